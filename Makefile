@@ -1,0 +1,30 @@
+# The first target that needs it makes the environment in .venv; all others use it.
+PYTHON ?= python3
+BIN := .venv/bin
+NAME := demo-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: demo test check bench clean
+
+demo: .venv/installed  ## Search, compare, export: real MNIST, this machine, minutes
+	$(BIN)/tuner launch quick --name $(NAME)
+	$(BIN)/tuner export $(NAME)
+
+test: .venv/installed  ## All tests that can run here; the end says what was skipped and why
+	$(BIN)/pytest
+
+check: .venv/installed  ## Format, lint, types, and who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed  ## Measure speed as ratios in one run
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	touch $@
