@@ -1,0 +1,1 @@
+"""Learns: recipes, networks, attacks and their evaluation, in one process. Only `ray_trainable` knows Ray."""

@@ -1,0 +1,45 @@
+"""Adversarial training on attacks made anew for every minibatch: FGSM retraining (Goodfellow et al. 2014)."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables import attacks
+from trainables.attacks import LogitsFn, cross_entropy
+from trainables.config import FgsmRetrainingConfig
+from trainables.data import Dataset
+from trainables.loop import TrainingLoop
+
+
+def mixed_loss(
+    logits_fn: LogitsFn, images: torch.Tensor, adversarial: torch.Tensor, labels: torch.Tensor, clean_weight: float
+) -> torch.Tensor:
+    """Return clean_weight * loss(images) + (1 - clean_weight) * loss(adversarial), in one pass over both.
+
+    A side of weight zero is left out, so it costs nothing.
+    """
+    if clean_weight == 0.0:
+        return cross_entropy(logits_fn(adversarial), labels).mean()
+    if clean_weight == 1.0:
+        return cross_entropy(logits_fn(images), labels).mean()
+    losses = cross_entropy(logits_fn(torch.cat([images, adversarial])), torch.cat([labels, labels]))
+    clean, attacked = losses.chunk(2)
+    return clean_weight * clean.mean() + (1.0 - clean_weight) * attacked.mean()
+
+
+class FgsmRetrainingLoop(TrainingLoop):
+    """Half clean, half FGSM by default."""
+
+    def __init__(self, config: FgsmRetrainingConfig, dataset: Dataset) -> None:
+        super().__init__(config, dataset)
+        self._clean_weight = config.clean_weight
+        self._epsilon = config.attack.epsilon or config.evaluation.epsilon
+
+    def train_minibatch(self) -> None:
+        """Make FGSM images of one minibatch and train the classifier on both."""
+        images, labels = self.minibatches.draw()
+        self.meter.run("fgsm", len(labels), lambda: self._update(images, labels))
+
+    def _update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        adversarial = attacks.fgsm(self.classifier, images, labels, self._epsilon)
+        self.update_classifier(mixed_loss(self.classifier, images, adversarial, labels, self._clean_weight))

@@ -1,0 +1,164 @@
+"""Attacks in the L-infinity ball and the box [0, 1], as pure functions of ``(logits_fn, images, labels, ...)``.
+
+Images are ``(..., 1, 28, 28)`` floats in [0, 1], labels ``(...)`` integers; epsilon and step sizes are in pixels of
+[0, 1], numbers or tensors that broadcast against the images. Nothing global is read or changed: parameters get no
+gradients, a model keeps its mode, randomness comes from the generator that is passed. With ``targets`` an attack forces
+those labels instead of leaving the true one, and images that have the target label already are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+LogitsFn = Callable[[torch.Tensor], torch.Tensor]
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Epsilon = float | torch.Tensor
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return -log p(label) per example: ``(..., classes), (...) -> (...)``."""
+    flat = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none")
+    return flat.reshape(labels.shape)
+
+
+def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the best other logit minus the label's (Carlini and Wagner 2017); above 0 where the label has lost."""
+    of_label = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    others = logits.scatter(-1, labels.unsqueeze(-1), -torch.inf)
+    return others.amax(-1) - of_label
+
+
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin}
+
+
+def input_gradient(logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Return d loss / d images per example, shaped like the images."""
+    return _logits_and_gradient(logits_fn, images, labels, loss)[1]
+
+
+def _logits_and_gradient(
+    logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, loss: Loss
+) -> tuple[torch.Tensor, torch.Tensor]:
+    leaf = images.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = logits_fn(leaf)
+        (gradient,) = torch.autograd.grad(loss(logits, labels).sum(), leaf)
+    return logits.detach(), gradient
+
+
+def project(adversarial: torch.Tensor, images: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
+    """Return the nearest point of the epsilon ball around the images and of [0, 1]."""
+    return torch.minimum(torch.maximum(adversarial, images - epsilon), images + epsilon).clamp(0.0, 1.0)
+
+
+def uniform_start(images: torch.Tensor, epsilon: Epsilon, rng: torch.Generator) -> torch.Tensor:
+    """Return a uniformly random point of the ball around each image, clipped to [0, 1]."""
+    noise = torch.rand(images.shape, generator=rng, device=images.device, dtype=images.dtype)
+    return (images + (2.0 * noise - 1.0) * epsilon).clamp(0.0, 1.0)
+
+
+def fgsm(
+    logits_fn: LogitsFn,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: Epsilon,
+    *,
+    targets: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return clip(images + epsilon * sign(gradient), 0, 1) (Goodfellow et al. 2014)."""
+    aim, direction = _aim(labels, targets)
+    gradient = input_gradient(logits_fn, images, aim, cross_entropy)
+    moved = (images + direction * epsilon * gradient.sign()).clamp(0.0, 1.0)
+    return _leave_alone(moved, images, labels, targets)
+
+
+def r_fgsm(
+    logits_fn: LogitsFn,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: Epsilon,
+    *,
+    rng: torch.Generator,
+    targets: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return a random sign step of epsilon / 2, then one FGSM step of the rest (Tramer et al. 2018)."""
+    signs = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype).sign()
+    start = (images + 0.5 * epsilon * signs).clamp(0.0, 1.0)
+    aim, direction = _aim(labels, targets)
+    gradient = input_gradient(logits_fn, start, aim, cross_entropy)
+    moved = project(start + direction * 0.5 * epsilon * gradient.sign(), images, epsilon)
+    return _leave_alone(moved, images, labels, targets)
+
+
+def pgd(
+    logits_fn: LogitsFn,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: Epsilon,
+    *,
+    steps: int,
+    step_size: Epsilon,
+    loss: Loss = cross_entropy,
+    rng: torch.Generator | None = None,
+    targets: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the last of ``steps`` projected sign steps, from a random start given ``rng`` (Madry et al. 2018)."""
+    aim, direction = _aim(labels, targets)
+    adversarial = images if rng is None else uniform_start(images, epsilon, rng)
+    for _ in range(steps):
+        gradient = input_gradient(logits_fn, adversarial, aim, loss)
+        adversarial = project(adversarial + direction * step_size * gradient.sign(), images, epsilon)
+    return _leave_alone(adversarial, images, labels, targets)
+
+
+def pgd_survivors(
+    logits_fn: LogitsFn,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: float,
+    *,
+    steps: int,
+    step_size: float,
+    loss: Loss = cross_entropy,
+    restarts: int = 1,
+    rng: torch.Generator | None = None,
+    targets: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return PGD's images, each kept as it was when it first succeeded: only survivors are attacked further.
+
+    The same search as `pgd`, judged after every step, so it finds at least what the last step would; the work shrinks
+    with every image that falls. Images ``(batch, 1, 28, 28)``. Without ``rng`` there is no random start and restarts do
+    nothing new. An image that never falls is returned as it stood after the last step.
+    """
+    aim, direction = _aim(labels, targets)
+    result = images.clone()
+    alive = torch.arange(len(images), device=images.device)
+    if targets is not None:
+        alive = alive[labels != targets]
+    for _ in range(restarts):
+        current = (images if rng is None else uniform_start(images, epsilon, rng))[alive]
+        for step in range(steps + 1):
+            logits, gradient = _logits_and_gradient(logits_fn, current, aim[alive], loss)
+            result[alive] = current
+            stands = (logits.argmax(-1) == aim[alive]) == (targets is None)
+            alive, current, gradient = alive[stands], current[stands], gradient[stands]
+            if step == steps or not len(alive):
+                break
+            current = project(current + direction * step_size * gradient.sign(), images[alive], epsilon)
+    return result
+
+
+def _aim(labels: torch.Tensor, targets: torch.Tensor | None) -> tuple[torch.Tensor, float]:
+    """Return the labels in the loss, and whether to climb (away from the true label) or descend (towards a target)."""
+    return (labels, 1.0) if targets is None else (targets, -1.0)
+
+
+def _leave_alone(
+    moved: torch.Tensor, images: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None
+) -> torch.Tensor:
+    if targets is None:
+        return moved
+    return torch.where((labels == targets).reshape(*labels.shape, 1, 1, 1), images, moved)

@@ -1,0 +1,151 @@
+"""Configurations: the full, validated settings of one training run. Imports no torch.
+
+Every model is frozen and strict: an unknown key or a value out of bounds is an error. The bounds stand beside the
+field, so a search-space file is checked against the same lines that a training run is built from.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+Epsilon = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+LearningRate = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and strict about keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DatasetConfig(Settings):
+    """Which images are learned from, and how many training images are held out for the search to see."""
+
+    name: Literal["mnist", "fashion_mnist", "digits"] = "mnist"
+    validation: Annotated[int, Field(ge=1)] = 5000
+
+
+class EvaluationConfig(Settings):
+    """How robustness is measured: the same for every run of a sweep, so that runs can be compared.
+
+    `epsilon` is the attacker's L-infinity radius in pixels of [0, 1]; it is no setting of any training recipe.
+    `watch_images` are attacked at every report, `rank_images` once at the end.
+    """
+
+    epsilon: Epsilon = 0.3
+    watch_images: Annotated[int, Field(ge=1)] = 500
+    rank_images: Annotated[int, Field(ge=1)] = 1000
+
+
+class ClassifierConfig(Settings):
+    """The network that learns to withstand perturbations (the paper's discriminator)."""
+
+    architecture: Literal["small_cnn", "madry_cnn", "mlp"] = "small_cnn"
+    learning_rate: LearningRate = 1e-3
+
+
+class AttackConfig(Settings):
+    """The perturbation that a recipe trains on. Without an epsilon, the evaluation's is taken."""
+
+    epsilon: Epsilon | None = None
+
+
+class GeneratorConfig(Settings):
+    """The network that maps an image to a perturbation within `perturbation_bound` (pixels of [0, 1]).
+
+    `image_gradient` says whether it also sees the gradient of the classifier's loss at the image; `warmup` is the share
+    of the run's compute over which the bound grows linearly from zero (small nets collapse without it).
+    """
+
+    body: Literal["space_to_depth", "strided"] = "space_to_depth"
+    width: Annotated[int, Field(ge=1, le=512)] = 32
+    image_gradient: Literal["none", "sign", "normalized"] = "normalized"
+    perturbation_bound: Epsilon = 0.3
+    random_start: bool = False
+    warmup: Fraction = 0.0
+    learning_rate: LearningRate = 1e-3
+    loss: Literal["wrongness", "cross_entropy"] = "wrongness"
+
+
+class RatioConfig(Settings):
+    """Generator turns per classifier turn, and how long a turn is.
+
+    `constant` takes `generator_turns`; `stepped` divides the run's compute evenly among `steps`; `adaptive` gives the
+    generator turns until its loss is under `target_generator_loss`, at most `max_generator_turns`.
+    A turn is `turn_batches` minibatches, or one epoch when that is null (the paper's turn).
+    """
+
+    kind: Literal["constant", "stepped", "adaptive"] = "constant"
+    generator_turns: Annotated[int, Field(ge=1)] = 1
+    steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (6, 8, 12)
+    target_generator_loss: Annotated[float, Field(gt=0)] = 0.6
+    max_generator_turns: Annotated[int, Field(ge=1)] = 700
+    turn_batches: Annotated[int, Field(ge=1)] | None = 1
+
+
+class TrainingConfig(Settings):
+    """What every recipe needs.
+
+    `compute` and `report_every` are in epochs of standard training of the same classifier.
+    """
+
+    dataset: DatasetConfig = DatasetConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    compute: Annotated[float, Field(gt=0)] = 10.0
+    report_every: Annotated[float, Field(gt=0)] = 1.0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+class StandardConfig(TrainingConfig):
+    """Cross-entropy on clean images."""
+
+    trainable: Literal["standard"] = "standard"
+
+
+class FgsmRetrainingConfig(TrainingConfig):
+    """Loss = clean_weight * clean + (1 - clean_weight) * FGSM, made anew every batch (Goodfellow et al. 2014)."""
+
+    trainable: Literal["fgsm_retraining"] = "fgsm_retraining"
+    attack: AttackConfig = AttackConfig()
+    clean_weight: Fraction = 0.5
+
+
+class GanConfig(TrainingConfig):
+    """The paper's loop: pre-train the classifier, then generator turns and classifier turns in a scheduled ratio."""
+
+    trainable: Literal["gan"] = "gan"
+    generator: GeneratorConfig = GeneratorConfig()
+    ratio: RatioConfig = RatioConfig()
+    pretrain: Annotated[float, Field(ge=0)] = 1.0
+    clean_weight: Fraction = 0.5
+
+    @model_validator(mode="after")
+    def _leaves_room_for_the_loop(self) -> GanConfig:
+        if self.pretrain >= self.compute:
+            raise ValueError(
+                f"pretrain ({self.pretrain:g}) must be below compute ({self.compute:g}): nothing is left for the loop"
+            )
+        return self
+
+
+Configuration = Annotated[StandardConfig | FgsmRetrainingConfig | GanConfig, Field(discriminator="trainable")]
+CONFIGURATIONS: dict[str, type[TrainingConfig]] = {
+    "standard": StandardConfig,
+    "fgsm_retraining": FgsmRetrainingConfig,
+    "gan": GanConfig,
+}
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Configuration)
+
+
+def parse(settings: dict[str, Any]) -> Any:
+    """Return the configuration that a nested mapping with the key ``trainable`` describes.
+
+    Raises:
+        pydantic.ValidationError: a key is unknown or a value is out of bounds; all mistakes at once.
+    """
+    return _ADAPTER.validate_python(settings)

@@ -1,0 +1,78 @@
+"""The Ray Tune wrapper: one reusable actor that trains one run after another, each from its newest checkpoint.
+
+Checkpoints lie in the run's own folder, so a retry on another worker and a resumed sweep start in the same way.
+Whatever goes wrong in training is a result, not an exception: only what breaks the worker itself reaches Ray, and Ray
+tries that again.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from trainables import checkpoint, registry
+from trainables.config import DatasetConfig, parse
+from trainables.data import Dataset, load
+from trainables.loop import DivergedError, TrainingLoop
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(config: DatasetConfig, folder: str | None, device: str) -> Dataset:
+    """Return a dataset that stays on the device from one run of this worker to the next."""
+    return load(config.name, validation=config.validation, folder=Path(folder) if folder else None, device=device)
+
+
+class RunTrainable(tune.Trainable):
+    """One run: ``{"key", "folder", "settings", "data"}`` in, one dictionary of metrics per report out.
+
+    A result has ``finished`` when the compute is spent, or ``failure`` with ``reason`` when training cannot go on.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take over a run; nothing is loaded until its first step, so that a failure there is the run's own."""
+        self._run = config
+        self._loop: TrainingLoop | None = None
+        self._replay: dict[str, float] | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take over the next run in the same process."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train until the next report and save it in a checkpoint; a restored run first repeats its last report."""
+        started = time.monotonic()
+        try:
+            loop = self._loop = self._loop or self._start()
+            metrics, self._replay = self._replay or self._train(loop), None
+        except DivergedError as error:
+            return {"failure": "diverged", "reason": str(error)}
+        except Exception:  # whatever a run raises is its result; the sweep goes on
+            return {"failure": "error", "reason": traceback.format_exc()}
+        return {"metrics": metrics, "finished": loop.done, "busy_s": time.monotonic() - started}
+
+    @property
+    def _checkpoints(self) -> Path:
+        return Path(self._run["folder"]) / "checkpoint"
+
+    def _start(self) -> TrainingLoop:
+        config = parse(self._run["settings"])
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        loop = registry.build(config, _dataset(config.dataset, self._run.get("data"), device))
+        state = checkpoint.load_newest(self._checkpoints)
+        if state is not None:
+            loop.restore(state["loop"])
+            # The driver may have died before it heard of this report; hearing it twice does no harm.
+            self._replay = state["metrics"]
+        return loop
+
+    def _train(self, loop: TrainingLoop) -> dict[str, float]:
+        metrics = loop.step()
+        checkpoint.save(self._checkpoints, loop.num_reports, {"loop": loop.state(), "metrics": metrics})
+        return metrics

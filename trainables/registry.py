@@ -1,0 +1,30 @@
+"""From a configuration to a training loop. A new recipe is one file, one configuration class and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainables.adversarial import FgsmRetrainingLoop
+from trainables.config import TrainingConfig
+from trainables.data import Dataset, load
+from trainables.gan import GanLoop
+from trainables.loop import TrainingLoop
+from trainables.standard import StandardLoop
+
+LOOPS: dict[str, Callable[[Any, Dataset], TrainingLoop]] = {
+    "standard": StandardLoop,
+    "fgsm_retraining": FgsmRetrainingLoop,
+    "gan": GanLoop,
+}
+
+
+def build(config: TrainingConfig, dataset: Dataset) -> TrainingLoop:
+    """Return the training loop that a configuration describes."""
+    return LOOPS[config.trainable](config, dataset)  # type: ignore[attr-defined]
+
+
+def dataset_for(config: TrainingConfig, folder: Path | None = None, device: str = "cpu") -> Dataset:
+    """Return the dataset that a configuration names, on a device; ``folder`` is where its files were put by hand."""
+    return load(config.dataset.name, validation=config.dataset.validation, folder=folder, device=device)
