@@ -1,0 +1,30 @@
+"""Search spaces: YAML files that say what is fixed, what varies, the objective, the budget and the baselines.
+
+Knows the grammar alone: that a space's keys are settings of its trainable is checked by the caller, through
+``read(..., check=...)``.
+"""
+
+from search_spaces.library import names, text_of
+from search_spaces.mistakes import Mistake, SpaceError
+from search_spaces.parameters import Choice, Domain, Fixed, FloatRange, Fragments, IntRange, Parameter
+from search_spaces.reader import Draft, read
+from search_spaces.schema import Space
+from search_spaces.sections import Baseline
+
+__all__ = [
+    "Baseline",
+    "Choice",
+    "Domain",
+    "Draft",
+    "Fixed",
+    "FloatRange",
+    "Fragments",
+    "IntRange",
+    "Mistake",
+    "Parameter",
+    "Space",
+    "SpaceError",
+    "names",
+    "read",
+    "text_of",
+]

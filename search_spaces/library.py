@@ -1,0 +1,62 @@
+"""The packaged search spaces, and files of the user's own."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from search_spaces.document import MAX_BYTES
+from search_spaces.mistakes import Mistake, SpaceError
+from search_spaces.wording import nearest
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the packaged search spaces, sorted."""
+    entries = files("search_spaces").iterdir()
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml")))
+
+
+def text_of(name_or_path: str) -> tuple[str, str]:
+    """Return the text of a packaged space or of a file, and what to call it in messages.
+
+    A packaged name wins over a file of the same name; write ``./quick`` for the file.
+
+    Raises:
+        SpaceError: it is neither, or cannot be read as text.
+    """
+    if name_or_path in names():
+        name = f"{name_or_path}.yaml"
+        return files("search_spaces").joinpath(name).read_text(encoding="utf-8"), name
+    path = Path(name_or_path)
+    try:
+        return _text(path, name_or_path), name_or_path
+    except (OSError, ValueError) as error:
+        if isinstance(error, SpaceError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise _error(name_or_path, f"cannot be read: {reason}") from None
+
+
+def _text(path: Path, source: str) -> str:
+    if path.is_dir():
+        raise _error(source, f"is a directory: name a file in it, or a packaged search space ({', '.join(names())})")
+    if not path.exists():
+        known = names()
+        hint = nearest(path.stem, known)
+        raise _error(source, f"neither a file nor a packaged search space{hint} (packaged: {', '.join(known)})")
+    if not path.is_file():
+        raise _error(source, "is no regular file")
+    if path.stat().st_size > MAX_BYTES:
+        raise _error(source, f"a search space must be below {MAX_BYTES:,} bytes, not {path.stat().st_size:,}")
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _error(source, f"is no text in UTF-8 (byte {error.start})") from None
+    if "\0" in text:
+        raise _error(source, "is no text: it holds zero bytes")
+    return text
+
+
+def _error(source: str, message: str) -> SpaceError:
+    return SpaceError(source, [Mistake(None, (), message)])

@@ -1,0 +1,154 @@
+"""What a setting may be: a fixed value, a range or a choice, and when it counts at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from search_spaces.wording import shown
+
+Condition = tuple[tuple[str, ...], tuple[Any, ...]]  # the path of a sibling, and the values that it must have one of
+
+
+def same(value: object, other: object) -> bool:
+    """Say whether two values are the same in a file, where ``true`` is not 1."""
+    return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Say whether a value is an int or a float, which a bool is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """One value in every trial."""
+
+    value: Any
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The one value."""
+        return (self.value,)
+
+    def holds(self, value: object) -> bool:
+        """Say whether it is the fixed value."""
+        return same(value, self.value)
+
+    def __str__(self) -> str:
+        return shown(self.value)
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """A real number from low to high, drawn evenly or, with `log`, evenly in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def holds(self, value: object) -> bool:
+        """Say whether a number lies in the range, ends included."""
+        return is_number(value) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"a number in [{self.low:g}, {self.high:g}]"
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """A whole number from low to high, drawn evenly or, with `log`, evenly in its logarithm."""
+
+    low: int
+    high: int
+    log: bool = False
+
+    def holds(self, value: object) -> bool:
+        """Say whether a whole number lies in the range, ends included."""
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"a whole number in [{self.low}, {self.high}]"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values."""
+
+    values: tuple[Any, ...]
+
+    def holds(self, value: object) -> bool:
+        """Say whether it is one of the values."""
+        return any(same(value, other) for other in self.values)
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(shown, self.values))}"
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """One of several named groups of settings; the name is what is chosen."""
+
+    settings: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The names to choose from."""
+        return tuple(self.settings)
+
+    def holds(self, value: object) -> bool:
+        """Say whether it is one of the names."""
+        return isinstance(value, str) and value in self.settings
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.values)}"
+
+
+Domain = Fixed | FloatRange | IntRange | Choice | Fragments
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One setting of the trainable: where it stands, what it may be, and under which conditions it counts."""
+
+    path: tuple[str, ...]
+    domain: Domain
+    when: tuple[Condition, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The path with dots: ``generator.learning_rate``."""
+        return ".".join(self.path)
+
+    @property
+    def varies(self) -> bool:
+        """Whether a trial chooses its value."""
+        return not isinstance(self.domain, Fixed)
+
+    def active(self, chosen: Mapping[str, Any]) -> bool:
+        """Say whether it counts beside the values chosen so far (by name); an absent sibling never satisfies."""
+        names = ((".".join(path), values) for path, values in self.when)
+        return all(name in chosen and any(same(chosen[name], value) for value in values) for name, values in names)
+
+
+def settings_of(parameters: Iterable[Parameter], suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
+    """Return the nested settings that come from asking for every varying, active parameter in order."""
+    chosen: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for parameter in parameters:
+        if not parameter.active(chosen):
+            continue
+        domain = parameter.domain
+        value = domain.value if isinstance(domain, Fixed) else suggest(parameter)
+        chosen[parameter.name] = value
+        put(settings, parameter.path, domain.settings[value] if isinstance(domain, Fragments) else value)
+    return settings
+
+
+def put(settings: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    """Set a value in nested settings, making the mappings on the way; the value is copied."""
+    for key in path[:-1]:
+        settings = settings.setdefault(key, {})
+    settings[path[-1]] = deepcopy(value)

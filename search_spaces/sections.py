@@ -1,0 +1,164 @@
+"""The sections of a search-space file beside its parameters: budget, search, objective and so on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from search_spaces.wording import shown
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and strict about keys and types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """Return the keys that a model takes."""
+    return list(model.model_fields)
+
+
+def submodel(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """Return the model under a model's key: the key takes a mapping. None when it takes a value, or is unknown."""
+    field = model.model_fields.get(key)
+    return _model_in(field.annotation) if field else None
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def name_objection(value: object) -> str | None:
+    """Say why a value cannot be a name, or None when it can."""
+    if isinstance(value, str) and re.match(NAME_PATTERN, value):
+        return None
+    wanted = "1 to 63 lower-case letters, digits, - and _, beginning with a letter or digit"
+    return f"a name is {wanted}, not {shown(value)}"
+
+
+def _name(value: object) -> object:
+    if objection := name_objection(value):
+        raise ValueError(objection)
+    return value
+
+
+def _seconds(value: object) -> float:
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", value) if isinstance(value, str) else None
+    if match is None or float(match[1]) == 0:
+        raise ValueError("must be a number above 0 with its unit, like 90s, 30m or 2h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+
+
+class Dataset(Section):
+    """The images that every run of the sweep learns from, and how many are held out for the search to see."""
+
+    name: str = "mnist"
+    validation: int = 5000
+
+
+class Evaluation(Section):
+    """How the robustness of every run of the sweep is measured; `epsilon` is in pixels of [0, 1]."""
+
+    epsilon: float = 0.3
+    watch_images: int = 500
+    rank_images: int = 1000
+
+
+class Objective(Section):
+    """The metric that the search improves, measured at the end of a trial."""
+
+    metric: str = "robust_accuracy"
+    mode: Literal["max", "min"] = "max"
+
+
+class Bounds(Section):
+    """Values of a metric that a trial must keep to be counted as a success."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _bound_something(self) -> Bounds:
+        if self.min is None and self.max is None:
+            raise ValueError("needs min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min ({self.min:g}) must not be above max ({self.max:g})")
+        return self
+
+
+class Budget(Section):
+    """How much the sweep may cost: `compute` is per trial, in epochs of standard training.
+
+    `time` is for the whole sweep: written like 90s, 30m or 2h, kept in seconds.
+    """
+
+    trials: Annotated[int, Field(ge=1)] | None = None
+    compute: Annotated[float, Field(gt=0)]
+    time: Annotated[float | None, BeforeValidator(_seconds)] = None
+
+
+class SuccessiveHalving(Section):
+    """Keep one of `reduction_factor` trials at `min_resource` compute, and again at each multiple by the factor."""
+
+    min_resource: Annotated[float, Field(gt=0)] = 1.0
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+
+class Median(Section):
+    """Stop a trial below the median of the earlier ones, after `startup_trials` of them and `min_resource` compute."""
+
+    startup_trials: Annotated[int, Field(ge=0)] = 5
+    min_resource: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Pruner(Section):
+    """At most one way to stop weak trials early."""
+
+    successive_halving: SuccessiveHalving | None = None
+    median: Median | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_empty(cls, value: object) -> object:
+        if value == "none":
+            return {}
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, dict) or len(value) != 1 or None in value.values():
+            raise ValueError("must be none, {successive_halving: {...}} or {median: {...}}")
+        return value
+
+
+class Search(Section):
+    """How the next configuration is chosen, and when a weak trial is stopped."""
+
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    pruner: Pruner = Pruner.model_validate("none")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class Resources(Section):
+    """What one trial occupies; a part of a GPU shares it."""
+
+    cpu: Annotated[float, Field(gt=0)] = 1.0
+    gpu: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Baseline(Section):
+    """A recipe to compare with: its defaults at the sweep's compute, beside the settings that are overridden."""
+
+    name: str
+    trainable: str
+    settings: Mapping[str, Any] = {}
