@@ -1,0 +1,217 @@
+"""Search spaces against the trainables' fields: what is refused, and the configurations that come out."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from search_spaces import Choice, Fixed, FloatRange, IntRange, SpaceError, names, text_of
+from search_spaces.document import parse as parse_yaml
+from search_spaces.sections import Dataset, Evaluation
+from trainables.config import CONFIGURATIONS, DatasetConfig, EvaluationConfig, parse
+from tuner.fields import baseline_configurations, configuration_for, load_space, parse_space, report_every
+
+HEAD = "name: x\ntrainable: gan\nbudget: {trials: 4, compute: 2}\n"  # three lines
+
+
+def parameter(text: str) -> str:
+    return f"{HEAD}parameters:\n  {text}\n"
+
+
+# The text, the line of the mistake, and what its message says.
+BAD = [
+    (HEAD.replace("gan", "gann"), 2, "trainable: unknown trainable 'gann'; did you mean 'gan'? (valid: fgsm_retr"),
+    (HEAD + "baselines: [standart]\n", 4, "baselines[0]: unknown trainable 'standart'; did you mean 'standard'?"),
+    (HEAD + "baselines:\n- standard\n- {trainable: gan, width: 3}\n", 6, "baselines[1].width: unknown key 'width'"),
+    (HEAD + "baselines:\n- {trainable: gan, compute: 3}\n", 5, "compute: is the same for all runs of a sweep: set it"),
+    (HEAD + "baselines:\n- {trainable: gan, pretrain: 2}\n", 5, "baselines[0]: pretrain (2) must be below compute (2)"),
+    (
+        HEAD + "baselines:\n- {trainable: gan, generator: 2}\n",
+        5,
+        "generator: must be a mapping with keys of these: body",
+    ),
+    (HEAD + "objective: {metric: robust}\n", 4, "objective.metric: unknown metric 'robust'; did you mean 'robust_acc"),
+    (HEAD + "constraints: {clean: {min: 1}}\n", 4, "constraints.clean: unknown metric 'clean'"),
+    (
+        HEAD + "dataset: {name: mnits}\n",
+        4,
+        "dataset.name: must be 'mnist', 'fashion_mnist' or 'digits', not 'mnits'; did",
+    ),
+    (HEAD + "dataset: {validation: 0}\n", 4, "dataset.validation: must be greater than or equal to 1, not 0"),
+    (HEAD + "evaluation: {epsilon: 1.5}\n", 4, "evaluation.epsilon: must be less than or equal to 1, not 1.5"),
+    (HEAD + "evaluation: {epsilom: 0.5}\n", 4, "evaluation.epsilom: unknown key 'epsilom'; did you mean 'epsilon'?"),
+    (parameter("generater: {width: 3}"), 5, "parameters.generater: unknown key 'generater'; did you mean 'generator'?"),
+    (parameter("generator: {widht: 3}"), 5, "generator.widht: unknown key 'widht'; did you mean 'width'? (valid: body"),
+    (parameter("generator: {width: 0}"), 5, "generator.width: must be greater than or equal to 1, not 0"),
+    (parameter("generator: {width: 1.0}"), 5, "generator.width: must be a valid integer, not 1.0"),
+    (parameter("generator: {width: true}"), 5, "generator.width: must be a valid integer, not true"),
+    (parameter("generator: {warmup: '0.5'}"), 5, "generator.warmup: must be a valid number, not '0.5'"),
+    (parameter("generator: {width: {int: [0, 9]}}"), 5, "width.int[0]: must be greater than or equal to 1, not 0"),
+    (parameter("generator: {width: {float: [1, 9]}}"), 5, "width.float[0]: must be a valid integer, not 1.0"),
+    (parameter("generator: {warmup: {float: [0, 2]}}"), 5, "warmup.float[1]: must be less than or equal to 1, not 2.0"),
+    (
+        parameter("generator: {body: {choice: [strided, tall]}}"),
+        5,
+        "body.choice[1]: must be 'space_to_depth' or 'strided'",
+    ),
+    (parameter("generator: {width: {flaot: [1, 2]}}"), 5, "not a mapping with the key 'flaot'; did you mean 'float'?"),
+    (parameter("generator: 3"), 5, "parameters.generator: must be a mapping with keys of these: body, width"),
+    (parameter("ratio: {steps: [6, 0]}"), 5, "ratio.steps[1]: must be greater than or equal to 1, not 0"),
+    (parameter("ratio: {turn_batches: 0}"), 5, "ratio.turn_batches: must be greater than or equal to 1, not 0"),
+    (
+        parameter("ratio: {choice: {a: {knd: constant}}}"),
+        5,
+        "ratio.choice.a.knd: unknown key 'knd'; did you mean 'kind'?",
+    ),
+    (
+        parameter("ratio: {choice: {a: {kind: no}}}"),
+        5,
+        "ratio.choice.a.kind: must be 'constant', 'stepped' or 'adaptive'",
+    ),
+    (parameter("generator: {widht: {int: [2, 1]}}"), 5, "generator.widht: unknown key 'widht'; did you mean 'width'?"),
+    (
+        parameter("compute: 3"),
+        5,
+        "parameters.compute: is the same for all runs of a sweep: set it under budget.compute",
+    ),
+    (
+        parameter("seed: {int: [1, 9]}"),
+        5,
+        "parameters.seed: is the same for all runs of a sweep: set it under search.seed",
+    ),
+    (parameter("evaluation: {epsilon: 0.1}"), 5, "set it under the top-level key evaluation"),
+    (parameter("report_every: {float: [1, 2]}"), 5, "report_every: must be fixed"),
+    (parameter("pretrain: {float: [1, 2]}"), 5, "parameters.pretrain: pretrain (2) must be below compute (2)"),
+    (parameter("pretrain: {choice: [3, 1]}"), 5, "parameters.pretrain: pretrain (3) must be below compute (2)"),
+    (
+        parameter("generator: {width: 9}\nfirst:\n- {generator: {body: strided}}"),
+        7,
+        "unknown parameter 'generator.body'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "fragment"), BAD)
+def test_what_does_not_fit_the_trainable_is_told_with_its_line(text, line, fragment):
+    with pytest.raises(SpaceError) as caught:
+        parse_space(text, "my.yaml")
+    assert any(told.startswith(f"my.yaml:{line}: ") and fragment in told for told in str(caught.value).split("\n")), (
+        str(caught.value)
+    )
+
+
+def test_mistakes_of_grammar_and_of_fields_are_one_list():
+    text = (
+        "name: X\n"
+        "trainable: gan\n"
+        "budget: {trials: 1, compute: 2}\n"
+        "objective: {metric: accuracy}\n"
+        "baselines: [fgsm]\n"
+        "parameters:\n"
+        "  generator: {width: {int: [9, 1]}, body: tall}\n"
+        "  clean_weigth: 0.5\n"
+        "  pretrain: 5\n"
+        "colour: red\n"
+    )
+    with pytest.raises(SpaceError) as caught:
+        parse_space(text, "my.yaml")
+    assert [mistake.line for mistake in caught.value.mistakes] == [1, 4, 5, 7, 7, 8, 9, 10]
+
+
+def test_what_grammar_and_fields_both_see_is_told_once():
+    text = HEAD + "dataset: {nmae: mnist, validation: many}\nevaluation: {epsilon: [0.1]}\n"
+    with pytest.raises(SpaceError) as caught:
+        parse_space(text, "my.yaml")
+    assert len(caught.value.mistakes) == 3, str(caught.value)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_packaged_space_loads_under_its_name_and_gives_valid_configurations(name):
+    space = load_space(name)
+    assert space.name == name
+    rng = random.Random(0)
+
+    def suggest(one):
+        domain = one.domain
+        if isinstance(domain, FloatRange):
+            return rng.uniform(domain.low, domain.high)
+        return rng.randint(domain.low, domain.high) if isinstance(domain, IntRange) else rng.choice(domain.values)
+
+    for seed in range(20):
+        configuration = configuration_for(space, space.settings(suggest), seed)
+        assert parse(configuration).model_dump(mode="json") == configuration
+        assert (configuration["seed"], configuration["compute"]) == (seed, space.budget.compute)
+    assert baseline_configurations(space).keys() == {baseline.name for baseline in space.baselines}
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_key_of_a_packaged_space_is_a_field(name):
+    """Looks at the text itself, so that no check of the reader is trusted."""
+    space = load_space(name)
+    data = parse_yaml(text_of(name)[0]).data
+    fields = CONFIGURATIONS[space.trainable]().model_dump()
+    assert data["parameters"].keys() <= fields.keys()
+    assert data["dataset"].keys() <= fields["dataset"].keys()
+    assert data["evaluation"].keys() <= fields["evaluation"].keys()
+    for one in space.parameters:
+        inner = fields
+        for key in one.path:
+            assert key in inner, one.name
+            inner = inner[key]
+        assert isinstance(one.domain, Fixed | FloatRange | IntRange | Choice) or isinstance(inner, dict)
+
+
+def test_the_sections_of_a_space_have_the_fields_and_defaults_of_the_configurations():
+    assert Dataset().model_dump() == DatasetConfig().model_dump()
+    assert Evaluation().model_dump() == EvaluationConfig().model_dump()
+
+
+def test_the_paper_is_a_grid_of_its_four_tables():
+    space = load_space("paper")
+    settings = [space.settings(lambda one, point=point: point[one.name])["ratio"] for point in space.grid()]
+    assert [one["kind"] for one in settings] == ["constant", "constant", "stepped", "adaptive"]
+    assert all(one["turn_batches"] is None for one in settings), "a turn of the paper is an epoch"
+
+
+def test_a_baseline_shares_the_network_and_the_cost_and_nothing_else():
+    space = parse_space(
+        HEAD
+        + "dataset: {name: digits, validation: 9}\n"
+        + "search: {seed: 5}\n"
+        + "parameters: {batch_size: 32, classifier: {architecture: mlp, learning_rate: 0.1}, clean_weight: 0.1}\n"
+        + "baselines: [standard, {trainable: fgsm_retraining, name: other, classifier: {architecture: small_cnn}}]\n",
+        "my.yaml",
+    )
+    baselines = baseline_configurations(space)
+    assert baselines["standard"]["classifier"] == {"architecture": "mlp", "learning_rate": 1e-3}
+    assert baselines["other"]["classifier"]["architecture"] == "small_cnn"
+    assert baselines["other"]["clean_weight"] == 0.5
+    for settings in baselines.values():
+        assert settings["dataset"] == {"name": "digits", "validation": 9}
+        assert (settings["batch_size"], settings["compute"], settings["seed"]) == (32, 2.0, 5)
+
+
+def test_a_baseline_keeps_its_network_when_the_space_varies_it():
+    space = parse_space(
+        parameter("classifier: {architecture: {choice: [mlp, madry_cnn]}}") + "baselines: [standard]\n", "my.yaml"
+    )
+    assert baseline_configurations(space)["standard"]["classifier"]["architecture"] == "small_cnn"
+
+
+def test_reports_are_as_far_apart_as_the_space_says_or_the_trainable():
+    assert report_every(parse_space(HEAD, "my.yaml")) == 1.0
+    assert report_every(parse_space(parameter("report_every: 0.25"), "my.yaml")) == 0.25
+
+
+def test_checking_a_space_loads_nothing_heavy():
+    code = (
+        "import sys, search_spaces, tuner.fields; tuner.fields.load_space('quick');"
+        "print([name for name in ('torch', 'ray', 'optuna', 'mlflow') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,120 @@
+"""Comparison, picture and live lines from a sweep's folder."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tests.tuner.conftest import train_all
+from tuner.compare import frame, interval, table, verdict
+from tuner.errors import UserError
+from tuner.export import choose
+from tuner.ledger import Ledger
+from tuner.live import LiveTable, duration, progress
+from tuner.report import draw
+
+
+@pytest.fixture
+def trained(make_sweep):
+    sweep = make_sweep()
+    train_all(Ledger(sweep))
+    return sweep
+
+
+def test_the_frame_has_a_row_for_each_run_best_first(trained):
+    rows = frame(trained)
+    assert rows["run"].iloc[0] == "trial-0003"
+    assert len(rows) == 6
+    assert list(rows["robust_accuracy"]) == sorted(rows["robust_accuracy"], reverse=True)
+    assert rows["settings.classifier.architecture"].unique().tolist() == ["small_cnn"]
+
+
+def test_the_table_marks_the_best_and_has_every_measure(trained):
+    console = Console(file=io.StringIO(), width=140)
+    console.print(table(trained))
+    text = console.file.getvalue()
+    assert "trial-0003 *" in text
+    for heading in ("clean", "FGSM", "PGD", "robust", "95 %", "compute", "seconds"):
+        assert heading in text
+
+
+def test_the_verdict_compares_with_each_baseline_and_claims_nothing(trained):
+    lines = verdict(trained)
+    assert "against standard: +30.0 points" in lines[0]
+    assert "against fgsm_retraining: +20.0 points" in lines[1]
+    assert "not a claim" in lines[-1]
+
+
+def test_an_empty_sweep_can_be_compared(make_sweep, tmp_path):
+    sweep = make_sweep()
+    assert verdict(sweep) == ["No trial has run to the end yet."]
+    assert draw(sweep, tmp_path / "none.png") is None
+    Console(file=io.StringIO()).print(table(sweep))
+    assert frame(sweep).empty
+
+
+def test_interval_covers_and_narrows():
+    low, high = interval(0.9, 1000)
+    assert low < 0.9 < high
+    assert 0.015 < high - 0.9 < 0.02
+    assert interval(0.0, 100)[0] == 0.0
+
+
+def test_the_picture_is_a_png(trained, tmp_path):
+    target = draw(trained, tmp_path / "picture.png")
+    assert target is not None
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("key", "chosen"),
+    [(None, "trial-0003"), ("2", "trial-0002"), ("trial-0001", "trial-0001"), ("standard", "baseline-standard")],
+)
+def test_runs_are_chosen_by_any_of_their_names(trained, key, chosen):
+    assert choose(trained, key).run.key == chosen
+
+
+def test_choosing_what_is_not_there_names_the_runs(trained):
+    with pytest.raises(UserError, match="trial-0003"):
+        choose(trained, "17")
+
+
+def test_choosing_what_has_not_ended_is_refused(make_sweep):
+    sweep = make_sweep()
+    Ledger(sweep).next_run()
+    with pytest.raises(UserError, match="running"):
+        choose(sweep, "standard")
+    with pytest.raises(UserError, match="tuner resume tiny"):
+        choose(sweep, None)
+
+
+def test_lines_where_there_is_no_terminal(make_sweep):
+    console = Console(file=io.StringIO(), width=80)
+    ledger = Ledger(make_sweep())
+    with LiveTable(ledger, console, compute=3, mode="max", slots=1) as live:
+        assert progress(ledger, 3) == 0
+        train_all(ledger)
+        for record in ledger.records.values():
+            live.changed(record)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 6
+    assert "trial-0003" in lines[-1]
+    assert "6 of 6 runs, best trial-0003 40.0" in lines[-1]
+    assert progress(ledger, 3) == 1
+
+
+def test_a_table_where_there_is_one(make_sweep):
+    console = Console(file=io.StringIO(), width=140, force_terminal=True)
+    ledger = Ledger(make_sweep())
+    with LiveTable(ledger, console, compute=3, mode="max", slots=1) as live:
+        train_all(ledger)
+        for record in ledger.records.values():
+            live.changed(record)
+    assert "baseline-fgsm_retraining" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4, "4 s"), (100, "2 min"), (7800, "2 h 10 min")])
+def test_durations_as_people_say_them(seconds, text):
+    assert duration(seconds) == text

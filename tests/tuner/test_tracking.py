@@ -1,0 +1,135 @@
+"""The mirror against a real MLflow database: complete, nested, never doubled, and never in the way."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.tuner.conftest import STEPS, row, train, train_all
+from tuner.ledger import Ledger, read_records
+from tuner.tracking import EXPERIMENT, Mirror, MlflowWriter, flatten, tracking_uri
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture
+def mirrored(make_sweep, monkeypatch):
+    """Return a sweep, and a function that connects a new writer to its MLflow."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    sweep = make_sweep(num_trials=2)
+    provenance = json.loads((sweep.folder / "provenance.json").read_text())
+    return sweep, lambda: MlflowWriter(sweep, provenance)
+
+
+def _client(sweep):
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri(sweep.folder.parent))
+
+
+def _runs(sweep):
+    client = _client(sweep)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs([experiment.experiment_id])
+    return {run.data.tags["tuner.run"]: run for run in runs}, len(runs)
+
+
+def test_one_parent_and_one_child_for_each_run(mirrored):
+    sweep, connect = mirrored
+    train_all(Ledger(sweep))
+    writer = connect()
+    for record in read_records(sweep):
+        writer.write(record)
+    writer.finish(True, [])
+    runs, count = _runs(sweep)
+    assert count == len(runs) == 5
+    parent = runs.pop("sweep")
+    assert parent.info.status == "FINISHED"
+    for key, run in runs.items():
+        record = next(record for record in read_records(sweep) if record.run.key == key)
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.info.status == "FINISHED"
+        assert run.data.params == flatten(record.run.settings)
+        assert run.data.metrics["robust_accuracy"] == record.metrics["robust_accuracy"]
+        assert run.inputs.dataset_inputs[0].dataset.name == "digits"
+        history = _client(sweep).get_metric_history(run.info.run_id, "robust_accuracy")
+        assert [point.step for point in history] == [1, 2, 3]
+
+
+def test_writing_again_changes_nothing(mirrored):
+    sweep, connect = mirrored
+    ledger = Ledger(sweep)
+    run = ledger.next_run()
+    ledger.report(run.key, row(1))
+    connect().write(ledger.records[run.key])
+    ledger.report(run.key, row(2))
+    for _ in range(2):
+        writer = connect()
+        writer.write(ledger.records[run.key])
+        writer.write(ledger.records[run.key])
+    ledger.complete(run.key, row(STEPS))
+    connect().write(ledger.records[run.key])
+    connect().write(ledger.records[run.key])
+    runs, count = _runs(sweep)
+    assert count == 2
+    history = _client(sweep).get_metric_history(runs[run.key].info.run_id, "compute")
+    assert [point.step for point in history] == [1, 2, 3]
+
+
+def test_states_and_reasons_are_searchable(mirrored):
+    sweep, connect = mirrored
+    ledger = Ledger(sweep)
+    run = ledger.next_run()
+    ledger.fail(run.key, "diverged: classifier_loss is nan")
+    connect().write(ledger.records[run.key])
+    found = _runs(sweep)[0][run.key]
+    assert found.info.status == "FAILED"
+    assert found.data.tags["tuner.state"] == "failed"
+    assert found.data.tags["tuner.reason"] == "diverged: classifier_loss is nan"
+
+
+def test_a_mirror_that_comes_late_loses_nothing(mirrored):
+    sweep, connect = mirrored
+    troubles: list[str] = []
+    attempts = []
+
+    def connect_the_second_time():
+        attempts.append(time.monotonic())
+        if len(attempts) == 1:
+            raise ConnectionError("no server there\nand more")
+        return connect()
+
+    mirror = Mirror(connect_the_second_time, troubles.append)
+    ledger = Ledger(sweep)
+    for run in iter(ledger.next_run, None):
+        mirror.changed(ledger.records[run.key])
+        train(ledger, run)
+        mirror.changed(ledger.records[run.key])
+    assert mirror.close(30, completed=True, pictures=[])
+    assert troubles == ["MLflow cannot be written, the sweep goes on without it: no server there"]
+    runs, count = _runs(sweep)
+    assert count == 5
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+def test_a_dead_server_is_said_once_and_stops_nothing(mirrored):
+    sweep, _ = mirrored
+    troubles: list[str] = []
+
+    def refuse():
+        raise ConnectionError("refused")
+
+    mirror = Mirror(refuse, troubles.append)
+    ledger = Ledger(sweep)
+    train_all(ledger)
+    for record in ledger.records.values():
+        mirror.changed(record)
+    assert not mirror.close(5, completed=True, pictures=[])
+    assert len(troubles) == 1
+    assert ledger.is_complete
+
+
+def test_flatten_names_settings_with_dots():
+    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1, 2]}) == {"a.b": "1", "a.c.d": "None", "e": "[1, 2]"}

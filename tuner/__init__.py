@@ -1,0 +1,1 @@
+"""Runs many and keeps what is best: the study decides, Ray runs, MLflow shows."""

@@ -1,0 +1,67 @@
+"""Commands on a finished or running sweep: compare and export. They need neither Ray nor a live MLflow server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from tuner.errors import UserError
+from tuner.options import Home, SweepName
+from tuner.sweep import Sweep, home
+
+_NARROW = 110
+
+
+def print_comparison(sweep: Sweep, console: Console) -> None:
+    """Print the table of a sweep and what may be said of it."""
+    from tuner.compare import table, verdict
+
+    # A file or a pipe has no width of its own; the table must not be cut there.
+    wide = console if console.is_terminal else Console(file=console.file, width=max(console.width, _NARROW))
+    wide.print(table(sweep))
+    for line in verdict(sweep):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def compare(
+    sweep_name: SweepName,
+    output_format: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="How to print it.")
+    ] = "table",
+    picture: Annotated[Path | None, typer.Option(help="Also draw accuracy by compute into this PNG.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Compare a sweep's trials with its baselines."""
+    from tuner.compare import frame
+
+    sweep = Sweep.open(sweep_name, home=home(home_folder))
+    if output_format == "table":
+        print_comparison(sweep, Console())
+    elif output_format == "csv":
+        typer.echo(frame(sweep).to_csv(index=False), nl=False)
+    else:
+        typer.echo(frame(sweep).to_json(orient="records", indent=2))
+    if picture is not None:
+        from tuner.report import draw
+
+        try:
+            drawn = draw(sweep, picture)
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot draw {picture}: {error}") from error
+        typer.echo(f"picture: {drawn}" if drawn else "nothing to draw yet: no run has reported", err=True)
+
+
+def export(
+    sweep_name: SweepName,
+    run: Annotated[str | None, typer.Option(help="A trial's number or a baseline; by default the best trial.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to make; by default exports/SWEEP-RUN.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Write a run's configuration, weights, metrics and provenance as a folder that stands alone."""
+    from tuner.export import export as write
+
+    sweep = Sweep.open(sweep_name, home=home(home_folder))
+    typer.echo(write(sweep, output, run))

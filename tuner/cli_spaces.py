@@ -1,0 +1,63 @@
+"""Commands on search spaces and data: what is there, and is it right?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces import library
+from trainables import data_files
+from tuner.errors import UserError
+from tuner.options import Data
+
+app = typer.Typer(help="List, check and show search spaces.", no_args_is_help=True)
+SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="A packaged space or a YAML file.")]
+
+
+@app.command("list")
+def list_spaces() -> None:
+    """List the packaged search spaces."""
+    from tuner.fields import load_space
+
+    for name in library.names():
+        space = load_space(name)
+        typer.echo(f"{name:<18} {space.num_trials:>4} trials of {space.budget.compute:g}  {space.description}")
+
+
+@app.command()
+def check(space: SpaceName) -> None:
+    """Check a search-space file; every mistake is listed at once."""
+    from tuner.fields import load_space
+
+    parsed = load_space(space)
+    varying = sum(parameter.varies for parameter in parsed.parameters)
+    typer.echo(f"{space}: fine: {parsed.num_trials} trials of {parsed.trainable}, {varying} parameters vary")
+
+
+@app.command()
+def show(space: SpaceName) -> None:
+    """Print a search-space file."""
+    typer.echo(library.text_of(space)[0], nl=False)
+
+
+def data(
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets to fetch; none: only say what is there.")] = None,
+    folder: Data = None,
+) -> None:
+    """Fetch datasets and verify their checksums, or list what is there."""
+    from tuner import preflight
+
+    unknown = [name for name in names or [] if name not in data_files.names()]
+    if unknown:
+        raise UserError(f"no dataset named {', '.join(unknown)}; there are {', '.join(data_files.names())}")
+    for name in names or []:
+        preflight.ensure_data(name, folder, Console(stderr=True))
+    table = Table("dataset", "images", "verified", "where", "sha256")
+    for name in data_files.names():
+        state = data_files.status(name, folder)
+        verified = "yes" if state.present else state.problem or "not fetched"
+        table.add_row(name, f"{state.num_images:,}", verified, str(state.path), state.digest[:12])
+    Console().print(table)

@@ -1,0 +1,110 @@
+"""Export: one run as a folder that stands alone: configuration, weights, metrics and where they come from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import UserError
+from tuner.ledger import read_records
+from tuner.records import Record, best
+from tuner.sweep import Sweep, write_json
+
+FORMAT = 1
+
+
+def choose(sweep: Sweep, key: str | None) -> Record:
+    """Return the run of that key, or the best trial.
+
+    Raises:
+        UserError: there is no such run, or it has not run to the end.
+    """
+    records = read_records(sweep)
+    if key is None:
+        winner = best(records, sweep.space.objective.mode)
+        if winner is None:
+            raise UserError(f"no trial of {sweep.name!r} has run to the end yet: `tuner resume {sweep.name}`")
+        return winner
+    keys = {key, f"trial-{key:0>4}", f"baseline-{key}"}
+    for record in records:
+        if record.run.key in keys:
+            if record.state != "complete":
+                raise UserError(
+                    f"{record.run.key} of {sweep.name!r} is {record.state}; only complete runs are exported"
+                )
+            return record
+    raise UserError(f"no run {key!r} in {sweep.name!r}; its runs: {', '.join(record.run.key for record in records)}")
+
+
+def export(sweep: Sweep, target: Path | None = None, key: str | None = None) -> Path:
+    """Write the bundle of a run and return its folder; it appears whole or not at all.
+
+    Args:
+        sweep: where the run is.
+        target: the folder to make; by default ``exports/<sweep>-<run>`` right here.
+        key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``); by default the best trial.
+
+    Raises:
+        UserError: there is no such run, the folder is there already or cannot be written.
+    """
+    record = choose(sweep, key)
+    target = (target or Path("exports") / f"{sweep.name}-{record.run.key}").absolute()
+    if target.exists():
+        raise UserError(f"{target} is there already: remove it or choose another --output")
+    from trainables.bundle import write_from_checkpoint
+    from trainables.checkpoint import CheckpointError
+
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        write_from_checkpoint(temporary, record.run.settings, record.run.folder / "checkpoint")
+        write_json(temporary / "metrics.json", _metrics(record))
+        write_json(temporary / "provenance.json", _provenance(sweep, record))
+        temporary.rename(target)
+    except (OSError, CheckpointError) as error:
+        raise UserError(f"cannot export {record.run.key} to {target}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _metrics(record: Record) -> dict[str, Any]:
+    images = record.run.settings["evaluation"]["rank_images"]
+    return {"split": "validation", "tier": "rank", "images": images, "metrics": record.metrics}
+
+
+def _provenance(sweep: Sweep, record: Record) -> dict[str, Any]:
+    of_sweep = json.loads((sweep.folder / "provenance.json").read_text())
+    return {
+        "format": FORMAT,
+        "sweep": sweep.name,
+        "sweep_id": sweep.id,
+        "run": record.run.key,
+        "seed": record.run.settings["seed"],
+        "num_threads": num_threads(sweep.space.resources.cpu),
+        **of_sweep,
+    }
+
+
+def num_threads(cpus: float) -> int:
+    """Return the threads that torch has in a run with that many CPUs (Ray sets them so)."""
+    return max(1, int(cpus))
+
+
+def recorded(bundle: Path) -> dict[str, Any]:
+    """Return what a bundle says of itself: its metrics and provenance.
+
+    Raises:
+        UserError: the folder is no bundle.
+    """
+    try:
+        metrics = json.loads((bundle / "metrics.json").read_text())
+        provenance = json.loads((bundle / "provenance.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{bundle} is no bundle that `tuner export` or `tuner train` wrote: {error}") from error
+    if provenance["format"] != FORMAT:
+        raise UserError(f"{bundle} has format {provenance['format']}; this release reads format {FORMAT}")
+    return {**metrics, "provenance": provenance}

@@ -1,0 +1,236 @@
+"""That a search space's keys are fields of its trainable, and its values within their bounds.
+
+What is found is added to the mistakes of the grammar, so that a person sees one list.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from search_spaces.mistakes import Mistake, Path
+from search_spaces.parameters import Fixed, FloatRange, Fragments, IntRange, Parameter, put, settings_of
+from search_spaces.reader import Draft
+from search_spaces.sections import Baseline, keys_of, submodel
+from search_spaces.wording import nearest, plain, shown, unknown
+from trainables.config import CONFIGURATIONS, TrainingConfig
+
+METRICS = ("clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy", "robust_accuracy")
+# What all runs of a sweep share, and where a space says it.
+_ELSEWHERE = {
+    "dataset": "the top-level key dataset",
+    "evaluation": "the top-level key evaluation",
+    "compute": "budget.compute",
+    "seed": "search.seed",
+    "trainable": "the top-level key trainable",
+}
+# What a baseline takes over from the parameters that a space fixes, so that the comparison is of recipes alone.
+_SHARED_WITH_BASELINES = (("classifier", "architecture"), ("batch_size",))
+
+Keys = tuple[str, ...]
+Placed = Iterable[tuple[Path, Any]]  # values, each with where it stands in the file
+
+
+def field_mistakes(draft: Draft) -> list[Mistake]:
+    """Return what in a file does not fit the settings of its trainable and of its baselines."""
+    mistakes = [*_metric_mistakes(draft), *_shared_section_mistakes(draft)]
+    trainable = draft.data.get("trainable")
+    if isinstance(trainable, str) and trainable in CONFIGURATIONS:
+        mistakes += _parameter_mistakes(CONFIGURATIONS[trainable], draft)
+        mistakes += _whole_mistakes(CONFIGURATIONS[trainable], draft, mistakes)
+    elif isinstance(trainable, str):
+        mistakes.append(Mistake(None, ("trainable",), unknown("trainable", trainable, CONFIGURATIONS)))
+    for index, baseline in draft.baselines.items():
+        mistakes += _baseline_mistakes(draft, ("baselines", index), baseline)
+    return mistakes
+
+
+def settings_mistakes(config: type[BaseModel], settings: Mapping[str, Any]) -> list[Mistake]:
+    """Return what in the nested settings of one run does not fit its configuration class."""
+    mistakes = [
+        mistake for path, value in _leaves((), settings) for mistake in _check(config, path, path, [(path, value)])
+    ]
+    return mistakes or [Mistake(None, path, message) for path, message in _model_errors(config, settings)]
+
+
+def baseline_settings(parameters: Iterable[Parameter], baseline: Baseline) -> dict[str, Any]:
+    """Return the nested settings of a baseline: what it shares with a space's trials, and its own overrides."""
+    settings: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.path in _SHARED_WITH_BASELINES and isinstance(parameter.domain, Fixed):
+            put(settings, parameter.path, parameter.domain.value)
+    for path, value in _leaves((), baseline.settings):
+        put(settings, path, value)
+    return settings
+
+
+def _metric_mistakes(draft: Draft) -> Iterator[Mistake]:
+    named: list[tuple[Path, Any]] = [(("constraints", metric), metric) for metric in draft.section("constraints")]
+    if "metric" in draft.section("objective"):
+        named.append((("objective", "metric"), draft.section("objective")["metric"]))
+    for place, metric in named:
+        if isinstance(metric, str) and metric not in METRICS:
+            yield Mistake(None, place, unknown("metric", metric, METRICS))
+
+
+def _shared_section_mistakes(draft: Draft) -> Iterator[Mistake]:
+    for key in ("dataset", "evaluation"):
+        for path, value in _leaves((key,), draft.section(key)):
+            yield from _check(TrainingConfig, path, path, [(path, value)])
+
+
+def _parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mistake]:
+    for parameter in draft.parameters:
+        if parameter.path == ("report_every",) and parameter.varies:
+            message = "must be fixed: trials are compared at the same reports"
+            yield Mistake(None, ("parameters", *parameter.path), message)
+        for path, place, values in _values(parameter):
+            yield from _check_own(config, path, place, values)
+    for path in draft.unsound:
+        if all(key.isidentifier() for key in path):
+            yield from _check_own(config, path, ("parameters", *path), [])
+
+
+def _baseline_mistakes(draft: Draft, place: Path, baseline: Baseline) -> Iterator[Mistake]:
+    if baseline.trainable not in CONFIGURATIONS:
+        yield Mistake(None, place, unknown("trainable", baseline.trainable, CONFIGURATIONS))
+        return
+    config = CONFIGURATIONS[baseline.trainable]
+    mistakes = [
+        mistake
+        for path, value in _leaves((), baseline.settings)
+        for mistake in _check_own(config, path, (*place, *path), [((*place, *path), value)])
+    ]
+    yield from mistakes
+    if not mistakes:
+        settings = {**baseline_settings(draft.parameters, baseline), **_shared(draft)}
+        yield from (Mistake(None, place, message) for _, message in _model_errors(config, settings))
+
+
+def _leaves(path: Keys, nested: Mapping[str, Any]) -> Iterator[tuple[Keys, Any]]:
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            yield from _leaves((*path, key), value)
+        else:
+            yield (*path, key), value
+
+
+def _values(parameter: Parameter) -> Iterator[tuple[Keys, Path, Placed]]:
+    """Yield the settings that a parameter decides, where each stands, and the values that stand for all it can be."""
+    path, domain = parameter.path, parameter.domain
+    place = ("parameters", *path)
+    if isinstance(domain, Fixed):
+        yield path, place, [(place, domain.value)]
+    elif isinstance(domain, FloatRange | IntRange):
+        kind = "float" if isinstance(domain, FloatRange) else "int"
+        yield path, place, [((*place, kind, 0), domain.low), ((*place, kind, 1), domain.high)]
+    elif isinstance(domain, Fragments):
+        for name, group in domain.settings.items():
+            for keys, value in _leaves((), group):
+                inner = (*place, "choice", name, *keys)
+                yield (*path, *keys), inner, [(inner, value)]
+    else:
+        yield path, place, [((*place, "choice", index), value) for index, value in enumerate(domain.values)]
+
+
+def _check_own(config: type[BaseModel], path: Keys, place: Path, values: Placed) -> Iterator[Mistake]:
+    """Check a setting of one recipe, which must be none of those that all runs share."""
+    if path[0] in _ELSEWHERE:
+        message = f"is the same for all runs of a sweep: set it under {_ELSEWHERE[path[0]]}"
+        yield Mistake(None, place[: len(place) - len(path) + 1], message)
+    else:
+        yield from _check(config, path, place, values)
+
+
+def _check(config: type[BaseModel], path: Keys, place: Path, values: Placed) -> Iterator[Mistake]:
+    """Check that a path leads to a field that takes a value, and that it takes these.
+
+    Args:
+        config: the configuration that the path begins in.
+        path: the keys.
+        place: where the setting stands in the file; its end is the path's.
+        values: what it may become.
+    """
+    model = config
+    for depth, key in enumerate(path, start=1):
+        here = place[: len(place) - len(path) + depth]
+        if key not in model.model_fields:
+            yield Mistake(None, here, unknown("key", key, keys_of(model)))
+            return
+        inner = submodel(model, key)
+        if depth == len(path):
+            break
+        if inner is None:
+            hint = nearest(path[depth], ("float", "int", "choice"))
+            message = "takes a value, {float: [low, high]}, {int: [low, high]} or {choice: [...]}"
+            yield Mistake(None, here, f"{message}, not a mapping with the key {shown(path[depth])}{hint}")
+            return
+        model = inner
+    if inner is not None:
+        yield Mistake(None, place, f"must be a mapping with keys of these: {', '.join(keys_of(inner))}")
+        return
+    for where, value in values:
+        yield from _value_mistakes(model, path[-1], where, value)
+
+
+def _value_mistakes(model: type[BaseModel], key: str, place: Path, value: object) -> Iterator[Mistake]:
+    # As JSON, because strictness then still takes a list for a tuple.
+    for details in _errors(model, json.dumps({key: value})):
+        if details["loc"][:1] == (key,):
+            yield Mistake(None, (*place, *details["loc"][1:]), plain(details))
+
+
+def _errors(model: type[BaseModel], text: str) -> list[Any]:
+    try:
+        model.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        return list(error.errors(include_url=False))
+    return []
+
+
+def _whole_mistakes(config: type[BaseModel], draft: Draft, known: Iterable[Mistake]) -> Iterator[Mistake]:
+    """Check what no field can see alone, on the configurations at the low and at the high ends of all ranges."""
+    wrong = [mistake.path for mistake in known]
+    sound = [one for one in draft.parameters if not any(_related(("parameters", *one.path), path) for path in wrong)]
+    for end in (0, -1):
+        settings = settings_of(sound, lambda parameter, end=end: _end(parameter, end))  # type: ignore[misc]
+        for loc, message in _model_errors(config, {**settings, **_shared(draft)}):
+            yield Mistake(None, ("parameters", *(loc or _culprit(sound, message))), message)
+
+
+def _shared(draft: Draft) -> dict[str, Any]:
+    budget = draft.section("budget")
+    return {"compute": budget["compute"]} if "compute" in budget else {}
+
+
+def _related(path: Path, other: Path) -> bool:
+    common = min(len(path), len(other))
+    return path[:common] == other[:common]
+
+
+def _end(parameter: Parameter, end: int) -> object:
+    domain = parameter.domain
+    if isinstance(domain, FloatRange | IntRange):
+        return (domain.low, domain.high)[end]
+    return deepcopy(domain.value) if isinstance(domain, Fixed) else domain.values[end]
+
+
+def _model_errors(config: type[BaseModel], settings: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield the objections of whole models; those of single fields are found, and told, one by one."""
+    for details in _errors(config, json.dumps(settings)):
+        model: type[BaseModel] | None = config
+        for key in details["loc"]:
+            model = submodel(model, str(key)) if model else None
+        if model and details["type"] == "value_error":
+            yield details["loc"], plain(details)
+
+
+def _culprit(parameters: Iterable[Parameter], message: str) -> Path:
+    """Return the path of the first parameter that a message names, for its line."""
+    words = re.findall(r"\w+", message)
+    return next((one.path for one in parameters if one.path[-1] in words), ())

@@ -1,0 +1,105 @@
+"""What a person sees while a sweep runs: a table that renews itself on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tuner.ledger import Ledger
+from tuner.records import Record, best
+
+_MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust": "robust_accuracy"}
+_ROWS_KEPT = 20
+
+
+def progress(ledger: Ledger, per_run: float) -> float:
+    """Return the share of the sweep's work that is done: ended runs whole, running ones by their compute."""
+    shares = [
+        1.0 if record.state != "running" else min(record.metrics.get("compute", 0.0) / per_run, 1.0)
+        for record in ledger.records.values()
+    ]
+    return sum(shares) / ledger.num_runs
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: ``45 s``, ``3 min``, ``2 h 10 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class LiveTable:
+    """Shows every change of a ledger; a context manager around the run."""
+
+    def __init__(self, ledger: Ledger, console: Console, *, compute: float, mode: str, slots: int) -> None:
+        self._ledger = ledger
+        self._console = console
+        self._compute = compute
+        self._mode = mode
+        self._slots = slots
+        self._started = time.monotonic()
+        self._done_before = progress(ledger, compute)
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def __enter__(self) -> LiveTable:
+        if self._live:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.__exit__(kind, error, trace)
+
+    def changed(self, record: Record) -> None:
+        """Show a run's newest state."""
+        if self._live:
+            self._live.update(Group(self._table(), Text(self._summary())), refresh=True)
+        else:
+            self._console.print(self._line(record), highlight=False, soft_wrap=True)
+
+    def _line(self, record: Record) -> str:
+        cells = "  ".join(f"{name} {value}" for name, value in zip(_MEASURES, _accuracies(record), strict=True))
+        compute = record.metrics.get("compute", 0.0)
+        reason = f"  ({record.reason.strip().splitlines()[-1]})" if record.reason else ""
+        text = f"{record.run.key:<24} {record.run.label:<22} {record.state:<8} compute {compute:4.1f}  {cells}{reason}"
+        return f"{text}  | {self._summary()}" if record.state != "running" else text
+
+    def _table(self) -> Table:
+        table = Table()
+        for name in ("run", "trainable", "state"):
+            table.add_column(name)
+        for name in ("compute", *_MEASURES):
+            table.add_column(name, justify="right")
+        records = list(self._ledger.records.values())
+        winner = best(records, self._mode)
+        for record in records[-_ROWS_KEPT:]:
+            style = "bold green" if record is winner else "dim" if record.state in ("pruned", "failed") else None
+            compute = f"{record.metrics.get('compute', 0.0):.1f}"
+            table.add_row(record.run.key, record.run.label, record.state, compute, *_accuracies(record), style=style)
+        return table
+
+    def _summary(self) -> str:
+        records = list(self._ledger.records.values())
+        ended = sum(record.state != "running" for record in records)
+        winner = best(records, self._mode)
+        text = f"{ended} of {self._ledger.num_runs} runs"
+        if winner is not None:
+            text += f", best {winner.run.key} {100 * (winner.value or 0.0):.1f}"
+        elapsed, done = time.monotonic() - self._started, progress(self._ledger, self._compute)
+        if done > self._done_before:
+            left = elapsed * (1.0 - done) / (done - self._done_before)
+            text += f", {duration(elapsed)} gone, about {duration(left)} left"
+        return text
+
+
+def _accuracies(record: Record) -> list[str]:
+    metrics = record.metrics
+    return [f"{100 * metrics[name]:5.1f}" if name in metrics else "    -" for name in _MEASURES.values()]

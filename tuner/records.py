@@ -1,0 +1,79 @@
+"""Runs and what is known of them. A run is a trial or a baseline: one configuration trained once, in one folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Kind = Literal["trial", "baseline"]
+State = Literal["running", "complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration to be trained: ``key`` is unique in a sweep, ``settings`` are complete."""
+
+    key: str
+    kind: Kind
+    number: int
+    settings: dict[str, Any]
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: the trainable, and for a generator its ratio schedule."""
+        ratio = self.settings.get("ratio")
+        return self.settings["trainable"] if ratio is None else f"{self.settings['trainable']} {describe_ratio(ratio)}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the ledger says of a run: its last metrics, and when it has ended, how."""
+
+    run: Run
+    state: State
+    metrics: dict[str, float] = field(default_factory=dict)
+    value: float | None = None
+    feasible: bool = True
+    reason: str | None = None
+
+
+def describe_ratio(ratio: dict[str, Any]) -> str:
+    """Return a ratio schedule in a few characters: ``2:1``, ``6-8-12:1``, ``<0.6:1``."""
+    match ratio["kind"]:
+        case "constant":
+            return f"{ratio['generator_turns']}:1"
+        case "stepped":
+            return "-".join(map(str, ratio["steps"])) + ":1"
+        case _:
+            return f"<{ratio['target_generator_loss']:.2g}:1"
+
+
+def append_metrics(folder: Path, row: dict[str, float]) -> None:
+    """Add a row to a run's metrics; a line that a crash cut off is cut back first, so that every line is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "metrics.jsonl").open("ab+") as file:
+        file.seek(0)
+        content = file.read()
+        if not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
+        file.write(json.dumps(row).encode() + b"\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Return a run's rows of metrics in the order of their steps; a line that a crash cut off is left out."""
+    try:
+        content = (folder / "metrics.jsonl").read_bytes()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def best(records: list[Record], mode: str) -> Record | None:
+    """Return the trial with the best value among those that ran to the end and keep the constraints."""
+    finished = [record for record in records if record.run.kind == "trial" and record.state == "complete"]
+    able = [record for record in finished if record.feasible and record.value is not None]
+    sign = 1.0 if mode == "max" else -1.0
+    return max(able, key=lambda record: sign * (record.value or 0.0), default=None)

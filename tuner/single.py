@@ -1,0 +1,113 @@
+"""One configuration trained right here, without Ray: the same loop as in a sweep, so a breakpoint works."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from search_spaces.mistakes import Mistake, SpaceError
+from search_spaces.wording import unknown
+from trainables.config import CONFIGURATIONS, parse
+from tuner.errors import UserError
+from tuner.export import FORMAT, num_threads
+from tuner.field_checks import settings_mistakes
+from tuner.provenance import provenance
+from tuner.sweep import write_json
+
+
+def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
+    """Return the complete settings of a trainable's name or a ``configuration.json``, with ``key=value`` put over them.
+
+    Args:
+        source: a trainable (its defaults), a JSON file, or a bundle's folder.
+        assignments: like ``classifier.learning_rate=0.01``; values are JSON, or plain text.
+
+    Raises:
+        UserError: the source is none of these.
+        SpaceError: settings are unknown or out of bounds; all of them at once.
+    """
+    settings: dict[str, Any]
+    path = Path(source)
+    if source in CONFIGURATIONS:
+        settings = {"trainable": source}
+    elif path.exists():
+        path = path / "configuration.json" if path.is_dir() else path
+        try:
+            settings = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is no configuration: {error}") from error
+    else:
+        raise UserError(f"{source!r} is neither a file nor one of the trainables {', '.join(CONFIGURATIONS)}")
+    for assignment in assignments:
+        _assign(settings, assignment)
+    name = settings.get("trainable")
+    if name not in CONFIGURATIONS:
+        raise SpaceError(source, [Mistake(None, ("trainable",), unknown("trainable", str(name), CONFIGURATIONS))])
+    mistakes = settings_mistakes(CONFIGURATIONS[name], settings)
+    if mistakes:
+        raise SpaceError(source, mistakes)
+    complete: dict[str, Any] = parse(settings).model_dump(mode="json")
+    return complete
+
+
+def _assign(settings: dict[str, Any], assignment: str) -> None:
+    name, equals, text = assignment.partition("=")
+    if not equals:
+        raise UserError(f"--set takes key=value, like classifier.learning_rate=0.01, got {assignment!r}")
+    *path, last = name.split(".")
+    for key in path:
+        settings = settings.setdefault(key, {})
+        if not isinstance(settings, dict):
+            raise UserError(f"--set {assignment}: {key!r} has no settings below it")
+    try:
+        settings[last] = json.loads(text)
+    except ValueError:
+        settings[last] = text
+
+
+def train(
+    settings: dict[str, Any], target: Path, data: Path | None, report: Callable[[dict[str, float]], None]
+) -> Path:
+    """Train one configuration to its end and write its bundle; ``report`` is told the metrics of every step.
+
+    Raises:
+        UserError: the bundle's folder is there already, or training diverged.
+    """
+    from trainables import registry
+    from trainables.bundle import set_num_threads, write_classifier
+    from trainables.loop import DivergedError
+
+    target = target.absolute()
+    if target.exists():
+        raise UserError(f"{target} is there already: remove it or choose another --output")
+    set_num_threads(num_threads(1))
+    config = parse(settings)
+    loop = registry.build(config, registry.dataset_for(config, data))
+    metrics: dict[str, float] = {}
+    try:
+        while not loop.done:
+            metrics = loop.step()
+            report(metrics)
+    except DivergedError as error:
+        raise UserError(f"training diverged: {error}; try a lower learning rate") from error
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        write_classifier(temporary, settings, loop.classifier.state_dict())
+        images = config.evaluation.rank_images
+        write_json(
+            temporary / "metrics.json", {"split": "validation", "tier": "rank", "images": images, "metrics": metrics}
+        )
+        origin = provenance(source="tuner train", dataset=config.dataset.name)
+        write_json(
+            temporary / "provenance.json",
+            {"format": FORMAT, "seed": config.seed, "num_threads": num_threads(1), **origin},
+        )
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target

@@ -1,0 +1,58 @@
+"""Optuna's samplers and pruners for a space, and how a space's parameters are asked of a trial."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import Trial
+
+from search_spaces.parameters import FloatRange, IntRange, Parameter
+from search_spaces.schema import Space
+from tuner.fields import report_every
+
+
+def build_sampler(space: Space, num_trials_before: int) -> BaseSampler:
+    """Return the sampler of a space, seeded by the space's seed and how many trials there are already."""
+    seed = (space.search.seed * 1_000_003 + num_trials_before) % 2**32
+    if space.search.sampler != "tpe":
+        return RandomSampler(seed=seed)
+    is_conditional = any(parameter.when for parameter in space.parameters)
+    with warnings.catch_warnings():
+        # `group` learns each branch of a conditional space jointly; Optuna marks it experimental.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(seed=seed, group=is_conditional)
+
+
+def build_pruner(space: Space) -> BasePruner:
+    """Return the pruner of a space. Resources are compute in the file and reports, `report_every` apart, in Optuna."""
+    pruner = space.search.pruner
+
+    def reports(compute: float) -> int:
+        return max(1, math.ceil(compute / report_every(space)))
+
+    if pruner.successive_halving is not None:
+        settings = pruner.successive_halving
+        return SuccessiveHalvingPruner(
+            min_resource=reports(settings.min_resource), reduction_factor=settings.reduction_factor
+        )
+    if pruner.median is not None:
+        return MedianPruner(
+            n_startup_trials=pruner.median.startup_trials, n_warmup_steps=reports(pruner.median.min_resource)
+        )
+    return NopPruner()
+
+
+def suggest(trial: Trial, parameter: Parameter) -> Any:
+    """Ask a trial for a value of a parameter's domain."""
+    match parameter.domain:
+        case FloatRange(low, high, log):
+            return trial.suggest_float(parameter.name, low, high, log=log)
+        case IntRange(low, high, log):
+            return trial.suggest_int(parameter.name, low, high, log=log)
+        case domain:
+            return trial.suggest_categorical(parameter.name, domain.values)

@@ -1,0 +1,198 @@
+"""A sweep is a folder: what was asked, and everything that has happened.
+
+``space.yaml`` (the file as it was given), ``sweep.json`` (identity and target), ``provenance.json``, ``study.journal``
+(the ledger), and for every run ``trials/0007/`` or ``baselines/standard/`` with ``metrics.jsonl`` and ``checkpoint/``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from search_spaces.schema import Space
+from tuner.errors import UserError
+from tuner.fields import parse_space
+from tuner.provenance import provenance
+
+FORMAT = 1
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+# How long a driver waits for the lock: longer than a look by `tuner status` holds it.
+_LOCK_WAIT_S = 1.0
+
+
+def home(folder: Path | None = None) -> Path:
+    """Return the folder that holds all sweeps: the argument, else ``TUNER_HOME``, else ``sweeps`` right here."""
+    return (folder or Path(os.environ.get("TUNER_HOME", "sweeps"))).absolute()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file so that a crash leaves the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One search over one space, in one folder."""
+
+    folder: Path
+    space: Space
+    id: str
+    num_trials: int
+    data: str | None
+    created: str
+
+    @property
+    def name(self) -> str:
+        """The name that people call it by."""
+        return self.folder.name
+
+    @property
+    def journal(self) -> Path:
+        """The file that holds the study."""
+        return self.folder / "study.journal"
+
+    @classmethod
+    def create(
+        cls, name: str, text: str, source: str, *, home: Path, num_trials: int | None = None, data: Path | None = None
+    ) -> Sweep:
+        """Make the folder of a new sweep; it appears whole or not at all.
+
+        Args:
+            name: of the sweep, unique in its home.
+            text: the search-space file.
+            source: where the text came from, for messages and provenance.
+            home: see `home`.
+            num_trials: instead of the space's own number.
+            data: folder where the dataset's files were put by hand.
+
+        Raises:
+            UserError: the name is taken or not allowed, or the home cannot be written.
+            SpaceError: the space has mistakes.
+        """
+        check_available(name, home)
+        space = parse_space(text, source)
+        sweep = cls(
+            folder=home / name,
+            space=space,
+            id=uuid.uuid4().hex,
+            num_trials=num_trials or space.num_trials,
+            data=str(data.absolute()) if data else None,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        temporary = home / f".{name}.{os.getpid()}"
+        try:
+            temporary.mkdir(parents=True)
+            (temporary / "space.yaml").write_text(text)
+            sweep._save(temporary)
+            write_json(temporary / "provenance.json", provenance(source=source, dataset=space.dataset.name))
+            temporary.rename(sweep.folder)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise UserError(
+                f"cannot write the sweep's folder {sweep.folder}: {error}; choose another --home"
+            ) from error
+        return sweep
+
+    @classmethod
+    def open(cls, name: str, *, home: Path) -> Sweep:
+        """Return the sweep of that name.
+
+        Raises:
+            UserError: there is none, or it was written by a release that this one does not read.
+        """
+        _check_name(name)
+        folder = home / name
+        try:
+            meta = json.loads((folder / "sweep.json").read_text())
+            text = (folder / "space.yaml").read_text()
+        except FileNotFoundError as error:
+            there = ", ".join(names(home)) or "none"
+            raise UserError(f"no sweep named {name!r} in {home} (there: {there}); see --home") from error
+        if meta["format"] != FORMAT:
+            raise UserError(f"{folder} has format {meta['format']}; this release reads format {FORMAT}")
+        return cls(
+            folder=folder,
+            space=parse_space(text, str(folder / "space.yaml")),
+            id=meta["id"],
+            num_trials=meta["num_trials"],
+            data=meta["data"],
+            created=meta["created"],
+        )
+
+    def extended(self, num_trials: int) -> Sweep:
+        """Return this sweep with another number of trials to reach, saved."""
+        sweep = replace(self, num_trials=num_trials)
+        sweep._save(self.folder)
+        return sweep
+
+    def _save(self, folder: Path) -> None:
+        meta = {"format": FORMAT, "id": self.id, "num_trials": self.num_trials, "data": self.data}
+        write_json(folder / "sweep.json", {**meta, "created": self.created})
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other drivers off this sweep.
+
+        Raises:
+            UserError: one is at work; the message names it.
+        """
+        owner = self.folder / "owner.json"
+        try:
+            with FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S):
+                write_json(owner, {"pid": os.getpid(), "host": socket.gethostname()})
+                yield
+        except Timeout as error:
+            who = json.loads(owner.read_text()) if owner.exists() else {"pid": "?", "host": "?"}
+            raise UserError(f"sweep {self.name!r} is being run by process {who['pid']} on {who['host']}") from error
+
+    def is_running(self) -> bool:
+        """Return whether a driver is at work on this sweep."""
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+
+
+def names(home: Path) -> list[str]:
+    """Return the names of the sweeps in a home."""
+    return sorted(path.parent.name for path in home.glob("*/sweep.json") if not path.parent.name.startswith("."))
+
+
+def check_available(name: str, home: Path) -> None:
+    """Refuse a name that is not allowed or taken, or a home that cannot be written, before anything else is done.
+
+    Raises:
+        UserError: with what to do instead.
+    """
+    _check_name(name)
+    if (home / name).exists():
+        raise UserError(f"a sweep named {name!r} is in {home} already: `tuner resume {name}` continues it")
+    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise UserError(f"cannot write into {nearest}: choose another --home, or set TUNER_HOME")
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"a sweep's name must be 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit, got {name!r}"
+        )
