@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
+
+from trainables.files import whole_folder, write_whole
 
 FORMAT = 1
 _TENSOR, _PAIRS = "$tensor", "$pairs"
@@ -29,8 +30,10 @@ class CheckpointError(RuntimeError):
 def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     """Return the JSON form of a nested state, with its tensors moved to the table."""
     if isinstance(value, torch.Tensor):
-        tensors[path] = value.detach().contiguous().clone()
-        return {_TENSOR: path}
+        # The path is for people; the number keeps {"a/b": ...} and {"a": {"b": ...}} apart.
+        name = f"{len(tensors)}{path}"
+        tensors[name] = value.detach().contiguous().clone()
+        return {_TENSOR: name}
     if isinstance(value, dict):
         packed = [(key, _pack(item, f"{path}/{key}", tensors)) for key, item in value.items()]
         return dict(packed) if all(isinstance(key, str) for key in value) else {_PAIRS: packed}
@@ -50,16 +53,6 @@ def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     return value
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Add the checkpoint of a step to a folder and drop all but the newest two.
 
@@ -72,14 +65,9 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     packed = _pack(state, "", tensors)
     blob = dump_tensors(tensors)
     header = {"format": FORMAT, "sha256": _sha256(blob), "state_sha256": _sha256(_as_json(packed)), "state": packed}
-    temporary = folder / f".{step:08d}.{os.getpid()}"
-    temporary.mkdir(parents=True, exist_ok=True)
-    write_whole(temporary / "tensors.safetensors", blob)
-    write_whole(temporary / "state.json", _as_json(header))
-    target = folder / f"{step:08d}"
-    if target.exists():
-        shutil.rmtree(target)
-    temporary.replace(target)
+    with whole_folder(folder / f"{step:08d}", replace=True) as temporary:
+        write_whole(temporary / "tensors.safetensors", blob)
+        write_whole(temporary / "state.json", _as_json(header))
     for old in _steps(folder)[:-2]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -29,7 +29,7 @@ def cache_folder(name: str) -> Path:
     """Return where fetched files of the dataset ``name`` are kept, whether the folder exists or not."""
     root = os.environ.get("TUNER_CACHE")
     if not root:
-        import pooch  # noqa: PLC0415 - slow to import
+        import pooch
 
         root = str(pooch.os_cache("adversarial-tuner"))
     return Path(root).expanduser().absolute() / name
@@ -79,7 +79,7 @@ def ensure_cached(dataset: IdxDataset, sources: tuple[Source, ...], on_progress:
 
 @contextmanager
 def _locked(folder: Path, on_progress: Progress) -> Iterator[None]:
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - slow to import
+    from filelock import FileLock, Timeout
 
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:

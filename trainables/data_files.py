@@ -132,7 +132,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         DataError: the header is not that of unsigned bytes, or the length does not fit it.
     """
-    import numpy as np  # noqa: PLC0415 - slow to import
+    import numpy as np
 
     with path.open("rb") as file:
         magic = file.read(4)
@@ -148,8 +148,8 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 def read_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return scikit-learn's digits: images ``(1797, 8, 8)`` of values 0 to 16, and labels ``(1797,)``."""
-    import numpy as np  # noqa: PLC0415 - slow to import
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second to import
+    import numpy as np
+    from sklearn.datasets import load_digits
 
     digits = load_digits()
     return digits.images.astype(np.uint8), digits.target.astype(np.uint8)

@@ -135,7 +135,7 @@ class Mirror:
 
     def _require_answer(self, url: str) -> None:
         """Ask once, with one deadline over name look-up and all addresses (requests has a timeout for each of them)."""
-        import requests  # noqa: PLC0415 - slow to import
+        import requests
 
         answer: queue.SimpleQueue[requests.RequestException | None] = queue.SimpleQueue()
 
@@ -155,8 +155,8 @@ class Mirror:
             raise SourceError("cannot be reached from this network") from error
 
     def _download(self, url: str, target: Path, on_progress: Progress) -> None:
-        import pooch  # noqa: PLC0415 - slow to import
-        import requests  # noqa: PLC0415 - slow to import
+        import pooch
+        import requests
 
         shown = _DownloadProgress(on_progress, url)
         downloader = pooch.HTTPDownloader(progressbar=shown, chunk_size=2**16, timeout=(ANSWER_S, STALL_S))

@@ -81,7 +81,7 @@ def status(
     """Say how far sweeps have come."""
     from collections import Counter
 
-    from tuner.ledger import read_records
+    from tuner.ledger import is_complete, read_records
     from tuner.records import best
 
     where = home(home_folder)
@@ -94,7 +94,9 @@ def status(
         states = Counter(record.state for record in records)
         winner = best(records, sweep.space.objective.mode)
         ended = sum(record.state != "running" and record.run.kind == "trial" for record in records)
-        state = "running" if sweep.is_running() else "completed" if ended >= sweep.num_trials else "interrupted"
+        state = "completed" if is_complete(sweep, records) else "interrupted"
+        if sweep.is_running():
+            state = "running"
         counts = ", ".join(f"{count} {name}" for name, count in states.items()) or "no runs yet"
         line = f"{each}: {state}, {ended} of {sweep.num_trials} trials ({counts})"
         if winner is not None:
@@ -105,9 +107,9 @@ def status(
 @app.command()
 def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
     """Bring MLflow up to date with a sweep's folder; run again, it changes nothing."""
+    sweep = Sweep.open(sweep_name, home=home(home_folder))
     from tuner.driver import mirror_now
 
-    sweep = Sweep.open(sweep_name, home=home(home_folder))
     with sweep.lock():
         mirror_now(sweep)
     console.print(f"MLflow has every run of {sweep.name}")

@@ -12,7 +12,7 @@ from tuner.errors import UserError
 from tuner.options import Home, SweepName
 from tuner.sweep import Sweep, home
 
-_NARROW = 110
+_NARROW = 120
 
 
 def print_comparison(sweep: Sweep, console: Console) -> None:
@@ -35,9 +35,9 @@ def compare(
     home_folder: Home = None,
 ) -> None:
     """Compare a sweep's trials with its baselines."""
+    sweep = Sweep.open(sweep_name, home=home(home_folder))
     from tuner.compare import frame
 
-    sweep = Sweep.open(sweep_name, home=home(home_folder))
     if output_format == "table":
         print_comparison(sweep, Console())
     elif output_format == "csv":
@@ -61,7 +61,7 @@ def export(
     home_folder: Home = None,
 ) -> None:
     """Write a run's configuration, weights, metrics and provenance as a folder that stands alone."""
+    sweep = Sweep.open(sweep_name, home=home(home_folder))
     from tuner.export import export as write
 
-    sweep = Sweep.open(sweep_name, home=home(home_folder))
     typer.echo(write(sweep, output, run))

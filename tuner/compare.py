@@ -63,7 +63,7 @@ def table(sweep: Sweep) -> Table:
         title=f"{sweep.name}: {sweep.space.dataset.name}, L-infinity, epsilon {settings.epsilon:g}, validation images"
     )
     for column in ("run", "trainable", "state"):
-        result.add_column(column)
+        result.add_column(column, no_wrap=True)
     for column in (*_MEASURES, "95 %", "compute", "seconds"):
         result.add_column(column, justify="right")
     for record in records:

@@ -13,8 +13,9 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner.execution import execute, num_slots, start_ray
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger, is_complete, read_records
 from tuner.live import LiveTable
+from tuner.records import best
 from tuner.report import draw
 from tuner.sweep import Sweep
 from tuner.tracking import Mirror, MlflowWriter
@@ -75,7 +76,10 @@ def drive(sweep: Sweep, console: Console) -> Ending:
         with tempfile.TemporaryDirectory() as folder:
             picture = draw(sweep, Path(folder) / "comparison.png")
             ending.mirrored = mirror.close(
-                _MIRROR_WAIT_S, completed=ending.completed, pictures=[picture] if picture else []
+                _MIRROR_WAIT_S,
+                completed=ending.completed,
+                winner=best(list(ledger.records.values()), sweep.space.objective.mode),
+                pictures=[picture] if picture else [],
             )
     return ending
 
@@ -87,3 +91,4 @@ def mirror_now(sweep: Sweep) -> None:
     writer = MlflowWriter(sweep, provenance)
     for record in records:
         writer.write(record)
+    writer.finish(is_complete(sweep, records), best(records, sweep.space.objective.mode), [])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
+from trainables.files import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.ledger import read_records
 from tuner.records import Record, best
-from tuner.sweep import Sweep, write_json
+from tuner.sweep import Sweep
 
 FORMAT = 1
 
@@ -57,36 +56,27 @@ def export(sweep: Sweep, target: Path | None = None, key: str | None = None) -> 
     from trainables.bundle import write_from_checkpoint
     from trainables.checkpoint import CheckpointError
 
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        temporary.mkdir(parents=True)
-        write_from_checkpoint(temporary, record.run.settings, record.run.folder / "checkpoint")
-        write_json(temporary / "metrics.json", _metrics(record))
-        write_json(temporary / "provenance.json", _provenance(sweep, record))
-        temporary.rename(target)
+        with whole_folder(target) as folder:
+            write_from_checkpoint(folder, record.run.settings, record.run.folder / "checkpoint")
+            write_account(folder, record.run.settings, record.metrics, _origin(sweep, record))
     except (OSError, CheckpointError) as error:
         raise UserError(f"cannot export {record.run.key} to {target}: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
-def _metrics(record: Record) -> dict[str, Any]:
-    images = record.run.settings["evaluation"]["rank_images"]
-    return {"split": "validation", "tier": "rank", "images": images, "metrics": record.metrics}
+def write_account(folder: Path, settings: dict[str, Any], metrics: dict[str, float], origin: dict[str, Any]) -> None:
+    """Write what was measured of a bundle's classifier and where it comes from."""
+    images = settings["evaluation"]["rank_images"]
+    write_json(folder / "metrics.json", {"split": "validation", "tier": "rank", "images": images, "metrics": metrics})
+    write_json(folder / "provenance.json", {"format": FORMAT, "seed": settings["seed"], **origin})
 
 
-def _provenance(sweep: Sweep, record: Record) -> dict[str, Any]:
+def _origin(sweep: Sweep, record: Record) -> dict[str, Any]:
     of_sweep = json.loads((sweep.folder / "provenance.json").read_text())
-    return {
-        "format": FORMAT,
-        "sweep": sweep.name,
-        "sweep_id": sweep.id,
-        "run": record.run.key,
-        "seed": record.run.settings["seed"],
-        "num_threads": num_threads(sweep.space.resources.cpu),
-        **of_sweep,
-    }
+    threads = num_threads(sweep.space.resources.cpu)
+    names = {"sweep": sweep.name, "sweep_id": sweep.id, "run": record.run.key}
+    return {**names, "num_threads": threads, **of_sweep}
 
 
 def num_threads(cpus: float) -> int:

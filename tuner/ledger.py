@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import optuna
@@ -18,6 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner.fields import baseline_configurations, configuration_for
+from tuner.journal import Journal
 from tuner.records import Kind, Record, Run, State, append_metrics, read_metrics
 from tuner.suggest import build_pruner, build_sampler, suggest
 from tuner.sweep import Sweep
@@ -47,11 +47,11 @@ class Ledger:
     """Hands out runs and takes in what they report. One driver at a time: the caller holds the sweep's lock."""
 
     def __init__(self, sweep: Sweep) -> None:
-        _mend(sweep.journal)
         self._sweep = sweep
+        self._journal = Journal(sweep.journal)
         self._space = sweep.space
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
-        self._studies: dict[Kind, Study] = _create_studies(sweep)
+        self._studies: dict[Kind, Study] = _create_studies(sweep, self._journal)
         self._open: dict[str, _Open] = {}
         self._deadline = time.monotonic() + sweep.space.budget.time if sweep.space.budget.time else None
         self._enqueue()
@@ -65,13 +65,12 @@ class Ledger:
     @property
     def num_runs(self) -> int:
         """Runs that the sweep asks for, baselines included."""
-        return self._sweep.num_trials + len(self._baselines)
+        return self._sweep.num_trials + len(self._space.baselines)
 
     @property
     def is_complete(self) -> bool:
         """Whether every run that was asked for has ended."""
-        ended = sum(record.state != "running" for record in self.records.values())
-        return ended >= self.num_runs
+        return is_complete(self._sweep, list(self.records.values()))
 
     @property
     def is_interrupted(self) -> bool:
@@ -98,6 +97,7 @@ class Ledger:
             return True
         open_run.trial.report(metrics[self._space.objective.metric], step)
         open_run.last_report = step
+        self._journal.sync()
         if not open_run.trial.should_prune():
             return True
         self._end(key, TrialState.PRUNED)
@@ -122,8 +122,8 @@ class Ledger:
 
     def _enqueue(self) -> None:
         """Queue what is known beforehand: baselines, the grid, known configurations. A second call adds nothing."""
-        self._baselines = list(baseline_configurations(self._space).items())
-        for name, settings in self._baselines[len(self._trials("baseline")) :]:
+        baselines = list(baseline_configurations(self._space).items())
+        for name, settings in baselines[len(self._trials("baseline")) :]:
             self._studies["baseline"].enqueue_trial({}, user_attrs={"name": name, "settings": settings})
         for parameters in self._known_parameters()[len(self._trials("trial")) :]:
             self._studies["trial"].enqueue_trial(parameters)
@@ -138,12 +138,12 @@ class Ledger:
             num_before = trial.number // len(self._grid) if self._grid else trial.number
             seed = self._space.search.seed + num_before
             trial.set_user_attr("settings", configuration_for(self._space, settings, seed))
-        record = _record(self._sweep, kind, trial.study.trials[trial.number])
-        rows = read_metrics(record.run.folder)
-        reported = trial.study.trials[trial.number].last_step
-        last_row = int(rows[-1]["step"]) if rows else 0
-        self._open[record.run.key] = _Open(record, trial, last_row, reported or 0)
+        frozen = self._trials(kind)[trial.number]
+        record = _record(self._sweep, kind, frozen)
+        last_row = int(record.metrics.get("step", 0))
+        self._open[record.run.key] = _Open(record, trial, last_row, frozen.last_step or 0)
         self.records[record.run.key] = record
+        self._journal.sync()
         return record.run
 
     def _take_in(self, key: str, metrics: dict[str, float]) -> _Open:
@@ -169,7 +169,14 @@ class Ledger:
         open_run = self._open.pop(key)
         value = known.get("value")
         open_run.trial.study.tell(open_run.trial, value, state=state)
+        self._journal.sync()
         self.records[key] = replace(open_run.record, state=_STATES[state], **known)
+
+
+def is_complete(sweep: Sweep, records: list[Record]) -> bool:
+    """Return whether every run that a sweep asks for has ended."""
+    ended = sum(record.state != "running" for record in records)
+    return ended >= sweep.num_trials + len(sweep.space.baselines)
 
 
 def read_records(sweep: Sweep) -> list[Record]:
@@ -205,8 +212,8 @@ def _record(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> Record:
     )
 
 
-def _create_studies(sweep: Sweep) -> dict[Kind, Study]:
-    storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
+def _create_studies(sweep: Sweep, journal: Journal) -> dict[Kind, Study]:
+    storage = JournalStorage(journal)
     direction: Literal["maximize", "minimize"] = "maximize" if sweep.space.objective.mode == "max" else "minimize"
     search = optuna.create_study(
         study_name=SEARCH,
@@ -225,15 +232,3 @@ def _create_studies(sweep: Sweep) -> dict[Kind, Study]:
         load_if_exists=True,
     )
     return {"trial": search, "baseline": baselines}
-
-
-def _mend(journal: Path) -> None:
-    """Cut back a line that a crash cut off (appending to it would spoil the journal), and free a dead writer's lock."""
-    Path(f"{journal}.lock").unlink(missing_ok=True)
-    if not journal.exists():
-        return
-    with journal.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)

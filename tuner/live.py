@@ -21,7 +21,7 @@ def progress(ledger: Ledger, per_run: float) -> float:
     """Return the share of the sweep's work that is done: ended runs whole, running ones by their compute."""
     shares = [
         1.0 if record.state != "running" else min(record.metrics.get("compute", 0.0) / per_run, 1.0)
-        for record in ledger.records.values()
+        for record in list(ledger.records.values())  # the ledger may grow meanwhile: the table is drawn by a thread
     ]
     return sum(shares) / ledger.num_runs
 
@@ -45,7 +45,8 @@ class LiveTable:
         self._slots = slots
         self._started = time.monotonic()
         self._done_before = progress(ledger, compute)
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        is_terminal = console.is_terminal
+        self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if is_terminal else None
 
     def __enter__(self) -> LiveTable:
         if self._live:
@@ -59,10 +60,8 @@ class LiveTable:
             self._live.__exit__(kind, error, trace)
 
     def changed(self, record: Record) -> None:
-        """Show a run's newest state."""
-        if self._live:
-            self._live.update(Group(self._table(), Text(self._summary())), refresh=True)
-        else:
+        """Show a run's newest state: at once as a line, within half a second in the table."""
+        if not self._live:
             self._console.print(self._line(record), highlight=False, soft_wrap=True)
 
     def _line(self, record: Record) -> str:
@@ -71,6 +70,9 @@ class LiveTable:
         reason = f"  ({record.reason.strip().splitlines()[-1]})" if record.reason else ""
         text = f"{record.run.key:<24} {record.run.label:<22} {record.state:<8} compute {compute:4.1f}  {cells}{reason}"
         return f"{text}  | {self._summary()}" if record.state != "running" else text
+
+    def _screen(self) -> Group:
+        return Group(self._table(), Text(self._summary()))
 
     def _table(self) -> Table:
         table = Table()

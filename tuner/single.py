@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,11 @@ from typing import Any
 from search_spaces.mistakes import Mistake, SpaceError
 from search_spaces.wording import unknown
 from trainables.config import CONFIGURATIONS, parse
+from trainables.files import whole_folder
 from tuner.errors import UserError
-from tuner.export import FORMAT, num_threads
+from tuner.export import num_threads, write_account
 from tuner.field_checks import settings_mistakes
 from tuner.provenance import provenance
-from tuner.sweep import write_json
 
 
 def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
@@ -94,20 +92,8 @@ def train(
             report(metrics)
     except DivergedError as error:
         raise UserError(f"training diverged: {error}; try a lower learning rate") from error
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        temporary.mkdir(parents=True)
-        write_classifier(temporary, settings, loop.classifier.state_dict())
-        images = config.evaluation.rank_images
-        write_json(
-            temporary / "metrics.json", {"split": "validation", "tier": "rank", "images": images, "metrics": metrics}
-        )
+    with whole_folder(target) as folder:
+        write_classifier(folder, settings, loop.classifier.state_dict())
         origin = provenance(source="tuner train", dataset=config.dataset.name)
-        write_json(
-            temporary / "provenance.json",
-            {"format": FORMAT, "seed": config.seed, "num_threads": num_threads(1), **origin},
-        )
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_account(folder, settings, metrics, {**origin, "num_threads": num_threads(1)})
     return target

@@ -10,18 +10,17 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from search_spaces.schema import Space
+from trainables.files import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.fields import parse_space
 from tuner.provenance import provenance
@@ -35,17 +34,6 @@ _LOCK_WAIT_S = 1.0
 def home(folder: Path | None = None) -> Path:
     """Return the folder that holds all sweeps: the argument, else ``TUNER_HOME``, else ``sweeps`` right here."""
     return (folder or Path(os.environ.get("TUNER_HOME", "sweeps"))).absolute()
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file so that a crash leaves the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @dataclass(frozen=True)
@@ -97,18 +85,13 @@ class Sweep:
             data=str(data.absolute()) if data else None,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        temporary = home / f".{name}.{os.getpid()}"
         try:
-            temporary.mkdir(parents=True)
-            (temporary / "space.yaml").write_text(text)
-            sweep._save(temporary)
-            write_json(temporary / "provenance.json", provenance(source=source, dataset=space.dataset.name))
-            temporary.rename(sweep.folder)
+            with whole_folder(sweep.folder) as folder:
+                (folder / "space.yaml").write_text(text)
+                sweep._save(folder)
+                write_json(folder / "provenance.json", provenance(source=source, dataset=space.dataset.name))
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise UserError(
-                f"cannot write the sweep's folder {sweep.folder}: {error}; choose another --home"
-            ) from error
+            raise UserError(f"cannot write {sweep.folder}: {error}; choose another --home") from error
         return sweep
 
     @classmethod

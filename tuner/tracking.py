@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "adversarial-tuner"
 _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
+_GATHER_S = 1.0
 _RETRY_S = (1.0, 30.0)
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
@@ -107,19 +108,16 @@ class MlflowWriter:
         if mirrored is None:
             tags = {_PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
             mirrored = self._create(run.key, run.key, {**tags, "label": run.label})
-        self._send_metrics(mirrored, record, flatten(run.settings) if new else {})
         status = _STATUS[record.state]
-        if status != mirrored.status:
-            self._client.set_tag(mirrored.run_id, "tuner.state", record.state)
-            if record.reason:
-                self._client.set_tag(mirrored.run_id, "tuner.reason", record.reason[-5000:])
-            if not record.feasible:
-                self._client.set_tag(mirrored.run_id, "tuner.feasible", "false")
+        has_ended = status != mirrored.status
+        self._send(mirrored, record, flatten(run.settings) if new else {}, _ending(record) if has_ended else {})
+        if has_ended:
             self._client.set_terminated(mirrored.run_id, status)
             mirrored.status = status
 
-    def _send_metrics(self, mirrored: _Mirrored, record: Record, params: dict[str, str]) -> None:
-        from mlflow.entities import Metric, Param
+    def _send(self, mirrored: _Mirrored, record: Record, params: dict[str, str], tags: dict[str, str]) -> None:
+        """Send the rows of metrics that are new, parameters and tags, in as few requests as they fit."""
+        from mlflow.entities import Metric, Param, RunTag
 
         rows = [row for row in read_metrics(record.run.folder) if row["step"] > mirrored.last_step]
         metrics = [
@@ -129,18 +127,32 @@ class MlflowWriter:
             if name != "time"
         ]
         parameters = [Param(name, value) for name, value in params.items()]
-        while metrics or parameters:
-            room = _METRICS_PER_BATCH - min(len(parameters), _PARAMS_PER_BATCH)
-            self._client.log_batch(mirrored.run_id, metrics=metrics[:room], params=parameters[:_PARAMS_PER_BATCH])
-            metrics, parameters = metrics[room:], parameters[_PARAMS_PER_BATCH:]
+        labels = [RunTag(name, value) for name, value in tags.items()]
+        while metrics or parameters or labels:
+            room = _METRICS_PER_BATCH - min(len(parameters), _PARAMS_PER_BATCH) - len(labels)
+            self._client.log_batch(mirrored.run_id, metrics[:room], parameters[:_PARAMS_PER_BATCH], labels)
+            metrics, parameters, labels = metrics[room:], parameters[_PARAMS_PER_BATCH:], []
         if rows:
             mirrored.last_step = int(rows[-1]["step"])
 
-    def finish(self, completed: bool, pictures: list[Path]) -> None:
-        """End the sweep's own run, with its pictures."""
+    def finish(self, completed: bool, winner: Record | None, pictures: list[Path]) -> None:
+        """End the sweep's own run: say which trial is best, and add pictures."""
+        if winner is not None:
+            self._client.set_tag(self._parent.run_id, "tuner.best", winner.run.key)
+            self._client.set_tag(self._parent.run_id, "tuner.best_value", f"{winner.value:.4f}")
         for picture in pictures:
             self._client.log_artifact(self._parent.run_id, str(picture))
         self._client.set_terminated(self._parent.run_id, "FINISHED" if completed else "KILLED")
+
+
+def _ending(record: Record) -> dict[str, str]:
+    """Return the tags that say how a run has ended."""
+    tags: dict[str, str] = {"tuner.state": record.state}
+    if record.reason:
+        tags["tuner.reason"] = record.reason[-5000:]
+    if not record.feasible:
+        tags["tuner.feasible"] = "false"
+    return tags
 
 
 class Mirror:
@@ -163,7 +175,7 @@ class Mirror:
             self._changed[record.run.key] = record
             self._wake.notify()
 
-    def close(self, timeout_s: float, *, completed: bool, pictures: list[Path]) -> bool:
+    def close(self, timeout_s: float, *, completed: bool, winner: Record | None, pictures: list[Path]) -> bool:
         """Send the rest and end the sweep's run; return False if MLflow was not brought up to date in time."""
         with self._wake:
             self._closing = True
@@ -172,7 +184,7 @@ class Mirror:
         if self._thread.is_alive() or self._writer is None or self._changed:
             return False
         try:
-            self._writer.finish(completed, pictures)
+            self._writer.finish(completed, winner, pictures)
         except Exception as error:
             self._trouble(error)
             return False
@@ -180,9 +192,12 @@ class Mirror:
 
     def _work(self) -> None:
         wait_s = _RETRY_S[0]
+        last_chance_taken = False
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._changed or self._closing)
+                # Several changes of a run are one write: of short runs, MLflow often sees beginning and end together.
+                self._wake.wait_for(lambda: self._closing, timeout=_GATHER_S)
                 if not self._changed and self._writer is not None:
                     return
                 batch, self._changed = self._changed, {}
@@ -196,8 +211,9 @@ class Mirror:
                 self._trouble(error)
                 with self._wake:
                     self._changed = {**batch, **self._changed}
-                    if self._closing:
+                    if self._closing and last_chance_taken:
                         return
+                    last_chance_taken = self._closing
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_S[1])
 
@@ -229,4 +245,6 @@ def _experiment(client: MlflowClient, home: Path) -> str:
         there = client.get_experiment_by_name(EXPERIMENT)
         if there is not None:
             return str(there.experiment_id)
-        return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+        # Without the kind the UI would take the experiment for one of language models.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=tags))

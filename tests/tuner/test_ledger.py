@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tuner.conftest import SPACE, STEPS, row, train, train_all
+from tuner.journal import Journal
 from tuner.ledger import Ledger, read_records
-from tuner.records import best, read_metrics
+from tuner.records import append_metrics, best, read_metrics
 from tuner.sweep import Sweep
 
 PRUNED_SPACE = (
@@ -158,13 +159,6 @@ def test_a_torn_last_line_of_the_journal_is_cut_back(make_sweep, tail):
     assert Ledger(sweep).is_complete
 
 
-def test_a_lock_that_a_dead_driver_left_keeps_nobody_waiting(make_sweep):
-    sweep = make_sweep()
-    Ledger(sweep)
-    Path(f"{sweep.journal}.lock").symlink_to(sweep.journal)
-    assert len(train_all(Ledger(sweep))) == 6
-
-
 def test_a_torn_last_line_of_metrics_is_cut_back(make_sweep):
     sweep = make_sweep()
     ledger = Ledger(sweep)
@@ -220,13 +214,8 @@ def _drive(sweep: Sweep, ended: dict[str, str], checkpoints: dict[str, int], wri
         return wrapped
 
     with pytest.MonkeyPatch.context() as patch:
-        backend = "optuna.storages.journal.JournalFileBackend"
-        from optuna.storages.journal import JournalFileBackend
-
-        patch.setattr(f"{backend}.append_logs", dying(JournalFileBackend.append_logs))
-        from tuner import ledger as module
-
-        patch.setattr(module, "append_metrics", dying(module.append_metrics))
+        patch.setattr(Journal, "append_logs", dying(Journal.append_logs))
+        patch.setattr("tuner.ledger.append_metrics", dying(append_metrics))
         try:
             ledger = Ledger(sweep)
             for run in iter(ledger.next_run, None):

@@ -42,11 +42,12 @@ def test_one_parent_and_one_child_for_each_run(mirrored):
     writer = connect()
     for record in read_records(sweep):
         writer.write(record)
-    writer.finish(True, [])
+    writer.finish(True, read_records(sweep)[-1], [])
     runs, count = _runs(sweep)
     assert count == len(runs) == 5
     parent = runs.pop("sweep")
     assert parent.info.status == "FINISHED"
+    assert parent.data.tags["tuner.best"] == "trial-0001"
     for key, run in runs.items():
         record = next(record for record in read_records(sweep) if record.run.key == key)
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -107,7 +108,7 @@ def test_a_mirror_that_comes_late_loses_nothing(mirrored):
         mirror.changed(ledger.records[run.key])
         train(ledger, run)
         mirror.changed(ledger.records[run.key])
-    assert mirror.close(30, completed=True, pictures=[])
+    assert mirror.close(30, completed=True, winner=None, pictures=[])
     assert troubles == ["MLflow cannot be written, the sweep goes on without it: no server there"]
     runs, count = _runs(sweep)
     assert count == 5
@@ -126,7 +127,7 @@ def test_a_dead_server_is_said_once_and_stops_nothing(mirrored):
     train_all(ledger)
     for record in ledger.records.values():
         mirror.changed(record)
-    assert not mirror.close(5, completed=True, pictures=[])
+    assert not mirror.close(5, completed=True, winner=None, pictures=[])
     assert len(troubles) == 1
     assert ledger.is_complete
 

@@ -1,0 +1,100 @@
+"""One Ray for all tests of a session, and the command line as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tuner.ledger import read_records
+from tuner.sweep import Sweep
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    import ray
+
+    from tuner.execution import start_ray
+
+    start_ray(num_cpus=2)
+    yield
+    ray.shutdown()
+
+
+class Command:
+    """A command in a process of its own. Its output goes to a file: Ray's processes may hold it open for longer."""
+
+    def __init__(self, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], output: Path) -> None:
+        self._output = output
+        with output.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tuner", *arguments],
+                cwd=folder,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self._output.read_text()
+
+    def finish(self, code: int) -> str:
+        """Wait for its end, check its exit code and return its output."""
+        returned = self.process.wait(240)
+        assert returned == code, self.output
+        return self.output
+
+
+class CommandLine:
+    """Runs `tuner` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "sweeps"
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        for name in ("TUNER_HOME", "MLFLOW_TRACKING_URI"):
+            self._environment.pop(name, None)
+        self._started: list[Command] = []
+
+    def start(self, *arguments: str) -> Command:
+        """Start a command; it is ended with the test."""
+        command = Command(arguments, self.folder, self._environment, self.folder / f"output-{len(self._started)}")
+        self._started.append(command)
+        return command
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Run a command to its end, check its exit code and return its output."""
+        return self.start(*arguments).finish(code)
+
+    def wait_until(self, name: str, condition: Callable[[list], bool], command: Command) -> None:
+        """Wait until the records of a running sweep fulfil a condition."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert command.process.poll() is None, command.output
+            if (self.home / name / "study.journal").exists():
+                records = read_records(Sweep.open(name, home=self.home))
+                if condition(records):
+                    return
+            time.sleep(0.1)
+        raise AssertionError("the sweep did not get there in two minutes")
+
+    def end(self) -> None:
+        """End what still runs."""
+        for command in self._started:
+            if command.process.poll() is None:
+                command.process.kill()
+                command.process.wait(30)
+
+
+@pytest.fixture
+def command_line(tmp_path: Path) -> Iterator[CommandLine]:
+    line = CommandLine(tmp_path)
+    yield line
+    line.end()

@@ -1,0 +1,62 @@
+"""What the tests of this room share: real digits, a small trained net, and configurations that take a blink."""
+
+import pytest
+import torch
+
+from trainables import registry
+from trainables.config import CONFIGURATIONS, parse
+from trainables.data import Dataset, load
+
+# What a recipe needs beside the tiny budget; one that is not named here needs nothing.
+OF_RECIPE = {"gan": {"pretrain": 0.25, "generator": {"width": 4}}}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load("digits", validation=200)
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits) -> Dataset:
+    """A training set of 300, so that an epoch is 19 minibatches of 16, the last one smaller."""
+    return Dataset("digits", digits.train.head(300), digits.validation, digits.test, digits.digest)
+
+
+@pytest.fixture(scope="session")
+def settings_of():
+    """Return the plain settings of a tiny run; keyword arguments replace whole sections."""
+
+    def build(trainable, **changes):
+        tiny = {
+            "trainable": trainable,
+            "dataset": {"name": "digits", "validation": 200},
+            "evaluation": {"epsilon": 0.1, "watch_images": 20, "rank_images": 30},
+            "classifier": {"architecture": "mlp", "learning_rate": 1e-3},
+            "batch_size": 16,
+            "compute": 2.0,
+            "report_every": 0.5,
+            **OF_RECIPE.get(trainable, {}),
+            **changes,
+        }
+        # Every run of a few minibatches would do as well with any seed, but not with the same one as its neighbour.
+        return {"seed": list(CONFIGURATIONS).index(trainable), **tiny}
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def config_of(settings_of):
+    return lambda trainable, **changes: parse(settings_of(trainable, **changes))
+
+
+@pytest.fixture(scope="session")
+def trained(digits, config_of):
+    """A net that tells digits apart and falls to attacks: in evaluation mode, shared, not to be changed."""
+    loop = registry.build(config_of("standard", compute=4.0, report_every=4.0, batch_size=64), digits)
+    loop.step()
+    return loop.classifier.eval()

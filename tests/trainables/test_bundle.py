@@ -1,0 +1,131 @@
+"""Bundles: the same accuracies from disk, and an error that names the folder for everything else."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from trainables import bundle, checkpoint, registry
+from trainables.bundle import CONFIGURATION, WEIGHTS, BundleError, evaluate_bundle
+from trainables.evaluation import evaluate
+
+
+@pytest.fixture(scope="module")
+def finished(settings_of, config_of, digits):
+    """A finished run: its settings, its loop and its last report."""
+    loop = registry.build(config_of("standard", compute=1.0, report_every=1.0), digits)
+    report = loop.step()
+    return settings_of("standard", compute=1.0, report_every=1.0), loop, report
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    settings, loop, _ = finished
+    bundle.write_classifier(tmp_path, settings, loop.classifier.state_dict())
+    return tmp_path
+
+
+def accuracies_of(report):
+    return {name: value for name, value in report.items() if name.endswith("_accuracy")}
+
+
+class TestRoundTrip:
+    def test_the_ranking_of_the_run_to_the_last_digit(self, folder, finished):
+        assert evaluate_bundle(folder, "validation") == accuracies_of(finished[2])
+
+    def test_all_test_images(self, folder, finished, digits):
+        _, loop, _ = finished
+        expected = evaluate(loop.classifier, digits.test, epsilon=0.1, tier="rank", seed=loop.config.seed)
+        assert evaluate_bundle(folder, "test") == expected
+
+    @pytest.mark.parametrize("split", ["validation", "test"])
+    def test_the_first_images_only(self, folder, finished, digits, split):
+        _, loop, _ = finished
+        images = getattr(digits, split).head(17)
+        expected = evaluate(loop.classifier, images, epsilon=0.1, tier="rank", seed=loop.config.seed)
+        assert evaluate_bundle(folder, split, num_images=17) == expected
+
+    def test_the_number_of_threads_is_set(self, folder, monkeypatch):
+        asked = []
+        monkeypatch.setattr(torch, "set_num_threads", asked.append)
+        evaluate_bundle(folder, "test", num_images=5, num_threads=7)
+        assert asked == [7]
+
+    def test_the_newest_checkpoint_of_a_run(self, finished, tmp_path):
+        settings, loop, report = finished
+        older = registry.build(loop.config, loop.dataset)
+        checkpoint.save(tmp_path / "checkpoint", 1, {"loop": older.state(), "metrics": {}})
+        checkpoint.save(tmp_path / "checkpoint", 2, {"loop": loop.state(), "metrics": report})
+        target = tmp_path / "bundle"
+        target.mkdir()
+        bundle.write_from_checkpoint(target, settings, tmp_path / "checkpoint")
+        assert evaluate_bundle(target, "validation") == accuracies_of(report)
+        assert sorted(path.name for path in target.iterdir()) == sorted([CONFIGURATION, WEIGHTS])
+        assert json.loads((target / CONFIGURATION).read_text()) == settings
+
+    def test_without_a_checkpoint_nothing_is_written(self, finished, tmp_path):
+        target = tmp_path / "bundle"
+        target.mkdir()
+        with pytest.raises(checkpoint.CheckpointError, match=str(tmp_path / "missing")):
+            bundle.write_from_checkpoint(target, finished[0], tmp_path / "missing")
+        assert list(target.iterdir()) == []
+
+
+class Bomb:
+    """What no bundle may ever unpickle."""
+
+    def __reduce__(self):
+        return exec, ("raise SystemExit('unpickled')",)
+
+
+def rename_weight(path):
+    save_file({f"other.{name}": tensor for name, tensor in load_file(path).items()}, path)
+
+
+def cut_weight(path):
+    save_file({name: tensor[:1].clone() for name, tensor in load_file(path).items()}, path)
+
+
+DAMAGES = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "pickle": lambda path: path.write_bytes(pickle.dumps(Bomb())),
+    "torch file": lambda path: torch.save(Bomb(), path),
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+class TestDamage:
+    @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+    @pytest.mark.parametrize("name", [CONFIGURATION, WEIGHTS])
+    def test_a_damaged_file_is_an_error_that_names_the_folder(self, folder, name, damage):
+        damage(folder / name)
+        with pytest.raises(BundleError) as error:
+            evaluate_bundle(folder, "test")
+        assert str(folder) in str(error.value)
+
+    @pytest.mark.parametrize("content", ["[1]", "{}", '{"trainable": "alchemy"}', '{"trainable": "gan", "epochs": 3}'])
+    def test_a_configuration_that_is_none(self, folder, content):
+        (folder / CONFIGURATION).write_text(content)
+        with pytest.raises(BundleError) as error:
+            evaluate_bundle(folder, "test")
+        assert str(folder) in str(error.value)
+
+    @pytest.mark.parametrize("change", [rename_weight, cut_weight])
+    def test_weights_of_another_net(self, folder, change):
+        change(folder / WEIGHTS)
+        with pytest.raises(BundleError, match=f"the weights in {folder} do not fit a mlp"):
+            evaluate_bundle(folder, "test")
+
+    def test_a_configuration_of_another_net(self, folder, finished):
+        settings = {**finished[0], "classifier": {"architecture": "small_cnn"}}
+        (folder / CONFIGURATION).write_text(json.dumps(settings))
+        with pytest.raises(BundleError, match=f"the weights in {folder} do not fit a small_cnn"):
+            evaluate_bundle(folder, "test")
+
+    def test_a_folder_that_is_not_there(self, tmp_path):
+        with pytest.raises(BundleError, match="nowhere is no bundle"):
+            evaluate_bundle(tmp_path / "nowhere", "test")

@@ -1,0 +1,142 @@
+"""Configurations: strict, bounded, immutable, and light to import."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from trainables.config import CONFIGURATIONS, parse
+
+
+def with_setting(trainable, path, value):
+    """Return settings with one value at a dotted path."""
+    settings = inner = {"trainable": trainable}
+    *sections, name = path.split(".")
+    for section in sections:
+        inner = inner.setdefault(section, {})
+    inner[name] = value
+    return settings
+
+
+@pytest.mark.parametrize("trainable", CONFIGURATIONS)
+class TestEveryRecipe:
+    def test_defaults_are_valid(self, trainable):
+        config = parse({"trainable": trainable})
+        assert type(config) is CONFIGURATIONS[trainable]
+        assert config == CONFIGURATIONS[trainable]()
+
+    def test_survives_json(self, trainable):
+        config = parse({"trainable": trainable, "seed": 3, "classifier": {"learning_rate": 0.1 + 0.2}})
+        assert parse(json.loads(json.dumps(config.model_dump(mode="json")))) == config
+
+    def test_cannot_be_changed(self, trainable):
+        config = parse({"trainable": trainable})
+        with pytest.raises(ValidationError, match="frozen"):
+            config.seed = 1
+        with pytest.raises(ValidationError, match="frozen"):
+            config.classifier.learning_rate = 1.0
+
+    @pytest.mark.parametrize("section", ["", "dataset.", "evaluation.", "classifier."])
+    def test_unknown_keys_are_errors(self, trainable, section):
+        with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+            parse(with_setting(trainable, f"{section}learning_speed", 1))
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("compute", 0),
+            ("report_every", 0),
+            ("batch_size", 0),
+            ("seed", -1),
+            ("seed", 2**63),
+            ("compute", float("inf")),
+            ("compute", float("nan")),
+            ("dataset.name", "svhn"),
+            ("dataset.validation", 0),
+            ("evaluation.epsilon", 0),
+            ("evaluation.epsilon", 1.01),
+            ("evaluation.watch_images", 0),
+            ("evaluation.rank_images", 0),
+            ("classifier.learning_rate", 0),
+            ("classifier.architecture", "resnet"),
+        ],
+    )
+    def test_values_out_of_bounds_are_errors(self, trainable, path, value):
+        with pytest.raises(ValidationError) as error:
+            parse(with_setting(trainable, path, value))
+        (mistake,) = error.value.errors()
+        assert mistake["loc"] == (trainable, *path.split("."))
+
+
+@pytest.mark.parametrize(
+    ("trainable", "path", "value"),
+    [
+        ("fgsm_retraining", "clean_weight", -0.1),
+        ("fgsm_retraining", "clean_weight", 1.1),
+        ("fgsm_retraining", "attack.epsilon", 0),
+        ("fgsm_retraining", "attack.steps", 7),
+        ("gan", "clean_weight", 1.1),
+        ("gan", "pretrain", -1),
+        ("gan", "generator.width", 0),
+        ("gan", "generator.width", 513),
+        ("gan", "generator.body", "unet"),
+        ("gan", "generator.image_gradient", "raw"),
+        ("gan", "generator.perturbation_bound", 0),
+        ("gan", "generator.perturbation_bound", 1.1),
+        ("gan", "generator.warmup", 1.1),
+        ("gan", "generator.learning_rate", 0),
+        ("gan", "generator.loss", "hinge"),
+        ("gan", "generator.size", 1),
+        ("gan", "ratio.kind", "random"),
+        ("gan", "ratio.generator_turns", 0),
+        ("gan", "ratio.steps", []),
+        ("gan", "ratio.steps", [6, 0]),
+        ("gan", "ratio.target_generator_loss", 0),
+        ("gan", "ratio.max_generator_turns", 0),
+        ("gan", "ratio.turn_batches", 0),
+        ("standard", "clean_weight", 0.5),
+        ("standard", "generator", {}),
+    ],
+)
+def test_a_recipe_checks_its_own_settings(trainable, path, value):
+    with pytest.raises(ValidationError):
+        parse(with_setting(trainable, path, value))
+
+
+def test_a_turn_of_one_epoch_is_null():
+    assert parse({"trainable": "gan", "ratio": {"turn_batches": None}}).ratio.turn_batches is None
+
+
+@pytest.mark.parametrize(("pretrain", "compute", "is_valid"), [(0.9, 1, True), (1, 1, False), (2, 1, False)])
+def test_pretraining_leaves_room_for_the_loop(pretrain, compute, is_valid):
+    settings = {"trainable": "gan", "pretrain": pretrain, "compute": compute}
+    if is_valid:
+        assert parse(settings).pretrain == pretrain
+    else:
+        with pytest.raises(ValidationError, match=rf"pretrain \({pretrain}\) must be below compute \({compute}\)"):
+            parse(settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"trainable": "pgd"}, [], None])
+def test_what_names_no_recipe_is_an_error(settings):
+    with pytest.raises(ValidationError):
+        parse(settings)
+
+
+def test_all_mistakes_come_at_once():
+    with pytest.raises(ValidationError) as error:
+        parse({"trainable": "gan", "compute": -1, "epochs": 3, "generator": {"width": 0, "depth": 2}})
+    assert {mistake["loc"][1:] for mistake in error.value.errors()} == {
+        ("compute",),
+        ("epochs",),
+        ("generator", "width"),
+        ("generator", "depth"),
+    }
+
+
+def test_importing_it_loads_no_torch():
+    code = "import sys, trainables.config; sys.exit(sorted({'torch', 'ray', 'numpy'} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

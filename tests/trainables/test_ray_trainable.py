@@ -1,0 +1,143 @@
+"""The Ray wrapper as a plain object: Ray is imported but never started."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import ray
+
+from trainables import checkpoint, registry
+from trainables.ray_trainable import RunTrainable
+
+
+@pytest.fixture
+def run_of(settings_of, tmp_path):
+    """Return what the driver sends for one run."""
+
+    def build(trainable="standard", folder="run", **changes):
+        settings = settings_of(trainable, **{"compute": 1.5, **changes})
+        return {"key": folder, "folder": str(tmp_path / folder), "settings": settings, "data": None}
+
+    return build
+
+
+@pytest.fixture(autouse=True)
+def _no_ray():
+    yield
+    assert not ray.is_initialized()
+
+
+def finish(trainable):
+    results = [trainable.step()]
+    while not results[-1]["finished"]:
+        assert len(results) < 9
+        results.append(trainable.step())
+    return results
+
+
+def metrics_of(results):
+    return [{name: value for name, value in result["metrics"].items() if not name.endswith("_s")} for result in results]
+
+
+def newest(run):
+    return checkpoint.load_newest(Path(run["folder"]) / "checkpoint")
+
+
+@pytest.mark.parametrize("trainable", registry.LOOPS)
+class TestEveryRecipe:
+    def test_reports_until_the_compute_is_spent(self, trainable, run_of):
+        results = finish(RunTrainable(run_of(trainable)))
+        assert [result["finished"] for result in results] == [False, False, True]
+        assert [result["metrics"]["step"] for result in results] == [1, 2, 3]
+        for result in results:
+            seconds = result["metrics"]["train_s"] + result["metrics"]["evaluation_s"]
+            assert result["busy_s"] > 0
+            assert seconds > 0
+
+    def test_a_restored_run_repeats_its_last_report_and_goes_on(self, trainable, run_of):
+        expected = finish(RunTrainable(run_of(trainable, "whole")))
+        run = run_of(trainable, "interrupted")
+        first = RunTrainable(run)
+        before = [first.step(), first.step()]
+        again = finish(RunTrainable(run))
+        assert again[0]["metrics"] == before[-1]["metrics"]
+        assert metrics_of([before[0], *again]) == metrics_of(expected)
+
+    def test_a_finished_run_only_repeats_its_last_report(self, trainable, run_of):
+        run = run_of(trainable)
+        results = finish(RunTrainable(run))
+        again = RunTrainable(run).step()
+        assert again["finished"]
+        assert again["metrics"] == results[-1]["metrics"]
+        assert newest(run)["loop"]["num_reports"] == 3
+
+    def test_a_run_that_diverges_is_a_result(self, trainable, run_of):
+        classifier = {"architecture": "mlp", "learning_rate": 1e20}
+        result = RunTrainable(run_of(trainable, classifier=classifier)).step()
+        assert result["failure"] == "diverged"
+        assert "after 0." in result["reason"]
+
+
+def test_every_report_is_in_a_checkpoint(run_of):
+    run = run_of()
+    trainable = RunTrainable(run)
+    for step in (1, 2, 3):
+        result = trainable.step()
+        state = newest(run)
+        assert state["metrics"] == result["metrics"]
+        assert state["loop"]["num_reports"] == step
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"classifier": {"architecture": "mlp", "learning_rate": -1}}, "greater than 0"),
+        ({"dataset": {"name": "digits", "validation": 5000}}, "below the 1437 training images"),
+    ],
+)
+def test_an_exception_is_a_result_with_its_traceback(run_of, changes, expected):
+    result = RunTrainable(run_of(**changes)).step()
+    assert result["failure"] == "error"
+    assert result["reason"].startswith("Traceback")
+    assert expected in result["reason"]
+
+
+def test_an_exception_in_training_is_a_result(run_of, monkeypatch):
+    trainable = RunTrainable(run_of())
+    assert "metrics" in trainable.step()
+    monkeypatch.setattr(checkpoint, "save", lambda *args: 1 / 0)
+    result = trainable.step()
+    assert (result["failure"], "ZeroDivisionError" in result["reason"]) == ("error", True)
+
+
+def test_when_no_checkpoint_can_be_read_the_run_fails(run_of, tmp_path):
+    run = run_of()
+    RunTrainable(run).step()
+    (tmp_path / "run" / "checkpoint" / "00000001" / "state.json").write_text("{}")
+    result = RunTrainable(run).step()
+    assert (result["failure"], "no checkpoint can be read" in result["reason"]) == ("error", True)
+
+
+def test_one_worker_trains_one_run_after_another(run_of, tmp_path):
+    trainable = RunTrainable(run_of(folder="first"))
+    first = finish(trainable)
+    assert trainable.reset_config(run_of("fgsm_retraining", "second"))
+    second = finish(trainable)
+    assert [result["metrics"]["step"] for result in second] == [1, 2, 3]
+    assert trainable.reset_config(run_of(folder="third"))
+    assert metrics_of(finish(trainable)) == metrics_of(first)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second", "third"]
+
+
+def test_taking_over_a_run_touches_nothing(run_of, tmp_path):
+    trainable = RunTrainable(run_of(folder="first"))
+    trainable.reset_config(run_of(folder="second", dataset={"name": "no such dataset"}))
+    assert list(tmp_path.iterdir()) == []
+    assert trainable.step()["failure"] == "error"
+
+
+def test_a_run_whose_folder_went_away_starts_anew(run_of, tmp_path):
+    run = run_of()
+    first = RunTrainable(run).step()
+    shutil.rmtree(tmp_path / "run")
+    assert metrics_of([RunTrainable(run).step()]) == metrics_of([first])

@@ -1,0 +1,144 @@
+"""The command line in-process: what is refused, with which words, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tuner.conftest import SPACE, train_all
+from tuner.cli import main
+from tuner.ledger import Ledger
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Return a function that runs a command in an empty folder and returns its exit code and output."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TUNER_HOME", "TUNER_DATA", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["tuner", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 0
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return run
+
+
+BAD = {
+    "a space that is not there": (["launch", "qick"], ["neither a file nor a packaged", "'quick'"]),
+    "an unknown key": (["launch", "unknown.yaml"], ["unknown.yaml:", "unknown key 'budgit'", "did you mean 'budget'"]),
+    "an impossible range": (["launch", "range.yaml"], ["range.yaml:", "must be less than or equal to 1, not 1.5"]),
+    "broken YAML": (["launch", "broken.yaml"], ["broken.yaml:"]),
+    "more GPUs than there are": (["launch", "gpu.yaml"], ["asks for 99, this machine has", "RAY_ADDRESS"]),
+    "more CPUs than there are": (["launch", "cpu.yaml"], ["asks for 9999, this machine has"]),
+    "a bad name": (["launch", "digits", "--name", "../up"], ["must be 1 to 63"]),
+    "a home below a file": (["launch", "digits", "--home", "range.yaml/home"], ["--home"]),
+    "data that is not there": (["launch", "quick", "--data", "nowhere"], ["nowhere"]),
+    "data that is damaged": (["launch", "quick", "--data", "damaged"], ["damaged", "SHA-256"]),
+    "a sweep that is not there": (["resume", "nothing"], ["no sweep named 'nothing'"]),
+    "a sweep to compare that is not there": (["compare", "nothing"], ["no sweep named 'nothing'"]),
+    "a sweep to export that is not there": (["export", "nothing"], ["no sweep named 'nothing'"]),
+    "no trials": (["launch", "digits", "--trials", "0"], ["--trials"]),
+    "an unknown option": (["launch", "digits", "--nmae", "a"], ["--nmae"]),
+    "an unknown command": (["lunch"], ["lunch"]),
+    "a folder that is no bundle": (["evaluate", "."], ["is no bundle"]),
+    "an unknown trainable": (["train", "gann"], ["'gann'", "gan"]),
+    "settings of all kinds": (
+        ["train", "gan", "--set", "batch_size=0", "--set", "classifier.learning_rat=1"],
+        ["batch_size: must be greater", "did you mean 'learning_rate'"],
+    ),
+    "an unknown dataset": (["data", "cifar10"], ["cifar10", "mnist"]),
+    "a UI without sweeps": (["ui"], ["there are no sweeps"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_mistakes_are_refused_in_words_and_leave_nothing(run, tmp_path, what):
+    (tmp_path / "unknown.yaml").write_text(SPACE.replace("budget:", "budgit:"))
+    (tmp_path / "range.yaml").write_text(
+        SPACE.replace("{float: [1.0e-4, 1.0e-2], log: true}", "1.0e-3\n    warmup: 1.5")
+    )
+    (tmp_path / "broken.yaml").write_text("name: [")
+    (tmp_path / "gpu.yaml").write_text(SPACE + "resources: {gpu: 99}\n")
+    (tmp_path / "cpu.yaml").write_text(SPACE + "resources: {cpu: 9999}\n")
+    (tmp_path / "damaged").mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / "damaged" / f"{name}-ubyte").write_bytes(b"no images")
+    before = sorted(tmp_path.rglob("*"))
+    arguments, expected = BAD[what]
+    code, output = run(*arguments)
+    assert code == 2
+    assert "Traceback" not in output
+    for fragment in expected:
+        assert fragment in output.replace("\n", " ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_taken_name_is_refused_with_the_way_on(run, make_sweep):
+    make_sweep()
+    code, output = run("launch", "digits", "--name", "tiny", "--home", ".")
+    assert code == 2
+    assert "`tuner resume tiny`" in output
+
+
+def test_status_of_all_and_of_one(run, make_sweep):
+    assert "`tuner launch quick` starts one" in run("status", "--home", "none")[1]
+    train_all(Ledger(make_sweep("one")))
+    make_sweep("two")
+    output = run("status", "--home", ".")[1]
+    assert "one: completed, 4 of 4 trials (6 complete), best trial-0003 robust_accuracy 40.0" in output
+    assert "two: interrupted, 0 of 4 trials (no runs yet)" in output
+
+
+def test_compare_as_table_csv_json_and_picture(run, make_sweep):
+    train_all(Ledger(make_sweep()))
+    code, output = run("compare", "tiny", "--home", ".", "--picture", "accuracy.png")
+    assert code == 0
+    assert "trial-0003 *" in output
+    assert Path("accuracy.png").read_bytes().startswith(b"\x89PNG")
+    lines = run("compare", "tiny", "--home", ".", "--format", "csv")[1].splitlines()
+    assert len(lines) == 7
+    assert lines[0].startswith("run,kind,trainable,ratio,state")
+    rows = json.loads(run("compare", "tiny", "--home", ".", "--format", "json")[1])
+    assert rows[0]["run"] == "trial-0003"
+    assert run("compare", "tiny", "--home", ".", "--picture", "nowhere/a.png")[0] == 2
+
+
+def test_spaces_are_listed_checked_and_shown(run):
+    listed = run("spaces", "list")[1]
+    for name in ("quick", "paper", "gan", "fgsm_retraining"):
+        assert name in listed
+        assert "fine" in run("spaces", "check", name)[1]
+    assert run("spaces", "show", "quick")[1].startswith("#")
+
+
+def test_trials_cannot_be_fewer_than_there_are(run, make_sweep):
+    make_sweep()
+    code, output = run("resume", "tiny", "--home", ".", "--trials", "2")
+    assert code == 2
+    assert "must not be below the sweep's 4" in output
+
+
+def test_help_loads_nothing_heavy():
+    check = (
+        "import sys; sys.argv = ['tuner', '--help']\n"
+        "from tuner.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'optuna', 'mlflow', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("launch", "resume", "status", "compare", "export", "train", "evaluate", "spaces", "data", "ui"):
+        assert command in done.stdout
