@@ -56,8 +56,9 @@ class AttackConfig(Settings):
 class GeneratorConfig(Settings):
     """The network that maps an image to a perturbation within `perturbation_bound` (pixels of [0, 1]).
 
-    `image_gradient` says whether it also sees the gradient of the classifier's loss at the image; `warmup` is the share
-    of the run's compute over which the bound grows linearly from zero (small nets collapse without it).
+    `image_gradient` says whether it also sees the gradient of the classifier's loss at the image; with `random_start`
+    it begins at a uniformly random point within the bound instead of at the image; `warmup` is the share of the run's
+    compute over which the bound grows linearly from zero (small nets collapse without it).
     """
 
     body: Literal["space_to_depth", "strided"] = "space_to_depth"

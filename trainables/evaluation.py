@@ -43,11 +43,16 @@ def _r_fgsm(
     return attacks.r_fgsm(logits_fn, images, labels, epsilon, rng=rng)
 
 
-def _pgd(steps: int, loss: attacks.Loss, relative_step: float) -> _AttackFn:
+# From a random start the far side of the ball is two radii away, so all steps together go 2.5. The 40 steps of 0.01
+# that Madry et al. 2018 train with go 1.33: they left 6 to 13 points more standing on five classifiers of a GAN loop.
+_REACH = 2.5
+
+
+def _pgd(steps: int, loss: attacks.Loss) -> _AttackFn:
     def run(
         logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, rng: torch.Generator
     ) -> torch.Tensor:
-        size = relative_step * epsilon
+        size = _REACH * epsilon / steps
         return attacks.pgd_survivors(
             logits_fn, images, labels, epsilon, steps=steps, step_size=size, loss=loss, rng=rng
         )
@@ -55,14 +60,13 @@ def _pgd(steps: int, loss: attacks.Loss, relative_step: float) -> _AttackFn:
     return run
 
 
-# Madry et al. 2018 take 40 steps of 0.01 at epsilon 0.3: a thirtieth of the radius. Ten steps are longer.
 _EVERY_TIER = (Attack("fgsm", _fgsm), Attack("rfgsm", _r_fgsm))
 TIERS: dict[str, tuple[Attack, ...]] = {
-    "watch": (*_EVERY_TIER, Attack("pgd", _pgd(10, attacks.cross_entropy, 0.25))),
+    "watch": (*_EVERY_TIER, Attack("pgd", _pgd(10, attacks.cross_entropy))),
     "rank": (
         *_EVERY_TIER,
-        Attack("pgd", _pgd(40, attacks.cross_entropy, 1 / 30)),
-        Attack("pgd_margin", _pgd(40, attacks.margin, 1 / 30), survivors_only=True),
+        Attack("pgd", _pgd(40, attacks.cross_entropy)),
+        Attack("pgd_margin", _pgd(40, attacks.margin), survivors_only=True),
     ),
 }
 

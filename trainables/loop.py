@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from trainables.allocator import keep_freed_memory
 from trainables.attacks import cross_entropy
 from trainables.compute import ComputeMeter, standard_flops_per_image
 from trainables.config import TrainingConfig
@@ -58,6 +59,7 @@ class TrainingLoop(ABC):
     """One training run of one configuration, advanced report by report."""
 
     def __init__(self, config: TrainingConfig, dataset: Dataset) -> None:
+        keep_freed_memory()
         self.config = config
         self.dataset = dataset
         device = dataset.train.images.device
@@ -89,7 +91,7 @@ class TrainingLoop(ABC):
         """Train for `report_every` of compute (about one epoch), evaluate, and return the metrics.
 
         Raises:
-            DivergedError: a loss is not finite.
+            DivergedError: a loss or a weight is not finite.
         """
         started = time.monotonic()
         report_at = min((self.num_reports + 1) * self.config.report_every, self.config.compute)
@@ -97,15 +99,21 @@ class TrainingLoop(ABC):
             self.train_minibatch()
         self.num_reports += 1
         losses = self.losses()
-        for name, loss in losses.items():
-            if not math.isfinite(loss):
-                raise DivergedError(f"{name} is {loss} after {self.meter.compute:.2f} epochs of compute")
+        self._check_finite(losses)
         trained = time.monotonic()
         accuracies = self.evaluate("rank" if self.done else "watch")
         self.train_s += trained - started
         self.evaluation_s += time.monotonic() - trained
         seconds = {"train_s": self.train_s, "evaluation_s": self.evaluation_s}
         return {**accuracies, **losses, "step": self.num_reports, "compute": self.meter.compute, **seconds}
+
+    def _check_finite(self, losses: dict[str, float]) -> None:
+        wrong = [f"{name} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)]
+        # The last update's loss was measured before it; what it did shows in the weights alone.
+        if not torch.nn.utils.parameters_to_vector(self.classifier.parameters()).isfinite().all():
+            wrong.append("the classifier's weights are not finite")
+        if wrong:
+            raise DivergedError(f"{' and '.join(wrong)} after {self.meter.compute:.2f} epochs of compute")
 
     def losses(self) -> dict[str, float]:
         """Return the mean losses since the last report, and whatever else a recipe wants to be seen."""

@@ -9,7 +9,7 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 from tuner.ledger import read_records
-from tuner.records import Record, best, describe_ratio
+from tuner.records import Record, best, describe_ratio, num_images
 from tuner.sweep import Sweep
 from tuner.tracking import flatten
 
@@ -101,8 +101,6 @@ def _cells(record: Record) -> list[str]:
     if not metrics:
         return ["-"] * (len(_MEASURES) + 3)
     accuracies = [f"{100 * metrics[name]:.1f}" for name in _MEASURES.values()]
-    settings = record.run.settings["evaluation"]
-    num_images = settings["rank_images" if record.state == "complete" else "watch_images"]
-    low, high = interval(metrics["robust_accuracy"], num_images)
+    low, high = interval(metrics["robust_accuracy"], num_images(record.run.settings, ranked=record.state == "complete"))
     seconds = metrics["train_s"] + metrics["evaluation_s"]
     return [*accuracies, f"{100 * low:.1f}-{100 * high:.1f}", f"{metrics['compute']:.1f}", f"{seconds:.0f}"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tuner.execution import execute, num_slots, start_ray
+from tuner.execution import execute, start_ray
 from tuner.ledger import Ledger, is_complete, read_records
 from tuner.live import LiveTable
 from tuner.records import best
@@ -64,10 +64,7 @@ def drive(sweep: Sweep, console: Console) -> Ending:
             mirror.changed(record)
         if not ledger.is_complete:
             start_ray()
-            slots = num_slots(sweep.space.resources)
-            live = LiveTable(
-                ledger, console, compute=sweep.space.budget.compute, mode=sweep.space.objective.mode, slots=slots
-            )
+            live = LiveTable(ledger, console, compute=sweep.space.budget.compute, mode=sweep.space.objective.mode)
             with _graceful_sigterm(ending), live:
                 execute(ledger, sweep.space.resources, (mirror, live), data=sweep.data)
         ending.completed = ledger.is_complete

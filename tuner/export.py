@@ -9,7 +9,7 @@ from typing import Any
 from trainables.files import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.ledger import read_records
-from tuner.records import Record, best
+from tuner.records import Record, best, num_images
 from tuner.sweep import Sweep
 
 FORMAT = 1
@@ -67,8 +67,8 @@ def export(sweep: Sweep, target: Path | None = None, key: str | None = None) -> 
 
 def write_account(folder: Path, settings: dict[str, Any], metrics: dict[str, float], origin: dict[str, Any]) -> None:
     """Write what was measured of a bundle's classifier and where it comes from."""
-    images = settings["evaluation"]["rank_images"]
-    write_json(folder / "metrics.json", {"split": "validation", "tier": "rank", "images": images, "metrics": metrics})
+    measured = {"split": "validation", "tier": "rank", "images": num_images(settings, ranked=True)}
+    write_json(folder / "metrics.json", {**measured, "metrics": metrics})
     write_json(folder / "provenance.json", {"format": FORMAT, "seed": settings["seed"], **origin})
 
 

@@ -37,12 +37,11 @@ def duration(seconds: float) -> str:
 class LiveTable:
     """Shows every change of a ledger; a context manager around the run."""
 
-    def __init__(self, ledger: Ledger, console: Console, *, compute: float, mode: str, slots: int) -> None:
+    def __init__(self, ledger: Ledger, console: Console, *, compute: float, mode: str) -> None:
         self._ledger = ledger
         self._console = console
         self._compute = compute
         self._mode = mode
-        self._slots = slots
         self._started = time.monotonic()
         self._done_before = progress(ledger, compute)
         is_terminal = console.is_terminal

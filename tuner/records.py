@@ -40,6 +40,13 @@ class Record:
     reason: str | None = None
 
 
+def num_images(settings: dict[str, Any], *, ranked: bool) -> int:
+    """Return on how many images a run's accuracies were measured: as many as asked for, or all that there are."""
+    asked: int = settings["evaluation"]["rank_images" if ranked else "watch_images"]
+    there: int = settings["dataset"]["validation"]
+    return min(asked, there)
+
+
 def describe_ratio(ratio: dict[str, Any]) -> str:
     """Return a ratio schedule in a few characters: ``2:1``, ``6-8-12:1``, ``<0.6:1``."""
     match ratio["kind"]:

@@ -336,6 +336,12 @@ class TestLosses:
         assert (value > 0) == (torch.tensor(logits).argmax() != label)
 
     @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+    @pytest.mark.parametrize("shift", [-100.0, 100.0])
+    def test_a_shift_of_all_logits_changes_nothing(self, loss, shift):
+        logits, labels = torch.randn(4, 10, generator=rng_of()), torch.tensor([0, 3, 9, 3])
+        torch.testing.assert_close(loss(logits + shift, labels), loss(logits, labels), rtol=0, atol=1e-4)
+
+    @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
     @pytest.mark.parametrize("leading", [(), (4,), (2, 3)])
     def test_one_number_per_example_whatever_the_shape(self, loss, leading):
         logits, labels = torch.randn(*leading, 10, generator=rng_of()), torch.randint(10, leading, generator=rng_of())

@@ -114,7 +114,7 @@ def test_the_stronger_tier_finds_at_least_as_much_but_for_noise(trained, digits,
     watch, rank = (evaluate(trained, digits.validation, epsilon=epsilon, tier=tier) for tier in ("watch", "rank"))
     assert rank["clean_accuracy"] == watch["clean_accuracy"]
     # Four images of 200: on a net that is nearly linear inside the ball, ten long steps do as well as forty short ones.
-    assert rank["robust_accuracy"] <= watch["robust_accuracy"] + 0.02
+    assert rank["robust_accuracy"] <= watch["robust_accuracy"] + 0.01
 
 
 def test_a_larger_epsilon_finds_more(trained, digits):

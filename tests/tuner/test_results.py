@@ -93,7 +93,7 @@ def test_choosing_what_has_not_ended_is_refused(make_sweep):
 def test_lines_where_there_is_no_terminal(make_sweep):
     console = Console(file=io.StringIO(), width=80)
     ledger = Ledger(make_sweep())
-    with LiveTable(ledger, console, compute=3, mode="max", slots=1) as live:
+    with LiveTable(ledger, console, compute=3, mode="max") as live:
         assert progress(ledger, 3) == 0
         train_all(ledger)
         for record in ledger.records.values():
@@ -108,7 +108,7 @@ def test_lines_where_there_is_no_terminal(make_sweep):
 def test_a_table_where_there_is_one(make_sweep):
     console = Console(file=io.StringIO(), width=140, force_terminal=True)
     ledger = Ledger(make_sweep())
-    with LiveTable(ledger, console, compute=3, mode="max", slots=1) as live:
+    with LiveTable(ledger, console, compute=3, mode="max") as live:
         train_all(ledger)
         for record in ledger.records.values():
             live.changed(record)
