@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
 from trainables import attacks
@@ -38,8 +40,20 @@ class FgsmRetrainingLoop(TrainingLoop):
     def train_minibatch(self) -> None:
         """Make FGSM images of one minibatch and train the classifier on both."""
         images, labels = self.minibatches.draw()
-        self.meter.run("fgsm", len(labels), lambda: self._update(images, labels))
+        update = self._update_on_both if self._clean_weight else self._update_on_attacked
+        self.meter.run("fgsm", len(labels), lambda: update(images, labels))
 
-    def _update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def _update_on_attacked(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         adversarial = attacks.fgsm(self.classifier, images, labels, self._epsilon)
-        self.update_classifier(mixed_loss(self.classifier, images, adversarial, labels, self._clean_weight))
+        self.update_classifier(cross_entropy(self.classifier(adversarial), labels).mean())
+
+    def _update_on_both(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Let one backward pass of the clean loss give its share of the update and the direction of the attack."""
+        self.optimizer.zero_grad(set_to_none=True)
+        clean = self._clean_weight * cross_entropy(self.classifier(images.requires_grad_()), labels).mean()
+        clean.backward()
+        adversarial = attacks.sign_step(images.detach(), cast(torch.Tensor, images.grad), self._epsilon)
+        attacked = (1.0 - self._clean_weight) * cross_entropy(self.classifier(adversarial), labels).mean()
+        attacked.backward()
+        self.optimizer.step()
+        self.classifier_loss.add(clean.detach() + attacked.detach())

@@ -60,6 +60,11 @@ def uniform_start(images: torch.Tensor, epsilon: Epsilon, rng: torch.Generator) 
     return (images + (2.0 * noise - 1.0) * epsilon).clamp(0.0, 1.0)
 
 
+def sign_step(images: torch.Tensor, gradient: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
+    """Return clip(images + epsilon * sign(gradient), 0, 1)."""
+    return (images + epsilon * gradient.sign()).clamp(0.0, 1.0)
+
+
 def fgsm(
     logits_fn: LogitsFn,
     images: torch.Tensor,
@@ -71,7 +76,7 @@ def fgsm(
     """Return clip(images + epsilon * sign(gradient), 0, 1) (Goodfellow et al. 2014)."""
     aim, direction = _aim(labels, targets)
     gradient = input_gradient(logits_fn, images, aim, cross_entropy)
-    moved = (images + direction * epsilon * gradient.sign()).clamp(0.0, 1.0)
+    moved = sign_step(images, direction * gradient, epsilon)
     return _leave_alone(moved, images, labels, targets)
 
 

@@ -1,0 +1,34 @@
+"""Speed, as ratios measured in one run: ``python -m tests.benchmarks [slots] [updates] [overhead]``, or ``make bench``.
+
+Nothing fails when a machine is slow or busy: each table shows what was aimed at beside what was measured.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+
+from tests.benchmarks import overhead, slots, updates
+
+BENCHMARKS = {"slots": slots.measure, "updates": updates.measure, "overhead": overhead.measure}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks, or all."""
+    console = Console()
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        console.print(f"unknown benchmark {', '.join(unknown)}: choose from {', '.join(BENCHMARKS)}", style="red")
+        return 2
+    for name in names or list(BENCHMARKS):
+        started = time.monotonic()
+        table = BENCHMARKS[name]()
+        console.print(table)
+        console.print(f"{name}: {time.monotonic() - started:.0f} s\n", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
