@@ -118,6 +118,8 @@ def start_ray(num_cpus: int | None = None) -> None:
     """Start Ray on this machine, or connect to the cluster that ``RAY_ADDRESS`` names."""
     if ray.is_initialized():
         return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's coming default, chosen now so that it does not warn about it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.ERROR)

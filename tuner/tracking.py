@@ -225,6 +225,7 @@ class Mirror:
 
 def _connect(home: Path) -> MlflowClient:
     """Return a client that gives up soon; the schema of a new database is made by one process alone."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     with warnings.catch_warnings():
