@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as dump_tensors
 
 from trainables import checkpoint
 from trainables.config import TrainingConfig, parse
@@ -26,7 +27,7 @@ class BundleError(ValueError):
 def write_classifier(target: Path, settings: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
     """Write a configuration and a classifier's weights into a folder."""
     (target / CONFIGURATION).write_text(json.dumps(settings, indent=2) + "\n")
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, target / WEIGHTS)
+    (target / WEIGHTS).write_bytes(dump_tensors({name: tensor.contiguous() for name, tensor in state.items()}))
 
 
 def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoints: Path) -> None:

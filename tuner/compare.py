@@ -43,7 +43,7 @@ def frame(sweep: Sweep) -> pd.DataFrame:
                 "run": record.run.key,
                 "kind": record.run.kind,
                 "trainable": record.run.settings["trainable"],
-                "ratio": describe_ratio(ratio) if ratio else None,
+                "schedule": describe_ratio(ratio) if ratio else None,
                 "state": record.state,
                 "feasible": record.feasible,
                 **{name: value for name, value in record.metrics.items() if name != "time"},

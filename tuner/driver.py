@@ -68,7 +68,7 @@ def drive(sweep: Sweep, console: Console) -> Ending:
             with _graceful_sigterm(ending), live:
                 execute(ledger, sweep.space.resources, (mirror, live), data=sweep.data)
         ending.completed = ledger.is_complete
-        if not ending.completed and ledger.is_interrupted:
+        if ledger.is_interrupted:
             ending.signal = ending.signal or signal.SIGINT
         with tempfile.TemporaryDirectory() as folder:
             picture = draw(sweep, Path(folder) / "comparison.png")

@@ -142,10 +142,9 @@ def num_slots(resources: Resources) -> int:
     there = ray.cluster_resources()
     wanted = {"CPU": resources.cpu, "GPU": resources.gpu}
     for name, amount in wanted.items():
-        if amount > there.get(name, 0.0):
-            raise UserError(
-                f"a trial asks for {amount:g} {name}, the cluster has {there.get(name, 0.0):g}: lower `resources`"
-            )
+        has = there.get(name, 0.0)
+        if amount > has:
+            raise UserError(f"a run asks for {amount:g} {name}, the cluster has {has:g}: lower `resources`")
     return int(min(there.get(name, 0.0) // amount for name, amount in wanted.items() if amount > 0))
 
 

@@ -74,8 +74,12 @@ class Ledger:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether runs that were begun are left without an end, as a signal leaves them."""
-        return bool(self._open)
+        """Whether work is left that only a signal can have kept from being done."""
+        return bool(self._open) or not (self.is_complete or self._is_out_of_time)
+
+    @property
+    def _is_out_of_time(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
 
     def next_run(self) -> Run | None:
         """Return the next run: unfinished ones first, then baselines, then new trials; None when all are handed out."""
@@ -84,8 +88,7 @@ class Ledger:
         if len(self._studies["baseline"].get_trials(deepcopy=False, states=(TrialState.WAITING,))):
             return self._hand_out("baseline", self._studies["baseline"].ask())
         begun = [trial for trial in self._trials("trial") if trial.state != TrialState.WAITING]
-        out_of_time = self._deadline is not None and time.monotonic() > self._deadline
-        if len(begun) >= self._sweep.num_trials or out_of_time:
+        if len(begun) >= self._sweep.num_trials or self._is_out_of_time:
             return None
         return self._hand_out("trial", self._studies["trial"].ask())
 

@@ -108,7 +108,7 @@ def test_compare_as_table_csv_json_and_picture(run, make_sweep):
     assert Path("accuracy.png").read_bytes().startswith(b"\x89PNG")
     lines = run("compare", "tiny", "--home", ".", "--format", "csv")[1].splitlines()
     assert len(lines) == 7
-    assert lines[0].startswith("run,kind,trainable,ratio,state")
+    assert lines[0].startswith("run,kind,trainable,schedule,state")
     rows = json.loads(run("compare", "tiny", "--home", ".", "--format", "json")[1])
     assert rows[0]["run"] == "trial-0003"
     assert run("compare", "tiny", "--home", ".", "--picture", "nowhere/a.png")[0] == 2
