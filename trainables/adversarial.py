@@ -1,16 +1,17 @@
-"""Adversarial training on attacks made anew for every minibatch: FGSM retraining (Goodfellow et al. 2014)."""
+"""Adversarial training on attacks made anew for every minibatch: FGSM retraining, random start, PGD, TRADES."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import cast
 
 import torch
 
 from trainables import attacks
-from trainables.attacks import LogitsFn, cross_entropy
-from trainables.config import FgsmRetrainingConfig
-from trainables.data import Dataset
+from trainables.attacks import LogitsFn, Loss, cross_entropy
+from trainables.config import FgsmRandomStartConfig, FgsmRetrainingConfig, PgdConfig, TradesConfig
 from trainables.loop import TrainingLoop
+from trainables.schedules import warmed_up
 
 
 def mixed_loss(
@@ -29,31 +30,86 @@ def mixed_loss(
     return clean_weight * clean.mean() + (1.0 - clean_weight) * attacked.mean()
 
 
-class FgsmRetrainingLoop(TrainingLoop):
-    """Half clean, half FGSM by default."""
+class AttackedLoop(TrainingLoop):
+    """A recipe that learns from attacks on the present net, with an epsilon that may be warmed up."""
 
-    def __init__(self, config: FgsmRetrainingConfig, dataset: Dataset) -> None:
-        super().__init__(config, dataset)
-        self._clean_weight = config.clean_weight
-        self._epsilon = config.attack.epsilon or config.evaluation.epsilon
+    config: FgsmRetrainingConfig | FgsmRandomStartConfig | PgdConfig | TradesConfig
+
+    @property
+    def epsilon(self) -> float:
+        """The radius of the attack now, in pixels of [0, 1]."""
+        settings = self.config.attack
+        return warmed_up(settings.epsilon or self.config.evaluation.epsilon, settings.warmup, self.progress)
 
     def train_minibatch(self) -> None:
-        """Make FGSM images of one minibatch and train the classifier on both."""
+        """Attack one minibatch and train the classifier on what comes of it."""
         images, labels = self.minibatches.draw()
-        update = self._update_on_both if self._clean_weight else self._update_on_attacked
-        self.meter.run("fgsm", len(labels), lambda: update(images, labels))
+        self.meter.run("attacked", len(labels), lambda: self.update(images, labels))
 
-    def _update_on_attacked(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        adversarial = attacks.fgsm(self.classifier, images, labels, self._epsilon)
-        self.update_classifier(cross_entropy(self.classifier(adversarial), labels).mean())
+    @abstractmethod
+    def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Attack images ``(batch, 1, 28, 28)`` and take one optimiser step."""
 
-    def _update_on_both(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+
+class FgsmRetrainingLoop(AttackedLoop):
+    """Half clean, half FGSM by default (Goodfellow et al. 2014)."""
+
+    config: FgsmRetrainingConfig
+
+    def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Train on both sides, or on the attacked one alone if the clean one has no weight."""
+        if self.config.clean_weight:
+            self._update_on_both(images, labels, self.config.clean_weight)
+        else:
+            adversarial = attacks.fgsm(self.classifier, images, labels, self.epsilon)
+            self.update_classifier(cross_entropy(self.classifier(adversarial), labels).mean())
+
+    def _update_on_both(self, images: torch.Tensor, labels: torch.Tensor, clean_weight: float) -> None:
         """Let one backward pass of the clean loss give its share of the update and the direction of the attack."""
         self.optimizer.zero_grad(set_to_none=True)
-        clean = self._clean_weight * cross_entropy(self.classifier(images.requires_grad_()), labels).mean()
+        clean = clean_weight * cross_entropy(self.classifier(images.requires_grad_()), labels).mean()
         clean.backward()
-        adversarial = attacks.sign_step(images.detach(), cast(torch.Tensor, images.grad), self._epsilon)
-        attacked = (1.0 - self._clean_weight) * cross_entropy(self.classifier(adversarial), labels).mean()
+        adversarial = attacks.sign_step(images.detach(), cast(torch.Tensor, images.grad), self.epsilon)
+        attacked = (1.0 - clean_weight) * cross_entropy(self.classifier(adversarial), labels).mean()
         attacked.backward()
         self.optimizer.step()
         self.classifier_loss.add(clean.detach() + attacked.detach())
+
+
+class PgdLoop(AttackedLoop):
+    """Adversarial images alone, by steps from a random start: one for `fgsm_random_start`, several for `pgd`."""
+
+    config: FgsmRandomStartConfig | PgdConfig
+
+    def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Train on the attacked images."""
+        adversarial = _iterate(self, images, labels, cross_entropy)
+        self.update_classifier(cross_entropy(self.classifier(adversarial), labels).mean())
+
+
+class TradesLoop(AttackedLoop):
+    """Clean images, and beta times how far an attack can move what the net says of them (Zhang et al. 2019)."""
+
+    config: TradesConfig
+
+    def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Attack the divergence, then train on clean loss and divergence."""
+        with torch.no_grad():
+            said = self.classifier(images).log_softmax(-1)
+        adversarial = _iterate(self, images, labels, lambda logits, _: _divergence(said, logits))
+        logits, attacked = self.classifier(torch.cat([images, adversarial])).chunk(2)
+        divergence = _divergence(logits.log_softmax(-1), attacked).mean()
+        self.update_classifier(cross_entropy(logits, labels).mean() + self.config.beta * divergence)
+
+
+def _iterate(loop: PgdLoop | TradesLoop, images: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
+    settings, epsilon = loop.config.attack, loop.epsilon
+    step_size = settings.reach * epsilon / settings.steps
+    return attacks.pgd(
+        loop.classifier, images, labels, epsilon, steps=settings.steps, step_size=step_size, loss=loss, rng=loop.rng
+    )
+
+
+def _divergence(log_probabilities: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Return KL(p, q) per example: p as log probabilities, q as logits, both ``(..., classes)``."""
+    return (log_probabilities.exp() * (log_probabilities - logits.log_softmax(-1))).sum(-1)

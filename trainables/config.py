@@ -41,16 +41,50 @@ class EvaluationConfig(Settings):
 
 
 class ClassifierConfig(Settings):
-    """The network that learns to withstand perturbations (the paper's discriminator)."""
+    """The network that learns to withstand perturbations (the paper's discriminator).
+
+    `learning_rate` is the highest; `schedule` says how it changes over the run's compute: `constant`, `cyclic` (up from
+    zero for two fifths, then down to zero: Wong et al. 2020) or `step` (a tenth from one half, a hundredth from three
+    quarters).
+    """
 
     architecture: Literal["small_cnn", "madry_cnn", "mlp"] = "small_cnn"
     learning_rate: LearningRate = 1e-3
+    schedule: Literal["constant", "cyclic", "step"] = "constant"
+
+
+class CyclicClassifierConfig(ClassifierConfig):
+    """The same with the published rate of single-step training (Wong et al. 2020: Adam, cyclic to 5e-3)."""
+
+    learning_rate: LearningRate = 5e-3
+    schedule: Literal["constant", "cyclic", "step"] = "cyclic"
 
 
 class AttackConfig(Settings):
-    """The perturbation that a recipe trains on. Without an epsilon, the evaluation's is taken."""
+    """The perturbation that a recipe trains on.
+
+    Without an `epsilon`, the evaluation's is taken. `warmup` is the share of the run's compute over which it grows
+    linearly from zero (small nets may collapse to one class without it).
+    """
 
     epsilon: Epsilon | None = None
+    warmup: Fraction = 0.0
+
+
+class IterativeAttackConfig(AttackConfig):
+    """An attack of several steps from a random start; `reach` is how far all steps together go, in epsilons."""
+
+    warmup: Fraction = 0.3
+    steps: Annotated[int, Field(ge=1)] = 7
+    reach: Annotated[float, Field(gt=0)] = 2.5
+
+
+class SingleStepAttackConfig(IterativeAttackConfig):
+    """One step of 1.25 epsilon (Wong et al. 2020)."""
+
+    warmup: Fraction = 0.0
+    steps: Annotated[int, Field(ge=1)] = 1
+    reach: Annotated[float, Field(gt=0)] = 1.25
 
 
 class GeneratorConfig(Settings):
@@ -116,6 +150,31 @@ class FgsmRetrainingConfig(TrainingConfig):
     clean_weight: Fraction = 0.5
 
 
+class FgsmRandomStartConfig(TrainingConfig):
+    """One FGSM step from a random point of the ball, adversarial images only (Wong et al. 2020)."""
+
+    trainable: Literal["fgsm_random_start"] = "fgsm_random_start"
+    classifier: CyclicClassifierConfig = CyclicClassifierConfig()
+    attack: SingleStepAttackConfig = SingleStepAttackConfig()
+
+
+class PgdConfig(TrainingConfig):
+    """PGD images only (Madry et al. 2018, with fewer and longer steps, and an epsilon that is warmed up)."""
+
+    trainable: Literal["pgd"] = "pgd"
+    classifier: CyclicClassifierConfig = CyclicClassifierConfig()
+    attack: IterativeAttackConfig = IterativeAttackConfig()
+
+
+class TradesConfig(TrainingConfig):
+    """Loss = clean + beta * KL(clean, adversarial), the images made by PGD on that same term (Zhang et al. 2019)."""
+
+    trainable: Literal["trades"] = "trades"
+    classifier: CyclicClassifierConfig = CyclicClassifierConfig()
+    attack: IterativeAttackConfig = IterativeAttackConfig()
+    beta: Annotated[float, Field(ge=0)] = 6.0
+
+
 class GanConfig(TrainingConfig):
     """The paper's loop: pre-train the classifier, then generator turns and classifier turns in a scheduled ratio."""
 
@@ -134,10 +193,16 @@ class GanConfig(TrainingConfig):
         return self
 
 
-Configuration = Annotated[StandardConfig | FgsmRetrainingConfig | GanConfig, Field(discriminator="trainable")]
+Configuration = Annotated[
+    StandardConfig | FgsmRetrainingConfig | FgsmRandomStartConfig | PgdConfig | TradesConfig | GanConfig,
+    Field(discriminator="trainable"),
+]
 CONFIGURATIONS: dict[str, type[TrainingConfig]] = {
     "standard": StandardConfig,
     "fgsm_retraining": FgsmRetrainingConfig,
+    "fgsm_random_start": FgsmRandomStartConfig,
+    "pgd": PgdConfig,
+    "trades": TradesConfig,
     "gan": GanConfig,
 }
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Configuration)

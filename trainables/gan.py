@@ -20,6 +20,7 @@ from trainables.loop import LossMean, TrainingLoop
 from trainables.minibatches import Minibatches
 from trainables.models import Generator, build_generator
 from trainables.ratios import build_ratio
+from trainables.schedules import warmed_up
 from trainables.seeds import seed_for
 from trainables.turns import Turns
 
@@ -60,8 +61,8 @@ class GanLoop(TrainingLoop):
     @property
     def bound(self) -> float:
         """The largest perturbation now, in pixels of [0, 1]: it grows from zero over the warm-up."""
-        warmup = self.config.generator.warmup
-        return self.config.generator.perturbation_bound * min(1.0, self.progress / warmup if warmup else 1.0)
+        settings = self.config.generator
+        return warmed_up(settings.perturbation_bound, settings.warmup, self.progress)
 
     def train_minibatch(self) -> None:
         """Train whoever's turn it is on one minibatch."""

@@ -21,6 +21,7 @@ from trainables.data import Dataset
 from trainables.evaluation import evaluate
 from trainables.minibatches import Minibatches
 from trainables.models import build_classifier
+from trainables.schedules import learning_rate_factor
 from trainables.seeds import seed_for
 
 
@@ -96,6 +97,7 @@ class TrainingLoop(ABC):
         started = time.monotonic()
         report_at = min((self.num_reports + 1) * self.config.report_every, self.config.compute)
         while self.meter.compute < report_at:
+            self.set_learning_rate()
             self.train_minibatch()
         self.num_reports += 1
         losses = self.losses()
@@ -106,6 +108,13 @@ class TrainingLoop(ABC):
         self.evaluation_s += time.monotonic() - trained
         seconds = {"train_s": self.train_s, "evaluation_s": self.evaluation_s}
         return {**accuracies, **losses, "step": self.num_reports, "compute": self.meter.compute, **seconds}
+
+    def set_learning_rate(self) -> None:
+        """Give the classifier's optimiser the learning rate of this moment."""
+        settings = self.config.classifier
+        rate = settings.learning_rate * learning_rate_factor(settings.schedule, self.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     def _check_finite(self, losses: dict[str, float]) -> None:
         wrong = [f"{name} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainables.adversarial import FgsmRetrainingLoop
+from trainables.adversarial import FgsmRetrainingLoop, PgdLoop, TradesLoop
 from trainables.config import TrainingConfig
 from trainables.data import Dataset, load
 from trainables.gan import GanLoop
@@ -16,6 +16,9 @@ from trainables.standard import StandardLoop
 LOOPS: dict[str, Callable[[Any, Dataset], TrainingLoop]] = {
     "standard": StandardLoop,
     "fgsm_retraining": FgsmRetrainingLoop,
+    "fgsm_random_start": PgdLoop,
+    "pgd": PgdLoop,
+    "trades": TradesLoop,
     "gan": GanLoop,
 }
 

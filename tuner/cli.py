@@ -97,7 +97,8 @@ def status(
         state = "completed" if is_complete(sweep, records) else "interrupted"
         if sweep.is_running():
             state = "running"
-        counts = ", ".join(f"{count} {name}" for name, count in states.items()) or "no runs yet"
+        words = {} if state == "running" else {"running": "unfinished"}
+        counts = ", ".join(f"{count} {words.get(name, name)}" for name, count in states.items()) or "no runs yet"
         line = f"{each}: {state}, {ended} of {sweep.num_trials} trials ({counts})"
         if winner is not None:
             line += f", best {winner.run.key} {sweep.space.objective.metric} {100 * (winner.value or 0.0):.1f}"

@@ -56,9 +56,10 @@ class Ledger:
         self._deadline = time.monotonic() + sweep.space.budget.time if sweep.space.budget.time else None
         self._enqueue()
         self._unfinished = [
-            (kind, Trial(study, frozen._trial_id))
-            for kind, study in self._studies.items()
-            for frozen in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            (kind, frozen)
+            for kind in self._studies
+            for frozen in self._trials(kind)
+            if frozen.state == TrialState.RUNNING
         ]
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep)}
 
@@ -84,12 +85,15 @@ class Ledger:
     def next_run(self) -> Run | None:
         """Return the next run: unfinished ones first, then baselines, then new trials; None when all are handed out."""
         if self._unfinished:
-            return self._hand_out(*self._unfinished.pop(0))
+            kind, frozen = self._unfinished.pop(0)
+            self._prepare_sampler(frozen.number)
+            return self._hand_out(kind, Trial(self._studies[kind], frozen._trial_id))
         if len(self._studies["baseline"].get_trials(deepcopy=False, states=(TrialState.WAITING,))):
             return self._hand_out("baseline", self._studies["baseline"].ask())
         begun = [trial for trial in self._trials("trial") if trial.state != TrialState.WAITING]
         if len(begun) >= self._sweep.num_trials or self._is_out_of_time:
             return None
+        self._prepare_sampler(len(begun))
         return self._hand_out("trial", self._studies["trial"].ask())
 
     def report(self, key: str, metrics: dict[str, float]) -> bool:
@@ -119,6 +123,9 @@ class Ledger:
         """Say that a run cannot go on, and why."""
         self._open[key].trial.set_user_attr("reason", reason)
         self._end(key, TrialState.FAIL, reason=reason)
+
+    def _prepare_sampler(self, number: int) -> None:
+        self._studies["trial"].sampler = build_sampler(self._space, number)
 
     def _trials(self, kind: Kind) -> list[FrozenTrial]:
         return self._studies[kind].get_trials(deepcopy=False)
@@ -225,8 +232,6 @@ def _create_studies(sweep: Sweep, journal: Journal) -> dict[Kind, Study]:
         pruner=build_pruner(sweep.space),
         load_if_exists=True,
     )
-    # A resumed driver must not draw again what the first one drew.
-    search.sampler = build_sampler(sweep.space, num_trials_before=len(search.get_trials(deepcopy=False)))
     baselines = optuna.create_study(
         study_name=BASELINES,
         storage=storage,

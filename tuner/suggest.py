@@ -16,9 +16,13 @@ from search_spaces.schema import Space
 from tuner.fields import report_every
 
 
-def build_sampler(space: Space, num_trials_before: int) -> BaseSampler:
-    """Return the sampler of a space, seeded by the space's seed and how many trials there are already."""
-    seed = (space.search.seed * 1_000_003 + num_trials_before) % 2**32
+def build_sampler(space: Space, number: int) -> BaseSampler:
+    """Return the sampler for one trial of a space.
+
+    A sampler of its own for each trial makes what is drawn follow from the seed, the trial's number and the study alone,
+    so that a resumed sweep draws what an uninterrupted one would have drawn.
+    """
+    seed = (space.search.seed * 1_000_003 + number) % 2**32
     if space.search.sampler != "tpe":
         return RandomSampler(seed=seed)
     is_conditional = any(parameter.when for parameter in space.parameters)

@@ -119,7 +119,7 @@ def test_pretraining_leaves_room_for_the_loop(pretrain, compute, is_valid):
             parse(settings)
 
 
-@pytest.mark.parametrize("settings", [{}, {"trainable": "pgd"}, [], None])
+@pytest.mark.parametrize("settings", [{}, {"trainable": "magic"}, [], None])
 def test_what_names_no_recipe_is_an_error(settings):
     with pytest.raises(ValidationError):
         parse(settings)

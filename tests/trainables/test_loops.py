@@ -161,7 +161,7 @@ class TestEveryRecipe:
 
     def test_learns(self, trainable, loop_of):
         reports = finish(loop_of(trainable, compute=12.0, report_every=6.0))
-        assert reports[-1]["clean_accuracy"] > 0.5
+        assert reports[-1]["clean_accuracy"] > 0.25  # chance is 0.1
         assert reports[-1]["train_s"] > reports[0]["train_s"] > 0
         assert reports[-1]["evaluation_s"] > reports[0]["evaluation_s"] > 0
 
@@ -214,6 +214,61 @@ class TestFgsmRetraining:
         assert twin.classifier_loss.take() == pytest.approx(loop.classifier_loss.take(), rel=1e-5)
         pairs = zip(loop.classifier.parameters(), twin.classifier.parameters(), strict=True)
         for one, other in pairs:
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+class TestAttackedRecipes:
+    @pytest.mark.parametrize(("trainable", "steps"), [("fgsm_random_start", 1), ("pgd", 7), ("trades", 7)])
+    def test_train_on_images_inside_the_ball_and_the_box(self, loop_of, monkeypatch, trainable, steps):
+        loop, made, asked = loop_of(trainable), [], []
+        pgd = attacks.pgd
+
+        def recorded(logits_fn, images, labels, epsilon, **options):
+            made.append((images, pgd(logits_fn, images, labels, epsilon, **options)))
+            asked.append(options)
+            return made[-1][1]
+
+        monkeypatch.setattr(attacks, "pgd", recorded)
+        monkeypatch.setattr(type(loop), "epsilon", 0.1)
+        loop.train_minibatch()
+        (images, attacked), options = made[0], asked[0]
+        assert options["steps"] == steps
+        assert options["step_size"] == pytest.approx({1: 0.125, 7: 0.25 / 7}[steps])
+        assert (attacked - images).abs().max() <= 0.1 + 1e-6
+        assert (attacked - images).abs().max() > 0.05
+        assert attacked.min() >= 0
+        assert attacked.max() <= 1
+
+    def test_epsilon_warms_up_over_the_compute(self, loop_of):
+        loop = loop_of("pgd", attack={"warmup": 0.5}, compute=8.0)
+        assert loop.epsilon == 0
+        while loop.progress < 0.25:
+            loop.train_minibatch()
+        assert loop.epsilon == pytest.approx(0.1 * loop.progress / 0.5)
+
+    def test_the_learning_rate_follows_its_schedule(self, loop_of):
+        loop = loop_of("pgd", classifier={"architecture": "mlp", "learning_rate": 0.01, "schedule": "cyclic"})
+        rates = []
+        while not loop.done:
+            loop.step()
+            loop.set_learning_rate()
+            rates.append(loop.optimizer.param_groups[0]["lr"])
+        assert max(rates) <= 0.01
+        assert rates[-1] == pytest.approx(0.0)
+        assert rates.index(max(rates)) < len(rates) - 1
+
+    def test_a_partial_override_keeps_the_recipes_own_defaults(self, config_of):
+        config = config_of("fgsm_random_start", classifier={"architecture": "mlp"}, attack={"epsilon": 0.2})
+        assert (config.classifier.learning_rate, config.classifier.schedule) == (5e-3, "cyclic")
+        assert (config.attack.steps, config.attack.reach) == (1, 1.25)
+
+    def test_trades_with_beta_zero_learns_as_standard_training(self, loop_of):
+        trades = loop_of("trades", beta=0.0, seed=3, classifier={"architecture": "mlp", "schedule": "constant"})
+        standard = loop_of("standard", seed=3, classifier={"architecture": "mlp", "learning_rate": 5e-3})
+        for _ in range(3):
+            trades.train_minibatch()
+            standard.train_minibatch()
+        for one, other in zip(trades.classifier.parameters(), standard.classifier.parameters(), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 

@@ -24,7 +24,7 @@ def parameter(text: str) -> str:
 
 # The text, the line of the mistake, and what its message says.
 BAD = [
-    (HEAD.replace("gan", "gann"), 2, "trainable: unknown trainable 'gann'; did you mean 'gan'? (valid: fgsm_retr"),
+    (HEAD.replace("gan", "gann"), 2, "trainable: unknown trainable 'gann'; did you mean 'gan'? (valid: fgsm_r"),
     (HEAD + "baselines: [standart]\n", 4, "baselines[0]: unknown trainable 'standart'; did you mean 'standard'?"),
     (HEAD + "baselines:\n- standard\n- {trainable: gan, width: 3}\n", 6, "baselines[1].width: unknown key 'width'"),
     (HEAD + "baselines:\n- {trainable: gan, compute: 3}\n", 5, "compute: is the same for all runs of a sweep: set it"),
@@ -187,7 +187,7 @@ def test_a_baseline_shares_the_network_and_the_cost_and_nothing_else():
         "my.yaml",
     )
     baselines = baseline_configurations(space)
-    assert baselines["standard"]["classifier"] == {"architecture": "mlp", "learning_rate": 1e-3}
+    assert baselines["standard"]["classifier"] == {"architecture": "mlp", "learning_rate": 1e-3, "schedule": "constant"}
     assert baselines["other"]["classifier"]["architecture"] == "small_cnn"
     assert baselines["other"]["clean_weight"] == 0.5
     for settings in baselines.values():

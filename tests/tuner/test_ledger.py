@@ -52,6 +52,18 @@ def test_trials_have_seeds_of_their_own_and_sweeps_repeat(make_sweep):
     assert len(set(seeds)) == 4
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_resumed_sweep_tries_what_an_uninterrupted_one_would(make_sweep, sampler):
+    search = ("search: {sampler: random, seed: 7}", f"search: {{sampler: {sampler}, seed: 7}}")
+    whole, parts = (make_sweep(name, replace=search, num_trials=16) for name in ("whole", "parts"))
+    train_all(Ledger(whole))
+    while not (ledger := Ledger(parts)).is_complete:
+        run = ledger.next_run()
+        train(ledger, run, robust=0.1 * (run.number + 1))
+    settings = [[record.run.settings for record in read_records(sweep)] for sweep in (whole, parts)]
+    assert settings[0] == settings[1]
+
+
 def test_reading_needs_no_open_ledger_and_says_the_same(make_sweep):
     sweep = make_sweep()
     ledger = Ledger(sweep)
