@@ -19,8 +19,8 @@ from tuner.fields import report_every
 def build_sampler(space: Space, number: int) -> BaseSampler:
     """Return the sampler for one trial of a space.
 
-    A sampler of its own for each trial makes what is drawn follow from the seed, the trial's number and the study alone,
-    so that a resumed sweep draws what an uninterrupted one would have drawn.
+    A sampler of its own for each trial: what is drawn follows from the seed, the trial's number and the study alone, so
+    that a resumed sweep draws what an uninterrupted one would have drawn.
     """
     seed = (space.search.seed * 1_000_003 + number) % 2**32
     if space.search.sampler != "tpe":
