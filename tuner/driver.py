@@ -12,13 +12,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tuner.errors import UserError
 from tuner.execution import execute, start_ray
 from tuner.ledger import Ledger, is_complete, read_records
 from tuner.live import LiveTable
 from tuner.records import best
 from tuner.report import draw
 from tuner.sweep import Sweep
-from tuner.tracking import Mirror, MlflowWriter
+from tuner.tracking import Mirror, MlflowWriter, tracking_uri
 
 _MIRROR_WAIT_S = 120.0
 
@@ -82,10 +83,18 @@ def drive(sweep: Sweep, console: Console) -> Ending:
 
 
 def mirror_now(sweep: Sweep) -> None:
-    """Bring MLflow up to date with a sweep's folder, right now; whatever MLflow raises is raised."""
+    """Bring MLflow up to date with a sweep's folder, right now.
+
+    Raises:
+        UserError: MLflow cannot be written; nothing but the mirror waits for it.
+    """
     provenance = json.loads((sweep.folder / "provenance.json").read_text())
     records = read_records(sweep)
-    writer = MlflowWriter(sweep, provenance)
-    for record in records:
-        writer.write(record)
-    writer.finish(is_complete(sweep, records), best(records, sweep.space.objective.mode), [])
+    try:
+        writer = MlflowWriter(sweep, provenance)
+        for record in records:
+            writer.write(record)
+        writer.finish(is_complete(sweep, records), best(records, sweep.space.objective.mode), [])
+    except Exception as error:  # whatever MLflow and its databases raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"MLflow at {tracking_uri(sweep.folder.parent)} cannot be written: {reason}") from error

@@ -114,6 +114,18 @@ def test_compare_as_table_csv_json_and_picture(run, make_sweep):
     assert run("compare", "tiny", "--home", ".", "--picture", "nowhere/a.png")[0] == 2
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_sync_rebuilds_mlflow_and_says_when_it_cannot(run, make_sweep, monkeypatch):
+    train_all(Ledger(make_sweep()))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    code, output = run("sync", "tiny", "--home", ".")
+    assert code == 2
+    assert "MLflow at http://127.0.0.1:9 cannot be written" in output
+    assert "Traceback" not in output
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert "MLflow has every run of tiny" in run("sync", "tiny", "--home", ".")[1]
+
+
 def test_spaces_are_listed_checked_and_shown(run):
     listed = run("spaces", "list")[1]
     for name in ("quick", "paper", "gan", "fgsm_retraining"):
