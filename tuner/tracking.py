@@ -66,9 +66,9 @@ class MlflowWriter:
         self._client = _connect(sweep.folder.parent)
         self._experiment_id = _experiment(self._client, sweep.folder.parent)
         self._mirrored = self._find()
-        self._parent = self._mirrored.get("sweep") or self._create(
-            "sweep", sweep.name, {"tuner.kind": "sweep", "mlflow.note.content": sweep.space.description}
-        )
+        versions = {f"version.{package}": version for package, version in provenance["versions"].items()}
+        about = {"tuner.kind": "sweep", "mlflow.note.content": sweep.space.description}
+        self._parent = self._mirrored.get("sweep") or self._create("sweep", sweep.name, {**about, **versions})
 
     def _find(self) -> dict[str, _Mirrored]:
         """Return the runs of this sweep that MLflow has already, by their key."""
@@ -92,7 +92,6 @@ class MlflowWriter:
         commit = self._provenance["git_commit"]
         if commit:
             always["mlflow.source.git.commit"] = commit
-        always.update({f"version.{package}": version for package, version in self._provenance["versions"].items()})
         run = self._client.create_run(self._experiment_id, run_name=name, tags={**always, **tags})
         data = self._provenance["dataset"]
         entity = Dataset(name=data["name"], digest=data["sha256"][:36], source_type="local", source=data["name"])

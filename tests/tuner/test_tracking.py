@@ -48,6 +48,7 @@ def test_one_parent_and_one_child_for_each_run(mirrored):
     parent = runs.pop("sweep")
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["tuner.best"] == "trial-0001"
+    assert {"version.torch", "version.ray", "version.optuna", "version.mlflow"} <= set(parent.data.tags)
     for key, run in runs.items():
         record = next(record for record in read_records(sweep) if record.run.key == key)
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
