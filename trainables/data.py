@@ -52,7 +52,6 @@ class Dataset:
     validation: Split
     test: Split
     digest: str
-    num_classes: int = 10
 
 
 def load(name: str, *, validation: int, folder: Path | None = None, device: torch.device | str = "cpu") -> Dataset:

@@ -35,7 +35,7 @@ class TestDigits:
             assert (split.images.dtype, split.labels.dtype) == (torch.uint8, torch.int64)
             assert split.images.shape == (len(split), 1, 28, 28)
             assert set(split.labels.tolist()) == set(range(10))
-        assert (digits.name, digits.num_classes, digits.digest) == ("digits", 10, data_files.digest("digits"))
+        assert (digits.name, digits.digest) == ("digits", data_files.digest("digits"))
 
     def test_pixels_span_the_whole_range(self, digits):
         assert (digits.train.images.min(), digits.train.images.max()) == (0, 255)
