@@ -8,7 +8,6 @@ tries that again.
 from __future__ import annotations
 
 import functools
-import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,6 @@ class RunTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train until the next report and save it in a checkpoint; a restored run first repeats its last report."""
-        started = time.monotonic()
         try:
             loop = self._loop = self._loop or self._start()
             metrics, self._replay = self._replay or self._train(loop), None
@@ -55,7 +53,7 @@ class RunTrainable(tune.Trainable):
             return {"failure": "diverged", "reason": str(error)}
         except Exception:  # whatever a run raises is its result; the sweep goes on
             return {"failure": "error", "reason": traceback.format_exc()}
-        return {"metrics": metrics, "finished": loop.done, "busy_s": time.monotonic() - started}
+        return {"metrics": metrics, "finished": loop.done}
 
     @property
     def _checkpoints(self) -> Path:

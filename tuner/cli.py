@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from search_spaces import library
 from search_spaces.mistakes import SpaceError
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = Console()
+console = Console(markup=False)  # paths and messages may hold brackets
 
 
 @app.command()
@@ -49,7 +50,7 @@ def launch(
     check_available(sweep_name, where)
     preflight.ensure_data(parsed.dataset.name, data, console)
     sweep = Sweep.create(sweep_name, text, source, home=where, num_trials=trials, data=data)
-    console.print(f"Sweep [bold]{sweep.name}[/] in {sweep.folder}", soft_wrap=True, highlight=False)
+    console.print(f"Sweep {sweep.name} in {sweep.folder}", soft_wrap=True, highlight=False)
     _drive(sweep)
 
 
@@ -160,7 +161,8 @@ def _drive(sweep: Sweep) -> None:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     if not ending.mirrored:
-        console.print(f"[yellow]MLflow is not up to date: `tuner sync {sweep.name}` brings it there[/]", soft_wrap=True)
+        text = f"MLflow is not up to date: `tuner sync {sweep.name}` brings it there"
+        console.print(text, style="yellow", soft_wrap=True)
     if ending.signal is not None:
         console.print(f"Interrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(128 + ending.signal)
@@ -175,5 +177,5 @@ def main() -> None:
     try:
         app()
     except (UserError, SpaceError, DataError) as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
         sys.exit(2)

@@ -66,4 +66,4 @@ def evaluate(
         table.add_column(name.removesuffix("_accuracy"), justify="right")
     for where, metrics in rows.items():
         table.add_row(where, *(f"{100 * metrics[name]:.2f}" for name in _MEASURES))
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -20,7 +20,9 @@ def print_comparison(sweep: Sweep, console: Console) -> None:
     from tuner.compare import table, verdict
 
     # A file or a pipe has no width of its own; the table must not be cut there.
-    wide = console if console.is_terminal else Console(file=console.file, width=max(console.width, _NARROW))
+    wide = (
+        console if console.is_terminal else Console(file=console.file, width=max(console.width, _NARROW), markup=False)
+    )
     wide.print(table(sweep))
     for line in verdict(sweep):
         console.print(line, soft_wrap=True, highlight=False)
@@ -39,7 +41,7 @@ def compare(
     from tuner.compare import frame
 
     if output_format == "table":
-        print_comparison(sweep, Console())
+        print_comparison(sweep, Console(markup=False))
     elif output_format == "csv":
         typer.echo(frame(sweep).to_csv(index=False), nl=False)
     else:

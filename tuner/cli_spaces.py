@@ -60,4 +60,4 @@ def data(
         state = data_files.status(name, folder)
         verified = "yes" if state.present else state.problem or "not fetched"
         table.add_row(name, f"{state.num_images:,}", verified, str(state.path), state.digest[:12])
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -59,7 +59,8 @@ def drive(sweep: Sweep, console: Console) -> Ending:
     with sweep.lock():
         ledger = Ledger(sweep)
         mirror = Mirror(
-            lambda: MlflowWriter(sweep, provenance), lambda text: console.print(f"[yellow]{text}[/]", soft_wrap=True)
+            lambda: MlflowWriter(sweep, provenance),
+            lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True),
         )
         for record in ledger.records.values():
             mirror.changed(record)

@@ -61,7 +61,7 @@ class LiveTable:
     def changed(self, record: Record) -> None:
         """Show a run's newest state: at once as a line, within half a second in the table."""
         if not self._live:
-            self._console.print(self._line(record), highlight=False, soft_wrap=True)
+            self._console.print(self._line(record), markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, record: Record) -> str:
         cells = "  ".join(f"{name} {value}" for name, value in zip(_MEASURES, _accuracies(record), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def train(
     """Train one configuration to its end and write its bundle; ``report`` is told the metrics of every step.
 
     Raises:
-        UserError: the bundle's folder is there already, or training diverged.
+        UserError: the bundle's folder is there already or cannot be made, or training diverged.
     """
     from trainables import registry
     from trainables.bundle import set_num_threads, write_classifier
@@ -82,6 +83,12 @@ def train(
     target = target.absolute()
     if target.exists():
         raise UserError(f"{target} is there already: remove it or choose another --output")
+    try:  # before the training, which is lost if it cannot be written
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write into {target.parent}: {error}; choose another --output") from error
     set_num_threads(num_threads(1))
     config = parse(settings)
     loop = registry.build(config, registry.dataset_for(config, data))

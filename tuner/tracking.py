@@ -55,6 +55,7 @@ class _Mirrored:
     run_id: str
     last_step: int
     status: str
+    has_params: bool
 
 
 class MlflowWriter:
@@ -80,7 +81,9 @@ class MlflowWriter:
             )
             for run in page:
                 step = int(run.data.metrics.get("step", 0))
-                found[run.data.tags[_KEY_TAG]] = _Mirrored(run.info.run_id, step, run.info.status)
+                found[run.data.tags[_KEY_TAG]] = _Mirrored(
+                    run.info.run_id, step, run.info.status, has_params=bool(run.data.params)
+                )
             token = page.token
             if not token:
                 return found
@@ -96,20 +99,21 @@ class MlflowWriter:
         data = self._provenance["dataset"]
         entity = Dataset(name=data["name"], digest=data["sha256"][:36], source_type="local", source=data["name"])
         self._client.log_inputs(run.info.run_id, [DatasetInput(dataset=entity, tags=[])])
-        mirrored = self._mirrored[key] = _Mirrored(run.info.run_id, 0, "RUNNING")
+        mirrored = self._mirrored[key] = _Mirrored(run.info.run_id, 0, "RUNNING", has_params=False)
         return mirrored
 
     def write(self, record: Record) -> None:
         """Send what MLflow does not have yet of a run."""
         run = record.run
         mirrored = self._mirrored.get(run.key)
-        new = mirrored is None
         if mirrored is None:
             tags = {_PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
             mirrored = self._create(run.key, run.key, {**tags, "label": run.label})
         status = _STATUS[record.state]
         has_ended = status != mirrored.status
-        self._send(mirrored, record, flatten(run.settings) if new else {}, _ending(record) if has_ended else {})
+        params = {} if mirrored.has_params else flatten(run.settings)
+        self._send(mirrored, record, params, _ending(record) if has_ended else {})
+        mirrored.has_params = True
         if has_ended:
             self._client.set_terminated(mirrored.run_id, status)
             mirrored.status = status

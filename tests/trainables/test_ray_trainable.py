@@ -52,7 +52,6 @@ class TestEveryRecipe:
         assert [result["metrics"]["step"] for result in results] == [1, 2, 3]
         for result in results:
             seconds = result["metrics"]["train_s"] + result["metrics"]["evaluation_s"]
-            assert result["busy_s"] > 0
             assert seconds > 0
 
     def test_a_restored_run_repeats_its_last_report_and_goes_on(self, trainable, run_of):

@@ -38,6 +38,9 @@ BAD = {
     "a space that is not there": (["launch", "qick"], ["neither a file nor a packaged", "'quick'"]),
     "an unknown key": (["launch", "unknown.yaml"], ["unknown.yaml:", "unknown key 'budgit'", "did you mean 'budget'"]),
     "an impossible range": (["launch", "range.yaml"], ["range.yaml:", "must be less than or equal to 1, not 1.5"]),
+    "a range that is none, told with brackets": (["launch", "one_end.yaml"], ["float takes [low, high], not 3"]),
+    "an output that cannot be written": (["train", "standard", "--output", "range.yaml/x/y"], ["--output"]),
+    "a path with brackets": (["launch", "nowhere[/bold].yaml"], ["nowhere[/bold].yaml"]),
     "broken YAML": (["launch", "broken.yaml"], ["broken.yaml:"]),
     "more GPUs than there are": (["launch", "gpu.yaml"], ["asks for 99, this machine has", "RAY_ADDRESS"]),
     "more CPUs than there are": (["launch", "cpu.yaml"], ["asks for 9999, this machine has"]),
@@ -68,6 +71,7 @@ def test_mistakes_are_refused_in_words_and_leave_nothing(run, tmp_path, what):
     (tmp_path / "range.yaml").write_text(
         SPACE.replace("{float: [1.0e-4, 1.0e-2], log: true}", "1.0e-3\n    warmup: 1.5")
     )
+    (tmp_path / "one_end.yaml").write_text(SPACE.replace("{float: [1.0e-4, 1.0e-2], log: true}", "{float: 3}"))
     (tmp_path / "broken.yaml").write_text("name: [")
     (tmp_path / "gpu.yaml").write_text(SPACE + "resources: {gpu: 99}\n")
     (tmp_path / "cpu.yaml").write_text(SPACE + "resources: {cpu: 9999}\n")

@@ -105,6 +105,15 @@ def test_lines_where_there_is_no_terminal(make_sweep):
     assert progress(ledger, 3) == 1
 
 
+def test_a_reason_with_brackets_is_a_line_like_any_other(make_sweep):
+    console = Console(file=io.StringIO(), width=80)
+    ledger = Ledger(make_sweep())
+    run = ledger.next_run()
+    ledger.fail(run.key, "error: KeyError: [/bold] in [list]")
+    LiveTable(ledger, console, compute=3, mode="max").changed(ledger.records[run.key])
+    assert "KeyError: [/bold] in [list]" in console.file.getvalue()
+
+
 def test_a_table_where_there_is_one(make_sweep):
     console = Console(file=io.StringIO(), width=140, force_terminal=True)
     ledger = Ledger(make_sweep())

@@ -80,6 +80,26 @@ def test_writing_again_changes_nothing(mirrored):
     assert [point.step for point in history] == [1, 2, 3]
 
 
+def test_a_driver_that_dies_after_creating_a_run_leaves_it_to_the_next(mirrored, monkeypatch):
+    sweep, connect = mirrored
+    ledger = Ledger(sweep)
+    run = ledger.next_run()
+    ledger.report(run.key, row(1))
+    writer = connect()
+
+    def die(*arguments):
+        raise ConnectionError
+
+    monkeypatch.setattr(writer, "_send", die)
+    with pytest.raises(ConnectionError):
+        writer.write(ledger.records[run.key])
+    connect().write(ledger.records[run.key])
+    found, count = _runs(sweep)
+    assert count == 2
+    assert found[run.key].data.params == flatten(run.settings)
+    assert found[run.key].data.metrics["step"] == 1
+
+
 def test_states_and_reasons_are_searchable(mirrored):
     sweep, connect = mirrored
     ledger = Ledger(sweep)
