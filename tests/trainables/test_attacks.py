@@ -366,3 +366,18 @@ class TestInputGradient:
         error = logits_fn(images).softmax(-1) - torch.eye(10)[labels]
         gradient = attacks.input_gradient(logits_fn, images, labels, cross_entropy)
         torch.testing.assert_close(gradient, (error @ weights).reshape(3, 1, 28, 28))
+
+
+def test_a_start_that_is_not_clipped_may_leave_the_box_and_the_result_does_not():
+    model, images, labels, _ = random_problem(6)
+    free = attacks.uniform_start(images, 0.3, rng_of(1), clipped=False)
+    assert torch.equal(free.clamp(0, 1), attacks.uniform_start(images, 0.3, rng_of(1)))
+    assert free.min() < 0 < 1 < free.max()
+    sizes = {"steps": 1, "step_size": 0.375}
+    clipped, unclipped = (
+        attacks.pgd(model, images, labels, 0.3, **sizes, rng=rng_of(1), clipped_start=is_clipped)
+        for is_clipped in (True, False)
+    )
+    assert not torch.equal(clipped, unclipped)
+    assert 0 <= unclipped.min() <= unclipped.max() <= 1
+    assert (unclipped - images).abs().max() <= 0.3 + 1e-6
