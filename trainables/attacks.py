@@ -139,7 +139,7 @@ def pgd_survivors(
     epsilon: float,
     *,
     steps: int,
-    step_size: float,
+    step_size: float | None = None,
     loss: Loss = cross_entropy,
     restarts: int = 1,
     rng: torch.Generator | None = None,
@@ -148,9 +148,11 @@ def pgd_survivors(
     """Return PGD's images, each kept as it was when it first succeeded: only survivors are attacked further.
 
     The same search as `pgd`, judged after every step, so it finds at least what the last step would; the work shrinks
-    with every image that falls. Images ``(batch, 1, 28, 28)``. Without ``rng`` there is no random start and restarts do
-    nothing new. An image that never falls is returned as it stood after the last step.
+    with every image that falls. Images ``(batch, 1, 28, 28)``. Without a ``step_size`` all steps together go
+    `REACH` epsilons. Without ``rng`` there is no random start and restarts do nothing new. An image that never falls is
+    returned as it stood after the last step.
     """
+    size = REACH * epsilon / steps if step_size is None else step_size
     aim, direction = _aim(labels, targets)
     result = images.clone()
     alive = torch.arange(len(images), device=images.device)
@@ -165,7 +167,7 @@ def pgd_survivors(
             alive, current, gradient = alive[stands], current[stands], gradient[stands]
             if step == steps or not len(alive):
                 break
-            current = project(current + direction * step_size * gradient.sign(), images[alive], epsilon)
+            current = project(current + direction * size * gradient.sign(), images[alive], epsilon)
     return result
 
 

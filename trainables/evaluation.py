@@ -7,9 +7,12 @@ Adding an attack is a function in `attacks` and a row in a tier's table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -19,7 +22,13 @@ from trainables.attacks import LogitsFn
 from trainables.data import Split
 from trainables.seeds import seed_for
 
-_AttackFn = Callable[[LogitsFn, torch.Tensor, torch.Tensor, float, torch.Generator], torch.Tensor]
+
+class AttackFn(Protocol):
+    """What a row runs: images in, perturbed images out, both ``(batch, 1, 28, 28)``."""
+
+    def __call__(  # noqa: D102 - see the class
+        self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
+    ) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -27,41 +36,24 @@ class Attack:
     """One row of a tier: attacks all images and has an accuracy of its own, or only those that still stand."""
 
     name: str
-    run: _AttackFn
+    run: AttackFn
     survivors_only: bool = False
 
 
 def _fgsm(
-    logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, rng: torch.Generator
+    logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
 ) -> torch.Tensor:
     return attacks.fgsm(logits_fn, images, labels, epsilon)
 
 
-def _r_fgsm(
-    logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, rng: torch.Generator
-) -> torch.Tensor:
-    return attacks.r_fgsm(logits_fn, images, labels, epsilon, rng=rng)
-
-
-def _pgd(steps: int, loss: attacks.Loss) -> _AttackFn:
-    def run(
-        logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, rng: torch.Generator
-    ) -> torch.Tensor:
-        size = attacks.REACH * epsilon / steps
-        return attacks.pgd_survivors(
-            logits_fn, images, labels, epsilon, steps=steps, step_size=size, loss=loss, rng=rng
-        )
-
-    return run
-
-
-_EVERY_TIER = (Attack("fgsm", _fgsm), Attack("rfgsm", _r_fgsm))
+SINGLE_STEPS = (Attack("fgsm", _fgsm), Attack("rfgsm", attacks.r_fgsm))
+RANK_PGD = Attack("pgd", partial(attacks.pgd_survivors, steps=40))
 TIERS: dict[str, tuple[Attack, ...]] = {
-    "watch": (*_EVERY_TIER, Attack("pgd", _pgd(10, attacks.cross_entropy))),
+    "watch": (*SINGLE_STEPS, Attack("pgd", partial(attacks.pgd_survivors, steps=10))),
     "rank": (
-        *_EVERY_TIER,
-        Attack("pgd", _pgd(40, attacks.cross_entropy)),
-        Attack("pgd_margin", _pgd(40, attacks.margin), survivors_only=True),
+        *SINGLE_STEPS,
+        RANK_PGD,
+        Attack("pgd_margin", partial(attacks.pgd_survivors, steps=40, loss=attacks.margin), survivors_only=True),
     ),
 }
 
@@ -82,43 +74,74 @@ def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, 
 
     The result depends on the classifier, the images, epsilon (pixels of [0, 1]), the tier and the seed alone.
     """
-    table = TIERS[tier]
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", tier))
-    right = dict.fromkeys(("clean", *(attack.name for attack in table if not attack.survivors_only), "robust"), 0)
     with evaluating(classifier):
-        for images, labels in split.batches(masking.IMAGES_AT_ONCE):
-            for name, count in _count_right(classifier, images, labels, epsilon, table, rng).items():
-                right[name] += count
-        metrics = {f"{name}_accuracy": count / len(split) for name, count in right.items()}
+        metrics = withstand(classifier, split, epsilon, TIERS[tier], rng).accuracies()
         if tier == "rank":
             metrics |= masking.look(classifier, split, epsilon, metrics, seed)
     return metrics
 
 
-def _count_right(
+@dataclass(frozen=True)
+class Outcome:
+    """Which of a split's images ``(n,)`` a classifier gets right, and the seconds that each attack took."""
+
+    table: tuple[Attack, ...]
+    clean: torch.Tensor
+    after: dict[str, torch.Tensor]  # by attack; what had fallen before an attack on survivors counts as fallen
+    seconds: dict[str, float]
+
+    def standing(self, *names: str) -> torch.Tensor:
+        """Return which images are right without an attack and after each of these."""
+        return torch.stack([self.clean, *(self.after[name] for name in names)]).all(0)
+
+    def accuracies(self) -> dict[str, float]:
+        """Return ``<attack>_accuracy`` of every attack on all images, beside ``clean_`` and ``robust_accuracy``."""
+        of_all = {row.name: self.after[row.name] for row in self.table if not row.survivors_only}
+        right = {"clean": self.clean, **of_all, "robust": self.standing(*self.after)}
+        return {f"{name}_accuracy": int(images.sum()) / len(images) for name, images in right.items()}
+
+
+def withstand(
+    classifier: LogitsFn, split: Split, epsilon: float, table: tuple[Attack, ...], rng: torch.Generator
+) -> Outcome:
+    """Attack a split with every row of a table, one after the other; the classifier is in evaluation mode."""
+    parts = [
+        _withstand(classifier, images, labels, epsilon, table, rng)
+        for images, labels in split.batches(masking.IMAGES_AT_ONCE)
+    ]
+    return Outcome(
+        table=table,
+        clean=torch.cat([part.clean for part in parts]),
+        after={row.name: torch.cat([part.after[row.name] for part in parts]) for row in table},
+        seconds={row.name: sum(part.seconds[row.name] for part in parts) for row in table},
+    )
+
+
+def _withstand(
     classifier: LogitsFn,
     images: torch.Tensor,
     labels: torch.Tensor,
     epsilon: float,
     table: tuple[Attack, ...],
     rng: torch.Generator,
-) -> dict[str, int]:
-    stands = _is_right(classifier, images, labels)
-    right = {"clean": int(stands.sum())}
-    for attack in table:
-        if attack.survivors_only:
-            index = stands.nonzero().squeeze(-1)
-            if len(index):
-                found = attack.run(classifier, images[index], labels[index], epsilon, rng)
-                stands[index] = _is_right(classifier, found, labels[index])
-        else:
-            withstood = _is_right(classifier, attack.run(classifier, images, labels, epsilon, rng), labels)
-            right[attack.name] = int(withstood.sum())
-            stands &= withstood
-    right["robust"] = int(stands.sum())
-    return right
+) -> Outcome:
+    clean = is_right(classifier, images, labels)
+    stands, after, seconds = clean, {}, {}
+    for row in table:
+        started = time.monotonic()
+        index = stands.nonzero().squeeze(-1) if row.survivors_only else torch.arange(len(labels), device=labels.device)
+        withstood = torch.zeros_like(clean)
+        if len(index):
+            found = row.run(classifier, images[index], labels[index], epsilon, rng=rng)
+            withstood[index] = is_right(classifier, found, labels[index])
+        after[row.name] = withstood
+        stands = stands & withstood
+        seconds[row.name] = time.monotonic() - started
+    return Outcome(table, clean, after, seconds)
 
 
 @torch.no_grad()
-def _is_right(classifier: LogitsFn, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def is_right(classifier: LogitsFn, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return which images ``(batch, 1, 28, 28)`` a classifier gives their label."""
     return classifier(images).argmax(-1) == labels

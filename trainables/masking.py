@@ -83,7 +83,7 @@ def look(
         classifier: from images to logits.
         split: the images to look at.
         epsilon: the attacks' radius in pixels of [0, 1].
-        accuracies: clean, FGSM, R+FGSM and PGD accuracy at that radius.
+        accuracies: clean, FGSM, R+FGSM and PGD accuracy at that radius; whatever else the checks read counts, too.
         seed: of the random points.
 
     Returns:
@@ -105,7 +105,7 @@ def look(
     }
     curve = {0.0: accuracies["clean_accuracy"], epsilon: accuracies["pgd_accuracy"]}
     curve[LARGE_EPSILON] = measured["large_epsilon_accuracy"]
-    checks = verdict({**accuracies, **measured, "largest_rise": largest_rise(curve)})
+    checks = verdict({"largest_rise": largest_rise(curve), **measured, **accuracies})
     return {**measured, **as_metrics(checks)}
 
 
@@ -134,8 +134,7 @@ def _scaled(gradient: torch.Tensor) -> torch.Tensor:
 def _right_at_large_epsilon(
     classifier: LogitsFn, images: torch.Tensor, labels: torch.Tensor, rng: torch.Generator
 ) -> torch.Tensor:
-    size = attacks.REACH * LARGE_EPSILON / _LARGE_STEPS
     found = attacks.pgd_survivors(
-        classifier, images, labels, LARGE_EPSILON, steps=_LARGE_STEPS, step_size=size, loss=attacks.margin, rng=rng
+        classifier, images, labels, LARGE_EPSILON, steps=_LARGE_STEPS, loss=attacks.margin, rng=rng
     )
     return classifier(found).argmax(-1) == labels

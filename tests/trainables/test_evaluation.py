@@ -101,7 +101,7 @@ class TestAnyNet:
 
     def test_all_images_count_whatever_fits_at_once(self, tier, digits, monkeypatch):
         seen = []
-        look = Attack("look", lambda net, images, *_: seen.append(len(images)) or images)
+        look = Attack("look", lambda net, images, *_, rng: seen.append(len(images)) or images)
         monkeypatch.setitem(TIERS, tier, (*TIERS[tier], look))
         monkeypatch.setattr(masking, "IMAGES_AT_ONCE", 64)
         evaluate(Constant(), digits.validation, epsilon=0.1, tier=tier)
