@@ -16,6 +16,8 @@ from torch.nn import functional
 LogitsFn = Callable[[torch.Tensor], torch.Tensor]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Epsilon = float | torch.Tensor
+Stands = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Which images an attack has still to fell: from what a net says of them and their positions in the batch."""
 
 REACH = 2.5
 """How far all steps of an evaluation's PGD go together, in epsilons: the far side of the ball is two away.
@@ -37,22 +39,52 @@ def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return others.amax(-1) - of_label
 
 
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin}
+# Where all logits are equal the difference-of-logits ratios are 0 / 0; so they are 0 there.
+_TINY = 1e-12
+
+
+def dlr(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the margin divided by the largest logit minus the third: no scale of the logits changes it.
+
+    The difference of logits ratio (Croce and Hein 2020), for three classes or more.
+    """
+    top = logits.topk(3).values
+    return margin(logits, labels) / (top[..., 0] - top[..., 2] + _TINY)
+
+
+def targeted_dlr(logits: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return how far a target's logit is above the label's, in a scale of the logits (Croce and Hein 2020).
+
+    The scale is the largest logit minus the mean of the third and the fourth: it takes four classes or more.
+    """
+    top = logits.topk(4).values
+    of_label, of_target = (logits.gather(-1, some.unsqueeze(-1)).squeeze(-1) for some in (labels, targets))
+    return (of_target - of_label) / (top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + _TINY)
+
+
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}
 
 
 def input_gradient(logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
     """Return d loss / d images per example, shaped like the images."""
-    return _logits_and_gradient(logits_fn, images, labels, loss)[1]
+    return forward_and_gradient(logits_fn, images, labels, loss)[2]
 
 
-def _logits_and_gradient(
+def forward_and_gradient(
     logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, loss: Loss
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return logits, losses and d loss / d images per example, from one pass forward and back."""
     leaf = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = logits_fn(leaf)
-        (gradient,) = torch.autograd.grad(loss(logits, labels).sum(), leaf)
-    return logits.detach(), gradient
+        losses = loss(logits, labels)
+        (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+    return logits.detach(), losses.detach(), gradient
+
+
+def bounds(images: torch.Tensor, epsilon: Epsilon) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the lowest and the highest value of every pixel in the epsilon ball and [0, 1]."""
+    return (images - epsilon).clamp_min(0.0), (images + epsilon).clamp_max(1.0)
 
 
 def project(adversarial: torch.Tensor, images: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
@@ -83,7 +115,7 @@ def fgsm(
     targets: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return clip(images + epsilon * sign(gradient), 0, 1) (Goodfellow et al. 2014)."""
-    aim, direction = _aim(labels, targets)
+    aim, direction = aim_of(labels, targets)
     gradient = input_gradient(logits_fn, images, aim, cross_entropy)
     moved = sign_step(images, direction * gradient, epsilon)
     return _leave_alone(moved, images, labels, targets)
@@ -101,7 +133,7 @@ def r_fgsm(
     """Return a random sign step of epsilon / 2, then one FGSM step of the rest (Tramer et al. 2018)."""
     signs = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype).sign()
     start = (images + 0.5 * epsilon * signs).clamp(0.0, 1.0)
-    aim, direction = _aim(labels, targets)
+    aim, direction = aim_of(labels, targets)
     gradient = input_gradient(logits_fn, start, aim, cross_entropy)
     moved = project(start + direction * 0.5 * epsilon * gradient.sign(), images, epsilon)
     return _leave_alone(moved, images, labels, targets)
@@ -124,11 +156,38 @@ def pgd(
 
     The start may lie outside [0, 1] unless it is clipped; what is returned never does.
     """
-    aim, direction = _aim(labels, targets)
+    aim, direction = aim_of(labels, targets)
     adversarial = images if rng is None else uniform_start(images, epsilon, rng, clipped=clipped_start)
     for _ in range(steps):
         gradient = input_gradient(logits_fn, adversarial, aim, loss)
         adversarial = project(adversarial + direction * step_size * gradient.sign(), images, epsilon)
+    return _leave_alone(adversarial, images, labels, targets)
+
+
+def mi_fgsm(
+    logits_fn: LogitsFn,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: Epsilon,
+    *,
+    steps: int,
+    step_size: Epsilon | None = None,
+    decay: float = 1.0,
+    targets: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the last of ``steps`` sign steps along the decayed sum of the gradients so far (Dong et al. 2018).
+
+    Each gradient is first divided by its mean absolute value. Without a ``step_size`` all steps together go `REACH`
+    epsilons.
+    """
+    aim, direction = aim_of(labels, targets)
+    step = REACH * epsilon / steps if step_size is None else step_size
+    adversarial, momentum = images, torch.zeros_like(images)
+    for _ in range(steps):
+        gradient = input_gradient(logits_fn, adversarial, aim, cross_entropy)
+        size = gradient.abs().mean((-3, -2, -1), keepdim=True)
+        momentum = decay * momentum + gradient / size.clamp_min(torch.finfo(size.dtype).tiny)
+        adversarial = project(adversarial + direction * step * momentum.sign(), images, epsilon)
     return _leave_alone(adversarial, images, labels, targets)
 
 
@@ -153,7 +212,8 @@ def pgd_survivors(
     returned as it stood after the last step.
     """
     size = REACH * epsilon / steps if step_size is None else step_size
-    aim, direction = _aim(labels, targets)
+    aim, direction = aim_of(labels, targets)
+    is_standing = stands(labels, targets)
     result = images.clone()
     alive = torch.arange(len(images), device=images.device)
     if targets is not None:
@@ -161,19 +221,26 @@ def pgd_survivors(
     for _ in range(restarts):
         current = (images if rng is None else uniform_start(images, epsilon, rng))[alive]
         for step in range(steps + 1):
-            logits, gradient = _logits_and_gradient(logits_fn, current, aim[alive], loss)
+            logits, _, gradient = forward_and_gradient(logits_fn, current, aim[alive], loss)
             result[alive] = current
-            stands = (logits.argmax(-1) == aim[alive]) == (targets is None)
-            alive, current, gradient = alive[stands], current[stands], gradient[stands]
+            still = is_standing(logits, alive)
+            alive, current, gradient = alive[still], current[still], gradient[still]
             if step == steps or not len(alive):
                 break
             current = project(current + direction * size * gradient.sign(), images[alive], epsilon)
     return result
 
 
-def _aim(labels: torch.Tensor, targets: torch.Tensor | None) -> tuple[torch.Tensor, float]:
+def aim_of(labels: torch.Tensor, targets: torch.Tensor | None) -> tuple[torch.Tensor, float]:
     """Return the labels in the loss, and whether to climb (away from the true label) or descend (towards a target)."""
     return (labels, 1.0) if targets is None else (targets, -1.0)
+
+
+def stands(labels: torch.Tensor, targets: torch.Tensor | None) -> Stands:
+    """Return the test of which images stand: those of the true label, or those that can be forced and are not."""
+    if targets is None:
+        return lambda logits, index: logits.argmax(-1) == labels[index]
+    return lambda logits, index: (logits.argmax(-1) != targets[index]) & (labels[index] != targets[index])
 
 
 def _leave_alone(

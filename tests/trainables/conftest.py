@@ -2,13 +2,30 @@
 
 import pytest
 import torch
+from torch import nn
 
-from trainables import registry
+from trainables import data_files, registry
 from trainables.config import CONFIGURATIONS, parse
 from trainables.data import Dataset, load
+from trainables.models import LeadingDimensions
 
 # What a recipe needs beside the tiny budget; one that is not named here needs nothing.
 OF_RECIPE = {"gan": {"pretrain": 0.25, "generator": {"width": 4}}}
+
+
+def rng_of(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def random_problem(seed, leading=(6,)):
+    """Return a random small net, images that touch both ends of the box, labels and targets."""
+    rng = rng_of(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(784, 12), nn.Tanh(), nn.Linear(12, 10))
+    images = (1.4 * torch.rand(*leading, 1, 28, 28, generator=rng) - 0.2).clamp(0, 1)
+    labels, targets = (torch.randint(10, leading, generator=rng) for _ in range(2))
+    return LeadingDimensions(net), images, labels, targets
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +36,15 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     return load("digits", validation=200)
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Dataset:
+    try:
+        data_files.ensure("mnist")
+    except data_files.DataError as error:
+        pytest.skip(f"MNIST cannot be had here: {str(error).splitlines()[0]}")
+    return load("mnist", validation=5000)
 
 
 @pytest.fixture(scope="session")

@@ -19,15 +19,6 @@ def image_set(split):
     return {image.numpy().tobytes() for image in split.images}
 
 
-@pytest.fixture(scope="module")
-def mnist():
-    try:
-        data_files.ensure("mnist")
-    except data_files.DataError as error:
-        pytest.skip(f"MNIST cannot be had here: {str(error).splitlines()[0]}")
-    return load("mnist", validation=5000)
-
-
 class TestDigits:
     def test_sizes_and_types(self, digits):
         assert (len(digits.train), len(digits.validation), len(digits.test)) == (1237, 200, 360)
