@@ -13,7 +13,7 @@ from search_spaces.parameters import Fixed
 from search_spaces.reader import read
 from search_spaces.schema import Space
 from trainables.config import CONFIGURATIONS, parse
-from tuner.field_checks import baseline_settings, field_mistakes
+from tuner.field_checks import KNOWN, baseline_settings, field_mistakes
 
 
 def load_space(name_or_path: str) -> Space:
@@ -31,7 +31,7 @@ def parse_space(text: str, source: str) -> Space:
     Raises:
         SpaceError: it has mistakes; all of them at once, under the name of the source.
     """
-    return read(text, source, check=field_mistakes)
+    return read(text, source, check=field_mistakes, known=KNOWN)
 
 
 def configuration_for(space: Space, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
