@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-from search_spaces.mistakes import Mistake
+from typing import Any
+
+from search_spaces.known import NAMED_BY, Known, with_changes
+from search_spaces.mistakes import Mistake, Path
 from search_spaces.sections import Baseline, name_objection
-from search_spaces.wording import shown
+from search_spaces.wording import shown, unknown
 
 
-def read_baselines(raw: object) -> tuple[dict[int, Baseline], list[Mistake]]:
-    """Return the baselines by their index in the file, and what is wrong with the list."""
+def read_baselines(raw: object, known: Known) -> tuple[dict[int, Baseline], list[Mistake]]:
+    """Return the baselines by their index in the file, and what is wrong with the list.
+
+    Args:
+        raw: what stands under ``baselines``.
+        known: configurations that a baseline can be named after; their settings come with it.
+    """
     if not isinstance(raw, list):
         return {}, [Mistake(None, ("baselines",), f"must be a list of baselines, not {shown(raw)}")]
     baselines: dict[int, Baseline] = {}
     mistakes: list[Mistake] = []
     taken: dict[str, int] = {}
     for index, item in enumerate(raw):
-        trainable = item.get("trainable") if isinstance(item, dict) else item
-        if not isinstance(trainable, str):
-            message = f"must be a name, or a mapping with the key trainable and a name, not {shown(item)}"
-            mistakes.append(Mistake(None, ("baselines", index), message))
+        place = ("baselines", index)
+        trainable, settings = _recipe(place, item, known, mistakes)
+        if trainable is None:
             continue
-        settings = dict(item) if isinstance(item, dict) else {}
-        name = settings.pop("name", trainable)
-        settings.pop("trainable", None)
+        name: Any = item.get("name", item.get(NAMED_BY, trainable)) if isinstance(item, dict) else item
         objection = name_objection(name)
         if objection is None and taken.setdefault(name, index) != index:
             objection = f"{name} is the name of two baselines: give one of them a name of its own"
         if objection:
-            place = ("baselines", index, "name") if isinstance(item, dict) and "name" in item else ("baselines", index)
-            mistakes.append(Mistake(None, place, objection))
+            has_name = isinstance(item, dict) and "name" in item
+            mistakes.append(Mistake(None, (*place, "name") if has_name else place, objection))
         baselines[index] = Baseline(name=str(name), trainable=trainable, settings=settings)
     return baselines, mistakes
+
+
+def _recipe(place: Path, item: object, known: Known, mistakes: list[Mistake]) -> tuple[str | None, dict[str, Any]]:
+    """Return the trainable and the settings of a baseline; None when it has mistakes, which are added to the list."""
+    if isinstance(item, str):
+        item = {NAMED_BY if item in known else "trainable": item}
+    settings = {key: value for key, value in item.items() if key != "name"} if isinstance(item, dict) else {}
+    if NAMED_BY in settings:
+        name = settings.pop(NAMED_BY)
+        if "trainable" in settings:
+            mistakes.append(Mistake(None, (*place, "trainable"), f"comes with what {NAMED_BY} names: remove it"))
+            return None, {}
+        if not isinstance(name, str) or name not in known:
+            mistakes.append(Mistake(None, (*place, NAMED_BY), unknown("published configuration", str(name), known)))
+            return None, {}
+        settings = with_changes(known[name], settings)
+    trainable = settings.pop("trainable", None)
+    if isinstance(trainable, str):
+        return trainable, settings
+    message = f"must be a name, or a mapping with the key trainable or {NAMED_BY} and a name, not {shown(item)}"
+    mistakes.append(Mistake(None, place, message))
+    return None, {}

@@ -13,6 +13,7 @@ from search_spaces.document import parse
 from search_spaces.first import read_first
 from search_spaces.grammar import read_tree
 from search_spaces.grid import grid_objection, grid_points
+from search_spaces.known import Known
 from search_spaces.mistakes import Mistake, Path, SpaceError
 from search_spaces.parameters import Parameter
 from search_spaces.schema import Space
@@ -42,13 +43,14 @@ class Draft:
 Check = Callable[[Draft], Iterable[Mistake]]
 
 
-def read(text: str, source: str, check: Check | None = None) -> Space:
+def read(text: str, source: str, check: Check | None = None, known: Known | None = None) -> Space:
     """Return the space that a YAML text describes.
 
     Args:
         text: the file's content.
         source: what to call it in messages.
         check: more mistakes, found from what the grammar could read. Their lines are filled in from their paths.
+        known: configurations that ``baselines`` and ``first`` can name: nested settings with the key ``trainable``.
 
     Raises:
         SpaceError: the text is no search space; holds every mistake, those of `check` among them.
@@ -59,9 +61,11 @@ def read(text: str, source: str, check: Check | None = None) -> Space:
         nothing = Mistake(1, (), f"a search space is a mapping with keys of these: {keys}")
         raise SpaceError(source, document.mistakes or [nothing])
     tree = read_tree(document.data.get("parameters", {}))
-    baselines, mistakes = read_baselines(document.data.get("baselines", []))
+    baselines, mistakes = read_baselines(document.data.get("baselines", []), known or {})
     draft = Draft(document.data, tree.parameters, tree.unsound, baselines)
-    first, wrong = read_first(document.data.get("first", []), tree.parameters, tree.unsound)
+    first, wrong = read_first(
+        document.data.get("first", []), tree.parameters, tree.unsound, known or {}, document.data.get("trainable")
+    )
     mistakes += [*tree.mistakes, *wrong, *_joint_mistakes(draft)]
     space = _assembled(
         {**document.data, "parameters": tree.parameters, "first": first, "baselines": (*baselines.values(),)}

@@ -17,7 +17,10 @@ _MEASURES = ("clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy"
 
 
 def train(
-    configuration: Annotated[str, typer.Argument(help="A trainable's name, a configuration.json or a bundle.")],
+    configuration: Annotated[
+        str,
+        typer.Argument(help="A trainable or published configuration (`tuner spaces list`), a JSON file or a bundle."),
+    ],
     assign: Annotated[list[str] | None, typer.Option("--set", help="Like classifier.learning_rate=0.01.")] = None,
     output: Annotated[Path, typer.Option(help="The bundle to write.")] = Path("exports/trained"),
     data: Data = None,

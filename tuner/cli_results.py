@@ -17,6 +17,7 @@ _NARROW = 120
 
 def print_comparison(sweep: Sweep, console: Console) -> None:
     """Print the table of a sweep and what may be said of it."""
+    from tuner import repeats
     from tuner.compare import table, verdict
 
     # A file or a pipe has no width of its own; the table must not be cut there.
@@ -24,6 +25,8 @@ def print_comparison(sweep: Sweep, console: Console) -> None:
         console if console.is_terminal else Console(file=console.file, width=max(console.width, _NARROW), markup=False)
     )
     wide.print(table(sweep))
+    if sweep.num_seeds > 1:
+        wide.print(repeats.table(sweep))
     for line in verdict(sweep):
         console.print(line, soft_wrap=True, highlight=False)
 

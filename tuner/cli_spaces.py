@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from search_spaces import library
 from trainables import data_files
+from trainables.published import PUBLISHED
 from tuner.errors import UserError
 from tuner.options import Data
 
@@ -19,12 +21,15 @@ SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="A packaged spac
 
 @app.command("list")
 def list_spaces() -> None:
-    """List the packaged search spaces."""
+    """List the packaged search spaces, and the published configurations that a space or `tuner train` can name."""
     from tuner.fields import load_space
 
     for name in library.names():
         space = load_space(name)
         typer.echo(f"{name:<18} {space.num_trials:>4} trials of {space.budget.compute:g}  {space.description}")
+    typer.echo("\nPublished configurations, for `baselines`, `first` and `tuner train`:")
+    for name, published in PUBLISHED.items():
+        typer.echo(f"{name:<21} {published.settings['trainable']:<18} {published.source}")
 
 
 @app.command()
@@ -39,7 +44,10 @@ def check(space: SpaceName) -> None:
 
 @app.command()
 def show(space: SpaceName) -> None:
-    """Print a search-space file."""
+    """Print a search-space file, or a published configuration."""
+    if space in PUBLISHED:
+        typer.echo(f"# {PUBLISHED[space].source}\n{json.dumps(PUBLISHED[space].settings, indent=2)}")
+        return
     typer.echo(library.text_of(space)[0], nl=False)
 
 

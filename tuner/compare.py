@@ -8,12 +8,11 @@ import pandas as pd
 from rich.table import Table
 from scipy.stats import binomtest
 
+from tuner import repeats
 from tuner.ledger import read_records
-from tuner.records import Record, best, describe_ratio, num_images
+from tuner.records import MEASURES, Record, best, describe_ratio, num_images, why_none_is_best
 from tuner.sweep import Sweep
 from tuner.tracking import flatten
-
-_MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "PGD": "pgd_accuracy", "robust": "robust_accuracy"}
 
 
 def interval(accuracy: float, num_images: int) -> tuple[float, float]:
@@ -64,12 +63,12 @@ def table(sweep: Sweep) -> Table:
     )
     for column in ("run", "trainable", "state"):
         result.add_column(column, no_wrap=True)
-    for column in (*_MEASURES, "95 %", "compute", "seconds"):
+    for column in (*MEASURES, "95 %", "compute", "seconds"):
         result.add_column(column, justify="right")
     for record in records:
         style = "bold" if record is winner else "cyan" if record.run.kind == "baseline" else None
         mark = " *" if record is winner else ""
-        result.add_row(record.run.key + mark, record.run.label, _state(record), *_cells(record), style=style)
+        result.add_row(record.run.key + mark, record.run.label, record.outcome, *_cells(record), style=style)
     return result
 
 
@@ -79,7 +78,12 @@ def verdict(sweep: Sweep) -> list[str]:
     winner = best(records, sweep.space.objective.mode)
     metric = sweep.space.objective.metric
     if winner is None:
-        return ["No trial has run to the end yet."]
+        return [why_none_is_best(records)]
+    if sweep.num_seeds > 1:
+        caution = (
+            "Compared in pairs of equal seeds, chosen and measured on the same validation images: a lead, no claim."
+        )
+        return [*repeats.verdict(sweep), caution]
     lines = [
         f"Best: {winner.run.key} ({winner.run.label}) against {record.run.key.removeprefix('baseline-')}: "
         f"{100 * (winner.metrics[metric] - record.metrics[metric]):+.1f} points of {metric.replace('_', ' ')}"
@@ -92,15 +96,11 @@ def verdict(sweep: Sweep) -> list[str]:
     ]
 
 
-def _state(record: Record) -> str:
-    return record.state if record.feasible else "infeasible"
-
-
 def _cells(record: Record) -> list[str]:
     metrics = record.metrics
     if not metrics:
-        return ["-"] * (len(_MEASURES) + 3)
-    accuracies = [f"{100 * metrics[name]:.1f}" for name in _MEASURES.values()]
+        return ["-"] * (len(MEASURES) + 3)
+    accuracies = [f"{100 * metrics[name]:.1f}" for name in MEASURES.values()]
     low, high = interval(metrics["robust_accuracy"], num_images(record.run.settings, ranked=record.state == "complete"))
     seconds = metrics["train_s"] + metrics["evaluation_s"]
     return [*accuracies, f"{100 * low:.1f}-{100 * high:.1f}", f"{metrics['compute']:.1f}", f"{seconds:.0f}"]

@@ -9,7 +9,7 @@ from typing import Any
 from trainables.files import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.ledger import read_records
-from tuner.records import Record, best, num_images
+from tuner.records import Record, best, num_images, why_none_is_best
 from tuner.sweep import Sweep
 
 FORMAT = 1
@@ -25,7 +25,9 @@ def choose(sweep: Sweep, key: str | None) -> Record:
     if key is None:
         winner = best(records, sweep.space.objective.mode)
         if winner is None:
-            raise UserError(f"no trial of {sweep.name!r} has run to the end yet: `tuner resume {sweep.name}`")
+            raise UserError(
+                f"{sweep.name}: {why_none_is_best(records)} `tuner resume {sweep.name}` goes on, --run exports another"
+            )
         return winner
     keys = {key, f"trial-{key:0>4}", f"baseline-{key}"}
     for record in records:

@@ -19,6 +19,7 @@ from search_spaces.reader import Draft
 from search_spaces.sections import Baseline, keys_of, submodel
 from search_spaces.wording import nearest, plain, shown, unknown
 from trainables.config import CONFIGURATIONS, TrainingConfig
+from trainables.published import PUBLISHED
 
 METRICS = ("clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy", "robust_accuracy")
 # What all runs of a sweep share, and where a space says it.
@@ -28,6 +29,11 @@ _ELSEWHERE = {
     "compute": "budget.compute",
     "seed": "search.seed",
     "trainable": "the top-level key trainable",
+}
+# What a space can name, without what all runs of its sweep share.
+KNOWN = {
+    name: {key: value for key, value in one.settings.items() if key == "trainable" or key not in _ELSEWHERE}
+    for name, one in PUBLISHED.items()
 }
 # What a baseline takes over from the parameters that a space fixes, so that the comparison is of recipes alone.
 _SHARED_WITH_BASELINES = (("classifier", "architecture"), ("batch_size",))
@@ -98,7 +104,9 @@ def _parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mista
 
 def _baseline_mistakes(draft: Draft, place: Path, baseline: Baseline) -> Iterator[Mistake]:
     if baseline.trainable not in CONFIGURATIONS:
-        yield Mistake(None, place, unknown("trainable", baseline.trainable, CONFIGURATIONS))
+        is_name = isinstance(draft.data["baselines"][place[1]], str)
+        valid = [*CONFIGURATIONS, *KNOWN] if is_name else CONFIGURATIONS
+        yield Mistake(None, place, unknown("trainable", baseline.trainable, valid))
         return
     config = CONFIGURATIONS[baseline.trainable]
     mistakes = [

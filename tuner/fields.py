@@ -13,7 +13,7 @@ from search_spaces.parameters import Fixed
 from search_spaces.reader import read
 from search_spaces.schema import Space
 from trainables.config import CONFIGURATIONS, parse
-from tuner.field_checks import baseline_settings, field_mistakes
+from tuner.field_checks import KNOWN, baseline_settings, field_mistakes
 
 
 def load_space(name_or_path: str) -> Space:
@@ -31,7 +31,7 @@ def parse_space(text: str, source: str) -> Space:
     Raises:
         SpaceError: it has mistakes; all of them at once, under the name of the source.
     """
-    return read(text, source, check=field_mistakes)
+    return read(text, source, check=field_mistakes, known=KNOWN)
 
 
 def configuration_for(space: Space, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -45,14 +45,22 @@ def configuration_for(space: Space, settings: Mapping[str, Any], seed: int) -> d
     return _complete(space, space.trainable, settings, seed)
 
 
-def baseline_configurations(space: Space) -> dict[str, dict[str, Any]]:
-    """Return the complete settings of every baseline by its name.
+def baseline_configurations(space: Space, num_seeds: int = 1) -> dict[str, dict[str, Any]]:
+    """Return the complete settings of every baseline by its name; all have one seed before any has the next.
 
     A baseline is its trainable's defaults on the dataset, evaluation, compute and seed of the sweep, with the network
     and batch size that the space fixes, and with the baseline's own overrides.
+
+    Args:
+        space: what the baselines belong to.
+        num_seeds: with how many seeds each runs. From the second on, the seed is in the name: ``standard.seed1``; no
+            baseline can be called that in a file.
     """
     return {
-        one.name: _complete(space, one.trainable, baseline_settings(space.parameters, one), space.search.seed)
+        one.name if repeat == 0 else f"{one.name}.seed{space.search.seed + repeat}": _complete(
+            space, one.trainable, baseline_settings(space.parameters, one), space.search.seed + repeat
+        )
+        for repeat in range(num_seeds)
         for one in space.baselines
     }
 

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner.fields import baseline_configurations, configuration_for
 from tuner.journal import Journal
-from tuner.records import Kind, Record, Run, State, append_metrics, read_metrics
+from tuner.records import MASKING_FAILURES, Kind, Record, Run, State, append_metrics, read_metrics
 from tuner.suggest import build_pruner, build_sampler, suggest
 from tuner.sweep import Sweep
 
@@ -66,7 +66,7 @@ class Ledger:
     @property
     def num_runs(self) -> int:
         """Runs that the sweep asks for, baselines included."""
-        return self._sweep.num_trials + len(self._space.baselines)
+        return self._sweep.num_runs
 
     @property
     def is_complete(self) -> bool:
@@ -115,7 +115,8 @@ class Ledger:
         open_run = self._take_in(key, metrics)
         violations = self._violations(metrics)
         for name, violation in violations.items():
-            open_run.trial.set_constraint(name, violation)
+            if name not in open_run.trial.constraints:  # a driver that died here has set some already
+                open_run.trial.set_constraint(name, violation)
         feasible = all(violation <= 0 for violation in violations.values())
         self._end(key, TrialState.COMPLETE, value=metrics[self._space.objective.metric], feasible=feasible)
 
@@ -132,7 +133,7 @@ class Ledger:
 
     def _enqueue(self) -> None:
         """Queue what is known beforehand: baselines, the grid, known configurations. A second call adds nothing."""
-        baselines = list(baseline_configurations(self._space).items())
+        baselines = list(baseline_configurations(self._space, self._sweep.num_seeds).items())
         for name, settings in baselines[len(self._trials("baseline")) :]:
             self._studies["baseline"].enqueue_trial({}, user_attrs={"name": name, "settings": settings})
         for parameters in self._known_parameters()[len(self._trials("trial")) :]:
@@ -173,6 +174,8 @@ class Ledger:
                 violations[f"{metric} min"] = limit.min - metrics[metric]
             if limit.max is not None:
                 violations[f"{metric} max"] = metrics[metric] - limit.max
+        if MASKING_FAILURES in metrics:
+            violations["masking"] = metrics[MASKING_FAILURES]
         return violations
 
     def _end(self, key: str, state: TrialState, **known: Any) -> None:
@@ -186,7 +189,7 @@ class Ledger:
 def is_complete(sweep: Sweep, records: list[Record]) -> bool:
     """Return whether every run that a sweep asks for has ended."""
     ended = sum(record.state != "running" for record in records)
-    return ended >= sweep.num_trials + len(sweep.space.baselines)
+    return ended >= sweep.num_runs
 
 
 def read_records(sweep: Sweep) -> list[Record]:

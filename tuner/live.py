@@ -67,7 +67,9 @@ class LiveTable:
         cells = "  ".join(f"{name} {value}" for name, value in zip(_MEASURES, _accuracies(record), strict=True))
         compute = record.metrics.get("compute", 0.0)
         reason = f"  ({record.reason.strip().splitlines()[-1]})" if record.reason else ""
-        text = f"{record.run.key:<24} {record.run.label:<22} {record.state:<8} compute {compute:4.1f}  {cells}{reason}"
+        text = (
+            f"{record.run.key:<24} {record.run.label:<22} {record.outcome:<10} compute {compute:4.1f}  {cells}{reason}"
+        )
         return f"{text}  | {self._summary()}" if record.state != "running" else text
 
     def _screen(self) -> Group:
@@ -84,7 +86,7 @@ class LiveTable:
         for record in records[-_ROWS_KEPT:]:
             style = "bold green" if record is winner else "dim" if record.state in ("pruned", "failed") else None
             compute = f"{record.metrics.get('compute', 0.0):.1f}"
-            table.add_row(record.run.key, record.run.label, record.state, compute, *_accuracies(record), style=style)
+            table.add_row(record.run.key, record.run.label, record.outcome, compute, *_accuracies(record), style=style)
         return table
 
     def _summary(self) -> str:

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 Kind = Literal["trial", "baseline"]
 State = Literal["running", "complete", "pruned", "failed"]
+# What a comparison shows, by its heading.
+MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "PGD": "pgd_accuracy", "robust": "robust_accuracy"}
+MASKING_FAILURES = "masking_failures"  # a metric of complete runs: how many gradient-masking checks failed
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,16 @@ class Record:
     value: float | None = None
     feasible: bool = True
     reason: str | None = None
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether it is infeasible because its gradients are masked, so that its accuracies cannot be trusted."""
+        return not self.feasible and self.metrics.get(MASKING_FAILURES, 0.0) > 0
+
+    @property
+    def outcome(self) -> str:
+        """Its state as a person wants to know it: of complete runs, those that do not count say why."""
+        return self.state if self.feasible else "masked" if self.is_masked else "infeasible"
 
 
 def num_images(settings: dict[str, Any], *, ranked: bool) -> int:
@@ -84,3 +97,14 @@ def best(records: list[Record], mode: str) -> Record | None:
     able = [record for record in finished if record.feasible and record.value is not None]
     sign = 1.0 if mode == "max" else -1.0
     return max(able, key=lambda record: sign * (record.value or 0.0), default=None)
+
+
+def why_none_is_best(records: list[Record]) -> str:
+    """Say why there is no best trial: none has run to the end, or none of those that have is feasible."""
+    finished = [record for record in records if record.run.kind == "trial" and record.state == "complete"]
+    if not finished:
+        return "No trial has run to the end yet."
+    masked = sum(record.is_masked for record in finished)
+    counts = {"masked (they failed gradient-masking checks)": masked, "outside a constraint": len(finished) - masked}
+    reasons = " and ".join(f"{count} {words}" for words, count in counts.items() if count)
+    return f"No trial is feasible: of {len(finished)} that ran to the end, {reasons}."

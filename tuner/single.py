@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from search_spaces.known import with_changes
 from search_spaces.mistakes import Mistake, SpaceError
-from search_spaces.wording import unknown
+from search_spaces.wording import nearest, unknown
 from trainables.config import CONFIGURATIONS, parse
 from trainables.files import whole_folder
+from trainables.published import PUBLISHED
 from tuner.errors import UserError
 from tuner.export import num_threads, write_account
 from tuner.field_checks import settings_mistakes
@@ -19,10 +21,10 @@ from tuner.provenance import provenance
 
 
 def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
-    """Return the complete settings of a trainable's name or a ``configuration.json``, with ``key=value`` put over them.
+    """Return the complete settings of a name or a ``configuration.json``, with ``key=value`` put over them.
 
     Args:
-        source: a trainable (its defaults), a JSON file, or a bundle's folder.
+        source: a trainable (its defaults), a published configuration, a JSON file, or a bundle's folder.
         assignments: like ``classifier.learning_rate=0.01``; values are JSON, or plain text.
 
     Raises:
@@ -33,6 +35,8 @@ def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
     path = Path(source)
     if source in CONFIGURATIONS:
         settings = {"trainable": source}
+    elif source in PUBLISHED:
+        settings = with_changes(PUBLISHED[source].settings, {})
     elif path.exists():
         path = path / "configuration.json" if path.is_dir() else path
         try:
@@ -40,7 +44,10 @@ def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is no configuration: {error}") from error
     else:
-        raise UserError(f"{source!r} is neither a file nor one of the trainables {', '.join(CONFIGURATIONS)}")
+        raise UserError(
+            f"{source!r} is neither a file nor a trainable ({', '.join(CONFIGURATIONS)}) "
+            f"nor a published configuration ({', '.join(PUBLISHED)}){nearest(source, [*CONFIGURATIONS, *PUBLISHED])}"
+        )
     for assignment in assignments:
         _assign(settings, assignment)
     name = settings.get("trainable")

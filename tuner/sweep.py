@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import socket
@@ -51,6 +52,18 @@ class Sweep:
     def name(self) -> str:
         """The name that people call it by."""
         return self.folder.name
+
+    @property
+    def num_seeds(self) -> int:
+        """With how many seeds its baselines run: as many as the points of its grid come to have."""
+        if self.space.seeds == 1:
+            return 1
+        return min(self.space.seeds, math.ceil(self.num_trials / len(self.space.grid())))
+
+    @property
+    def num_runs(self) -> int:
+        """Runs that it asks for, baselines included."""
+        return self.num_trials + len(self.space.baselines) * self.num_seeds
 
     @property
     def journal(self) -> Path:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tuner.records import Record, read_metrics
+from tuner.records import MASKING_FAILURES, Record, read_metrics
 from tuner.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -155,6 +155,8 @@ def _ending(record: Record) -> dict[str, str]:
         tags["tuner.reason"] = record.reason[-5000:]
     if not record.feasible:
         tags["tuner.feasible"] = "false"
+    if MASKING_FAILURES in record.metrics:
+        tags["tuner.masking"] = "fail" if record.metrics[MASKING_FAILURES] else "pass"
     return tags
 
 

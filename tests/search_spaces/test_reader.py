@@ -101,7 +101,11 @@ BAD = [
         "budget.trials: 5 trials are more than the grid's points times seeds (4)",
     ),
     (parameter("1") + "first: 3\n", 9, "first: must be a list of settings, not 3"),
-    (parameter("1") + "first:\n- paper\n", 10, "first[0]: must be a mapping of settings, not 'paper'"),
+    (
+        parameter("1") + "first:\n- paper\n",
+        10,
+        "first[0]: unknown published configuration of gan 'paper' (valid: none)",
+    ),
     (parameter("1") + "first:\n- group: {kid: a}\n", 10, "first[0].group.kid: unknown parameter 'group.kid'; did you"),
     (parameter("1") + "first:\n- group: {kind: c}\n", 10, "first[0].group.kind: must be one of 'a', 'b', not 'c'"),
     (parameter("1") + "first:\n- group: {rate: 2}\n", 10, "first[0].group.rate: must be a number in [0, 1], not 2"),

@@ -27,6 +27,20 @@ parameters:
     kind: {choice: [constant, adaptive]}
     generator_turns: {int: [1, 4], when: {kind: constant}}
 """
+# The same as a grid of two points with two seeds.
+SEEDED = (
+    SPACE[SPACE.index("budget") :],
+    """\
+budget: {compute: 3}
+search: {sampler: grid, seed: 7}
+seeds: 2
+baselines: [standard, fgsm_retraining]
+parameters:
+  ratio:
+    kind: constant
+    generator_turns: {choice: [1, 2]}
+""",
+)
 STEPS = 3
 
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.tuner.conftest import SPACE, train_all
+from trainables.config import parse
+from trainables.published import PUBLISHED
 from tuner.cli import main
 from tuner.ledger import Ledger
+from tuner.single import read_configuration
 
 
 @pytest.fixture
@@ -55,7 +58,12 @@ BAD = {
     "an unknown option": (["launch", "digits", "--nmae", "a"], ["--nmae"]),
     "an unknown command": (["lunch"], ["lunch"]),
     "a folder that is no bundle": (["evaluate", "."], ["is no bundle"]),
-    "an unknown trainable": (["train", "gann"], ["'gann'", "gan"]),
+    "an unknown trainable": (["train", "gann"], ["'gann'", "did you mean 'gan'?"]),
+    "an unknown published configuration": (["train", "wong_2002"], ["did you mean 'wong_2020'?", "madry_2018"]),
+    "a published configuration with a mistake over it": (
+        ["train", "wong_2020", "--set", "attack.epsilon=2"],
+        ["attack.epsilon: must be less than or equal to 1, not 2"],
+    ),
     "settings of all kinds": (
         ["train", "gan", "--set", "batch_size=0", "--set", "classifier.learning_rat=1"],
         ["batch_size: must be greater", "did you mean 'learning_rate'"],
@@ -136,6 +144,19 @@ def test_spaces_are_listed_checked_and_shown(run):
         assert name in listed
         assert "fine" in run("spaces", "check", name)[1]
     assert run("spaces", "show", "quick")[1].startswith("#")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configurations_are_listed_shown_and_read(run, name):
+    assert name in run("spaces", "list")[1]
+    source, _, text = run("spaces", "show", name)[1].partition("\n")
+    assert source == f"# {PUBLISHED[name].source}"
+    assert json.loads(text) == PUBLISHED[name].settings
+    settings = read_configuration(name, ["seed=3", "classifier.learning_rate=0.5"])
+    expected = {**PUBLISHED[name].settings, "seed": 3}
+    expected["classifier"] = {**expected.get("classifier", {}), "learning_rate": 0.5}
+    assert settings == parse(expected).model_dump(mode="json")
+    assert "seed" not in PUBLISHED[name].settings
 
 
 def test_trials_cannot_be_fewer_than_there_are(run, make_sweep):

@@ -13,6 +13,7 @@ from search_spaces import Choice, Fixed, FloatRange, IntRange, SpaceError, names
 from search_spaces.document import parse as parse_yaml
 from search_spaces.sections import Dataset, Evaluation
 from trainables.config import CONFIGURATIONS, DatasetConfig, EvaluationConfig, parse
+from trainables.published import PUBLISHED
 from tuner.fields import baseline_configurations, configuration_for, load_space, parse_space, report_every
 
 HEAD = "name: x\ntrainable: gan\nbudget: {trials: 4, compute: 2}\n"  # three lines
@@ -26,6 +27,19 @@ def parameter(text: str) -> str:
 BAD = [
     (HEAD.replace("gan", "gann"), 2, "trainable: unknown trainable 'gann'; did you mean 'gan'? (valid: fgsm_r"),
     (HEAD + "baselines: [standart]\n", 4, "baselines[0]: unknown trainable 'standart'; did you mean 'standard'?"),
+    (HEAD + "baselines: [wong_2002]\n", 4, "baselines[0]: unknown trainable 'wong_2002'; did you mean 'wong_2020'?"),
+    (HEAD + "baselines:\n- {published: wong_2020, width: 3}\n", 5, "baselines[0].width: unknown key 'width'"),
+    (HEAD + "baselines:\n- {published: wong_2020, compute: 3}\n", 5, "compute: is the same for all runs of a sweep"),
+    (
+        parameter("batch_size: 64\nfirst:\n- wong_2020"),
+        7,
+        "unknown published configuration of gan 'wong_2020' (valid: ",
+    ),
+    (
+        parameter("generator: {loss: cross_entropy}\nfirst:\n- paper_adaptive"),
+        7,
+        "first[0].generator.loss: must be 'cross_entropy', not 'wrongness'",
+    ),
     (HEAD + "baselines:\n- standard\n- {trainable: gan, width: 3}\n", 6, "baselines[1].width: unknown key 'width'"),
     (HEAD + "baselines:\n- {trainable: gan, compute: 3}\n", 5, "compute: is the same for all runs of a sweep: set it"),
     (HEAD + "baselines:\n- {trainable: gan, pretrain: 2}\n", 5, "baselines[0]: pretrain (2) must be below compute (2)"),
@@ -193,6 +207,40 @@ def test_a_baseline_shares_the_network_and_the_cost_and_nothing_else():
     for settings in baselines.values():
         assert settings["dataset"] == {"name": "digits", "validation": 9}
         assert (settings["batch_size"], settings["compute"], settings["seed"]) == (32, 2.0, 5)
+
+
+def test_a_published_baseline_is_as_published_but_for_what_is_changed():
+    space = parse_space(
+        HEAD
+        + "parameters: {batch_size: 32, classifier: {architecture: mlp}}\n"
+        + "baselines: [madry_2018, {published: wong_2020, batch_size: 64, attack: {epsilon: 0.1}}]\n",
+        "my.yaml",
+    )
+    baselines = baseline_configurations(space)
+    madry, wong = baselines["madry_2018"], baselines["wong_2020"]
+    assert (madry["trainable"], madry["batch_size"], madry["compute"]) == ("pgd", 50, 2.0)
+    assert madry["classifier"] == {**PUBLISHED["madry_2018"].settings["classifier"]}
+    assert (wong["trainable"], wong["batch_size"]) == ("fgsm_random_start", 64)
+    assert wong["attack"] == {"epsilon": 0.1, "warmup": 0.0, "steps": 1, "reach": 1.25}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_configuration_can_be_a_baseline_and_a_configuration_tried_first(name):
+    settings = PUBLISHED[name].settings
+    text = HEAD.replace("gan", settings["trainable"]) + f"baselines: [{name}]\nfirst: [{name}]\n"
+    space = parse_space(text + "parameters: {classifier: {learning_rate: {float: [1.0e-6, 1.0]}}}\n", "my.yaml")
+    assert baseline_configurations(space)[name]["trainable"] == settings["trainable"]
+    rate = settings.get("classifier", {}).get("learning_rate")
+    assert space.first_parameters() == [{} if rate is None else {"classifier.learning_rate": rate}]
+
+
+def test_the_points_of_the_paper_are_its_published_configurations():
+    space = load_space("paper")
+    points = [
+        configuration_for(space, space.settings(lambda one, point=point: point[one.name]), 0) for point in space.grid()
+    ]
+    published = [one.settings for name, one in PUBLISHED.items() if name.startswith("paper_")]
+    assert points == [{**parse(dict(one)).model_dump(mode="json"), "compute": 60.0} for one in published]
 
 
 def test_a_baseline_keeps_its_network_when_the_space_varies_it():

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tuner.conftest import SPACE, STEPS, row, train, train_all
+from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train, train_all
 from tuner.journal import Journal
 from tuner.ledger import Ledger, read_records
-from tuner.records import append_metrics, best, read_metrics
+from tuner.records import append_metrics, best, read_metrics, why_none_is_best
 from tuner.sweep import Sweep
 
 PRUNED_SPACE = (
     "search: {sampler: random, seed: 7}",
     "search: {sampler: random, seed: 7, pruner: {successive_halving: {min_resource: 1, reduction_factor: 2}}}",
 )
+
+KINDS = ("baseline", "trial")
 
 
 def test_baselines_come_first_then_as_many_trials_as_asked(make_sweep):
@@ -139,6 +142,75 @@ def test_grid_tries_every_point_once_with_each_seed(make_sweep):
     assert seeds == [3, 3, 3, 4, 4, 4]
 
 
+def test_baselines_of_a_grid_have_the_seeds_of_its_points(make_sweep):
+    sweep = make_sweep(replace=SEEDED)
+    ledger = Ledger(sweep)
+    assert ledger.num_runs == 8
+    assert train_all(ledger)[:4] == [
+        "baseline-standard",
+        "baseline-fgsm_retraining",
+        "baseline-standard.seed8",
+        "baseline-fgsm_retraining.seed8",
+    ]
+    seeds = {kind: [r.run.settings["seed"] for r in read_records(sweep) if r.run.kind == kind] for kind in KINDS}
+    assert seeds == {"baseline": [7, 7, 8, 8], "trial": [7, 7, 8, 8]}
+    settings = {record.run.key: record.run.settings for record in read_records(sweep)}
+    assert {**settings["baseline-standard"], "seed": 8} == settings["baseline-standard.seed8"]
+    assert len({record.run.folder for record in read_records(sweep)}) == 8
+
+
+def test_a_grid_cut_short_repeats_no_baseline_until_it_is_extended(make_sweep):
+    sweep = make_sweep(replace=SEEDED, num_trials=2)
+    assert len(train_all(Ledger(sweep))) == 4
+    assert train_all(Ledger(sweep.extended(3))) == [
+        "baseline-standard.seed8",
+        "baseline-fgsm_retraining.seed8",
+        "trial-0002",
+    ]
+
+
+def test_a_sweep_whose_baselines_ran_with_one_seed_opens_and_gets_the_others(make_sweep):
+    one_seed = (SEEDED[0], SEEDED[1].replace("seeds: 2", "seeds: 1"))
+    sweep = make_sweep(replace=one_seed, num_trials=4)
+    assert len(train_all(Ledger(sweep))) == 6
+    (sweep.folder / "space.yaml").write_text(SPACE.replace(*SEEDED))
+    sweep = Sweep.open("tiny", home=sweep.folder.parent)
+    assert train_all(Ledger(sweep)) == ["baseline-standard.seed8", "baseline-fgsm_retraining.seed8"]
+    assert Ledger(sweep).is_complete
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_masked_trial_is_infeasible_and_never_best(make_sweep, sampler):
+    sweep = make_sweep(replace=("sampler: random", f"sampler: {sampler}"), num_trials=12)
+    ledger = Ledger(sweep)
+    for run in iter(ledger.next_run, None):
+        failures = {"trial-0000": 2.0, "baseline-fgsm_retraining": 1.0}.get(run.key, 0.0)
+        robust = 0.9 if failures else 0.02 * run.number
+        ledger.complete(run.key, row(STEPS, robust, masking_failures=failures))
+    for records in (read_records(sweep), list(ledger.records.values())):
+        masked = {record.run.key for record in records if record.is_masked}
+        assert masked == {"trial-0000", "baseline-fgsm_retraining"}
+        assert {record.run.key for record in records if not record.feasible} == masked
+        assert best(records, "max").run.key == "trial-0011"
+        assert {record.outcome for record in records} == {"masked", "complete"}
+
+
+def test_it_is_said_why_no_trial_is_best(make_sweep):
+    constraint = ("baselines:", "constraints: {clean_accuracy: {min: 0.5}}\nbaselines:")
+    sweep = make_sweep(replace=constraint, num_trials=3)
+    ledger = Ledger(sweep)
+    assert why_none_is_best(read_records(sweep)) == "No trial has run to the end yet."
+    for run in iter(ledger.next_run, None):
+        masked = float(run.key == "trial-0001")
+        ledger.complete(run.key, row(STEPS, 0.3 + 0.4 * masked, masking_failures=masked))
+    assert best(read_records(sweep), "max") is None
+    expected = (
+        "No trial is feasible: of 3 that ran to the end, 1 masked (they failed gradient-masking checks) "
+        "and 2 outside a constraint."
+    )
+    assert why_none_is_best(read_records(sweep)) == expected
+
+
 def test_known_configurations_are_tried_first(make_sweep):
     first = ("parameters:", "first:\n  - {ratio: {kind: constant, generator_turns: 3}}\nparameters:")
     ledger = Ledger(make_sweep(replace=first))
@@ -190,12 +262,12 @@ class Crash(BaseException):
     """The driver dies here."""
 
 
-@settings(max_examples=25, deadline=None)
-@given(crashes=st.lists(st.integers(0, 40), max_size=5), use_pruner=st.booleans())
-def test_crashes_at_any_write_lose_nothing_and_double_nothing(crashes, use_pruner):
+@settings(max_examples=40, deadline=None)
+@given(crashes=st.lists(st.integers(0, 40), max_size=5), changes=st.sampled_from([("", ""), PRUNED_SPACE, SEEDED]))
+def test_crashes_at_any_write_lose_nothing_and_double_nothing(crashes, changes):
     """A driver that dies before some append to the journal or to the metrics, again and again."""
     with tempfile.TemporaryDirectory() as folder:
-        text = SPACE.replace(*PRUNED_SPACE) if use_pruner else SPACE
+        text = SPACE.replace(*changes).replace("baselines:", "constraints: {clean_accuracy: {min: 0.25}}\nbaselines:")
         sweep = Sweep.create("tiny", text, "tiny.yaml", home=Path(folder))
         ended: dict[str, str] = {}
         checkpoints: dict[str, int] = {}
@@ -203,7 +275,11 @@ def test_crashes_at_any_write_lose_nothing_and_double_nothing(crashes, use_prune
             _drive(sweep, ended, checkpoints, writes)
         records = read_records(sweep)
         assert sorted(record.run.key for record in records) == sorted(ended)
-        assert len([record for record in records if record.run.kind == "trial"]) == 4
+        kinds = Counter(record.run.kind for record in records)
+        assert kinds == {"trial": 4, "baseline": 4 if changes is SEEDED else 2}
+        masked = {record.run.key for record in records if record.is_masked}
+        assert masked == {record.run.key for record in records if record.run.number == 3 and record.value is not None}
+        assert Ledger(sweep).is_complete
         assert {record.run.key: record.state for record in records} == ended
         for record in records:
             steps = [line["step"] for line in read_metrics(record.run.folder)]
@@ -247,4 +323,4 @@ def _train_from_checkpoint(ledger: Ledger, run, checkpoints: dict[str, int]) -> 
         if not ledger.report(run.key, row(step, robust)):
             return
     checkpoints[run.key] = STEPS
-    ledger.complete(run.key, row(STEPS, robust))
+    ledger.complete(run.key, row(STEPS, robust, masking_failures=float(run.number == 3)))

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import io
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
-from tests.tuner.conftest import train_all
+from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train_all
+from tuner import repeats
 from tuner.compare import frame, interval, table, verdict
 from tuner.errors import UserError
 from tuner.export import choose
-from tuner.ledger import Ledger
+from tuner.ledger import Ledger, read_records
 from tuner.live import LiveTable, duration, progress
 from tuner.report import draw
+from tuner.sweep import Sweep
+
+
+def shown(renderable) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    console.print(renderable)
+    return console.file.getvalue()
 
 
 @pytest.fixture
@@ -32,9 +44,7 @@ def test_the_frame_has_a_row_for_each_run_best_first(trained):
 
 
 def test_the_table_marks_the_best_and_has_every_measure(trained):
-    console = Console(file=io.StringIO(), width=140)
-    console.print(table(trained))
-    text = console.file.getvalue()
+    text = shown(table(trained))
     assert "trial-0003 *" in text
     for heading in ("clean", "FGSM", "PGD", "robust", "95 %", "compute", "seconds"):
         assert heading in text
@@ -53,6 +63,76 @@ def test_an_empty_sweep_can_be_compared(make_sweep, tmp_path):
     assert draw(sweep, tmp_path / "none.png") is None
     Console(file=io.StringIO()).print(table(sweep))
     assert frame(sweep).empty
+
+
+def test_what_is_masked_is_shown_and_when_no_trial_counts_that_is_said(make_sweep):
+    sweep = make_sweep()
+    ledger = Ledger(sweep)
+    for run in iter(ledger.next_run, None):
+        ledger.complete(run.key, row(STEPS, masking_failures=float(run.kind == "trial")))
+    assert shown(table(sweep)).count("masked") == 4
+    assert verdict(sweep) == [
+        "No trial is feasible: of 4 that ran to the end, 4 masked (they failed gradient-masking checks)."
+    ]
+    with pytest.raises(UserError, match=r"4 masked .* --run exports another"):
+        choose(sweep, None)
+    assert choose(sweep, "0").run.key == "trial-0000"
+    assert list(frame(sweep)["masking_failures"]) == [0.0] * 2 + [1.0] * 4
+
+
+@pytest.fixture
+def repeated(make_sweep):
+    """Two points, two seeds; the second point is 10 points better, the second seed of everything 2."""
+    sweep = make_sweep(replace=SEEDED)
+    ledger = Ledger(sweep)
+    for run in iter(ledger.next_run, None):
+        robust = 0.5 + 0.1 * (run.number % 2) + 0.02 * (run.number // 2) + 0.2 * (run.kind == "trial")
+        masked = float(run.key == "baseline-fgsm_retraining.seed8")
+        ledger.complete(run.key, row(STEPS, robust, masking_failures=masked))
+    return sweep
+
+
+def test_repeats_are_one_row_with_mean_and_range(repeated):
+    assert [(one.first.run.key, one.outcomes) for one in repeats.repeats(repeated)] == [
+        ("trial-0001", "2 complete"),
+        ("trial-0000", "2 complete"),
+        ("baseline-fgsm_retraining", "1 complete, 1 masked"),
+        ("baseline-standard", "2 complete"),
+    ]
+    text = shown(repeats.table(repeated))
+    for spread in ("81.0 (80.0-82.0)", "71.0 (70.0-72.0)", "61.0 (60.0-62.0)", "51.0 (50.0-52.0)"):
+        assert text.count(spread) == 4
+
+
+def test_a_verdict_over_seeds_is_in_pairs(repeated):
+    lines = verdict(repeated)
+    assert lines[:2] == [
+        "Best: trial-0001 (gan 2:1) against fgsm_retraining: "
+        "+20.0 points of robust accuracy (+20.0 to +20.0; pairs: 2)",
+        "Best: trial-0001 (gan 2:1) against standard: +30.0 points of robust accuracy (+30.0 to +30.0; pairs: 2)",
+    ]
+    assert "pairs of equal seeds" in lines[2]
+
+
+@given(ended=st.sets(st.integers(0, 7)), extended=st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_every_run_is_in_one_configuration_whatever_has_ended(ended, extended):
+    with tempfile.TemporaryDirectory() as folder:
+        text = SPACE.replace(*SEEDED)
+        sweep = Sweep.create("tiny", text, "tiny.yaml", home=Path(folder), num_trials=6 if extended else None)
+        ledger = Ledger(sweep)
+        for place, run in enumerate(iter(ledger.next_run, None)):
+            if place in ended:
+                ledger.complete(run.key, row(STEPS, 0.1 * place))
+        groups = repeats.repeats(sweep)
+        keys = [record.run.key for one in groups for record in one.records]
+        assert sorted(keys) == sorted(record.run.key for record in read_records(sweep))
+        for one in groups:
+            assert len({record.run.settings["seed"] for record in one.records}) == len(one.records)
+            assert len({record.run.label for record in one.records}) == 1
+        assert sum(len(one.values("compute")) for one in groups) == len(ended)
+        shown(repeats.table(sweep))
+        verdict(sweep)
 
 
 def test_interval_covers_and_narrows():
@@ -74,6 +154,11 @@ def test_the_picture_is_a_png(trained, tmp_path):
 )
 def test_runs_are_chosen_by_any_of_their_names(trained, key, chosen):
     assert choose(trained, key).run.key == chosen
+
+
+def test_a_repeated_baseline_is_chosen_by_its_seed(repeated):
+    assert choose(repeated, "standard.seed8").run.key == "baseline-standard.seed8"
+    assert choose(repeated, "standard").run.settings["seed"] == 7
 
 
 def test_choosing_what_is_not_there_names_the_runs(trained):

@@ -112,6 +112,22 @@ def test_states_and_reasons_are_searchable(mirrored):
     assert found.data.tags["tuner.reason"] == "diverged: classifier_loss is nan"
 
 
+def test_the_masking_verdict_of_an_ended_run_is_a_tag(mirrored):
+    sweep, connect = mirrored
+    ledger = Ledger(sweep)
+    endings = [({"masking_failures": 2.0}, "fail"), ({"masking_failures": 0.0}, "pass"), ({}, None)]
+    keys = []
+    for metrics, _ in endings:
+        run = ledger.next_run()
+        keys.append(run.key)
+        connect().write(ledger.records[run.key])
+        ledger.complete(run.key, row(STEPS, **metrics))
+        connect().write(ledger.records[run.key])
+    runs = _runs(sweep)[0]
+    assert [runs[key].data.tags.get("tuner.masking") for key in keys] == [verdict for _, verdict in endings]
+    assert [runs[key].data.tags.get("tuner.feasible") for key in keys] == ["false", None, None]
+
+
 def test_a_mirror_that_comes_late_loses_nothing(mirrored):
     sweep, connect = mirrored
     troubles: list[str] = []
