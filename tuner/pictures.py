@@ -101,10 +101,10 @@ def by_epsilon(title: str, curves: Mapping[str, Mapping[float, float]], epsilon:
     axes.annotate(f"evaluation: {epsilon:g}", (epsilon, 100), (4, 0), textcoords="offset points", va="top", color="0.3")
     for place, (label, curve) in enumerate(curves.items()):
         style = _style(place)
-        low, high = zip(*(interval(accuracy, num_images) for accuracy in curve.values()), strict=True)
         axes.plot(list(curve), [100 * accuracy for accuracy in curve.values()], label=label, **style)
-        bounds = [[100 * accuracy for accuracy in side] for side in (low, high)]
-        axes.fill_between(list(curve), *bounds, color=style["color"], alpha=0.15, linewidth=0)
+        bounds = [interval(accuracy, num_images) for accuracy in curve.values()]
+        low, high = [100 * below for below, _ in bounds], [100 * above for _, above in bounds]
+        axes.fill_between(list(curve), low, high, color=style["color"], alpha=0.15, linewidth=0)
     _label_accuracy(axes, "", "epsilon (L-infinity, pixels of [0, 1])")
     _legend(figure, axes)
     figure.suptitle(title)

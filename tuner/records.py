@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 Kind = Literal["trial", "baseline"]
 State = Literal["running", "complete", "pruned", "failed"]
+SWEEP = "sweep"
+"""What stands for the sweep itself where runs go by their keys."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainables.data_files import DataError
-from trainables.files import write_whole
+from trainables.files import whole_folder, write_whole
+from tuner.errors import UserError
+from tuner.export import choose
 from tuner.ledger import read_records
-from tuner.records import Record, best, num_images, read_metrics
+from tuner.records import SWEEP, Record, best, num_images, read_metrics
 from tuner.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
     from trainables.examples import Examples
 
-SWEEP = "sweep"
 _DPI = 110
 
 
@@ -51,7 +52,34 @@ def draw(sweep: Sweep, target: Path) -> Path | None:
     named = _important(records, winner)
     rows = {_name(record, winner): read_metrics(record.run.folder) for record in named}
     others = [read_metrics(record.run.folder) for record in records if record not in named]
-    return _save(pictures.comparison(_title(sweep, "validation images"), rows, others), target)
+    title = _title(sweep, _images(records[0].run.settings, has_ended=True))
+    return _save(pictures.comparison(title, rows, others), target)
+
+
+def write_pictures(sweep: Sweep, target: Path | None = None, key: str | None = None) -> tuple[Path, list[str]]:
+    """Write the pictures of a run; return their folder, which appears whole or not at all, and what is missing in it.
+
+    Args:
+        sweep: where the run is.
+        target: the folder to make; by default ``pictures/<sweep>-<run>`` right here.
+        key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``); by default the best trial.
+
+    Raises:
+        UserError: there is no such run, it has not ended or not reported, the folder is there already or cannot be
+            written.
+    """
+    record = choose(sweep, key, ("complete", "pruned", "failed"))
+    if not record.metrics:
+        raise UserError(f"{record.run.key} of {sweep.name!r} {record.state} before it reported: nothing can be drawn")
+    target = (target or Path("pictures") / f"{sweep.name}-{record.run.key}").absolute()
+    if target.exists():
+        raise UserError(f"{target} is there already: remove it or choose another --output")
+    try:
+        with whole_folder(target) as folder:
+            drawn = draw_run(sweep, record, folder)
+    except OSError as error:
+        raise UserError(f"cannot draw {record.run.key} into {target}: {error}; choose another --output") from error
+    return target, drawn.missing
 
 
 def draw_run(sweep: Sweep, record: Record, folder: Path) -> Drawn:
@@ -74,17 +102,20 @@ def draw_run(sweep: Sweep, record: Record, folder: Path) -> Drawn:
     return drawn
 
 
-def draw_sweep(sweep: Sweep, folder: Path) -> Drawn:
-    """Draw a sweep, and its best trial and its baselines as `draw_run` does, each in a folder of its own.
+def draw_sweep(sweep: Sweep, folder: Path, *, with_runs: bool = True) -> Drawn:
+    """Draw a sweep, and its best trial and its baselines, each in a folder of its own.
 
     Args:
         sweep: whose runs are drawn.
         folder: where the PNGs go; it is there.
+        with_runs: draw what needs trained classifiers, too; it takes seconds for each run.
     """
     drawn = Drawn()
     comparison = draw(sweep, folder / "comparison.png")
     if comparison is not None:
         drawn.files[SWEEP] = [comparison]
+    if not with_runs:
+        return drawn
     records = read_records(sweep)
     winner = best(records, sweep.space.objective.mode)
     important = _important(records, winner)
@@ -128,8 +159,7 @@ def _draw_one(sweep: Sweep, record: Record, seen: Examples | None, folder: Path,
 
     run = record.run
     who = f"{run.key} ({run.label})"
-    watched, ranked = (num_images(run.settings, ranked=is_last) for is_last in (False, True))
-    images = f"{watched} validation images" + (f", {ranked} at the end" if record.state == "complete" else "")
+    images = _images(run.settings, has_ended=record.state == "complete")
     generator_loss = run.settings.get("generator", {}).get("loss")
     figure = pictures.training(_title(sweep, images, who), read_metrics(run.folder), generator_loss)
     drawn.add(run.key, figure, folder / "training.png")
@@ -156,6 +186,11 @@ def _draw_by_epsilon(
     title = f"{sweep.name}\n{sweep.space.dataset.name}, {num_attacked} validation images, PGD with {STEPS} steps"
     figure = pictures.by_epsilon(title, curves, sweep.space.evaluation.epsilon, num_attacked)
     drawn.add(SWEEP, figure, folder / "accuracy_by_epsilon.png")
+
+
+def _images(settings: dict[str, Any], *, has_ended: bool) -> str:
+    watched = f"{num_images(settings, ranked=False)} validation images"
+    return f"{watched}, {num_images(settings, ranked=True)} at the end" if has_ended else watched
 
 
 def _name(record: Record, winner: Record | None) -> str:
