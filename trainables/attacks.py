@@ -211,7 +211,7 @@ def pgd_survivors(
     `REACH` epsilons. Without ``rng`` there is no random start and restarts do nothing new. An image that never falls is
     returned as it stood after the last step.
     """
-    size = REACH * epsilon / steps if step_size is None else step_size
+    size = REACH * epsilon / max(steps, 1) if step_size is None else step_size
     aim, direction = aim_of(labels, targets)
     is_standing = stands(labels, targets)
     result = images.clone()

@@ -113,7 +113,7 @@ def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
     from tuner.driver import mirror_now
 
     with sweep.lock():
-        mirror_now(sweep)
+        mirror_now(sweep, console)
     console.print(f"MLflow has every run of {sweep.name}")
 
 
@@ -138,6 +138,7 @@ def ui(
 
 
 app.command()(cli_results.compare)
+app.command()(cli_results.draw)
 app.command()(cli_results.export)
 app.command()(cli_models.train)
 app.command()(cli_models.evaluate)

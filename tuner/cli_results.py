@@ -1,4 +1,4 @@
-"""Commands on a finished or running sweep: compare and export. They need neither Ray nor a live MLflow server."""
+"""Commands on a finished or running sweep: compare, draw and export. They need neither Ray nor a live MLflow server."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from tuner.options import Home, SweepName
 from tuner.sweep import Sweep, home
 
 _NARROW = 120
+RunName = Annotated[
+    str | None, typer.Option("--run", help="A trial's number or a baseline; by default the best trial.")
+]
 
 
 def print_comparison(sweep: Sweep, console: Console) -> None:
@@ -59,9 +62,26 @@ def compare(
         typer.echo(f"picture: {drawn}" if drawn else "nothing to draw yet: no run has reported", err=True)
 
 
+def draw(
+    sweep_name: SweepName,
+    run: RunName = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to make; by default pictures/SWEEP-RUN.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Draw a run: images under attack, accuracies, losses, ratio, and accuracy by epsilon beside the baselines."""
+    sweep = Sweep.open(sweep_name, home=home(home_folder))
+    from tuner.report import write_pictures
+
+    folder, missing = write_pictures(sweep, output, run)
+    for picture in sorted(folder.iterdir()):
+        typer.echo(picture)
+    for what in missing:
+        typer.echo(f"not drawn: {what}", err=True)
+
+
 def export(
     sweep_name: SweepName,
-    run: Annotated[str | None, typer.Option(help="A trial's number or a baseline; by default the best trial.")] = None,
+    run: RunName = None,
     output: Annotated[Path | None, typer.Option(help="Folder to make; by default exports/SWEEP-RUN.")] = None,
     home_folder: Home = None,
 ) -> None:

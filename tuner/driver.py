@@ -17,7 +17,7 @@ from tuner.execution import execute, start_ray
 from tuner.ledger import Ledger, is_complete, read_records
 from tuner.live import LiveTable
 from tuner.records import best
-from tuner.report import draw
+from tuner.report import draw_sweep
 from tuner.sweep import Sweep
 from tuner.tracking import Mirror, MlflowWriter, tracking_uri
 
@@ -60,7 +60,7 @@ def drive(sweep: Sweep, console: Console) -> Ending:
         ledger = Ledger(sweep)
         mirror = Mirror(
             lambda: MlflowWriter(sweep, provenance),
-            lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True),
+            lambda text: _warn(console, text),
         )
         for record in ledger.records.values():
             mirror.changed(record)
@@ -73,18 +73,22 @@ def drive(sweep: Sweep, console: Console) -> Ending:
         if ledger.is_interrupted:
             ending.signal = ending.signal or signal.SIGINT
         with tempfile.TemporaryDirectory() as folder:
-            picture = draw(sweep, Path(folder) / "comparison.png")
             ending.mirrored = mirror.close(
                 _MIRROR_WAIT_S,
                 completed=ending.completed,
                 winner=best(list(ledger.records.values()), sweep.space.objective.mode),
-                pictures=[picture] if picture else [],
+                # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
+                pictures=_pictures(sweep, Path(folder), console, with_runs=ending.signal is None),
             )
     return ending
 
 
-def mirror_now(sweep: Sweep) -> None:
+def mirror_now(sweep: Sweep, console: Console) -> None:
     """Bring MLflow up to date with a sweep's folder, right now.
+
+    Args:
+        sweep: whose lock the caller holds.
+        console: is told which pictures could not be drawn.
 
     Raises:
         UserError: MLflow cannot be written; nothing but the mirror waits for it.
@@ -95,7 +99,25 @@ def mirror_now(sweep: Sweep) -> None:
         writer = MlflowWriter(sweep, provenance)
         for record in records:
             writer.write(record)
-        writer.finish(is_complete(sweep, records), best(records, sweep.space.objective.mode), [])
+        with tempfile.TemporaryDirectory() as folder:
+            pictures = _pictures(sweep, Path(folder), console)
+            writer.finish(is_complete(sweep, records), best(records, sweep.space.objective.mode), pictures)
     except Exception as error:  # whatever MLflow and its databases raise
         reason = str(error).splitlines()[0]
         raise UserError(f"MLflow at {tracking_uri(sweep.folder.parent)} cannot be written: {reason}") from error
+
+
+def _pictures(sweep: Sweep, folder: Path, console: Console, *, with_runs: bool = True) -> dict[str, list[Path]]:
+    """Draw what can be drawn of a sweep; nothing waits for pictures, so what goes wrong is said and no more."""
+    try:
+        drawn = draw_sweep(sweep, folder, with_runs=with_runs)
+    except Exception as error:  # whatever drawing raises
+        _warn(console, f"The pictures could not be drawn: {error}")
+        return {}
+    for what in drawn.missing:
+        _warn(console, f"Not drawn: {what}")
+    return drawn.files
+
+
+def _warn(console: Console, text: str) -> None:
+    console.print(text, style="yellow", markup=False, soft_wrap=True)

@@ -9,17 +9,22 @@ from typing import Any
 from trainables.files import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.ledger import read_records
-from tuner.records import Record, best, num_images, why_none_is_best
+from tuner.records import Record, State, best, num_images, why_none_is_best
 from tuner.sweep import Sweep
 
 FORMAT = 1
 
 
-def choose(sweep: Sweep, key: str | None) -> Record:
+def choose(sweep: Sweep, key: str | None, states: tuple[State, ...] = ("complete",)) -> Record:
     """Return the run of that key, or the best trial.
 
+    Args:
+        sweep: that the run belongs to.
+        key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``).
+        states: that a run may be in to be taken.
+
     Raises:
-        UserError: there is no such run, or it has not run to the end.
+        UserError: there is no such run, or it is in another state.
     """
     records = read_records(sweep)
     if key is None:
@@ -32,9 +37,9 @@ def choose(sweep: Sweep, key: str | None) -> Record:
     keys = {key, f"trial-{key:0>4}", f"baseline-{key}"}
     for record in records:
         if record.run.key in keys:
-            if record.state != "complete":
+            if record.state not in states:
                 raise UserError(
-                    f"{record.run.key} of {sweep.name!r} is {record.state}; only complete runs are exported"
+                    f"{record.run.key} of {sweep.name!r} is {record.state}; it must be {' or '.join(states)} for this"
                 )
             return record
     raise UserError(f"no run {key!r} in {sweep.name!r}; its runs: {', '.join(record.run.key for record in records)}")

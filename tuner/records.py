@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 Kind = Literal["trial", "baseline"]
 State = Literal["running", "complete", "pruned", "failed"]
+SWEEP = "sweep"
+"""What stands for the sweep itself where runs go by their keys."""
 # What a comparison shows, by its heading.
 MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "PGD": "pgd_accuracy", "robust": "robust_accuracy"}
 MASKING_FAILURES = "masking_failures"  # a metric of complete runs: how many gradient-masking checks failed

@@ -1,15 +1,39 @@
-"""Pictures of a sweep, from its folder alone."""
+"""Pictures of a sweep and of its runs, from the sweep's folder alone."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from trainables.data_files import DataError
+from trainables.files import whole_folder, write_whole
+from tuner.errors import UserError
+from tuner.export import choose
 from tuner.ledger import read_records
-from tuner.records import Record, best, read_metrics
+from tuner.records import SWEEP, Record, best, num_images, read_metrics
 from tuner.sweep import Sweep
 
-_PANELS = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust (worst of all attacks)": "robust_accuracy"}
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from trainables.examples import Examples
+
+_DPI = 110
+
+
+@dataclass
+class Drawn:
+    """PNG files by the key of the run that they show (`SWEEP` for the sweep itself), and why others are missing."""
+
+    files: dict[str, list[Path]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def add(self, key: str, figure: Figure, target: Path) -> None:
+        """Write a figure and remember it."""
+        self.files.setdefault(key, []).append(_save(figure, target))
 
 
 def draw(sweep: Sweep, target: Path) -> Path | None:
@@ -19,34 +43,170 @@ def draw(sweep: Sweep, target: Path) -> Path | None:
         sweep: whose runs are drawn.
         target: the PNG to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from tuner import pictures
 
     records = read_records(sweep)
     if not any(record.metrics for record in records):
         return None
     winner = best(records, sweep.space.objective.mode)
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    for place, (title, metric) in enumerate(_PANELS.items(), start=1):
-        axes = figure.add_subplot(1, len(_PANELS), place)
-        for record in sorted(records, key=lambda record: (record is winner, record.run.kind == "baseline")):
-            rows = read_metrics(record.run.folder)
-            accuracies = [100 * row[metric] for row in rows]
-            axes.plot([row["compute"] for row in rows], accuracies, **_style(record, winner))
-        axes.set(title=title, xlabel="compute (standard epochs)", ylabel="accuracy (%)", ylim=(-2, 102))
-        axes.grid(alpha=0.3)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    epsilon = sweep.space.evaluation.epsilon
-    figure.suptitle(f"{sweep.name}: {sweep.space.dataset.name} validation images, epsilon {epsilon:g}")
-    figure.savefig(target, dpi=110)
-    return target
+    named = _important(records, winner)
+    rows = {_name(record, winner): read_metrics(record.run.folder) for record in named}
+    others = [read_metrics(record.run.folder) for record in records if record not in named]
+    title = _title(sweep, _images(records[0].run.settings, has_ended=True))
+    return _save(pictures.comparison(title, rows, others), target)
 
 
-def _style(record: Record, winner: Record | None) -> dict[str, Any]:
-    if record is winner:
-        return {"label": f"best trial: {record.run.label}", "color": "tab:green", "linewidth": 2.5, "marker": "."}
+def write_pictures(sweep: Sweep, target: Path | None = None, key: str | None = None) -> tuple[Path, list[str]]:
+    """Write the pictures of a run; return their folder, which appears whole or not at all, and what is missing in it.
+
+    Args:
+        sweep: where the run is.
+        target: the folder to make; by default ``pictures/<sweep>-<run>`` right here.
+        key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``); by default the best trial.
+
+    Raises:
+        UserError: there is no such run, it has not ended or not reported, the folder is there already or cannot be
+            written.
+    """
+    record = choose(sweep, key, ("complete", "pruned", "failed"))
+    if not record.metrics:
+        raise UserError(f"{record.run.key} of {sweep.name!r} {record.state} before it reported: nothing can be drawn")
+    target = (target or Path("pictures") / f"{sweep.name}-{record.run.key}").absolute()
+    if target.exists():
+        raise UserError(f"{target} is there already: remove it or choose another --output")
+    try:
+        with whole_folder(target) as folder:
+            drawn = draw_run(sweep, record, folder)
+    except OSError as error:
+        raise UserError(f"cannot draw {record.run.key} into {target}: {error}; choose another --output") from error
+    return target, drawn.missing
+
+
+def draw_run(sweep: Sweep, record: Record, folder: Path) -> Drawn:
+    """Draw a run as the paper shows its own, and its accuracy by epsilon beside the best trial's and the baselines'.
+
+    What needs a checkpoint that is not there is left out and said so.
+
+    Args:
+        sweep: that the run belongs to.
+        record: a run that has reported.
+        folder: where the PNGs go; it is there.
+    """
+    records = read_records(sweep)
+    winner = best(records, sweep.space.objective.mode)
+    important = [other for other in _important(records, winner) if other.run.key != record.run.key]
+    drawn = Drawn()
+    seen = _look(sweep, [record, *important], drawn)
+    _draw_one(sweep, record, seen.get(record.run.key), folder, drawn)
+    _draw_by_epsilon(sweep, [record, *important], winner, seen, folder, drawn)
+    return drawn
+
+
+def draw_sweep(sweep: Sweep, folder: Path, *, with_runs: bool = True) -> Drawn:
+    """Draw a sweep, and its best trial and its baselines, each in a folder of its own.
+
+    Args:
+        sweep: whose runs are drawn.
+        folder: where the PNGs go; it is there.
+        with_runs: draw what needs trained classifiers, too; it takes seconds for each run.
+    """
+    drawn = Drawn()
+    comparison = draw(sweep, folder / "comparison.png")
+    if comparison is not None:
+        drawn.files[SWEEP] = [comparison]
+    if not with_runs:
+        return drawn
+    records = read_records(sweep)
+    winner = best(records, sweep.space.objective.mode)
+    important = _important(records, winner)
+    seen = _look(sweep, important, drawn)
+    for record in important:
+        (folder / record.run.key).mkdir()
+        _draw_one(sweep, record, seen.get(record.run.key), folder / record.run.key, drawn)
+    _draw_by_epsilon(sweep, important, winner, seen, folder, drawn)
+    return drawn
+
+
+def _important(records: list[Record], winner: Record | None) -> list[Record]:
+    """Return the best trial and the baselines that have reported."""
+    baselines = [record for record in records if record.run.kind == "baseline" and record.metrics]
+    return ([] if winner is None else [winner]) + baselines
+
+
+def _look(sweep: Sweep, records: Sequence[Record], drawn: Drawn) -> dict[str, Examples]:
+    """Return what can be seen of runs by their keys; what cannot is said."""
+    from trainables import examples
+    from trainables.checkpoint import CheckpointError
+
+    seen: dict[str, Examples] = {}
+    if not records:
+        return seen
+    try:
+        dataset = examples.dataset_for(records[0].run.settings, Path(sweep.data) if sweep.data else None)
+    except DataError as error:
+        drawn.missing.append(f"images under attack and accuracy by epsilon: {error}")
+        return seen
+    for record in records:
+        try:
+            seen[record.run.key] = examples.look(record.run.settings, record.run.folder / "checkpoint", dataset)
+        except CheckpointError as error:
+            drawn.missing.append(f"images under attack and accuracy by epsilon of {record.run.key}: {error}")
+    return seen
+
+
+def _draw_one(sweep: Sweep, record: Record, seen: Examples | None, folder: Path, drawn: Drawn) -> None:
+    from tuner import pictures
+
+    run = record.run
+    who = f"{run.key} ({run.label})"
+    images = _images(run.settings, has_ended=record.state == "complete")
+    generator_loss = run.settings.get("generator", {}).get("loss")
+    figure = pictures.training(_title(sweep, images, who), read_metrics(run.folder), generator_loss)
+    drawn.add(run.key, figure, folder / "training.png")
+    if seen is not None:
+        about = f"{len(seen.labels)} validation images, each with the predicted label and its probability"
+        drawn.add(run.key, pictures.examples(_title(sweep, about, who), seen), folder / "examples.png")
+
+
+def _draw_by_epsilon(
+    sweep: Sweep,
+    records: Sequence[Record],
+    winner: Record | None,
+    seen: dict[str, Examples],
+    folder: Path,
+    drawn: Drawn,
+) -> None:
+    if not seen:
+        return
+    from trainables.examples import STEPS
+    from tuner import pictures
+
+    curves = {_name(record, winner): seen[record.run.key].by_epsilon for record in records if record.run.key in seen}
+    num_attacked = next(iter(seen.values())).num_images
+    title = f"{sweep.name}\n{sweep.space.dataset.name}, {num_attacked} validation images, PGD with {STEPS} steps"
+    figure = pictures.by_epsilon(title, curves, sweep.space.evaluation.epsilon, num_attacked)
+    drawn.add(SWEEP, figure, folder / "accuracy_by_epsilon.png")
+
+
+def _images(settings: dict[str, Any], *, has_ended: bool) -> str:
+    watched = f"{num_images(settings, ranked=False)} validation images"
+    return f"{watched}, {num_images(settings, ranked=True)} at the end" if has_ended else watched
+
+
+def _name(record: Record, winner: Record | None) -> str:
     if record.run.kind == "baseline":
-        return {"label": record.run.key.removeprefix("baseline-"), "linewidth": 1.8, "marker": "."}
-    return {"color": "0.75", "linewidth": 1}
+        return record.run.key.removeprefix("baseline-")
+    is_best = winner is not None and record.run.key == winner.run.key
+    return f"best trial: {record.run.label}" if is_best else f"{record.run.key}: {record.run.label}"
+
+
+def _title(sweep: Sweep, images: str, who: str = "") -> str:
+    epsilon = sweep.space.evaluation.epsilon
+    return f"{' '.join((sweep.name, who)).strip()}\n{sweep.space.dataset.name}, epsilon {epsilon:g}, {images}"
+
+
+def _save(figure: Figure, target: Path) -> Path:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=_DPI)
+    write_whole(target, content.getvalue())
+    return target

@@ -11,14 +11,14 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tuner.records import MASKING_FAILURES, Record, read_metrics
+from tuner.records import MASKING_FAILURES, SWEEP, Record, read_metrics
 from tuner.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class MlflowWriter:
         self._mirrored = self._find()
         versions = {f"version.{package}": version for package, version in provenance["versions"].items()}
         about = {"tuner.kind": "sweep", "mlflow.note.content": sweep.space.description}
-        self._parent = self._mirrored.get("sweep") or self._create("sweep", sweep.name, {**about, **versions})
+        self._parent = self._mirrored.get(SWEEP) or self._create(SWEEP, sweep.name, {**about, **versions})
 
     def _find(self) -> dict[str, _Mirrored]:
         """Return the runs of this sweep that MLflow has already, by their key."""
@@ -138,13 +138,14 @@ class MlflowWriter:
         if rows:
             mirrored.last_step = int(rows[-1]["step"])
 
-    def finish(self, completed: bool, winner: Record | None, pictures: list[Path]) -> None:
-        """End the sweep's own run: say which trial is best, and add pictures."""
+    def finish(self, completed: bool, winner: Record | None, pictures: Mapping[str, Sequence[Path]]) -> None:
+        """End the sweep's own run: say which trial is best; add pictures to the runs whose keys they have."""
         if winner is not None:
             self._client.set_tag(self._parent.run_id, "tuner.best", winner.run.key)
             self._client.set_tag(self._parent.run_id, "tuner.best_value", f"{winner.value:.4f}")
-        for picture in pictures:
-            self._client.log_artifact(self._parent.run_id, str(picture))
+        for key, files in pictures.items():
+            for picture in files:
+                self._client.log_artifact(self._mirrored[key].run_id, str(picture))
         self._client.set_terminated(self._parent.run_id, "FINISHED" if completed else "KILLED")
 
 
@@ -180,7 +181,9 @@ class Mirror:
             self._changed[record.run.key] = record
             self._wake.notify()
 
-    def close(self, timeout_s: float, *, completed: bool, winner: Record | None, pictures: list[Path]) -> bool:
+    def close(
+        self, timeout_s: float, *, completed: bool, winner: Record | None, pictures: Mapping[str, Sequence[Path]]
+    ) -> bool:
         """Send the rest and end the sweep's run; return False if MLflow was not brought up to date in time."""
         with self._wake:
             self._closing = True

@@ -1,0 +1,116 @@
+"""A trained run seen close up: single images under attack, and accuracy by epsilon. Plain arrays and lists come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trainables import checkpoint, registry
+from trainables.attacks import fgsm
+from trainables.checkpoint import CheckpointError
+from trainables.config import parse
+from trainables.data import Dataset, Split
+from trainables.diagnostics import accuracy_by_epsilon
+from trainables.evaluation import evaluating
+from trainables.gan import GanLoop
+from trainables.loop import TrainingLoop
+from trainables.seeds import seed_for
+
+EPSILONS = tuple(step / 20 for step in range(21))
+NUM_IMAGES, STEPS = 500, 40
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Images ``(n, 28, 28)`` as float32 in [0, 1], perturbed within `bound`, and what the classifier says of each.
+
+    `predicted` are labels, `probabilities` what the classifier gives them, in [0, 1].
+    """
+
+    images: npt.NDArray[np.float32]
+    predicted: list[int]
+    probabilities: list[float]
+    bound: float
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The first validation image of each class, clean and perturbed; `num_images` are behind each accuracy."""
+
+    labels: list[int]
+    clean: View
+    perturbed: dict[str, View]
+    by_epsilon: dict[float, float]
+    num_images: int
+
+
+def dataset_for(settings: dict[str, Any], folder: Path | None = None) -> Dataset:
+    """Return the dataset of a run where it is looked at fastest; ``folder`` is where its files were put by hand.
+
+    Raises:
+        DataError: its files cannot be had.
+    """
+    return registry.dataset_for(parse(settings), folder, "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def look(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> Examples:
+    """Return a run's classifier, and its generator if it has one, at work as its newest checkpoint has them.
+
+    The same checkpoint always gives the same examples.
+
+    Args:
+        settings: complete, of the run.
+        checkpoints: folder of the run's checkpoints.
+        dataset: of the run.
+
+    Raises:
+        CheckpointError: no checkpoint is there, none can be read, or it does not fit the settings.
+    """
+    loop = _restored(settings, checkpoints, dataset)
+    epsilon, seed = loop.config.evaluation.epsilon, loop.config.seed
+    images, labels = dataset.validation.batch(_one_of_each_class(dataset.validation))
+    with evaluating(loop.classifier):
+        perturbed = {"FGSM": _view(loop, fgsm(loop.classifier, images, labels, epsilon), epsilon)}
+        if isinstance(loop, GanLoop):
+            perturbed["generator"] = _view(loop, _generated(loop, images, labels), loop.bound)
+        clean = _view(loop, images, 0.0)
+    attacked = dataset.validation.head(NUM_IMAGES)
+    curve = accuracy_by_epsilon(loop.classifier, attacked, EPSILONS, STEPS, seed)
+    return Examples(labels.tolist(), clean, perturbed, curve, len(attacked))
+
+
+def _restored(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> TrainingLoop:
+    state = checkpoint.load_newest(checkpoints)
+    if state is None:
+        raise CheckpointError(f"there is no checkpoint in {checkpoints}")
+    config = parse(settings)
+    loop = registry.build(config, dataset)
+    try:
+        # Random numbers are drawn anew, because their state is that of the device that the run was trained on.
+        loop.restore({**state["loop"], "rng": loop.rng.get_state()})
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"the checkpoint in {checkpoints} does not fit its settings: {error}") from error
+    loop.rng.manual_seed(seed_for(config.seed, "examples"))
+    return loop
+
+
+def _one_of_each_class(split: Split) -> torch.Tensor:
+    """Return the place of the first image of every class that there is, in the order of the classes."""
+    places = [(split.labels == label).nonzero()[0, 0] for label in split.labels.unique()]
+    return torch.stack(places)
+
+
+@torch.no_grad()
+def _generated(loop: GanLoop, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return loop._perturbed(images, labels)
+
+
+@torch.no_grad()
+def _view(loop: TrainingLoop, images: torch.Tensor, bound: float) -> View:
+    probabilities, predicted = loop.classifier(images).softmax(-1).max(-1)
+    return View(images.squeeze(1).cpu().numpy(), predicted.tolist(), probabilities.tolist(), bound)
