@@ -39,23 +39,24 @@ def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return others.amax(-1) - of_label
 
 
-# Where all logits are equal the difference-of-logits ratios are 0 / 0; so they are 0 there.
+# Where all logits are equal the ratios below are 0 / 0: this makes them 0.
 _TINY = 1e-12
 
 
 def dlr(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the margin divided by the largest logit minus the third: no scale of the logits changes it.
 
-    The difference of logits ratio (Croce and Hein 2020), for three classes or more.
+    The difference of logits ratio (Croce and Hein 2020), for three classes or more. It leads away from a label; towards
+    one it is `targeted_dlr` that does.
     """
     top = logits.topk(3).values
     return margin(logits, labels) / (top[..., 0] - top[..., 2] + _TINY)
 
 
 def targeted_dlr(logits: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return how far a target's logit is above the label's, in a scale of the logits (Croce and Hein 2020).
+    """Return the target's logit minus the label's, divided by a difference that scales with the logits.
 
-    The scale is the largest logit minus the mean of the third and the fourth: it takes four classes or more.
+    That is the largest logit minus the mean of the third and the fourth (Croce and Hein 2020): four classes or more.
     """
     top = logits.topk(4).values
     of_label, of_target = (logits.gather(-1, some.unsqueeze(-1)).squeeze(-1) for some in (labels, targets))

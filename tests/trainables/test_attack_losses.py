@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainables.conftest import rng_of
-from trainables.attacks import LOSSES, cross_entropy, margin
+from trainables.attacks import LOSSES, cross_entropy, dlr, margin, targeted_dlr
+
+LOGITS = st.lists(st.integers(-1000, 1000).map(lambda tenths: tenths / 10), min_size=10, max_size=10, unique=True)
 
 
 class TestLosses:
@@ -35,3 +37,31 @@ class TestLosses:
         logits, labels = torch.randn(4, 10, generator=rng_of()), torch.tensor([0, 3, 9, 3])
         expected = -logits.softmax(-1)[torch.arange(4), labels].log()
         torch.testing.assert_close(cross_entropy(logits, labels), expected)
+
+    @given(LOGITS, st.integers(0, 9), st.integers(1, 9), st.floats(0.01, 100), st.floats(-10, 10))
+    def test_no_scale_and_no_shift_changes_the_ratios(self, logits, label, offset, scale, shift):
+        logits, label, target = torch.tensor(logits).double(), torch.tensor(label), torch.tensor((label + offset) % 10)
+        other = scale * logits + shift
+        torch.testing.assert_close(dlr(other, label), dlr(logits, label), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            targeted_dlr(other, label, target), targeted_dlr(logits, label, target), rtol=1e-4, atol=1e-6
+        )
+
+    @given(LOGITS, st.integers(0, 9))
+    def test_the_ratio_has_the_sign_of_the_margin(self, logits, label):
+        logits, label = torch.tensor(logits).double(), torch.tensor(label)
+        assert dlr(logits, label).sign() == margin(logits, label).sign()
+        assert dlr(logits, label) >= -1
+
+    def test_the_ratios_of_known_logits(self):
+        logits, label = torch.tensor([5.0, 1.0, 4.0, 3.0, 0.0]), torch.tensor(0)
+        assert dlr(logits, label) == pytest.approx((4 - 5) / (5 - 3))
+        assert dlr(logits, torch.tensor(1)) == pytest.approx((5 - 1) / (5 - 3))
+        assert targeted_dlr(logits, label, torch.tensor(3)) == pytest.approx((3 - 5) / (5 - (3 + 1) / 2))
+
+    def test_equal_logits_are_no_division_by_zero(self):
+        logits = torch.zeros(10, requires_grad=True)
+        losses = dlr(logits, torch.tensor(3)) + targeted_dlr(logits, torch.tensor(3), torch.tensor(4))
+        (gradient,) = torch.autograd.grad(losses, logits)
+        assert losses == 0
+        assert gradient.isfinite().all()

@@ -89,6 +89,35 @@ class TestPgd:
         assert num_fooled(0) < num_fooled(2) < num_fooled(8)
 
 
+class TestMomentum:
+    def test_one_full_step_is_fgsm(self):
+        model, images, labels, _ = random_problem(14)
+        found = attacks.mi_fgsm(model, images, labels, 0.1, steps=1, step_size=0.1)
+        torch.testing.assert_close(found, attacks.fgsm(model, images, labels, 0.1))
+
+    def test_without_memory_it_is_pgd(self):
+        model, images, labels, _ = random_problem(15)
+        sizes = {"steps": 5, "step_size": 0.03}
+        found = attacks.mi_fgsm(model, images, labels, 0.1, **sizes, decay=0.0)
+        assert torch.equal(found, attacks.pgd(model, images, labels, 0.1, **sizes))
+
+    def test_the_first_gradient_outweighs_one_that_turns_back(self):
+        def model(some):  # the loss of label 0 falls where a pixel is above 0.52, three times as steeply as it rose
+            hill = torch.where(some > 0.52, 0.52 - 3 * (some - 0.52), some).mean((-3, -2, -1))
+            return torch.stack([0 * hill, hill], -1)
+
+        images, labels = torch.full((1, 1, 28, 28), 0.5), torch.tensor([0])
+        sizes = {"steps": 2, "step_size": 0.03}
+        with_memory = attacks.mi_fgsm(model, images, labels, 0.1, **sizes, decay=1.5)
+        torch.testing.assert_close(with_memory, images + 0.06)
+        torch.testing.assert_close(attacks.pgd(model, images, labels, 0.1, **sizes), images)
+
+    def test_no_gradient_is_no_step(self):
+        images, labels = torch.full((2, 1, 28, 28), 0.5), torch.tensor([0, 1])
+        found = attacks.mi_fgsm(lambda some: 0 * some.flatten(1)[:, :10], images, labels, 0.1, steps=3, step_size=0.1)
+        assert torch.equal(found, images)
+
+
 def test_a_start_that_is_not_clipped_may_leave_the_box_and_the_result_does_not():
     model, images, labels, _ = random_problem(6)
     free = attacks.uniform_start(images, 0.3, rng_of(1), clipped=False)

@@ -42,8 +42,8 @@ def auto_pgd(logits_fn, images, labels, epsilon, *, rng, targets=None, loss=cros
     return apgd(logits_fn, images, labels, epsilon, steps=8, loss=loss, restarts=2, rng=rng, targets=targets)
 
 
-def auto_pgd_dlr(logits_fn, images, labels, epsilon, *, rng, targets=None):
-    return auto_pgd(logits_fn, images, labels, epsilon, rng=rng, targets=targets, loss=dlr)
+def auto_pgd_dlr(logits_fn, images, labels, epsilon, *, rng):
+    return auto_pgd(logits_fn, images, labels, epsilon, rng=rng, loss=dlr)
 
 
 def squares(logits_fn, images, labels, epsilon, *, rng, targets=None):
@@ -62,9 +62,8 @@ ANY_SHAPE = {
     "still_pgd": still_pgd,
     "mi_fgsm": momentum,
 }
-SURVIVORS = {"survivors": survivors, "apgd": auto_pgd, "apgd_dlr": auto_pgd_dlr, "square": squares}
-FORCING = {**ANY_SHAPE, **SURVIVORS}
-ATTACKS = {**FORCING, "apgd_targeted": every_target}
+FORCING = {**ANY_SHAPE, "survivors": survivors, "apgd": auto_pgd, "square": squares}
+ATTACKS = {**FORCING, "apgd_dlr": auto_pgd_dlr, "apgd_targeted": every_target}
 EVERY_ATTACK = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 EVERY_FORCING_ATTACK = pytest.mark.parametrize("attack", FORCING.values(), ids=FORCING)
 EVERY_SHAPED_ATTACK = pytest.mark.parametrize("attack", ANY_SHAPE.values(), ids=ANY_SHAPE)
