@@ -12,7 +12,7 @@ from tuner.errors import UserError
 from tuner.options import Home, SweepName
 from tuner.sweep import Sweep, home
 
-_NARROW = 120
+_NARROW = 144
 
 
 def print_comparison(sweep: Sweep, console: Console) -> None:
