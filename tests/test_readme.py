@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tuner.cli import app
+from tuner.fields import parse_space
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -33,6 +34,11 @@ def test_every_command_is_shown():
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     commands |= {group.name for group in app.registered_groups}
     assert {name for name in commands if f"tuner {name}" not in README} == set()
+
+
+def test_the_search_space_that_is_shown_is_one():
+    shown = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    assert [parse_space(text, "README.md").name for text in shown] == ["mine"]
 
 
 def test_pictures_and_documents_exist():

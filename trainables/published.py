@@ -51,7 +51,7 @@ PUBLISHED: dict[str, Published] = {
         {
             "trainable": "pgd",
             "classifier": {"architecture": "madry_cnn", "learning_rate": 1e-4, "schedule": "constant"},
-            "attack": {"epsilon": 0.3, "warmup": 0.0, "steps": 40, "reach": 40 * 0.01 / 0.3},
+            "attack": {"epsilon": 0.3, "warmup": 0.0, "steps": 40, "reach": 40 * 0.01 / 0.3, "clipped_start": True},
             "batch_size": 50,
             "compute": 2340.0,
         },
@@ -61,7 +61,7 @@ PUBLISHED: dict[str, Published] = {
         {
             "trainable": "fgsm_random_start",
             "classifier": {"architecture": "small_cnn", "learning_rate": 5e-3, "schedule": "cyclic"},
-            "attack": {"epsilon": 0.3, "warmup": 0.0, "steps": 1, "reach": 1.25},
+            "attack": {"epsilon": 0.3, "warmup": 0.0, "steps": 1, "reach": 1.25, "clipped_start": False},
             "batch_size": 100,
             "compute": 16.9,
         },

@@ -22,8 +22,13 @@ class Repeats:
 
     @property
     def first(self) -> Record:
-        """The run with the first seed, after which the configuration is called."""
+        """The run with the first seed."""
         return self.records[0]
+
+    @property
+    def name(self) -> str:
+        """What it is called: a baseline's name, or the key of a trial."""
+        return self.first.run.key.removeprefix("baseline-")
 
     @property
     def outcomes(self) -> str:
@@ -57,14 +62,14 @@ def repeats(sweep: Sweep) -> list[Repeats]:
 def table(sweep: Sweep) -> Table:
     """Return the means over seeds for a terminal, in percent, each with the lowest and the highest."""
     result = Table(title=f"{sweep.name}: mean over seeds (lowest to highest) of the runs that ran to the end")
-    for column in ("first run", "trainable", "runs"):
+    for column in ("configuration", "trainable", "runs"):
         result.add_column(column)
     for column in MEASURES:
         result.add_column(column, justify="right", no_wrap=True)
     for one in repeats(sweep):
         cells = [_spread(list(one.values(metric).values())) for metric in MEASURES.values()]
         style = "cyan" if one.first.run.kind == "baseline" else None
-        result.add_row(one.first.run.key, one.first.run.label, one.outcomes, *cells, style=style)
+        result.add_row(one.name, one.first.run.label, one.outcomes, *cells, style=style)
     return result
 
 
@@ -82,8 +87,7 @@ def verdict(sweep: Sweep) -> list[str]:
         leads = [100 * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs]
         if leads:
             lines.append(
-                f"Best: {leader.first.run.key} ({leader.first.run.label}) against "
-                f"{other.first.run.key.removeprefix('baseline-')}: {mean(leads):+.1f} points of "
+                f"Best: {leader.name} ({leader.first.run.label}) against {other.name}: {mean(leads):+.1f} points of "
                 f"{metric.replace('_', ' ')} ({min(leads):+.1f} to {max(leads):+.1f}; pairs: {len(leads)})"
             )
     return lines

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -53,7 +54,7 @@ class Sweep:
         """The name that people call it by."""
         return self.folder.name
 
-    @property
+    @cached_property  # the grid of a large space takes a while
     def num_seeds(self) -> int:
         """With how many seeds its baselines run: as many as the points of its grid come to have."""
         if self.space.seeds == 1:

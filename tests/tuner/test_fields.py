@@ -234,13 +234,15 @@ def test_every_published_configuration_can_be_a_baseline_and_a_configuration_tri
     assert space.first_parameters() == [{} if rate is None else {"classifier.learning_rate": rate}]
 
 
-def test_the_points_of_the_paper_are_its_published_configurations():
-    space = load_space("paper")
+@pytest.mark.parametrize(("name", "compute"), [("paper", 60.0), ("defences", 40.0)])
+def test_the_points_of_the_paper_are_its_published_configurations(name, compute):
+    space = load_space(name)
     points = [
         configuration_for(space, space.settings(lambda one, point=point: point[one.name]), 0) for point in space.grid()
     ]
+    shared = {"compute": compute, "evaluation": space.evaluation.model_dump()}
     published = [one.settings for name, one in PUBLISHED.items() if name.startswith("paper_")]
-    assert points == [{**parse(dict(one)).model_dump(mode="json"), "compute": 60.0} for one in published]
+    assert points == [{**parse(dict(one)).model_dump(mode="json"), **shared} for one in published]
 
 
 def test_a_baseline_keeps_its_network_when_the_space_varies_it():

@@ -93,11 +93,11 @@ def repeated(make_sweep):
 
 
 def test_repeats_are_one_row_with_mean_and_range(repeated):
-    assert [(one.first.run.key, one.outcomes) for one in repeats.repeats(repeated)] == [
+    assert [(one.name, one.outcomes) for one in repeats.repeats(repeated)] == [
         ("trial-0001", "2 complete"),
         ("trial-0000", "2 complete"),
-        ("baseline-fgsm_retraining", "1 complete, 1 masked"),
-        ("baseline-standard", "2 complete"),
+        ("fgsm_retraining", "1 complete, 1 masked"),
+        ("standard", "2 complete"),
     ]
     text = shown(repeats.table(repeated))
     for spread in ("81.0 (80.0-82.0)", "71.0 (70.0-72.0)", "61.0 (60.0-62.0)", "51.0 (50.0-52.0)"):
