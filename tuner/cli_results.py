@@ -12,14 +12,10 @@ from tuner.errors import UserError
 from tuner.options import Home, SweepName
 from tuner.sweep import Sweep, home
 
-<<<<<<< HEAD
-_NARROW = 120
+_NARROW = 144
 RunName = Annotated[
     str | None, typer.Option("--run", help="A trial's number or a baseline; by default the best trial.")
 ]
-=======
-_NARROW = 144
->>>>>>> published
 
 
 def print_comparison(sweep: Sweep, console: Console) -> None:
