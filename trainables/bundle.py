@@ -1,8 +1,10 @@
-"""A trained classifier on disk: its configuration as JSON and its weights as safetensors. Nothing is ever unpickled."""
+"""Trained classifiers on disk: configuration as JSON, weights as safetensors, and state dicts from elsewhere, read safely."""
 
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as dump_tensors
+from torch import nn
 
 from trainables import checkpoint
-from trainables.config import TrainingConfig, parse
-from trainables.data import load
-from trainables.evaluation import evaluate
-from trainables.models import build_classifier
+from trainables.config import ClassifierConfig, TrainingConfig, parse
+from trainables.models import CLASSIFIERS, build_classifier
 
 CONFIGURATION, WEIGHTS = "configuration.json", "classifier.safetensors"
 
@@ -36,50 +37,92 @@ def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoints: P
     Raises:
         CheckpointError: no checkpoint is there, or none can be read.
     """
+    write_classifier(target, settings, _newest(checkpoints))
+
+
+def _newest(checkpoints: Path) -> dict[str, torch.Tensor]:
     state = checkpoint.load_newest(checkpoints)
     if state is None:
         raise checkpoint.CheckpointError(f"there is no checkpoint in {checkpoints}")
-    write_classifier(target, settings, state["loop"]["classifier"])
+    weights: dict[str, torch.Tensor] = state["loop"]["classifier"]
+    return weights
 
 
-def set_num_threads(num_threads: int) -> None:
-    """Set how many threads torch computes with; the last digit of a float can depend on it."""
-    torch.set_num_threads(num_threads)
-
-
-def evaluate_bundle(
-    folder: Path, split: str, *, data: Path | None = None, num_images: int | None = None, num_threads: int = 1
-) -> dict[str, float]:
-    """Return the ``rank`` accuracies of a bundle's classifier, computed as its training run computed them.
-
-    Args:
-        folder: the bundle.
-        split: ``validation`` (on as many images as the run's own ranking) or ``test`` (all images).
-        data: where the dataset's files were put by hand.
-        num_images: only the first images of the split.
-        num_threads: see `set_num_threads`.
+def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
+    """Return a bundle's configuration and its classifier.
 
     Raises:
         BundleError: a file is missing, damaged or does not fit.
     """
-    config, classifier = _read(folder)
-    set_num_threads(num_threads)
-    dataset = load(config.dataset.name, validation=config.dataset.validation, folder=data)
-    images = dataset.test if split == "test" else dataset.validation.head(config.evaluation.rank_images)
-    if num_images is not None:
-        images = images.head(num_images)
-    return evaluate(classifier, images, epsilon=config.evaluation.epsilon, tier="rank", seed=config.seed)
-
-
-def _read(folder: Path) -> tuple[TrainingConfig, torch.nn.Module]:
     try:
         config: TrainingConfig = parse(json.loads((folder / CONFIGURATION).read_text()))
         weights = load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise BundleError(f"{folder} is no bundle that `tuner export` wrote: {error}") from error
+    return config, fitted(weights, config.classifier.architecture, str(folder / WEIGHTS))
+
+
+def read_checkpoint(config: TrainingConfig, checkpoints: Path) -> nn.Module:
+    """Return the classifier of a run's newest checkpoint.
+
+    Raises:
+        CheckpointError: no checkpoint is there, or none can be read.
+    """
     classifier = build_classifier(config.classifier)
+    classifier.load_state_dict(_newest(checkpoints))
+    return classifier
+
+
+def read_state_dict(path: Path, architecture: str | None = None) -> nn.Module:
+    """Return a classifier from a plain ``state_dict`` that ``torch.save`` or safetensors wrote.
+
+    Args:
+        path: the file; no code in it is run.
+        architecture: one of `models.CLASSIFIERS`; by default the one that fits.
+
+    Raises:
+        BundleError: the file is no state dict, or fits no architecture; says which tensors are missing or unexpected.
+    """
     try:
-        classifier.load_state_dict(weights)
-    except RuntimeError as error:
-        raise BundleError(f"the weights in {folder} do not fit a {config.classifier.architecture}: {error}") from error
-    return config, classifier
+        # Only tensors and containers are read, whatever the file asks for.
+        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise BundleError(f"{path} is no state dict that can be read safely: {str(error).splitlines()[0]}") from error
+    if not (isinstance(weights, Mapping) and weights and all(isinstance(each, torch.Tensor) for each in weights.values())):
+        raise BundleError(f"{path} holds no state dict: it must be a mapping of names to tensors and nothing else")
+    # The nearest is the one whose misfit is the shortest to tell.
+    nearest = architecture or min(CLASSIFIERS, key=lambda name: len(_misfit(weights, name)))
+    return fitted(weights, nearest, str(path))
+
+
+def fitted(weights: Mapping[str, torch.Tensor], architecture: str, source: str) -> nn.Module:
+    """Return a classifier of an architecture with these weights.
+
+    Raises:
+        BundleError: they do not fit; names what is missing, unexpected or of another shape.
+    """
+    if misfit := _misfit(weights, architecture):
+        raise BundleError(f"{source} does not fit the architecture {architecture}: {'; '.join(misfit)}")
+    classifier = build_classifier(ClassifierConfig.model_validate({"architecture": architecture}))
+    classifier.load_state_dict(_named(weights, classifier.state_dict()))
+    return classifier
+
+
+def _named(weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the weights by our names: elsewhere a network is not wrapped to take any leading dimensions."""
+    wrapped = {f"body.{name}": tensor for name, tensor in weights.items()}
+    return wrapped if len(wrapped.keys() & expected.keys()) > len(weights.keys() & expected.keys()) else dict(weights)
+
+
+def _misfit(weights: Mapping[str, torch.Tensor], architecture: str) -> list[str]:
+    expected = build_classifier(ClassifierConfig.model_validate({"architecture": architecture})).state_dict()
+    given = _named(weights, expected)
+    missing = [name for name in expected if name not in given]
+    unexpected = [name for name in given if name not in expected]
+    shapes = [
+        f"{name} has the shape {tuple(given[name].shape)} in place of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    named = {"missing": missing, "unexpected": unexpected}
+    return [f"{what} {', '.join(names)}" for what, names in named.items() if names] + shapes

@@ -1,0 +1,52 @@
+"""A generator trained afresh against a finished classifier: has training withstood generators, or only its own?"""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.adversary import Adversary
+from trainables.attacks import LogitsFn
+from trainables.config import GeneratorConfig
+from trainables.data import Split
+from trainables.minibatches import Minibatches
+from trainables.seeds import seed_for
+
+_BATCH_SIZE = 128
+# All that a generator can see, and the loss that does not vanish; measured against a PGD-trained net.
+_SETTINGS = GeneratorConfig(
+    image_gradient="normalized",
+    see_label=True,
+    see_perturbation=True,
+    random_start=True,
+    recursions=3,
+    recursion_step=0.6,
+    loss="margin",
+)
+
+
+class FreshGenerator:
+    """An attack that first learns on training images against the classifier that it is called with."""
+
+    def __init__(self, training: Split, epochs: int, seed: int) -> None:
+        self._training = training
+        self._epochs = epochs
+        self._seed = seed
+        self._learnt: tuple[LogitsFn, Adversary] | None = None
+
+    def __call__(
+        self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
+    ) -> torch.Tensor:
+        """Return perturbed images ``(batch, 1, 28, 28)``; the first call with a classifier trains the generator."""
+        if self._learnt is None or self._learnt[0] is not logits_fn:
+            self._learnt = (logits_fn, self._learn(logits_fn, epsilon))
+        return self._learnt[1].perturb(logits_fn, images, labels, epsilon, rng)
+
+    def _learn(self, classifier: LogitsFn, epsilon: float) -> Adversary:
+        device = self._training.images.device
+        seed = seed_for(self._seed, "fresh generator")
+        adversary = Adversary(_SETTINGS, seed, device)
+        rng = torch.Generator(device=device).manual_seed(seed)
+        minibatches = Minibatches(self._training, _BATCH_SIZE, seed)
+        for _ in range(self._epochs * minibatches.per_epoch):
+            adversary.update(classifier, *minibatches.draw(), epsilon, rng)
+        return adversary

@@ -1,0 +1,107 @@
+"""A sweep's runs under the strongest attacks: each verdict is a file in its run's folder, made once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trainables.files import write_json
+from tuner.errors import UserError
+from tuner.export import num_threads
+from tuner.ledger import read_records
+from tuner.records import Record
+from tuner.sweep import Sweep
+
+FILE = "final.json"
+
+
+def read_verdict(folder: Path) -> dict[str, Any] | None:
+    """Return the verdict on a run, or None if it has not been judged."""
+    try:
+        verdict: dict[str, Any] = json.loads((folder / FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    return verdict
+
+
+def judge_runs(
+    sweep: Sweep, *, num_images: int | None, yardstick: bool, workers: int | None, tell: Callable[[str], object]
+) -> None:
+    """Judge the complete runs of a sweep that have not been judged on these test images.
+
+    Args:
+        sweep: whose runs are judged; the caller holds its lock.
+        num_images: only the first test images.
+        yardstick: whether AutoAttack standard is run on the same images.
+        workers: how many runs are judged at once; by default as many as there are cores.
+        tell: is told what has been done.
+
+    Raises:
+        UserError: no run is complete.
+    """
+    records = [record for record in read_records(sweep) if record.state == "complete"]
+    if not records:
+        raise UserError(f"no run of {sweep.name!r} has run to the end yet: `tuner resume {sweep.name}`")
+    left = [record for record in records if not _is_judged(record, num_images, yardstick)]
+    tell(f"{len(records) - len(left)} of {len(records)} runs are judged already")
+    threads = num_threads(sweep.space.resources.cpu)
+    at_once = workers or max(1, (os.cpu_count() or 1) // threads)
+    # Not forked: torch's threads do not survive that.
+    context = multiprocessing.get_context("spawn")
+    at_once = min(at_once, max(1, len(left)))
+    with ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
+        options = {"data": Path(sweep.data) if sweep.data else None, "num_images": num_images, "yardstick": yardstick}
+        jobs = {
+            pool.submit(_judge, record.run.settings, record.run.folder, {**options, "num_threads": threads}): record
+            for record in left
+        }
+        try:
+            for job in as_completed(jobs):
+                robust, seconds = job.result()
+                tell(f"{jobs[job].run.key}: {100 * robust:.1f} % robust, {seconds:.0f} s")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _end_at_once() -> None:
+    """Let Ctrl-C end a worker without a traceback: what it was at is done again next time."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _is_judged(record: Record, num_images: int | None, yardstick: bool) -> bool:
+    verdict = read_verdict(record.run.folder)
+    if verdict is None or (yardstick and "autoattack" not in verdict):
+        return False
+    return bool(verdict["asked"] == num_images)
+
+
+def _judge(settings: dict[str, Any], folder: Path, options: dict[str, Any]) -> tuple[float, float]:
+    from trainables import judging
+
+    subject = judging.subject_of_run(settings, folder / "checkpoint")
+    verdict = judging.judge(subject, "test", **options)
+    write_json(folder / FILE, {**verdict, "asked": options["num_images"]})
+    return verdict["metrics"]["robust_accuracy"], sum(attack["seconds"] for attack in verdict["attacks"])
+
+
+def frame(sweep: Sweep) -> pd.DataFrame:
+    """Return one row per judged run: what it is, and the metrics of its verdict."""
+    rows = []
+    for record in read_records(sweep):
+        verdict = read_verdict(record.run.folder)
+        if verdict is not None:
+            about = {"run": record.run.key, "label": record.run.label, "seed": record.run.settings["seed"]}
+            yardstick = {"autoattack_accuracy": verdict["autoattack"]["accuracy"]} if "autoattack" in verdict else {}
+            rows.append({**about, "images": verdict["images"], **verdict["metrics"], **yardstick})
+    return pd.DataFrame(rows)
