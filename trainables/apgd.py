@@ -5,8 +5,6 @@ Like `attacks`, pure functions; an image that has fallen is kept as it was and c
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from trainables.attacks import (
@@ -118,7 +116,7 @@ class _Climbers:
     def check(self, num_steps: int) -> None:
         """Halve the step size and go back to the best point where the last steps led nowhere."""
         is_stuck = ~self.was_halved & (self.best_loss <= self.checked_loss)
-        self.was_halved = is_stuck | (self.num_rises < _RISES * num_steps)
+        self.was_halved = is_stuck | (self.num_rises <= _RISES * num_steps)
         self.checked_loss = self.best_loss
         self.num_rises.zero_()
         self.step_size[self.was_halved] /= 2
@@ -173,8 +171,14 @@ class _Search:
 
 
 def _checkpoints(steps: int) -> set[int]:
-    """Return after which steps the step size is judged: more and more often, in hundredths of all steps."""
-    hundredths = [0, 22]
-    while hundredths[-1] < 100:
-        hundredths.append(hundredths[-1] + max(hundredths[-1] - hundredths[-2] - 3, 6))
-    return {math.ceil(share * steps / 100) for share in hundredths[1:-1]}
+    """Return after which steps the step size is judged: after 22 % of them, then by ever shorter intervals down to 6 %.
+
+    Intervals in whole steps, rounded down as in the authors' code.
+    """
+    interval, shortest, shorter = (max(share * steps // 100, 1) for share in (22, 6, 3))
+    checkpoints, at = set(), interval
+    while at <= steps:
+        checkpoints.add(at)
+        interval = max(interval - shorter, shortest)
+        at += interval
+    return checkpoints

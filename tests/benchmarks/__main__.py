@@ -1,4 +1,4 @@
-"""Speed, as ratios measured in one run: ``python -m tests.benchmarks [slots] [updates] [overhead]``, or ``make bench``.
+"""Speed, as ratios measured in one run: ``python -m tests.benchmarks [NAME ...]``, or ``make bench`` for all.
 
 Nothing fails when a machine is slow or busy: each table shows what was aimed at beside what was measured.
 """
@@ -10,9 +10,16 @@ import time
 
 from rich.console import Console
 
-from tests.benchmarks import overhead, slots, updates
+from tests.benchmarks import attack_speed, bodies, overhead, slots, trainers, updates
 
-BENCHMARKS = {"slots": slots.measure, "updates": updates.measure, "overhead": overhead.measure}
+BENCHMARKS = {
+    "slots": slots.measure,
+    "updates": updates.measure,
+    "overhead": overhead.measure,
+    "attacks": attack_speed.measure,
+    "trainers": trainers.measure,
+    "bodies": bodies.measure,
+}
 
 
 def main(names: list[str]) -> int:

@@ -1,0 +1,61 @@
+"""What a generator's body costs: one forward and backward pass per image, in standard updates of a classifier."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from rich.table import Table
+
+from trainables.allocator import keep_freed_memory
+from trainables.attacks import cross_entropy
+from trainables.compute import ComputeMeter, standard_flops_per_image
+from trainables.config import ClassifierConfig, GeneratorConfig
+from trainables.models import GENERATOR_BODIES, IMAGE_SHAPE, build_classifier
+
+NUM_IMAGES = 128
+CHANNELS = 2  # the image and the gradient
+ROUNDS = 15
+PASSES = 4
+"""Of one side in one round."""
+
+
+def measure() -> Table:
+    """Return the cost of every body at its default width, counted and timed."""
+    width = GeneratorConfig().width
+    classifier = build_classifier(ClassifierConfig())
+    images, labels = torch.rand(NUM_IMAGES, *IMAGE_SHAPE), torch.arange(NUM_IMAGES) % 10
+    seen = torch.rand(NUM_IMAGES, CHANNELS, *IMAGE_SHAPE[1:])
+    bodies = {name: build(CHANNELS, width) for name, build in GENERATOR_BODIES.items()}
+    passes: dict[str, Callable[[], object]] = {
+        name: lambda body=body: body(seen).square().mean().backward()  # type: ignore[misc]
+        for name, body in bodies.items()
+    }
+    flops = standard_flops_per_image(classifier)
+    seconds = _seconds({"": lambda: cross_entropy(classifier(images), labels).mean().backward(), **passes})
+    table = Table(title=f"bodies: cost of a pass at width {width}, in epochs of standard training of a small_cnn")
+    for column in ("body", "operations", "seconds"):
+        table.add_column(column, justify="left" if column == "body" else "right")
+    for name, run in passes.items():
+        meter = ComputeMeter(flops)
+        meter.run(name, NUM_IMAGES, run)
+        table.add_row(name, f"{meter.compute / NUM_IMAGES:.2f}", f"{seconds[name] / seconds['']:.2f}")
+    return table
+
+
+def _seconds(passes: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median round of each side on one core; they take turns."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    rounds: dict[str, list[float]] = {name: [] for name in passes}
+    for _ in range(1 + ROUNDS):
+        for name, run in passes.items():
+            started = time.perf_counter()
+            for _ in range(PASSES):
+                run()
+            rounds[name].append(time.perf_counter() - started)
+    torch.set_num_threads(num_threads)
+    return {name: statistics.median(some[1:]) for name, some in rounds.items()}
