@@ -113,6 +113,18 @@ BAD = [
         5,
         "source and target must be different labels, both are 0",
     ),
+    (
+        parameter("generator: {goal: source_to_target, source: {choice: [1, 3, 5]}, target: {choice: [4, 3, 6]}}"),
+        5,
+        "source and target must be different labels, both are 3",
+    ),
+    (
+        f"{parameter('generator:')}    goal: {{choice: [untargeted, source_to_target, targeted]}}\n"
+        "    source: {int: [4, 9], when: {goal: source_to_target}}\n"
+        "    target: {int: [2, 6], when: {goal: [targeted, source_to_target]}}\n",
+        5,
+        "source and target must be different labels, both are 4",
+    ),
     (parameter("generator: {diversity: 0.1}"), 5, "parameters.generator: diversity (0.1) needs noise above 0"),
     (
         parameter("generator: {width: 9}\nfirst:\n- {generator: {body: strided}}"),
@@ -120,6 +132,17 @@ BAD = [
         "unknown parameter 'generator.body'",
     ),
 ]
+
+
+def test_a_goal_brings_the_labels_that_it_needs():
+    space = parse_space(
+        parameter("generator:")
+        + "    goal: {choice: [source_to_target, untargeted, targeted]}\n"
+        + "    target: {int: [0, 4], when: {goal: [targeted, source_to_target]}}\n"
+        + "    source: {int: [5, 9], when: {goal: source_to_target}}\n",
+        "my.yaml",
+    )
+    assert [one.name for one in space.parameters] == ["generator.goal", "generator.target", "generator.source"]
 
 
 @pytest.mark.parametrize(("text", "line", "fragment"), BAD)
