@@ -11,6 +11,7 @@ from trainables import attacks
 from trainables.attacks import LogitsFn, Loss, cross_entropy
 from trainables.config import FgsmRandomStartConfig, FgsmRetrainingConfig, PgdConfig, TradesConfig
 from trainables.loop import TrainingLoop
+from trainables.optimizers import clip_and_step
 from trainables.schedules import warmed_up
 
 
@@ -19,14 +20,16 @@ def mixed_loss(
 ) -> torch.Tensor:
     """Return clean_weight * loss(images) + (1 - clean_weight) * loss(adversarial), in one pass over both.
 
-    A side of weight zero is left out, so it costs nothing.
+    There may be several times as many adversarial images, all of the first, then all once more. A side of weight zero
+    is left out, so it costs nothing.
     """
+    of_adversarial = labels.repeat(len(adversarial) // len(images))
     if clean_weight == 0.0:
-        return cross_entropy(logits_fn(adversarial), labels).mean()
+        return cross_entropy(logits_fn(adversarial), of_adversarial).mean()
     if clean_weight == 1.0:
         return cross_entropy(logits_fn(images), labels).mean()
-    losses = cross_entropy(logits_fn(torch.cat([images, adversarial])), torch.cat([labels, labels]))
-    clean, attacked = losses.chunk(2)
+    losses = cross_entropy(logits_fn(torch.cat([images, adversarial])), torch.cat([labels, of_adversarial]))
+    clean, attacked = losses[: len(images)], losses[len(images) :]
     return clean_weight * clean.mean() + (1.0 - clean_weight) * attacked.mean()
 
 
@@ -72,7 +75,7 @@ class FgsmRetrainingLoop(AttackedLoop):
         adversarial = attacks.sign_step(images.detach(), cast(torch.Tensor, images.grad), self.epsilon)
         attacked = (1.0 - clean_weight) * cross_entropy(self.classifier(adversarial), labels).mean()
         attacked.backward()
-        self.optimizer.step()
+        clip_and_step(self.optimizer, self.config.classifier.gradient_clip)
         self.classifier_loss.add(clean.detach() + attacked.detach())
 
 

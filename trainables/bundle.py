@@ -1,4 +1,4 @@
-"""Trained classifiers on disk: configuration as JSON, weights as safetensors, and state dicts from elsewhere, read safely."""
+"""Trained classifiers on disk: bundles of JSON and safetensors, and state dicts from elsewhere. Nothing runs code."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def read_state_dict(path: Path, architecture: str | None = None) -> nn.Module:
         weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise BundleError(f"{path} is no state dict that can be read safely: {str(error).splitlines()[0]}") from error
-    if not (isinstance(weights, Mapping) and weights and all(isinstance(each, torch.Tensor) for each in weights.values())):
+    if not (
+        isinstance(weights, Mapping) and weights and all(isinstance(each, torch.Tensor) for each in weights.values())
+    ):
         raise BundleError(f"{path} holds no state dict: it must be a mapping of names to tensors and nothing else")
     # The nearest is the one whose misfit is the shortest to tell.
     nearest = architecture or min(CLASSIFIERS, key=lambda name: len(_misfit(weights, name)))

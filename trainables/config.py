@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 Epsilon = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 LearningRate = Annotated[float, Field(gt=0)]
+GradientNorm = Annotated[float, Field(gt=0)]
+Label = Annotated[int, Field(ge=0, le=9)]
 
 
 class Settings(BaseModel):
@@ -45,12 +47,16 @@ class ClassifierConfig(Settings):
 
     `learning_rate` is the highest; `schedule` says how it changes over the run's compute: `constant`, `cyclic` (up from
     zero for two fifths, then down to zero: Wong et al. 2020) or `step` (a tenth from one half, a hundredth from three
-    quarters).
+    quarters). `sgd` has a momentum of 0.9; `weight_decay` is the factor of the squared weights' gradient; an update
+    whose gradient is longer than `gradient_clip` (L2 norm over all weights) is shortened to it.
     """
 
     architecture: Literal["small_cnn", "madry_cnn", "mlp"] = "small_cnn"
     learning_rate: LearningRate = 1e-3
     schedule: Literal["constant", "cyclic", "step"] = "constant"
+    optimizer: Literal["adam", "sgd"] = "adam"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    gradient_clip: GradientNorm | None = None
 
 
 class CyclicClassifierConfig(ClassifierConfig):
@@ -96,21 +102,66 @@ class SingleStepAttackConfig(IterativeAttackConfig):
 
 
 class GeneratorConfig(Settings):
-    """The network that maps an image to a perturbation within `perturbation_bound` (pixels of [0, 1]).
+    """The network that maps an image to a perturbation within `perturbation_bound` (pixels), and how it is trained.
 
-    `image_gradient` says whether it also sees the gradient of the classifier's loss at the image; with `random_start`
-    it begins at a uniformly random point within the bound instead of at the image; `warmup` is the share of the run's
+    Network: `output_scale` is where the learned factor before the output's tanh starts. It sees the image and
+    `image_gradient`, that of the classifier's cross-entropy, as it is (`raw`), its signs, or of unit root mean square;
+    the true label with `see_label`; the present perturbation in bounds with `see_perturbation`; `noise` normal numbers.
+
+    Perturbation: from the image or, with `random_start`, a uniformly random point within the bound, it goes the whole
+    bound once, or `recursions` times a `recursion_step` of it, projected each time; `warmup` is the share of the run's
     compute over which the bound grows linearly from zero (small nets collapse without it).
+
+    Goal: `untargeted` leaves the true label, `targeted` forces the label `target`, `source_to_target` does so for
+    images of the label `source` alone.
+
+    Training: `gradient_clip` is the longest gradient (L2 norm); `diversity` weighs how far two draws of noise move the
+    image apart; every `reinitialise_every` cycles it starts anew.
+
+    The classifier's turn meets `draws` perturbations of each image, on `fresh` minibatches or the `same` as the
+    generator's last turn, each by the present generator or one of the last `pool`, kept every `pool_every` cycles.
     """
 
-    body: Literal["space_to_depth", "strided"] = "space_to_depth"
+    body: Literal["space_to_depth", "strided", "residual"] = "space_to_depth"
     width: Annotated[int, Field(ge=1, le=512)] = 32
-    image_gradient: Literal["none", "sign", "normalized"] = "normalized"
+    output_scale: Annotated[float, Field(gt=0)] = 5.0
+    image_gradient: Literal["none", "raw", "sign", "normalized"] = "normalized"
+    see_label: bool = False
+    see_perturbation: bool = False
+    noise: Annotated[int, Field(ge=0)] = 0
     perturbation_bound: Epsilon = 0.3
     random_start: bool = False
+    recursions: Annotated[int, Field(ge=1)] = 1
+    recursion_step: Annotated[float, Field(gt=0, le=1)] = 0.5
     warmup: Fraction = 0.0
+    goal: Literal["untargeted", "targeted", "source_to_target"] = "untargeted"
+    target: Label | None = None
+    source: Label | None = None
+    loss: Literal["wrongness", "cross_entropy", "log_wrongness", "margin"] = "wrongness"
+    diversity: Annotated[float, Field(ge=0)] = 0.0
+    optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: LearningRate = 1e-3
-    loss: Literal["wrongness", "cross_entropy"] = "wrongness"
+    gradient_clip: GradientNorm | None = None
+    reinitialise_every: Annotated[int, Field(ge=1)] | None = None
+    pool: Annotated[int, Field(ge=0)] = 0
+    pool_every: Annotated[int, Field(ge=1)] = 100
+    draws: Annotated[int, Field(ge=1)] = 1
+    minibatch: Literal["fresh", "same"] = "fresh"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> GeneratorConfig:
+        needed = {"untargeted": (), "targeted": ("target",), "source_to_target": ("source", "target")}[self.goal]
+        for name in ("source", "target"):
+            label = getattr(self, name)
+            if label is None and name in needed:
+                raise ValueError(f"{name} is missing: goal {self.goal} needs one, a label from 0 to 9")
+            if label is not None and name not in needed:
+                raise ValueError(f"{name} ({label}) must be left out: goal {self.goal} has none")
+        if self.goal == "source_to_target" and self.source == self.target:
+            raise ValueError(f"source and target must be different labels, both are {self.target}")
+        if self.diversity and not self.noise:
+            raise ValueError(f"diversity ({self.diversity:g}) needs noise above 0: it compares two draws of it")
+        return self
 
 
 class RatioConfig(Settings):
@@ -132,13 +183,16 @@ class RatioConfig(Settings):
 class TrainingConfig(Settings):
     """What every recipe needs.
 
-    `compute` and `report_every` are in epochs of standard training of the same classifier.
+    `compute` and `report_every` are in epochs of standard training of the same classifier. With `bfloat16` the networks
+    compute their training passes in it where the processor can; attacks' steps, losses, weights and every evaluation
+    stay in float32.
     """
 
     dataset: DatasetConfig = DatasetConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     batch_size: Annotated[int, Field(ge=1)] = 128
+    precision: Literal["float32", "bfloat16"] = "float32"
     compute: Annotated[float, Field(gt=0)] = 10.0
     report_every: Annotated[float, Field(gt=0)] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

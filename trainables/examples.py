@@ -77,7 +77,7 @@ def look(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> Examp
     with evaluating(loop.classifier):
         perturbed = {"FGSM": _view(loop, fgsm(loop.classifier, images, labels, epsilon), epsilon)}
         if isinstance(loop, GanLoop):
-            perturbed["generator"] = _view(loop, _generated(loop, images, labels), loop.bound)
+            perturbed["generator"] = _view(loop, loop.perturbed(images, labels), loop.bound)
         clean = _view(loop, images, 0.0)
     attacked = dataset.validation.head(NUM_IMAGES)
     curve = accuracy_by_epsilon(loop.classifier, attacked, EPSILONS, STEPS, seed)
@@ -103,11 +103,6 @@ def _one_of_each_class(split: Split) -> torch.Tensor:
     """Return the place of the first image of every class that there is, in the order of the classes."""
     places = [(split.labels == label).nonzero()[0, 0] for label in split.labels.unique()]
     return torch.stack(places)
-
-
-@torch.no_grad()
-def _generated(loop: GanLoop, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return loop._perturbed(images, labels)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The tier `final`: the strongest known attacks of every kind on one classifier, and whether its gradients can be trusted.
+"""The tier `final`: the strongest attacks of every kind on one classifier, and whether its gradients can be trusted.
 
 White-box attacks go on with what still stands. Black-box attacks take on every image, because one that finds more than
 those that see the gradients is a sign of masking (Carlini et al. 2019).
@@ -19,7 +19,7 @@ from trainables.apgd import apgd, apgd_targeted
 from trainables.attacks import LogitsFn
 from trainables.data import Split
 from trainables.diagnostics import accuracy_by_epsilon
-from trainables.evaluation import RANK_PGD, SINGLE_STEPS, Attack, Outcome, evaluating, withstand
+from trainables.evaluation import RANK_PGD, SINGLE_STEPS, Attack, AttackFn, Outcome, evaluating, withstand
 from trainables.fresh_generator import FreshGenerator
 from trainables.seeds import seed_for
 from trainables.square import square
@@ -31,7 +31,7 @@ _CURVE_STEPS = 40
 
 @dataclass(frozen=True)
 class Effort:
-    """How long the attacks try: gradient steps and random restarts of each, queries of Square, the generator's epochs."""
+    """How long attacks try: gradient steps and random restarts of each, queries of Square, the generator's epochs."""
 
     steps: int = 100
     restarts: int = 10
@@ -53,16 +53,16 @@ class Transfer:
         return attacks.mi_fgsm(self._rival, images, labels, epsilon, steps=self._steps)
 
 
-def white_box(effort: Effort, training: Split, seed: int) -> tuple[Attack, ...]:
-    """Return the attacks that see the gradients: first those that usually find most, so that the rest have less to do."""
+def white_box(effort: Effort, classifier: nn.Module, training: Split, seed: int) -> tuple[Attack, ...]:
+    """Return the attacks that see the gradients, those that usually find most first: the rest have less to do."""
     iterated = partial(attacks.pgd_survivors, steps=effort.steps, restarts=effort.restarts)
-    rows = {
+    rows: dict[str, AttackFn] = {
         "apgd": partial(apgd, steps=effort.steps),
         "apgd_targeted": partial(apgd_targeted, steps=effort.steps),
         "pgd_long": iterated,
         "pgd_long_margin": partial(iterated, loss=attacks.margin),
         "mi_fgsm": partial(_momentum, steps=effort.steps),
-        "fresh_generator": FreshGenerator(training, effort.generator_epochs, seed),
+        "fresh_generator": FreshGenerator(classifier, training, effort.generator_epochs, seed),
     }
     return (*SINGLE_STEPS, RANK_PGD, *(Attack(name, run, survivors_only=True) for name, run in rows.items()))
 
@@ -100,7 +100,7 @@ def judge(
         share that stands after it and all before it, and seconds), and ``accuracy_by_epsilon``.
     """
     effort = effort or Effort()
-    white, black = white_box(effort, training, seed), black_box(effort, rivals)
+    white, black = white_box(effort, classifier, training, seed), black_box(effort, rivals)
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", "final"))
     with evaluating(classifier):
         outcome = withstand(classifier, split, epsilon, (*white, *black), rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from trainables.adversary import Adversary
 from trainables.attacks import LogitsFn
@@ -25,28 +26,29 @@ _SETTINGS = GeneratorConfig(
 
 
 class FreshGenerator:
-    """An attack that first learns on training images against the classifier that it is called with."""
+    """An attack on one classifier that first learns on training images."""
 
-    def __init__(self, training: Split, epochs: int, seed: int) -> None:
+    def __init__(self, classifier: nn.Module, training: Split, epochs: int, seed: int) -> None:
+        self._classifier = classifier
         self._training = training
         self._epochs = epochs
         self._seed = seed
-        self._learnt: tuple[LogitsFn, Adversary] | None = None
+        self._learnt: dict[float, Adversary] = {}  # by epsilon
 
     def __call__(
         self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
     ) -> torch.Tensor:
-        """Return perturbed images ``(batch, 1, 28, 28)``; the first call with a classifier trains the generator."""
-        if self._learnt is None or self._learnt[0] is not logits_fn:
-            self._learnt = (logits_fn, self._learn(logits_fn, epsilon))
-        return self._learnt[1].perturb(logits_fn, images, labels, epsilon, rng)
+        """Return perturbed images ``(batch, 1, 28, 28)``; the first call at an epsilon trains the generator."""
+        if epsilon not in self._learnt:
+            self._learnt[epsilon] = self._learn(epsilon)
+        return self._learnt[epsilon].perturb(self._classifier, images, labels, epsilon, rng)
 
-    def _learn(self, classifier: LogitsFn, epsilon: float) -> Adversary:
+    def _learn(self, epsilon: float) -> Adversary:
         device = self._training.images.device
         seed = seed_for(self._seed, "fresh generator")
         adversary = Adversary(_SETTINGS, seed, device)
         rng = torch.Generator(device=device).manual_seed(seed)
         minibatches = Minibatches(self._training, _BATCH_SIZE, seed)
         for _ in range(self._epochs * minibatches.per_epoch):
-            adversary.update(classifier, *minibatches.draw(), epsilon, rng)
+            adversary.update(self._classifier, *minibatches.draw(), epsilon, rng)
         return adversary

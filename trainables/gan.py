@@ -12,31 +12,16 @@ from typing import Any
 import torch
 
 from trainables.adversarial import mixed_loss
-from trainables.attacks import cross_entropy, input_gradient, project, uniform_start
-from trainables.config import GanConfig, GeneratorConfig
+from trainables.adversary import Adversary
+from trainables.config import GanConfig
 from trainables.data import Dataset
-from trainables.generator_losses import GENERATOR_LOSSES, wrongness
 from trainables.loop import LossMean, TrainingLoop
 from trainables.minibatches import Minibatches
-from trainables.models import Generator, build_generator
 from trainables.ratios import build_ratio
 from trainables.schedules import warmed_up
 from trainables.seeds import seed_for
+from trainables.success import success_counts, success_rates
 from trainables.turns import Turns
-
-
-def see(classifier: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, image_gradient: str) -> torch.Tensor:
-    """Return what the generator sees: ``(..., 1, 28, 28)``, or two channels with the classifier's input gradient."""
-    if image_gradient == "none":
-        return images
-    gradient = input_gradient(classifier, images, labels, cross_entropy)
-    if image_gradient == "sign":
-        return torch.cat([images, gradient.sign()], dim=-3)
-    # Unit root mean square, so that the second channel has the size of an image whatever the classifier's confidence.
-    size = gradient.square().mean((-3, -2, -1), keepdim=True).sqrt()
-    # Squares of anything smaller than this underflow, so the division would blow it up without end.
-    smallest = torch.finfo(size.dtype).tiny ** 0.5
-    return torch.cat([images, gradient / size.clamp_min(smallest)], dim=-3)
 
 
 class GanLoop(TrainingLoop):
@@ -46,10 +31,7 @@ class GanLoop(TrainingLoop):
 
     def __init__(self, config: GanConfig, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        settings: GeneratorConfig = config.generator
-        device = dataset.train.images.device
-        self.generator: Generator = build_generator(settings, seed_for(config.seed, "generator")).to(device)
-        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), lr=settings.learning_rate, fused=True)
+        self.adversary = Adversary(config.generator, config.seed, dataset.train.images.device)
         self.generator_minibatches = Minibatches(
             dataset.train, config.batch_size, seed_for(config.seed, "generator order")
         )
@@ -69,38 +51,66 @@ class GanLoop(TrainingLoop):
         if self.meter.compute < self.config.pretrain:
             self.train_clean_minibatch()
         elif self.turns.generator_is_next(self.progress):
-            images, labels = self.generator_minibatches.draw()
-            self.turns.count(self.meter.run("generator", len(labels), lambda: self._update_generator(images, labels)))
+            self.turns.count(self._train_generator(*self.generator_minibatches.draw()))
         else:
-            images, labels = self.minibatches.draw()
-            self.meter.run("classifier", len(labels), lambda: self._update_on_perturbed(images, labels))
+            self._train_classifier(*self._classifier_minibatch())
+            cycles = self.turns.cycles
             self.turns.count(None)
+            if self.turns.cycles > cycles:
+                self.adversary.end_cycle(self.turns.cycles)
 
-    def _perturbed(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        start = uniform_start(images, self.bound, self.rng) if self.config.generator.random_start else images
-        seen = see(self.classifier, start, labels, self.config.generator.image_gradient)
-        return project(start + self.bound * self.generator(seen), images, self.bound)
+    def _train_generator(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
+        """Take one step of the generator; return how far it had lost, which the schedule watches."""
+        num_images = self.adversary.num_concerned(labels)
+        if not num_images:
+            return None
+        update = self.meter.run(
+            "generator",
+            num_images,
+            lambda: self.adversary.update(self.classifier, images, labels, self.bound, self.rng),
+        )
+        if update is None:
+            return None
+        self.generator_loss.add(update.loss)
+        return update.lost
 
-    def _update_generator(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Take one step of the generator; return p(correct), which the schedule watches whatever loss it learns by."""
-        self.classifier.requires_grad_(False)
-        logits = self.classifier(self._perturbed(images, labels))
-        self.classifier.requires_grad_(True)
-        loss = GENERATOR_LOSSES[self.config.generator.loss](logits, labels).mean()
-        self.generator_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.generator_optimizer.step()
-        self.generator_loss.add(loss)
-        return wrongness(logits.detach(), labels).mean()
+    def _classifier_minibatch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.config.generator.minibatch == "fresh":
+            return self.minibatches.draw()
+        # As many as the generator's last turn had, in the same order.
+        return self.generator_minibatches.at(self.generator_minibatches.drawn - self.turns.batches_left)
 
-    def _update_on_perturbed(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        with torch.no_grad():
-            perturbed = self._perturbed(images, labels)
-        self.update_classifier(mixed_loss(self.classifier, images, perturbed, labels, self.config.clean_weight))
+    def _train_classifier(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        draws = self.config.generator.draws
+        several, of_labels = images.repeat(draws, 1, 1, 1), labels.repeat(draws)
+        num_images = self.adversary.num_concerned(of_labels)
+        # Apart from the update, because the goal may leave a different number of images alone in every minibatch.
+        perturbed = several
+        if num_images:
+            perturbed = self.meter.run(
+                "perturb", num_images, lambda: self.perturbed(several, of_labels, from_pool=True)
+            )
+        clean_weight = self.config.clean_weight
+        self.meter.run(
+            "classifier",
+            len(labels),
+            lambda: self.update_classifier(mixed_loss(self.classifier, images, perturbed, labels, clean_weight)),
+        )
+
+    def perturbed(self, images: torch.Tensor, labels: torch.Tensor, *, from_pool: bool = False) -> torch.Tensor:
+        """Return images as the generator leaves them now; see `Adversary.perturb`."""
+        return self.adversary.perturb(self.classifier, images, labels, self.bound, self.rng, from_pool=from_pool)
+
+    def evaluate(self, tier: str) -> dict[str, float]:
+        """Add what the generator achieves on the watched images within its present bound."""
+        settings = self.config.generator
+        images = self.dataset.validation.head(self.config.evaluation.watch_images)
+        counts = success_counts(self.classifier, self.adversary, images, self.bound, self.config.seed)
+        return {**super().evaluate(tier), **success_rates(counts, settings.source, settings.target)}
 
     def losses(self) -> dict[str, float]:
-        """Add the generator's loss, and generator turns per classifier turn since the last report."""
-        losses = super().losses()
+        """Add the generator's loss, the cycles so far, and the ratio of turns since the last report."""
+        losses = {**super().losses(), "cycle": float(self.turns.cycles)}
         mean = self.generator_loss.take()
         if mean is not None:
             losses["generator_loss"] = mean
@@ -114,8 +124,7 @@ class GanLoop(TrainingLoop):
         """See `TrainingLoop.state`."""
         return {
             **super().state(),
-            "generator": self.generator.state_dict(),
-            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "adversary": self.adversary.state(),
             "generator_drawn": self.generator_minibatches.drawn,
             "turns": self.turns.state(),
             "reported": self._reported,
@@ -124,8 +133,7 @@ class GanLoop(TrainingLoop):
     def restore(self, state: dict[str, Any]) -> None:
         """See `TrainingLoop.restore`."""
         super().restore(state)
-        self.generator.load_state_dict(state["generator"])
-        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
+        self.adversary.restore(state["adversary"])
         self.generator_minibatches.drawn = state["generator_drawn"]
         self.turns.restore(state["turns"])
         self._reported = tuple(state["reported"])

@@ -1,10 +1,14 @@
-"""What the generator minimises, per example: from its perturbed images' logits ``(..., classes)`` and true labels."""
+"""What the generator minimises, per example: from its perturbed images' logits ``(..., classes)`` and labels.
+
+Each loss has two forms: away from the true label, or towards a target. Of the two, one minus the probability that is
+fought over stays the same thing: the wrongness, 1 - p(correct) or p(target).
+"""
 
 from __future__ import annotations
 
 import torch
 
-from trainables.attacks import Loss, cross_entropy
+from trainables.attacks import Loss, cross_entropy, margin
 
 
 def wrongness(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -17,4 +21,32 @@ def negative_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
     return -cross_entropy(logits, labels)
 
 
-GENERATOR_LOSSES: dict[str, Loss] = {"wrongness": wrongness, "cross_entropy": negative_cross_entropy}
+def log_wrongness(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return -log(1 - p(correct)), as logsumexp(all) - logsumexp(others): it does not vanish where p is near 1."""
+    others = logits.scatter(-1, labels.unsqueeze(-1), -torch.inf)
+    return logits.logsumexp(-1) - others.logsumexp(-1)
+
+
+def negative_margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the label's logit minus the best other (Carlini and Wagner 2017): its gradient vanishes nowhere."""
+    return -margin(logits, labels)
+
+
+def target_missed(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return 1 - p(target): near 1 the generator has lost."""
+    return 1.0 - wrongness(logits, targets)
+
+
+GENERATOR_LOSSES: dict[str, Loss] = {
+    "wrongness": wrongness,
+    "cross_entropy": negative_cross_entropy,
+    "log_wrongness": log_wrongness,
+    "margin": negative_margin,
+}
+# The wrongness aimed at is p(target), so its logarithm and the cross-entropy are one.
+TARGETED_LOSSES: dict[str, Loss] = {
+    "wrongness": target_missed,
+    "cross_entropy": cross_entropy,
+    "log_wrongness": cross_entropy,
+    "margin": margin,
+}

@@ -21,6 +21,8 @@ from trainables.data import Dataset
 from trainables.evaluation import evaluate
 from trainables.minibatches import Minibatches
 from trainables.models import build_classifier
+from trainables.optimizers import build_optimizer, descend
+from trainables.precision import training_passes
 from trainables.schedules import learning_rate_factor
 from trainables.seeds import seed_for
 
@@ -63,9 +65,13 @@ class TrainingLoop(ABC):
         keep_freed_memory()
         self.config = config
         self.dataset = dataset
-        device = dataset.train.images.device
+        self.device = device = dataset.train.images.device
+        training_passes(config.precision, device)  # refused before anything is learnt
         self.classifier = build_classifier(config.classifier, seed_for(config.seed, "classifier")).to(device)
-        self.optimizer = torch.optim.Adam(self.classifier.parameters(), lr=config.classifier.learning_rate, fused=True)
+        settings = config.classifier
+        self.optimizer = build_optimizer(
+            self.classifier.parameters(), settings.optimizer, settings.learning_rate, settings.weight_decay
+        )
         self.minibatches = Minibatches(dataset.train, config.batch_size, seed_for(config.seed, "order"))
         self.rng = torch.Generator(device=device).manual_seed(seed_for(config.seed, "attack"))
         self.meter = ComputeMeter(standard_flops_per_image(self.classifier) * len(dataset.train))
@@ -98,7 +104,8 @@ class TrainingLoop(ABC):
         report_at = min((self.num_reports + 1) * self.config.report_every, self.config.compute)
         while self.meter.compute < report_at:
             self.set_learning_rate()
-            self.train_minibatch()
+            with training_passes(self.config.precision, self.device):
+                self.train_minibatch()
         self.num_reports += 1
         losses = self.losses()
         self._check_finite(losses)
@@ -147,9 +154,7 @@ class TrainingLoop(ABC):
 
     def update_classifier(self, loss: torch.Tensor) -> None:
         """Take one optimiser step down a loss."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss, self.config.classifier.gradient_clip)
         self.classifier_loss.add(loss)
 
     def state(self) -> dict[str, Any]:

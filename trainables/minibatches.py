@@ -25,9 +25,13 @@ class Minibatches:
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the next images ``(batch, 1, 28, 28)`` in [0, 1] and labels ``(batch,)``."""
-        epoch, position = divmod(self.drawn, self.per_epoch)
-        index = self._order(epoch)[position * self._batch_size : (position + 1) * self._batch_size]
         self.drawn += 1
+        return self.at(self.drawn - 1)
+
+    def at(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return minibatch ``number`` of all, from 0: what the draw of that number returned or will return."""
+        epoch, position = divmod(number, self.per_epoch)
+        index = self._order(epoch)[position * self._batch_size : (position + 1) * self._batch_size]
         return self._split.batch(index)
 
     def _order(self, epoch: int) -> torch.Tensor:

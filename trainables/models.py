@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
@@ -18,21 +18,23 @@ Module = TypeVar("Module", bound=nn.Module)
 
 NUM_CLASSES = 10
 IMAGE_SHAPE = (1, 28, 28)
-# A fresh generator's tanh is nearly linear and its perturbation nearly nothing; this scale starts it near +-bound.
-_OUTPUT_SCALE = 5.0
 
 
 class LeadingDimensions(nn.Module):
-    """Lets a network of ``(batch, ...)`` images take any number of leading dimensions, none included."""
+    """Lets a network of ``(batch, ...)`` images take any number of leading dimensions, none included.
+
+    Whatever precision the network computes in, its output has that of its input.
+    """
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Apply the network to images ``(..., channels, height, width)``."""
-        output: torch.Tensor = self.body(images.reshape(-1, *images.shape[-3:]))
-        return output.reshape(*images.shape[:-3], *output.shape[1:])
+    def forward(self, images: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
+        """Apply the network to images ``(..., channels, height, width)`` and vectors ``(..., n)``, if it takes any."""
+        vectors = (each.reshape(-1, each.shape[-1]) for each in numbers)
+        output: torch.Tensor = self.body(images.reshape(-1, *images.shape[-3:]), *vectors)
+        return output.to(images.dtype).reshape(*images.shape[:-3], *output.shape[1:])
 
 
 def small_cnn() -> nn.Module:
@@ -77,7 +79,7 @@ def mlp() -> nn.Module:
     )
 
 
-def strided(channels: int, width: int) -> nn.Module:
+def strided(channels: int, width: int) -> nn.Sequential:
     """Strided encoder-decoder: half, then quarter resolution, and back."""
     return nn.Sequential(
         nn.Conv2d(channels, width // 2 or 1, 4, stride=2, padding=1),
@@ -92,7 +94,7 @@ def strided(channels: int, width: int) -> nn.Module:
     )
 
 
-def space_to_depth(channels: int, width: int) -> nn.Module:
+def space_to_depth(channels: int, width: int) -> nn.Sequential:
     """Blocks of 4x4 pixels become channels at 7x7, where 3x3 convolutions are cheap."""
     return nn.Sequential(
         nn.PixelUnshuffle(4),
@@ -105,21 +107,79 @@ def space_to_depth(channels: int, width: int) -> nn.Module:
     )
 
 
-class Generator(nn.Module):
-    """Maps what it sees of an image to a perturbation in (-1, 1), to be scaled by the bound."""
+class _Residual(nn.Module):
+    """A block that adds its output to its input."""
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        self.body = LeadingDimensions(body)
-        self.scale = nn.Parameter(torch.tensor(_OUTPUT_SCALE))
+        self.block = block
 
-    def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        """Return tanh(scale * body(seen)): ``(..., channels, 28, 28) -> (..., 1, 28, 28)``."""
-        return torch.tanh(self.scale * self.body(seen))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = images + self.block(images)
+        return output
+
+
+def residual(channels: int, width: int) -> nn.Sequential:
+    """Two residual blocks at full resolution; a quarter of the width, because a convolution costs 16 times as much."""
+    narrow = width // 4 or 1
+    blocks = [
+        _Residual(
+            nn.Sequential(
+                nn.ReLU(), nn.Conv2d(narrow, narrow, 3, padding=1), nn.ReLU(), nn.Conv2d(narrow, narrow, 3, padding=1)
+            )
+        )
+        for _ in range(2)
+    ]
+    return nn.Sequential(
+        nn.Conv2d(channels, narrow, 3, padding=1), *blocks, nn.ReLU(), nn.Conv2d(narrow, 1, 3, padding=1)
+    )
+
+
+class _Conditioned(nn.Module):
+    """A body that also sees numbers of the whole image, such as its label.
+
+    Each number is a constant plane. A convolution makes of those one number per output channel, so that is what is
+    computed and added to the first convolution's output: planes would cost more than all the rest.
+    """
+
+    def __init__(self, body: nn.Sequential, num_numbers: int) -> None:
+        super().__init__()
+        first = next(index for index, layer in enumerate(body) if isinstance(layer, nn.Conv2d))
+        self.stem, self.rest = body[: first + 1], body[first + 1 :]
+        self.planes = nn.Linear(num_numbers, cast(nn.Conv2d, body[first]).out_channels, bias=False)
+
+    def forward(self, seen: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.rest(self.stem(seen) + self.planes(numbers)[..., None, None])
+        return output
+
+
+class Generator(nn.Module):
+    """Maps what it sees of an image to a perturbation in (-1, 1), to be scaled by the bound.
+
+    A fresh body's output is nearly nothing, and tanh of it too; a ``scale`` of about 5 starts it near the ends.
+    """
+
+    def __init__(self, body: nn.Sequential, num_numbers: int, scale: float) -> None:
+        super().__init__()
+        self.body = LeadingDimensions(_Conditioned(body, num_numbers) if num_numbers else body)
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, seen: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
+        """Return tanh(scale * body(seen)): ``(..., channels, 28, 28) -> (..., 1, 28, 28)``.
+
+        Args:
+            seen: the image and whatever else has a value for each pixel.
+            numbers: what has one for the whole image: a tensor ``(..., num_numbers)`` if there are any.
+        """
+        return torch.tanh(self.scale * self.body(seen, *numbers))
 
 
 CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {"small_cnn": small_cnn, "madry_cnn": madry_cnn, "mlp": mlp}
-GENERATOR_BODIES: dict[str, Callable[[int, int], nn.Module]] = {"space_to_depth": space_to_depth, "strided": strided}
+GENERATOR_BODIES: dict[str, Callable[[int, int], nn.Sequential]] = {
+    "space_to_depth": space_to_depth,
+    "strided": strided,
+    "residual": residual,
+}
 
 
 def _seeded(build: Callable[[], Module], seed: int) -> Module:
@@ -137,5 +197,7 @@ def build_classifier(config: ClassifierConfig, seed: int = 0) -> nn.Module:
 
 def build_generator(config: GeneratorConfig, seed: int = 0) -> Generator:
     """Return the generator that a configuration describes, with weights drawn from the seed."""
-    channels = 1 if config.image_gradient == "none" else 2
-    return _seeded(lambda: Generator(GENERATOR_BODIES[config.body](channels, config.width)), seed)
+    channels = 1 + (config.image_gradient != "none") + config.see_perturbation
+    num_numbers = NUM_CLASSES * config.see_label + config.noise
+    body = GENERATOR_BODIES[config.body]
+    return _seeded(lambda: Generator(body(channels, config.width), num_numbers, config.output_scale), seed)

@@ -1,6 +1,6 @@
 """Rivals: classifiers trained independently of the one that is judged, whose adversarial images are tried on it.
 
-They are trained on first use and kept in the cache (``TUNER_CACHE``), since they depend on the dataset and epsilon alone.
+They are trained on first use and kept in the cache (``TUNER_CACHE``): they depend on the dataset and epsilon alone.
 """
 
 from __future__ import annotations

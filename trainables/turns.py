@@ -27,6 +27,11 @@ class Turns:
         self.cycles = 0
         self.generator_turns = 0
 
+    @property
+    def batches_left(self) -> int:
+        """Minibatches that the present turn still lacks."""
+        return self._batches_left
+
     def generator_is_next(self, progress: float) -> bool:
         """Return whose minibatch is next; between turns the schedule decides."""
         if self._batches_left == 0:
@@ -35,14 +40,19 @@ class Turns:
         return self._generator_is_on
 
     def count(self, generator_loss: torch.Tensor | None) -> None:
-        """Count one minibatch of the present turn; the generator's comes with the loss that the schedule watches."""
+        """Count one minibatch of the present turn.
+
+        Args:
+            generator_loss: what the schedule watches; None for the classifier's, and where the generator had no image.
+        """
         if generator_loss is not None:
             self._loss.add(generator_loss)
         self._batches_left -= 1
         if self._batches_left > 0:
             return
         if self._generator_is_on:
-            self._last_loss = self._loss.take() or 0.0
+            loss = self._loss.take()
+            self._last_loss = self._last_loss if loss is None else loss
             self._turns_in_cycle += 1
             self.generator_turns += 1
         else:

@@ -14,7 +14,7 @@ from rich.text import Text
 from search_spaces import library
 from search_spaces.mistakes import SpaceError
 from trainables.data_files import DataError
-from tuner import cli_models, cli_results, cli_spaces
+from tuner import cli_judging, cli_results, cli_spaces, cli_train
 from tuner.errors import UserError
 from tuner.options import Data, Home, SweepName
 from tuner.sweep import Sweep, check_available, home, names
@@ -140,8 +140,9 @@ def ui(
 app.command()(cli_results.compare)
 app.command()(cli_results.draw)
 app.command()(cli_results.export)
-app.command()(cli_models.train)
-app.command()(cli_models.evaluate)
+app.command()(cli_train.train)
+app.command()(cli_judging.evaluate)
+app.command()(cli_judging.judge)
 app.command()(cli_spaces.data)
 app.add_typer(cli_spaces.app, name="spaces")
 

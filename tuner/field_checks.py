@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from itertools import chain, combinations, product
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -37,6 +38,8 @@ KNOWN = {
 }
 # What a baseline takes over from the parameters that a space fixes, so that the comparison is of recipes alone.
 _SHARED_WITH_BASELINES = (("classifier", "architecture"), ("batch_size",))
+# So many values of an int range are looked at one by one: as many as there are labels.
+_FEW = 10
 
 Keys = tuple[str, ...]
 Placed = Iterable[tuple[Path, Any]]  # values, each with where it stands in the file
@@ -202,13 +205,40 @@ def _errors(model: type[BaseModel], text: str) -> list[Any]:
 
 
 def _whole_mistakes(config: type[BaseModel], draft: Draft, known: Iterable[Mistake]) -> Iterator[Mistake]:
-    """Check what no field can see alone, on the configurations at the low and at the high ends of all ranges."""
+    """Check what no field can see alone: where all ranges end and then, up to a first mistake, two values at a time."""
     wrong = [mistake.path for mistake in known]
     sound = [one for one in draft.parameters if not any(_related(("parameters", *one.path), path) for path in wrong)]
-    for end in (0, -1):
-        settings = settings_of(sound, lambda parameter, end=end: _end(parameter, end))  # type: ignore[misc]
+    found = False
+    for end, chosen in chain([(0, {}), (-1, {})], ((0, pair) for pair in _pairs(sound))):
+        if found and chosen:
+            return
+        settings = settings_of(sound, lambda one, end=end, chosen=chosen: chosen.get(one.name, _end(one, end)))  # type: ignore[misc]
         for loc, message in _model_errors(config, {**settings, **_shared(draft)}):
+            found = True
             yield Mistake(None, ("parameters", *(loc or _culprit(sound, message))), message)
+
+
+def _pairs(parameters: Iterable[Parameter]) -> Iterator[dict[str, object]]:
+    """Yield by name what any two parameters can be together, with what their conditions ask for."""
+    varying = [one for one in parameters if one.varies]
+    for one, other in combinations(varying, 2):
+        asked: dict[str, list[object]] = {}
+        for path, values in (*one.when, *other.when):
+            name = ".".join(path)
+            asked[name] = [value for value in values if value in asked.get(name, values)] or list(values)
+        met = {name: values[0] for name, values in asked.items()}
+        for value, second in product(_some_values(one), _some_values(other)):
+            yield {**met, one.name: value, other.name: second}
+
+
+def _some_values(parameter: Parameter) -> Iterable[object]:
+    """Return all values of a choice or a short range, and the ends of a long one."""
+    domain = parameter.domain
+    if isinstance(domain, IntRange) and domain.high - domain.low < _FEW:
+        return range(domain.low, domain.high + 1)
+    if isinstance(domain, FloatRange | IntRange | Fixed):
+        return (_end(parameter, 0), _end(parameter, -1))
+    return domain.values
 
 
 def _shared(draft: Draft) -> dict[str, Any]:

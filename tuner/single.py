@@ -84,7 +84,8 @@ def train(
         UserError: the bundle's folder is there already or cannot be made, or training diverged.
     """
     from trainables import registry
-    from trainables.bundle import set_num_threads, write_classifier
+    from trainables.bundle import write_classifier
+    from trainables.judging import set_num_threads
     from trainables.loop import DivergedError
 
     target = target.absolute()

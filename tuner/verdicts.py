@@ -1,4 +1,4 @@
-"""What was found of classifiers, for a terminal: accuracies again, the strongest attacks one by one, a sweep's verdicts."""
+"""What was found of classifiers, for a terminal: accuracies, the strongest attacks one by one, a sweep's verdicts."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def print_final(source: str, result: Mapping[str, Any], console: Console) -> Non
 
 
 def sweep_table(sweep: Sweep) -> Table:
-    """Return the verdicts on a sweep's configurations, in percent: the mean over seeds, and the lowest to the highest."""
+    """Return the verdicts on a sweep's configurations, in percent: the mean over seeds, lowest to highest."""
     judged = [(one, verdicts) for one in repeats(sweep) if (verdicts := _verdicts(one))]
     images = {verdict["images"] for _, verdicts in judged for verdict in verdicts}
     shown = " or ".join(f"{count:,}" for count in sorted(images))

@@ -81,6 +81,11 @@ def config_of(settings_of):
 
 
 @pytest.fixture(scope="session")
+def loop_of(config_of, few_digits):
+    return lambda trainable, **changes: registry.build(config_of(trainable, **changes), few_digits)
+
+
+@pytest.fixture(scope="session")
 def trained(digits, config_of):
     """A net that tells digits apart and falls to attacks: in evaluation mode, shared, not to be changed."""
     loop = registry.build(config_of("standard", compute=4.0, report_every=4.0, batch_size=64), digits)

@@ -7,7 +7,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from trainables.config import CONFIGURATIONS, parse
+from trainables.config import CONFIGURATIONS, GeneratorConfig, parse
 
 
 def with_setting(trainable, path, value):
@@ -61,6 +61,10 @@ class TestEveryRecipe:
             ("evaluation.rank_images", 0),
             ("classifier.learning_rate", 0),
             ("classifier.architecture", "resnet"),
+            ("classifier.optimizer", "lion"),
+            ("classifier.weight_decay", -1),
+            ("classifier.gradient_clip", 0),
+            ("precision", "float16"),
         ],
     )
     def test_values_out_of_bounds_are_errors(self, trainable, path, value):
@@ -82,7 +86,22 @@ class TestEveryRecipe:
         ("gan", "generator.width", 0),
         ("gan", "generator.width", 513),
         ("gan", "generator.body", "unet"),
-        ("gan", "generator.image_gradient", "raw"),
+        ("gan", "generator.image_gradient", "edges"),
+        ("gan", "generator.output_scale", 0),
+        ("gan", "generator.noise", -1),
+        ("gan", "generator.see_label", "some"),
+        ("gan", "generator.recursions", 0),
+        ("gan", "generator.recursion_step", 0),
+        ("gan", "generator.recursion_step", 1.1),
+        ("gan", "generator.goal", "random"),
+        ("gan", "generator.pool", -1),
+        ("gan", "generator.pool_every", 0),
+        ("gan", "generator.reinitialise_every", 0),
+        ("gan", "generator.draws", 0),
+        ("gan", "generator.diversity", -1),
+        ("gan", "generator.minibatch", "old"),
+        ("gan", "generator.gradient_clip", 0),
+        ("gan", "generator.optimizer", "lion"),
         ("gan", "generator.perturbation_bound", 0),
         ("gan", "generator.perturbation_bound", 1.1),
         ("gan", "generator.warmup", 1.1),
@@ -117,6 +136,37 @@ def test_pretraining_leaves_room_for_the_loop(pretrain, compute, is_valid):
     else:
         with pytest.raises(ValidationError, match=rf"pretrain \({pretrain}\) must be below compute \({compute}\)"):
             parse(settings)
+
+
+@pytest.mark.parametrize(
+    ("generator", "message"),
+    [
+        ({"goal": "targeted"}, "target is missing: goal targeted needs one, a label from 0 to 9"),
+        ({"goal": "source_to_target", "target": 1}, "source is missing: goal source_to_target needs one"),
+        ({"goal": "source_to_target", "source": 1}, "target is missing: goal source_to_target needs one"),
+        ({"goal": "source_to_target", "source": 4, "target": 4}, "must be different labels, both are 4"),
+        ({"target": 0}, r"target \(0\) must be left out: goal untargeted has none"),
+        ({"goal": "targeted", "source": 1, "target": 2}, r"source \(1\) must be left out: goal targeted has none"),
+        ({"goal": "targeted", "target": 10}, "less than or equal to 9"),
+        ({"goal": "targeted", "target": -1}, "greater than or equal to 0"),
+        ({"diversity": 0.1}, r"diversity \(0.1\) needs noise above 0"),
+    ],
+)
+def test_settings_of_the_generator_must_fit_together(generator, message):
+    with pytest.raises(ValidationError, match=message):
+        parse({"trainable": "gan", "generator": generator})
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        {"goal": "targeted", "target": 0},
+        {"goal": "source_to_target", "source": 0, "target": 9},
+        {"noise": 1, "diversity": 0.1},
+    ],
+)
+def test_settings_of_the_generator_that_fit_together(generator):
+    assert parse({"trainable": "gan", "generator": generator}).generator == GeneratorConfig(**generator)
 
 
 @pytest.mark.parametrize("settings", [{}, {"trainable": "magic"}, [], None])

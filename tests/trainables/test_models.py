@@ -7,7 +7,7 @@ from trainables.config import ClassifierConfig, GeneratorConfig
 from trainables.models import CLASSIFIERS, GENERATOR_BODIES, build_classifier, build_generator
 
 LEADING = [(), (3,), (2, 3), (1, 2, 1)]
-IMAGE_GRADIENTS = ["none", "sign", "normalized"]
+IMAGE_GRADIENTS = ["none", "raw", "sign", "normalized"]
 
 
 def random_images(*shape, seed=0):
@@ -96,3 +96,36 @@ class TestEveryGenerator:
         assert torch.equal(torch.random.get_rng_state(), before)
         assert torch.equal(weights(build_generator(config, seed=5)), first)
         assert not torch.equal(weights(build_generator(config, seed=6)), first)
+
+    def test_numbers_of_the_whole_image_are_constant_planes(self, body, image_gradient):
+        """The sum of planes' convolutions, away from the border, is one number per output channel."""
+        config = GeneratorConfig(body=body, image_gradient=image_gradient, width=8, see_label=True, noise=2)
+        generator = build_generator(config, seed=5)
+        plain = build_generator(GeneratorConfig(body=body, image_gradient=image_gradient, width=8), seed=5)
+        channels = 1 if image_gradient == "none" else 2
+        seen, numbers = random_images(2, 3, channels, 28, 28), random_images(2, 3, 12)
+        perturbation = generator(seen, numbers)
+        assert perturbation.shape == (2, 3, 1, 28, 28)
+        torch.testing.assert_close(generator(seen, torch.zeros(2, 3, 12)), plain(seen))
+        flat = generator(seen.reshape(6, channels, 28, 28), numbers.reshape(6, 12))
+        torch.testing.assert_close(perturbation.reshape(6, 1, 28, 28), flat)
+        assert ((perturbation - plain(seen)).abs().amax((-3, -2, -1)) > 1e-4).all()
+
+    def test_the_output_scale_is_where_it_starts(self, body, image_gradient):
+        channels = 1 if image_gradient == "none" else 2
+        seen = random_images(4, channels, 28, 28)
+        one, ten = (
+            build_generator(GeneratorConfig(body=body, image_gradient=image_gradient, output_scale=scale), seed=5)
+            for scale in (1.0, 10.0)
+        )
+        assert ten.scale.item() == 10
+        torch.testing.assert_close(one(seen).atanh() * 10, ten(seen).atanh(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_output_has_the_precision_of_the_input(dtype):
+    images = random_images(2, 1, 28, 28).to(dtype)
+    for network in (build_classifier(ClassifierConfig()), build_generator(GeneratorConfig(image_gradient="none"))):
+        assert network.to(dtype)(images).dtype == dtype
+        with torch.autocast("cpu", torch.bfloat16):
+            assert network(images).dtype == dtype

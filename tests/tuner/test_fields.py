@@ -12,7 +12,7 @@ import pytest
 from search_spaces import Choice, Fixed, FloatRange, IntRange, SpaceError, names, text_of
 from search_spaces.document import parse as parse_yaml
 from search_spaces.sections import Dataset, Evaluation
-from trainables.config import CONFIGURATIONS, DatasetConfig, EvaluationConfig, parse
+from trainables.config import CONFIGURATIONS, ClassifierConfig, DatasetConfig, EvaluationConfig, parse
 from trainables.published import PUBLISHED
 from tuner.fields import baseline_configurations, configuration_for, load_space, parse_space, report_every
 
@@ -70,7 +70,7 @@ BAD = [
     (
         parameter("generator: {body: {choice: [strided, tall]}}"),
         5,
-        "body.choice[1]: must be 'space_to_depth' or 'strided'",
+        "body.choice[1]: must be 'space_to_depth', 'strided' or 'residual'",
     ),
     (parameter("generator: {width: {flaot: [1, 2]}}"), 5, "not a mapping with the key 'flaot'; did you mean 'float'?"),
     (parameter("generator: 3"), 5, "parameters.generator: must be a mapping with keys of these: body, width"),
@@ -101,12 +101,62 @@ BAD = [
     (parameter("report_every: {float: [1, 2]}"), 5, "report_every: must be fixed"),
     (parameter("pretrain: {float: [1, 2]}"), 5, "parameters.pretrain: pretrain (2) must be below compute (2)"),
     (parameter("pretrain: {choice: [3, 1]}"), 5, "parameters.pretrain: pretrain (3) must be below compute (2)"),
+    (parameter("generator: {goal: targeted}"), 5, "parameters.generator: target is missing: goal targeted needs one"),
+    (
+        parameter("generator: {goal: targeted, target: 10}"),
+        5,
+        "generator.target: must be less than or equal to 9, not 10",
+    ),
+    (
+        parameter("generator: {target: {int: [-1, 3]}}"),
+        5,
+        "generator.target.int[0]: must be greater than or equal to 0",
+    ),
+    (
+        parameter("generator: {goal: {choice: [untargeted, targeted]}, target: 3}"),
+        5,
+        "target (3) must be left out: goal u",
+    ),
+    (
+        parameter("generator: {goal: source_to_target, source: 3, target: 3}"),
+        5,
+        "parameters.generator: source and target must be different labels, both are 3",
+    ),
+    (
+        parameter("generator: {goal: source_to_target, source: {int: [0, 9]}, target: {int: [0, 9]}}"),
+        5,
+        "source and target must be different labels, both are 0",
+    ),
+    (
+        parameter("generator: {goal: source_to_target, source: {choice: [1, 3, 5]}, target: {choice: [4, 3, 6]}}"),
+        5,
+        "source and target must be different labels, both are 3",
+    ),
+    (
+        f"{parameter('generator:')}    goal: {{choice: [untargeted, source_to_target, targeted]}}\n"
+        "    source: {int: [4, 9], when: {goal: source_to_target}}\n"
+        "    target: {int: [2, 6], when: {goal: [targeted, source_to_target]}}\n",
+        5,
+        "source and target must be different labels, both are 4",
+    ),
+    (parameter("generator: {diversity: 0.1}"), 5, "parameters.generator: diversity (0.1) needs noise above 0"),
     (
         parameter("generator: {width: 9}\nfirst:\n- {generator: {body: strided}}"),
         7,
         "unknown parameter 'generator.body'",
     ),
 ]
+
+
+def test_a_goal_brings_the_labels_that_it_needs():
+    space = parse_space(
+        parameter("generator:")
+        + "    goal: {choice: [source_to_target, untargeted, targeted]}\n"
+        + "    target: {int: [0, 4], when: {goal: [targeted, source_to_target]}}\n"
+        + "    source: {int: [5, 9], when: {goal: source_to_target}}\n",
+        "my.yaml",
+    )
+    assert [one.name for one in space.parameters] == ["generator.goal", "generator.target", "generator.source"]
 
 
 @pytest.mark.parametrize(("text", "line", "fragment"), BAD)
@@ -201,7 +251,7 @@ def test_a_baseline_shares_the_network_and_the_cost_and_nothing_else():
         "my.yaml",
     )
     baselines = baseline_configurations(space)
-    assert baselines["standard"]["classifier"] == {"architecture": "mlp", "learning_rate": 1e-3, "schedule": "constant"}
+    assert baselines["standard"]["classifier"] == ClassifierConfig(architecture="mlp").model_dump()
     assert baselines["other"]["classifier"]["architecture"] == "small_cnn"
     assert baselines["other"]["clean_weight"] == 0.5
     for settings in baselines.values():
