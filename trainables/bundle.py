@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,17 +85,29 @@ def read_state_dict(path: Path, architecture: str | None = None) -> nn.Module:
         BundleError: the file is no state dict, or fits no architecture; says which tensors are missing or unexpected.
     """
     try:
-        # Only tensors and containers are read, whatever the file asks for.
-        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        weights = load_file(path) if path.suffix == ".safetensors" else _load_tensors(path)
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise BundleError(f"{path} is no state dict that can be read safely: {str(error).splitlines()[0]}") from error
+        raise BundleError(f"{path} is no state dict that can be read safely: {_first_line(error)}") from error
     if not (
         isinstance(weights, Mapping) and weights and all(isinstance(each, torch.Tensor) for each in weights.values())
     ):
         raise BundleError(f"{path} holds no state dict: it must be a mapping of names to tensors and nothing else")
+    if architecture is not None and architecture not in CLASSIFIERS:
+        raise BundleError(f"there is no architecture {architecture!r}: {', '.join(CLASSIFIERS)}")
     # The nearest is the one whose misfit is the shortest to tell.
-    nearest = architecture or min(CLASSIFIERS, key=lambda name: len(_misfit(weights, name)))
+    nearest = architecture or min(CLASSIFIERS, key=lambda name: len("".join(_misfit(weights, name))))
     return fitted(weights, nearest, str(path))
+
+
+def _load_tensors(path: Path) -> Any:
+    """Read tensors and containers of them; a file that asks for anything else is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of a pickle's protocol before it refuses what is in it
+        return torch.load(path, "cpu", weights_only=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def fitted(weights: Mapping[str, torch.Tensor], architecture: str, source: str) -> nn.Module:

@@ -22,7 +22,7 @@ from trainables.seeds import seed_for
 
 _SEED = seed_for(2017, "rivals")
 # One as people train without a defence, and one whose adversarial images are not noise to a robust net.
-_RECIPES: dict[str, dict[str, Any]] = {
+RECIPES: dict[str, dict[str, Any]] = {
     "standard": {"compute": 3.0, "report_every": 3.0},
     "pgd": {"compute": 12.0, "report_every": 12.0, "attack": {"steps": 2, "reach": 2.0}},
 }
@@ -41,7 +41,7 @@ def rivals(dataset: Dataset, config: DatasetConfig, epsilon: float) -> dict[str,
     """
     return {
         name: _rival({"trainable": name, **recipe}, dataset, config, epsilon).to(dataset.train.images.device).eval()
-        for name, recipe in _RECIPES.items()
+        for name, recipe in RECIPES.items()
     }
 
 

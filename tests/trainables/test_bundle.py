@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trainables import bundle, checkpoint, registry
-from trainables.bundle import CONFIGURATION, WEIGHTS, BundleError, evaluate_bundle
+from trainables import bundle, checkpoint, judging, registry
+from trainables.bundle import CONFIGURATION, WEIGHTS, BundleError, read_state_dict
 from trainables.evaluation import evaluate
+from trainables.models import small_cnn
 
 COUNTS = ("step", "compute", "train_s", "evaluation_s")
 
@@ -27,6 +28,10 @@ def folder(finished, tmp_path):
     settings, loop, _ = finished
     bundle.write_classifier(tmp_path, settings, loop.classifier.state_dict())
     return tmp_path
+
+
+def evaluate_bundle(folder, split, **options):
+    return judging.rank(judging.subject_of(folder), split, **options)
 
 
 def measured_in(report):
@@ -120,15 +125,71 @@ class TestDamage:
     @pytest.mark.parametrize("change", [rename_weight, cut_weight])
     def test_weights_of_another_net(self, folder, change):
         change(folder / WEIGHTS)
-        with pytest.raises(BundleError, match=f"the weights in {folder} do not fit a mlp"):
+        with pytest.raises(BundleError, match=f"{folder / WEIGHTS} does not fit the architecture mlp"):
             evaluate_bundle(folder, "test")
 
     def test_a_configuration_of_another_net(self, folder, finished):
         settings = {**finished[0], "classifier": {"architecture": "small_cnn"}}
         (folder / CONFIGURATION).write_text(json.dumps(settings))
-        with pytest.raises(BundleError, match=f"the weights in {folder} do not fit a small_cnn"):
+        with pytest.raises(BundleError, match=f"{folder / WEIGHTS} does not fit the architecture small_cnn"):
             evaluate_bundle(folder, "test")
 
     def test_a_folder_that_is_not_there(self, tmp_path):
         with pytest.raises(BundleError, match="nowhere is no bundle"):
             evaluate_bundle(tmp_path / "nowhere", "test")
+
+
+class TestStateDict:
+    @pytest.fixture
+    def elsewhere(self):
+        """A network as others write it: a plain sequence of layers."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            return small_cnn().eval()
+
+    @pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+    @pytest.mark.parametrize("architecture", [None, "small_cnn"])
+    def test_of_another_author_is_the_same_net_here(self, elsewhere, tmp_path, name, architecture, digits):
+        (save_file if name.endswith("safetensors") else torch.save)(elsewhere.state_dict(), tmp_path / name)
+        images, _ = digits.test.batch(torch.arange(20))
+        ours = read_state_dict(tmp_path / name, architecture)
+        assert torch.equal(ours(images), elsewhere(images))
+
+    def test_of_our_own(self, finished, tmp_path, digits):
+        classifier = finished[1].classifier
+        torch.save(classifier.state_dict(), tmp_path / "net.pt")
+        images, _ = digits.test.batch(torch.arange(20))
+        assert torch.equal(read_state_dict(tmp_path / "net.pt")(images), classifier(images))
+
+    def test_that_does_not_fit_names_every_tensor(self, elsewhere, tmp_path):
+        weights = elsewhere.state_dict()
+        weights["extra.weight"] = weights.pop("7.bias")
+        weights["5.weight"] = weights["5.weight"][:50]
+        torch.save(weights, tmp_path / "net.pt")
+        with pytest.raises(BundleError) as error:
+            read_state_dict(tmp_path / "net.pt")
+        assert str(error.value) == (
+            f"{tmp_path / 'net.pt'} does not fit the architecture small_cnn: missing body.7.bias; "
+            "unexpected body.extra.weight; body.5.weight has the shape (50, 1568) in place of (100, 1568)"
+        )
+
+    def test_of_an_architecture_that_is_not_the_one_asked_for(self, elsewhere, tmp_path):
+        torch.save(elsewhere.state_dict(), tmp_path / "net.pt")
+        with pytest.raises(BundleError, match="does not fit the architecture mlp: missing"):
+            read_state_dict(tmp_path / "net.pt", "mlp")
+        with pytest.raises(BundleError, match="there is no architecture 'vgg': small_cnn, madry_cnn, mlp"):
+            read_state_dict(tmp_path / "net.pt", "vgg")
+
+    @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+    def test_what_cannot_be_read_safely_is_not_read(self, elsewhere, tmp_path, damage):
+        path = tmp_path / "net.pt"
+        torch.save(elsewhere.state_dict(), path)
+        damage(path)
+        with pytest.raises(BundleError, match=r"net\.pt"):
+            read_state_dict(path)
+
+    @pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, torch.zeros(3)], ids=str)
+    def test_what_is_no_state_dict(self, tmp_path, content):
+        torch.save(content, tmp_path / "net.pt")
+        with pytest.raises(BundleError, match="a mapping of names to tensors"):
+            read_state_dict(tmp_path / "net.pt")
