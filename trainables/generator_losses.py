@@ -1,7 +1,7 @@
 """What the generator minimises, per example: from its perturbed images' logits ``(..., classes)`` and labels.
 
-Each loss has two forms: away from the true label, or towards a target. Of the two, one minus the probability that is
-fought over stays the same thing: the wrongness, 1 - p(correct) or p(target).
+Two tables of the same names: away from the true label, and towards a target. The wrongness that is sought is
+1 - p(correct) in the one and p(target) in the other.
 """
 
 from __future__ import annotations

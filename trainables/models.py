@@ -107,6 +107,13 @@ def space_to_depth(channels: int, width: int) -> nn.Sequential:
     )
 
 
+class _ChannelsLast(nn.Module):
+    """Lays images out pixel by pixel: at full resolution narrow convolutions run in half the time on a CPU."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.contiguous(memory_format=torch.channels_last)
+
+
 class _Residual(nn.Module):
     """A block that adds its output to its input."""
 
@@ -131,7 +138,11 @@ def residual(channels: int, width: int) -> nn.Sequential:
         for _ in range(2)
     ]
     return nn.Sequential(
-        nn.Conv2d(channels, narrow, 3, padding=1), *blocks, nn.ReLU(), nn.Conv2d(narrow, 1, 3, padding=1)
+        _ChannelsLast(),
+        nn.Conv2d(channels, narrow, 3, padding=1),
+        *blocks,
+        nn.ReLU(),
+        nn.Conv2d(narrow, 1, 3, padding=1),
     )
 
 

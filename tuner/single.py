@@ -81,12 +81,14 @@ def train(
     """Train one configuration to its end and write its bundle; ``report`` is told the metrics of every step.
 
     Raises:
-        UserError: the bundle's folder is there already or cannot be made, or training diverged.
+        UserError: the bundle's folder is there already or cannot be made, training diverged, or this machine lacks the
+            precision.
     """
     from trainables import registry
     from trainables.bundle import write_classifier
     from trainables.judging import set_num_threads
     from trainables.loop import DivergedError
+    from trainables.precision import PrecisionError
 
     target = target.absolute()
     if target.exists():
@@ -99,14 +101,16 @@ def train(
         raise UserError(f"cannot write into {target.parent}: {error}; choose another --output") from error
     set_num_threads(num_threads(1))
     config = parse(settings)
-    loop = registry.build(config, registry.dataset_for(config, data))
     metrics: dict[str, float] = {}
     try:
+        loop = registry.build(config, registry.dataset_for(config, data))
         while not loop.done:
             metrics = loop.step()
             report(metrics)
     except DivergedError as error:
         raise UserError(f"training diverged: {error}; try a lower learning rate") from error
+    except PrecisionError as error:
+        raise UserError(str(error)) from error
     with whole_folder(target) as folder:
         write_classifier(folder, settings, loop.classifier.state_dict())
         origin = provenance(source="tuner train", dataset=config.dataset.name)

@@ -36,6 +36,14 @@ def test_batches_per_epoch(numbered, batch_size, per_epoch):
     assert sorted(chain(*epoch(minibatches))) == list(range(10))
 
 
+def test_any_minibatch_can_be_had_again(numbered):
+    minibatches = Minibatches(numbered, 4, seed=1)
+    drawn = [minibatches.draw() for _ in range(8)]
+    for number in (7, 0, 4, 3):
+        assert all(map(torch.equal, minibatches.at(number), drawn[number]))
+    assert minibatches.drawn == 8
+
+
 def test_images_come_with_their_labels_in_the_unit_interval(numbered):
     images, labels = Minibatches(numbered, 4, seed=1).draw()
     assert (images.shape, images.dtype) == ((4, 1, 28, 28), torch.float32)

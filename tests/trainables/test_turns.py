@@ -52,6 +52,18 @@ def test_stepped_follows_the_progress():
     assert trace(turns, 18, progress_of=lambda batch: batch / 18) == "GCGCGCGGCGGCGGGCGG"
 
 
+def test_minibatches_without_an_image_to_perturb_leave_the_last_loss():
+    # The generator has lost on the one image that it met; a turn without any does not pass for a success.
+    losses = [None, 0.9, *[None] * 20]
+    turns = Turns(Adaptive(0.6, 2), 2)
+    whose = ""
+    for batch in range(12):
+        is_generators = turns.generator_is_next(0.0)
+        turns.count(torch.tensor(losses[batch]) if is_generators and losses[batch] is not None else None)
+        whose += "G" if is_generators else "C"
+    assert whose == "GGGGCCGGGGCC"
+
+
 def test_adaptive_watches_the_mean_loss_of_the_last_turn():
     # Turns of two batches with means 0.9, 0.7 and 0.5: the third is under the target.
     losses = [1.0, 0.8, 0.3, 1.1, 0.9, 0.1, *[0.0] * 20]

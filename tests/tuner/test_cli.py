@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuner.conftest import SPACE, train_all
+from trainables import precision
 from trainables.config import parse
 from trainables.published import PUBLISHED
 from tuner.cli import main
@@ -94,6 +95,15 @@ def test_mistakes_are_refused_in_words_and_leave_nothing(run, tmp_path, what):
     for fragment in expected:
         assert fragment in output.replace("\n", " ")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_precision_that_the_machine_lacks_is_refused_in_words(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
+    settings = ("--set", "dataset.name=digits", "--set", "dataset.validation=9", "--set", "precision=bfloat16")
+    code, output = run("train", "standard", *settings, "--output", "model")
+    assert code == 2
+    assert "set precision to float32" in output.replace("\n", " ")
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_taken_name_is_refused_with_the_way_on(run, make_sweep):
