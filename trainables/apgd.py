@@ -156,7 +156,7 @@ class _Search:
             if step:
                 climbers.move(_MOMENTUM if step > 1 else 1.0)
             logits, loss, gradient = forward_and_gradient(self._logits_fn, climbers.current, climbers.index, objective)
-            climbers.observe(loss, gradient.sign_())
+            climbers.observe(loss, gradient.sign())
             still = self._is_standing(logits, climbers.index)
             if not still.all():
                 self.found[climbers.index[~still]] = climbers.current[~still]

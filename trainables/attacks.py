@@ -219,16 +219,21 @@ def pgd_survivors(
     alive = torch.arange(len(images), device=images.device)
     if targets is not None:
         alive = alive[labels != targets]
+    ends = bounds(images, epsilon)
     for _ in range(restarts):
-        current = (images if rng is None else uniform_start(images, epsilon, rng))[alive]
+        start = images if rng is None else uniform_start(images, epsilon, rng)
+        current, low, high = (some[alive] for some in (start, *ends))
         for step in range(steps + 1):
-            logits, _, gradient = forward_and_gradient(logits_fn, current, aim[alive], loss)
-            result[alive] = current
-            still = is_standing(logits, alive)
-            alive, current, gradient = alive[still], current[still], gradient[still]
-            if step == steps or not len(alive):
+            if not len(alive):
                 break
-            current = project(current + direction * size * gradient.sign(), images[alive], epsilon)
+            logits, _, gradient = forward_and_gradient(logits_fn, current, aim[alive], loss)
+            still = is_standing(logits, alive)
+            if not still.all():
+                result[alive[~still]] = current[~still]
+                alive, current, low, high, gradient = (some[still] for some in (alive, current, low, high, gradient))
+            if step < steps:
+                current = gradient.sign().mul_(direction * size).add_(current).clamp_(low, high)
+        result[alive] = current
     return result
 
 

@@ -78,9 +78,9 @@ COMPARED = [
 
 def measure() -> Table:
     """Return seconds and accuracies of every attack on each net."""
-    table = Table(title=f"attacks: seconds on one core for {NUM_IMAGES:,} MNIST test images, epsilon {EPSILON}")
-    for name in ("net", "attack", "seconds", "accuracy", "against", "seconds", "accuracy", "ratio", "aim"):
-        table.add_column(name, justify="left" if name in ("net", "attack", "against") else "right")
+    table = Table(title=f"attacks: seconds (accuracy) on one core, {NUM_IMAGES:,} MNIST test images, epsilon {EPSILON}")
+    for name in ("net, attack", "ours", "against", "theirs", "ratio", "aim"):
+        table.add_column(name, justify="left" if name in ("net, attack", "against") else "right")
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -88,9 +88,10 @@ def measure() -> Table:
     for name in NETS:
         seconds, accuracies = _run_all(_net(name, dataset), *dataset.test.batch(torch.arange(NUM_IMAGES)))
         for attack, other, aim in COMPARED:
-            cells = [(f"{seconds[which]:.1f}", f"{100 * accuracies[which]:.1f}") for which in (attack, other)]
+            cells = [f"{seconds[which]:.1f} ({100 * accuracies[which]:.1f})" for which in (attack, other)]
             ratio = seconds[other] / seconds[attack]
-            table.add_row(name, attack, *cells[0], other, *cells[1], f"{ratio:.2f}", f">= {aim:g}")
+            table.add_row(f"{name}, {attack}", cells[0], other, cells[1], f"{ratio:.2f}", f">= {aim:g}")
+        table.add_section()
     torch.set_num_threads(num_threads)
     return table
 

@@ -1,11 +1,13 @@
 """Seconds of adversarial training beside adversarial-robustness-toolbox: same net, batch size, optimiser and steps.
 
-Both sides train on the same few thousand images and take turns, so that whatever else the machine does meets both.
+The sides take turns, a few minibatches each, so that whatever else the machine does meets both.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import logging
 import statistics
 import time
@@ -48,7 +50,8 @@ def measure() -> Table:
     is_installed = importlib.util.find_spec("art") is not None
     for recipe in RECIPES:
         sides = [_ours(recipe, dataset), *([_theirs(recipe, dataset)] if is_installed else [])]
-        rounds = [[_seconds(side) for side in sides] for _ in range(1 + ROUNDS)][1:]  # the first warms up
+        with contextlib.redirect_stderr(io.StringIO()):  # their progress bars
+            rounds = [[_seconds(side) for side in sides] for _ in range(1 + ROUNDS)][1:]  # the first warms up
         ours, *theirs = (EPOCH * statistics.median(seconds) for seconds in zip(*rounds, strict=True))
         cells = [f"{theirs[0]:.1f}", f"{theirs[0] / ours:.2f}"] if theirs else ["not installed", ""]
         table.add_row(recipe, f"{ours:.1f}", *cells, f">= {AIM:g}")

@@ -117,6 +117,14 @@ class TestEveryAttack:
         torch.rand(3)
         assert torch.equal(attack(model, images, labels, 0.1, rng=rng_of(5)), first)
 
+    def test_a_gradient_that_is_the_same_everywhere_is_left_alone(self, attack):
+        def model(some):  # its gradient is one number, expanded: nobody may write into it
+            return torch.arange(10.0) * some.flatten(1).sum(1, keepdim=True)
+
+        _, images, labels, _ = random_problem(18)
+        found = attack(model, images, labels, 0.1, rng=rng_of())
+        assert (found - images).abs().max() <= 0.1 + 1e-6
+
     def test_works_where_gradients_are_off(self, attack):
         model, images, labels, _ = random_problem(3)
         expected = attack(model, images, labels, 0.1, rng=rng_of())
