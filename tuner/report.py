@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.data_files import DataError
 from trainables.files import whole_folder, write_whole
 from tuner.errors import UserError
-from tuner.export import choose
+from tuner.export import choose, num_threads
 from tuner.ledger import read_records
 from tuner.records import SWEEP, Record, best, num_images, read_metrics
 from tuner.sweep import Sweep
@@ -136,8 +136,10 @@ def _important(records: list[Record], winner: Record | None) -> list[Record]:
 def _look(sweep: Sweep, records: Sequence[Record], drawn: Drawn) -> dict[str, Examples]:
     """Return what can be seen of runs by their keys; what cannot is said."""
     from trainables import examples
+    from trainables.bundle import set_num_threads
     from trainables.checkpoint import CheckpointError
 
+    set_num_threads(num_threads(sweep.space.resources.cpu))
     seen: dict[str, Examples] = {}
     if not records:
         return seen
