@@ -136,10 +136,8 @@ def _important(records: list[Record], winner: Record | None) -> list[Record]:
 def _look(sweep: Sweep, records: Sequence[Record], drawn: Drawn) -> dict[str, Examples]:
     """Return what can be seen of runs by their keys; what cannot is said."""
     from trainables import examples
-    from trainables.bundle import set_num_threads
     from trainables.checkpoint import CheckpointError
 
-    set_num_threads(num_threads(sweep.space.resources.cpu))
     seen: dict[str, Examples] = {}
     if not records:
         return seen
@@ -150,7 +148,12 @@ def _look(sweep: Sweep, records: Sequence[Record], drawn: Drawn) -> dict[str, Ex
         return seen
     for record in records:
         try:
-            seen[record.run.key] = examples.look(record.run.settings, record.run.folder / "checkpoint", dataset)
+            seen[record.run.key] = examples.look(
+                record.run.settings,
+                record.run.folder / "checkpoint",
+                dataset,
+                num_threads=num_threads(sweep.space.resources.cpu),
+            )
         except CheckpointError as error:
             drawn.missing.append(f"images under attack and accuracy by epsilon of {record.run.key}: {error}")
     return seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -122,7 +123,7 @@ class TestWhatIsNotThere:
         sweep = make_sweep(replace=("name: digits, validation: 200", "name: mnist, validation: 200"))
         ledger = Ledger(sweep)
         ledger.complete(ledger.next_run().key, row(1))
-        sweep = type(sweep)(**{**vars(sweep), "data": str(tmp_path / "data")})
+        sweep = replace(sweep, data=str(tmp_path / "data"))
         folder, missing = write_pictures(sweep, tmp_path / "out", "standard")
         assert [path.name for path in folder.iterdir()] == ["training.png"]
         assert len(missing) == 1
