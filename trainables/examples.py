@@ -58,7 +58,7 @@ def dataset_for(settings: dict[str, Any], folder: Path | None = None) -> Dataset
     return registry.dataset_for(parse(settings), folder, "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def look(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> Examples:
+def look(settings: dict[str, Any], checkpoints: Path, dataset: Dataset, *, num_threads: int = 1) -> Examples:
     """Return a run's classifier, and its generator if it has one, at work as its newest checkpoint has them.
 
     The same checkpoint always gives the same examples.
@@ -67,10 +67,12 @@ def look(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> Examp
         settings: complete, of the run.
         checkpoints: folder of the run's checkpoints.
         dataset: of the run.
+        num_threads: that torch computes with from here on; the last digit of a float can depend on it.
 
     Raises:
         CheckpointError: no checkpoint is there, none can be read, or it does not fit the settings.
     """
+    torch.set_num_threads(num_threads)
     loop = _restored(settings, checkpoints, dataset)
     epsilon, seed = loop.config.evaluation.epsilon, loop.config.seed
     images, labels = dataset.validation.batch(_one_of_each_class(dataset.validation))

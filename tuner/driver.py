@@ -109,6 +109,8 @@ def mirror_now(sweep: Sweep, console: Console) -> None:
 
 def _pictures(sweep: Sweep, folder: Path, console: Console, *, with_runs: bool = True) -> dict[str, list[Path]]:
     """Draw what can be drawn of a sweep; nothing waits for pictures, so what goes wrong is said and no more."""
+    if with_runs:
+        console.print("Drawing the best trial and the baselines", style="dim")
     try:
         drawn = draw_sweep(sweep, folder, with_runs=with_runs)
     except Exception as error:  # whatever drawing raises

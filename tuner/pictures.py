@@ -66,7 +66,7 @@ def training(title: str, rows: Rows, generator_loss: str | None) -> Figure:
     by = "cycle" if all("cycle" in row for row in rows) else "compute"
     along = {"cycle": "cycle", "compute": _COMPUTE}[by]
     figure = _figure(12, 4.2)
-    panels = figure.subplots(1, 2 if generator_loss is None else 3)
+    panels = figure.subplots(1, 2 if generator_loss is None else 3, sharex=True)
     for label, (metric, style) in _ACCURACIES.items():
         panels[0].plot(*_line(rows, by, metric, 100), label=label, markersize=4, **style)
     _label_accuracy(panels[0], "accuracy on validation images", along)
@@ -97,15 +97,14 @@ def by_epsilon(title: str, curves: Mapping[str, Mapping[float, float]], epsilon:
     """
     figure = _figure(8, 4.5)
     axes = figure.subplots()
-    axes.axvline(epsilon, color="0.4", linestyle="--", linewidth=1)
-    axes.annotate(f"evaluation: {epsilon:g}", (epsilon, 100), (4, 0), textcoords="offset points", va="top", color="0.3")
     for place, (label, curve) in enumerate(curves.items()):
         style = _style(place)
         axes.plot(list(curve), [100 * accuracy for accuracy in curve.values()], label=label, **style)
         bounds = [interval(accuracy, num_images) for accuracy in curve.values()]
         low, high = [100 * below for below, _ in bounds], [100 * above for _, above in bounds]
         axes.fill_between(list(curve), low, high, color=style["color"], alpha=0.15, linewidth=0)
-    _label_accuracy(axes, "", "epsilon (L-infinity, pixels of [0, 1])")
+    axes.axvline(epsilon, color="0.4", linestyle="--", linewidth=1, label=f"epsilon of the evaluation: {epsilon:g}")
+    _label_accuracy(axes, "accuracy by epsilon", "epsilon (L-infinity, pixels of [0, 1])")
     _legend(figure, axes)
     figure.suptitle(title)
     return figure
@@ -184,4 +183,4 @@ def _grid(axes: Axes) -> None:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)

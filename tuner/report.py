@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.data_files import DataError
 from trainables.files import whole_folder, write_whole
 from tuner.errors import UserError
-from tuner.export import choose
+from tuner.export import choose, num_threads
 from tuner.ledger import read_records
 from tuner.records import SWEEP, Record, best, num_images, read_metrics
 from tuner.sweep import Sweep
@@ -148,7 +148,12 @@ def _look(sweep: Sweep, records: Sequence[Record], drawn: Drawn) -> dict[str, Ex
         return seen
     for record in records:
         try:
-            seen[record.run.key] = examples.look(record.run.settings, record.run.folder / "checkpoint", dataset)
+            seen[record.run.key] = examples.look(
+                record.run.settings,
+                record.run.folder / "checkpoint",
+                dataset,
+                num_threads=num_threads(sweep.space.resources.cpu),
+            )
         except CheckpointError as error:
             drawn.missing.append(f"images under attack and accuracy by epsilon of {record.run.key}: {error}")
     return seen

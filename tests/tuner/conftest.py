@@ -1,7 +1,8 @@
-"""Sweeps for the tests of the tuner: a small space, and a driver that plays Ray's part."""
+"""Sweeps for the tests of the tuner: a small space, drivers that play Ray's part, and one sweep really trained."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,22 @@ parameters:
 """,
 )
 STEPS = 3
+REAL = """\
+name: real
+trainable: gan
+dataset: {name: digits, validation: 200}
+evaluation: {epsilon: 0.2, watch_images: 20, rank_images: 30}
+budget: {trials: 2, compute: 1}
+search: {sampler: random, seed: 3}
+baselines: [standard, fgsm_retraining]
+parameters:
+  report_every: 0.5
+  batch_size: 64
+  pretrain: 0.25
+  classifier: {architecture: mlp}
+  generator: {width: 4, perturbation_bound: 0.25}
+  ratio: {generator_turns: {int: [1, 2]}}
+"""
 
 
 @pytest.fixture
@@ -74,3 +91,33 @@ def train_all(ledger: Ledger) -> list[str]:
         keys.append(run.key)
         train(ledger, run, robust=0.1 * (run.number + 1))
     return keys
+
+
+def train_really(ledger: Ledger) -> None:
+    """Train whatever the ledger hands out with real loops and checkpoints, in this process."""
+    from trainables import checkpoint, registry
+    from trainables.config import parse
+
+    while (run := ledger.next_run()) is not None:
+        config = parse(run.settings)
+        loop = registry.build(config, registry.dataset_for(config))
+        while not loop.done:
+            metrics = loop.step()
+            checkpoint.save(run.folder / "checkpoint", loop.num_reports, {"loop": loop.state(), "metrics": metrics})
+            if not loop.done:
+                ledger.report(run.key, metrics)
+        ledger.complete(run.key, metrics)
+
+
+@pytest.fixture(scope="session")
+def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    sweep = Sweep.create("real", REAL, "real.yaml", home=tmp_path_factory.mktemp("home"))
+    train_really(Ledger(sweep))
+    return sweep
+
+
+@pytest.fixture
+def trained_sweep(_trained_once: Sweep, tmp_path: Path) -> Sweep:
+    """Return a copy of a sweep whose runs were really trained: two baselines and two trials, complete."""
+    shutil.copytree(_trained_once.folder, tmp_path / "real")
+    return Sweep.open("real", home=tmp_path)

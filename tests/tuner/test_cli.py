@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,7 @@ BAD = {
     "a sweep that is not there": (["resume", "nothing"], ["no sweep named 'nothing'"]),
     "a sweep to compare that is not there": (["compare", "nothing"], ["no sweep named 'nothing'"]),
     "a sweep to export that is not there": (["export", "nothing"], ["no sweep named 'nothing'"]),
+    "a sweep to draw that is not there": (["draw", "nothing"], ["no sweep named 'nothing'"]),
     "no trials": (["launch", "digits", "--trials", "0"], ["--trials"]),
     "an unknown option": (["launch", "digits", "--nmae", "a"], ["--nmae"]),
     "an unknown command": (["lunch"], ["lunch"]),
@@ -136,6 +138,24 @@ def test_compare_as_table_csv_json_and_picture(run, make_sweep):
     assert run("compare", "tiny", "--home", ".", "--picture", "nowhere/a.png")[0] == 2
 
 
+def test_draw_says_where_and_what_is_missing_without_ray_and_mlflow(run, trained_sweep, monkeypatch):
+    for name in ("ray", "mlflow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    shutil.rmtree(trained_sweep.folder / "baselines" / "standard" / "checkpoint")
+    code, output = run("draw", "real", "--home", ".", "--run", "fgsm_retraining")
+    assert code == 0
+    folder = Path("pictures", "real-baseline-fgsm_retraining").absolute()
+    names = ("accuracy_by_epsilon.png", "examples.png", "training.png")
+    lines = output.splitlines()
+    assert lines[:3] == [str(folder / name) for name in names]
+    assert lines[3].startswith("not drawn: images under attack and accuracy by epsilon of baseline-standard")
+    assert sorted(path.name for path in folder.iterdir()) == list(names)
+    code, output = run("draw", "real", "--home", ".", "--run", "fgsm_retraining")
+    assert (code, "remove it or choose another --output" in output) == (2, True)
+    code, output = run("draw", "real", "--home", ".", "--run", "17")
+    assert (code, "no run '17' in 'real'" in output) == (2, True)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_sync_rebuilds_mlflow_and_says_when_it_cannot(run, make_sweep, monkeypatch):
     train_all(Ledger(make_sweep()))
@@ -187,5 +207,17 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("launch", "resume", "status", "compare", "export", "train", "evaluate", "spaces", "data", "ui"):
+    for command in (
+        "launch",
+        "resume",
+        "status",
+        "compare",
+        "draw",
+        "export",
+        "train",
+        "evaluate",
+        "spaces",
+        "data",
+        "ui",
+    ):
         assert command in done.stdout

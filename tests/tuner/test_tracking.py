@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import time
 
 import pytest
+from rich.console import Console
 
 from tests.tuner.conftest import STEPS, row, train, train_all
+from tuner.driver import drive, mirror_now
 from tuner.ledger import Ledger, read_records
+from tuner.records import append_metrics, best
 from tuner.tracking import EXPERIMENT, Mirror, MlflowWriter, flatten, tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -42,7 +47,7 @@ def test_one_parent_and_one_child_for_each_run(mirrored):
     writer = connect()
     for record in read_records(sweep):
         writer.write(record)
-    writer.finish(True, read_records(sweep)[-1], [])
+    writer.finish(True, read_records(sweep)[-1], {})
     runs, count = _runs(sweep)
     assert count == len(runs) == 5
     parent = runs.pop("sweep")
@@ -145,7 +150,7 @@ def test_a_mirror_that_comes_late_loses_nothing(mirrored):
         mirror.changed(ledger.records[run.key])
         train(ledger, run)
         mirror.changed(ledger.records[run.key])
-    assert mirror.close(30, completed=True, winner=None, pictures=[])
+    assert mirror.close(30, completed=True, winner=None, pictures={})
     assert troubles == ["MLflow cannot be written, the sweep goes on without it: no server there"]
     runs, count = _runs(sweep)
     assert count == 5
@@ -164,9 +169,59 @@ def test_a_dead_server_is_said_once_and_stops_nothing(mirrored):
     train_all(ledger)
     for record in ledger.records.values():
         mirror.changed(record)
-    assert not mirror.close(5, completed=True, winner=None, pictures=[])
+    assert not mirror.close(5, completed=True, winner=None, pictures={})
     assert len(troubles) == 1
     assert ledger.is_complete
+
+
+OF_A_RUN = ["examples.png", "training.png"]
+
+
+class TestPictures:
+    @pytest.fixture
+    def sweep(self, trained_sweep, monkeypatch):
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return trained_sweep
+
+    @pytest.fixture
+    def console(self):
+        return Console(file=io.StringIO(), width=500)
+
+    def _pictures(self, sweep):
+        runs, count = _runs(sweep)
+        assert count == 5
+        client = _client(sweep)
+        return {key: [file.path for file in client.list_artifacts(run.info.run_id)] for key, run in runs.items()}, runs
+
+    def test_each_is_on_its_run_and_neither_sync_nor_resume_changes_that(self, sweep, console):
+        mirror_now(sweep, console)
+        winner = best(read_records(sweep), "max").run.key
+        expected = {"sweep": ["accuracy_by_epsilon.png", "comparison.png"], "trial-0000": [], "trial-0001": []}
+        expected |= dict.fromkeys(("baseline-standard", "baseline-fgsm_retraining", winner), OF_A_RUN)
+        there, runs = self._pictures(sweep)
+        assert there == expected
+        ending = drive(sweep, console)
+        assert (ending.completed, ending.mirrored) == (True, True)
+        there, runs_again = self._pictures(sweep)
+        assert there == expected
+        for key, run in runs.items():
+            assert runs_again[key].data.to_dictionary() == run.data.to_dictionary()
+        assert "drawn" not in console.file.getvalue()
+
+    def test_a_checkpoint_that_is_gone_is_said_and_the_rest_is_drawn(self, sweep, console):
+        shutil.rmtree(sweep.folder / "baselines" / "standard" / "checkpoint")
+        assert drive(sweep, console).mirrored
+        assert "of baseline-standard: there is no checkpoint" in console.file.getvalue()
+        there = self._pictures(sweep)[0]
+        assert there["baseline-standard"] == ["training.png"]
+        assert there["baseline-fgsm_retraining"] == OF_A_RUN
+
+    def test_trouble_in_drawing_stops_nothing(self, sweep, console):
+        # MLflow takes an accuracy without its compute; a picture has no place for it.
+        append_metrics(sweep.folder / "baselines" / "standard", {"step": 3, "time": 1.0, "clean_accuracy": 0.5})
+        assert drive(sweep, console).mirrored
+        assert "The pictures could not be drawn" in console.file.getvalue()
+        assert self._pictures(sweep)[0]["sweep"] == []
 
 
 def test_flatten_names_settings_with_dots():
