@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -17,19 +16,8 @@ from trainables.files import write_json
 from tuner.errors import UserError
 from tuner.export import num_threads
 from tuner.ledger import read_records
-from tuner.records import Record
+from tuner.records import VERDICT, Record, read_verdict
 from tuner.sweep import Sweep
-
-FILE = "final.json"
-
-
-def read_verdict(folder: Path) -> dict[str, Any] | None:
-    """Return the verdict on a run, or None if it has not been judged."""
-    try:
-        verdict: dict[str, Any] = json.loads((folder / FILE).read_bytes())
-    except FileNotFoundError:
-        return None
-    return verdict
 
 
 def judge_runs(
@@ -91,7 +79,7 @@ def _judge(settings: dict[str, Any], folder: Path, options: dict[str, Any]) -> t
 
     subject = judging.subject_of_run(settings, folder / "checkpoint")
     verdict = judging.judge(subject, "test", **options)
-    write_json(folder / FILE, {**verdict, "asked": options["num_images"]})
+    write_json(folder / VERDICT, {**verdict, "asked": options["num_images"]})
     return verdict["metrics"]["robust_accuracy"], sum(attack["seconds"] for attack in verdict["attacks"])
 
 

@@ -13,6 +13,8 @@ SWEEP = "sweep"
 """What stands for the sweep itself where runs go by their keys."""
 # What a comparison shows, by its heading.
 MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "PGD": "pgd_accuracy", "robust": "robust_accuracy"}
+VERDICT = "final.json"  # in a run's folder, once it has been judged by the strongest attacks
+_MASKING = "masking_"
 MASKING_FAILURES = "masking_failures"  # a metric of complete runs: how many gradient-masking checks failed
 
 
@@ -91,6 +93,24 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def read_verdict(folder: Path) -> dict[str, Any] | None:
+    """Return what the strongest attacks found of a run, or None if it has not been judged."""
+    try:
+        verdict: dict[str, Any] = json.loads((folder / VERDICT).read_bytes())
+    except FileNotFoundError:
+        return None
+    return verdict
+
+
+def masking_checks(metrics: dict[str, float]) -> dict[str, bool]:
+    """Return which gradient-masking checks were made in a run's metrics, and whether each passes."""
+    return {
+        name.removeprefix(_MASKING): not failed
+        for name, failed in metrics.items()
+        if name.startswith(_MASKING) and name != MASKING_FAILURES
+    }
 
 
 def best(records: list[Record], mode: str) -> Record | None:

@@ -6,6 +6,8 @@ so it may be down for an hour, start late or run twice: nothing is lost and noth
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import threading
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tuner.records import MASKING_FAILURES, SWEEP, Record, read_metrics
+from tuner.records import SWEEP, VERDICT, Record, masking_checks, read_metrics, read_verdict
 from tuner.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ _GATHER_S = 1.0
 _RETRY_S = (1.0, 30.0)
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
+_VERDICT_TAG = "tuner.final"
 
 
 def tracking_uri(home: Path) -> str:
@@ -56,6 +59,7 @@ class _Mirrored:
     last_step: int
     status: str
     has_params: bool
+    verdict: str | None = None
 
 
 class MlflowWriter:
@@ -82,7 +86,11 @@ class MlflowWriter:
             for run in page:
                 step = int(run.data.metrics.get("step", 0))
                 found[run.data.tags[_KEY_TAG]] = _Mirrored(
-                    run.info.run_id, step, run.info.status, has_params=bool(run.data.params)
+                    run.info.run_id,
+                    step,
+                    run.info.status,
+                    has_params=bool(run.data.params),
+                    verdict=run.data.tags.get(_VERDICT_TAG),
                 )
             token = page.token
             if not token:
@@ -117,6 +125,22 @@ class MlflowWriter:
         if has_ended:
             self._client.set_terminated(mirrored.run_id, status)
             mirrored.status = status
+        self._send_verdict(mirrored, run.folder)
+
+    def _send_verdict(self, mirrored: _Mirrored, folder: Path) -> None:
+        """Send what the strongest attacks found, as ``final.*``, unless MLflow has that verdict."""
+        from mlflow.entities import Metric, RunTag
+
+        verdict = read_verdict(folder)
+        digest = hashlib.sha256(json.dumps(verdict).encode()).hexdigest()[:16]
+        if verdict is None or mirrored.verdict == digest:
+            return
+        now = int(time.time() * 1000)
+        metrics = [Metric(f"final.{name}", value, now, 0) for name, value in verdict["metrics"].items()]
+        tags = {_VERDICT_TAG: digest, **_masking("tuner.final.masking", verdict["metrics"])}
+        self._client.log_artifact(mirrored.run_id, str(folder / VERDICT))
+        self._client.log_batch(mirrored.run_id, metrics, tags=[RunTag(name, value) for name, value in tags.items()])
+        mirrored.verdict = digest
 
     def _send(self, mirrored: _Mirrored, record: Record, params: dict[str, str], tags: dict[str, str]) -> None:
         """Send the rows of metrics that are new, parameters and tags, in as few requests as they fit."""
@@ -156,9 +180,16 @@ def _ending(record: Record) -> dict[str, str]:
         tags["tuner.reason"] = record.reason[-5000:]
     if not record.feasible:
         tags["tuner.feasible"] = "false"
-    if MASKING_FAILURES in record.metrics:
-        tags["tuner.masking"] = "fail" if record.metrics[MASKING_FAILURES] else "pass"
-    return tags
+    return tags | _masking("tuner.masking", record.metrics)
+
+
+def _masking(tag: str, metrics: dict[str, float]) -> dict[str, str]:
+    """Return tags that say of every gradient-masking check, and of all together, whether they pass."""
+    checks = masking_checks(metrics)
+    if not checks:
+        return {}
+    outcomes = {tag: all(checks.values()), **{f"{tag}.{name}": passes for name, passes in checks.items()}}
+    return {name: "pass" if passes else "fail" for name, passes in outcomes.items()}
 
 
 class Mirror:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner.compare import interval
-from tuner.judged import read_verdict
+from tuner.records import masking_checks, read_verdict
 from tuner.repeats import Repeats, repeats
 from tuner.sweep import Sweep
 
@@ -22,10 +22,9 @@ _OF_SWEEP = {
     "PGD-40": "pgd_accuracy",
     "worst case": "robust_accuracy",
 }
-_MASKING = "masking_"
 
 
-def rank_table(source: str, results: Mapping[str, Mapping[str, float]]) -> Table:
+def rank_table(source: str, results: Mapping[str, dict[str, float]]) -> Table:
     """Return the accuracies of the tier ``rank`` by where they were measured."""
     table = Table(title=f"{source}: accuracy in percent")
     table.add_column("images")
@@ -37,20 +36,11 @@ def rank_table(source: str, results: Mapping[str, Mapping[str, float]]) -> Table
     return table
 
 
-def masking(metrics: Mapping[str, float]) -> str:
+def masking(metrics: dict[str, float]) -> str:
     """Return ``pass``, or which checks failed; nothing where none was made."""
-    if f"{_MASKING}failures" not in metrics:
-        return ""
-    return "fail: " + ", ".join(failed) if (failed := failed_checks(metrics)) else "pass"
-
-
-def failed_checks(metrics: Mapping[str, float]) -> list[str]:
-    """Return the names of the masking checks that failed."""
-    return [
-        name.removeprefix(_MASKING)
-        for name, value in metrics.items()
-        if name.startswith(_MASKING) and name != f"{_MASKING}failures" and value
-    ]
+    checks = masking_checks(metrics)
+    failed = ", ".join(name for name, passes in checks.items() if not passes)
+    return f"fail: {failed}" if failed else "pass" if checks else ""
 
 
 def print_final(source: str, result: Mapping[str, Any], console: Console) -> None:
@@ -108,9 +98,9 @@ def _spread(values: Sequence[float]) -> str:
     return text if len(values) == 1 else f"{text} ({100 * min(values):.1f}-{100 * max(values):.1f})"
 
 
-def _checks(metrics: Sequence[Mapping[str, float]]) -> str:
+def _checks(metrics: Sequence[dict[str, float]]) -> str:
     """Return how many runs pass all checks, and how often each of the others failed."""
-    failed = Counter(name for each in metrics for name in failed_checks(each))
+    failed = Counter(name for each in metrics for name, passes in masking_checks(each).items() if not passes)
     if not failed:
         return "pass"
     return "fail: " + ", ".join(f"{name} {count}/{len(metrics)}" for name, count in failed.most_common())
