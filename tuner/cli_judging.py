@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from tuner import verdicts
 from tuner.errors import UserError
 from tuner.options import Data, Home, SweepName
 from tuner.sweep import Sweep, home
@@ -43,6 +42,8 @@ def evaluate(
     if autoattack and tier != "final":
         raise UserError("--autoattack stands beside the strongest attacks: add --tier final")
     known = _recorded(source)
+    from tuner import verdicts
+
     with _told():
         from trainables import judging
 
@@ -76,6 +77,7 @@ def judge(
 ) -> None:
     """Put every complete run of a sweep under the strongest attacks, on test images; what is done is not done again."""
     sweep = Sweep.open(sweep_name, home=home(home_folder))
+    from tuner import verdicts
     from tuner.driver import mirror_now
     from tuner.judged import frame, judge_runs
 

@@ -269,7 +269,7 @@ def test_a_published_baseline_is_as_published_but_for_what_is_changed():
     baselines = baseline_configurations(space)
     madry, wong = baselines["madry_2018"], baselines["wong_2020"]
     assert (madry["trainable"], madry["batch_size"], madry["compute"]) == ("pgd", 50, 2.0)
-    assert madry["classifier"] == {**PUBLISHED["madry_2018"].settings["classifier"]}
+    assert madry["classifier"] == ClassifierConfig(**PUBLISHED["madry_2018"].settings["classifier"]).model_dump()
     assert (wong["trainable"], wong["batch_size"]) == ("fgsm_random_start", 64)
     assert wong["attack"] == {"epsilon": 0.1, "warmup": 0.0, "steps": 1, "reach": 1.25, "clipped_start": False}
 
