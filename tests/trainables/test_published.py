@@ -36,7 +36,7 @@ def test_names_are_no_trainables():
 
 
 def test_steps_are_as_long_as_published():
-    for name, step_size in (("madry_2018", 0.01), ("wong_2020", 0.375)):
+    for name, step_size in (("madry_2018", 0.01), ("wong_2020", 0.375), ("zhang_2019", 0.01)):
         attack = parse(dict(PUBLISHED[name].settings)).attack
         assert attack.reach * attack.epsilon / attack.steps == pytest.approx(step_size)
 
