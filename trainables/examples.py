@@ -20,6 +20,7 @@ from trainables.evaluation import evaluating
 from trainables.gan import GanLoop
 from trainables.loop import TrainingLoop
 from trainables.seeds import seed_for
+from trainables.success import success_matrix
 
 EPSILONS = tuple(step / 20 for step in range(21))
 NUM_IMAGES, STEPS = 500, 40
@@ -40,13 +41,17 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The first validation image of each class, clean and perturbed; `num_images` are behind each accuracy."""
+    """The first validation image of each class, clean and perturbed; `num_images` are behind each accuracy.
+
+    `success` is the `success_matrix` ``(10, 10)`` of the run's generator, None for a run without one.
+    """
 
     labels: list[int]
     clean: View
     perturbed: dict[str, View]
     by_epsilon: dict[float, float]
     num_images: int
+    success: npt.NDArray[np.float32] | None = None
 
 
 def dataset_for(settings: dict[str, Any], folder: Path | None = None) -> Dataset:
@@ -76,14 +81,16 @@ def look(settings: dict[str, Any], checkpoints: Path, dataset: Dataset, *, num_t
     loop = _restored(settings, checkpoints, dataset)
     epsilon, seed = loop.config.evaluation.epsilon, loop.config.seed
     images, labels = dataset.validation.batch(_one_of_each_class(dataset.validation))
+    attacked = dataset.validation.head(NUM_IMAGES)
+    success = None
     with evaluating(loop.classifier):
         perturbed = {"FGSM": _view(loop, fgsm(loop.classifier, images, labels, epsilon), epsilon)}
         if isinstance(loop, GanLoop):
             perturbed["generator"] = _view(loop, loop.perturbed(images, labels), loop.bound)
+            success = success_matrix(loop.classifier, loop.adversary, attacked, loop.bound, seed).cpu().numpy()
         clean = _view(loop, images, 0.0)
-    attacked = dataset.validation.head(NUM_IMAGES)
     curve = accuracy_by_epsilon(loop.classifier, attacked, EPSILONS, STEPS, seed)
-    return Examples(labels.tolist(), clean, perturbed, curve, len(attacked))
+    return Examples(labels.tolist(), clean, perturbed, curve, len(attacked), success)
 
 
 def _restored(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> TrainingLoop:

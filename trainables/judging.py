@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables import final
+from trainables import data_files, final
 from trainables.autoattack import autoattack_accuracy
 from trainables.bundle import read_bundle, read_checkpoint, read_state_dict
 from trainables.config import DatasetConfig, EvaluationConfig, TrainingConfig, parse
@@ -51,8 +51,11 @@ def subject_of(
     """
     if source.is_file():
         classifier = read_state_dict(source, architecture)
-        names = {"dataset": {"name": dataset} if dataset else {}, "evaluation": {"epsilon": epsilon} if epsilon else {}}
-        return Subject.of_run(TrainingConfig.model_validate(names), classifier)
+        task = DatasetConfig.model_validate({"name": dataset} if dataset else {})
+        # What it was trained on is not known; a tenth is enough for whoever asks for validation images.
+        held_out = min(task.validation, data_files.num_training_images(task.name) // 10)
+        config = TrainingConfig(dataset=task.model_copy(update={"validation": held_out}))
+        return Subject.of_run(config, classifier, epsilon)
     return Subject.of_run(*read_bundle(source), epsilon)
 
 

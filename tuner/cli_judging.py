@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from trainables import data_files
 from tuner.errors import UserError
 from tuner.options import Data, Home, SweepName
 from tuner.sweep import Sweep, home
@@ -30,7 +31,7 @@ def evaluate(
     ] = None,
     images: Images = None,
     epsilon: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="The attacks' radius; by default the run's own, or 0.3.")
+        float | None, typer.Option(help="The attacks' radius in (0, 1]; by default the run's own, or 0.3.")
     ] = None,
     architecture: Annotated[str | None, typer.Option(help="Of a state_dict; by default the one that fits.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Of a state_dict; by default mnist.")] = None,
@@ -41,6 +42,10 @@ def evaluate(
     """Measure a classifier, clean and under attack, on validation and test images."""
     if autoattack and tier != "final":
         raise UserError("--autoattack stands beside the strongest attacks: add --tier final")
+    if epsilon is not None and not 0 < epsilon <= 1:
+        raise UserError(f"--epsilon must be above 0 and at most 1, the whole range of a pixel, not {epsilon:g}")
+    if dataset is not None and dataset not in data_files.names():
+        raise UserError(f"there is no dataset {dataset!r}: {', '.join(data_files.names())}")
     known = _recorded(source)
     from tuner import verdicts
 
@@ -85,7 +90,7 @@ def judge(
     with _told(), sweep.lock():
         judge_runs(sweep, num_images=images, yardstick=autoattack, workers=workers, tell=console.print)
         try:
-            mirror_now(sweep, console)
+            mirror_now(sweep, console, with_runs=False)
         except UserError as error:
             console.print(f"{error}; `tuner sync {sweep.name}` tries again", style="yellow", soft_wrap=True)
     if output_format == "json":

@@ -83,12 +83,13 @@ def drive(sweep: Sweep, console: Console) -> Ending:
     return ending
 
 
-def mirror_now(sweep: Sweep, console: Console) -> None:
+def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> None:
     """Bring MLflow up to date with a sweep's folder, right now.
 
     Args:
         sweep: whose lock the caller holds.
         console: is told which pictures could not be drawn.
+        with_runs: draw the best trial and the baselines, too; it takes seconds for each.
 
     Raises:
         UserError: MLflow cannot be written; nothing but the mirror waits for it.
@@ -100,7 +101,7 @@ def mirror_now(sweep: Sweep, console: Console) -> None:
         for record in records:
             writer.write(record)
         with tempfile.TemporaryDirectory() as folder:
-            pictures = _pictures(sweep, Path(folder), console)
+            pictures = _pictures(sweep, Path(folder), console, with_runs=with_runs)
             writer.finish(is_complete(sweep, records), best(records, sweep.space.objective.mode), pictures)
     except Exception as error:  # whatever MLflow and its databases raise
         reason = str(error).splitlines()[0]

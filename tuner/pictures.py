@@ -13,6 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from tuner.compare import interval
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from trainables.examples import Examples, View
 
 Rows = Sequence[Mapping[str, float]]
@@ -146,6 +149,28 @@ def examples(title: str, seen: Examples) -> Figure:
     beside = place(width - _RIGHT + _GAP, _TOP + _SIDE + _BELOW_IMAGE, 0.14, 2 * _SIDE + _GAP)
     figure.colorbar(drawn, cax=beside, ticks=[-limit, 0, limit], format="%.2g", label="perturbation (pixels of [0, 1])")
     figure.suptitle(title, y=1 - 0.1 / height, va="top")
+    return figure
+
+
+def success(title: str, rates: npt.NDArray[np.float32]) -> Figure:
+    """Return a table of how often images of each class get each label under a generator.
+
+    Args:
+        title: of the figure.
+        rates: true class by predicted label ``(classes, classes)``, in [0, 1].
+    """
+    figure = _figure(6.4, 5.6)
+    axes = figure.subplots()
+    drawn = axes.imshow(100 * rates, cmap="Blues", vmin=0, vmax=100)
+    labels = range(len(rates))
+    for row in labels:
+        for column in labels:
+            percent = 100 * float(rates[row, column])
+            if percent >= 0.5:
+                axes.text(column, row, f"{percent:.0f}", ha="center", va="center", color="w" if percent > 50 else "k")
+    axes.set(xticks=labels, yticks=labels, xlabel="label that the classifier gives", ylabel="true class")
+    figure.colorbar(drawn, label="share of the class (%)")
+    figure.suptitle(title)
     return figure
 
 

@@ -49,7 +49,7 @@ def draw(sweep: Sweep, target: Path) -> Path | None:
     if not any(record.metrics for record in records):
         return None
     winner = best(records, sweep.space.objective.mode)
-    named = _important(records, winner)
+    named = _important(sweep, records, winner)
     rows = {_name(record, winner): read_metrics(record.run.folder) for record in named}
     others = [read_metrics(record.run.folder) for record in records if record not in named]
     title = _title(sweep, _images(records[0].run.settings, has_ended=True))
@@ -94,7 +94,7 @@ def draw_run(sweep: Sweep, record: Record, folder: Path) -> Drawn:
     """
     records = read_records(sweep)
     winner = best(records, sweep.space.objective.mode)
-    important = [other for other in _important(records, winner) if other.run.key != record.run.key]
+    important = [other for other in _important(sweep, records, winner) if other.run.key != record.run.key]
     drawn = Drawn()
     seen = _look(sweep, [record, *important], drawn)
     _draw_one(sweep, record, seen.get(record.run.key), folder, drawn)
@@ -118,7 +118,7 @@ def draw_sweep(sweep: Sweep, folder: Path, *, with_runs: bool = True) -> Drawn:
         return drawn
     records = read_records(sweep)
     winner = best(records, sweep.space.objective.mode)
-    important = _important(records, winner)
+    important = _important(sweep, records, winner)
     seen = _look(sweep, important, drawn)
     for record in important:
         (folder / record.run.key).mkdir()
@@ -127,9 +127,13 @@ def draw_sweep(sweep: Sweep, folder: Path, *, with_runs: bool = True) -> Drawn:
     return drawn
 
 
-def _important(records: list[Record], winner: Record | None) -> list[Record]:
-    """Return the best trial and the baselines that have reported."""
-    baselines = [record for record in records if record.run.kind == "baseline" and record.metrics]
+def _important(sweep: Sweep, records: list[Record], winner: Record | None) -> list[Record]:
+    """Return the best trial and the baselines that have reported, each with its first seed."""
+    baselines = [
+        record
+        for record in records
+        if record.run.kind == "baseline" and record.run.number < len(sweep.space.baselines) and record.metrics
+    ]
     return ([] if winner is None else [winner]) + baselines
 
 
@@ -171,6 +175,19 @@ def _draw_one(sweep: Sweep, record: Record, seen: Examples | None, folder: Path,
     if seen is not None:
         about = f"{len(seen.labels)} validation images, each with the predicted label and its probability"
         drawn.add(run.key, pictures.examples(_title(sweep, about, who), seen), folder / "examples.png")
+    if seen is not None and seen.success is not None:
+        title = _title(sweep, f"{seen.num_images} validation images", f"{run.key}: {_goal(run.settings['generator'])}")
+        drawn.add(run.key, pictures.success(title, seen.success), folder / "success.png")
+
+
+def _goal(generator: dict[str, Any]) -> str:
+    match generator["goal"]:
+        case "targeted":
+            return f"generator that forces a {generator['target']}"
+        case "source_to_target":
+            return f"generator that makes a {generator['target']} of a {generator['source']}"
+        case _:
+            return "untargeted generator"
 
 
 def _draw_by_epsilon(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tuner.cli import main
 from tuner.ledger import Ledger
 from tuner.records import Run
 from tuner.sweep import Sweep
@@ -107,6 +109,26 @@ def train_really(ledger: Ledger) -> None:
             if not loop.done:
                 ledger.report(run.key, metrics)
         ledger.complete(run.key, metrics)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Return a function that runs a command in an empty folder and returns its exit code and output."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TUNER_HOME", "TUNER_DATA", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["tuner", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 0
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -9,35 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tuner.conftest import SPACE, train_all
 from trainables import precision
 from trainables.config import parse
+from trainables.models import small_cnn
 from trainables.published import PUBLISHED
-from tuner.cli import main
 from tuner.ledger import Ledger
 from tuner.single import read_configuration
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Return a function that runs a command in an empty folder and returns its exit code and output."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("TUNER_HOME", "TUNER_DATA", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["tuner", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 0
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
-
-    return run
-
 
 BAD = {
     "a space that is not there": (["launch", "qick"], ["neither a file nor a packaged", "'quick'"]),
@@ -56,6 +36,13 @@ BAD = {
     "a sweep that is not there": (["resume", "nothing"], ["no sweep named 'nothing'"]),
     "a sweep to compare that is not there": (["compare", "nothing"], ["no sweep named 'nothing'"]),
     "a sweep to export that is not there": (["export", "nothing"], ["no sweep named 'nothing'"]),
+    "a sweep to judge that is not there": (["judge", "nothing"], ["no sweep named 'nothing'"]),
+    "a yardstick without its tier": (["evaluate", "net.pt", "--autoattack"], ["add --tier final"]),
+    "weights of another net": (["evaluate", "net.pt"], ["missing body.2.weight", "unexpected body.9.weight"]),
+    "weights that are none": (["evaluate", "range.yaml"], ["no state dict that can be read safely"]),
+    "an epsilon outside the box": (["evaluate", "net.pt", "--epsilon", "1.5"], ["epsilon"]),
+    "an epsilon of nothing": (["evaluate", "net.pt", "--epsilon", "0"], ["--epsilon must be above 0"]),
+    "a dataset that is none": (["evaluate", "net.pt", "--dataset", "imagenet"], ["mnist, fashion_mnist, digits"]),
     "a sweep to draw that is not there": (["draw", "nothing"], ["no sweep named 'nothing'"]),
     "no trials": (["launch", "digits", "--trials", "0"], ["--trials"]),
     "an unknown option": (["launch", "digits", "--nmae", "a"], ["--nmae"]),
@@ -89,6 +76,9 @@ def test_mistakes_are_refused_in_words_and_leave_nothing(run, tmp_path, what):
     (tmp_path / "damaged").mkdir()
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (tmp_path / "damaged" / f"{name}-ubyte").write_bytes(b"no images")
+    weights = small_cnn().state_dict()
+    weights["9.weight"] = weights.pop("2.weight")
+    torch.save(weights, tmp_path / "net.pt")
     before = sorted(tmp_path.rglob("*"))
     arguments, expected = BAD[what]
     code, output = run(*arguments)
