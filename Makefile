@@ -3,11 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 NAME := demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test check bench clean
+.PHONY: demo table test check bench clean
 
 demo: .venv/installed  ## Search, compare, export: real MNIST, this machine, minutes
 	$(BIN)/tuner launch quick --name $(NAME)
 	$(BIN)/tuner export $(NAME)
+
+table: .venv/installed  ## The README's table of defences: an hour and a half on two cores; run again, it goes on
+	$(BIN)/tuner launch defences --name defences || $(BIN)/tuner resume defences
+	$(BIN)/tuner judge defences --images 1000
 
 test: .venv/installed  ## All tests that can run here; the end says what was skipped and why
 	$(BIN)/pytest
