@@ -82,7 +82,7 @@ class Adversary:
     ) -> Update | None:
         """Take one step of the generator against a classifier that stays as it is; None if no image is concerned.
 
-        The loss is that of the last recursion, and its gradient leads back through all of them.
+        It learns by the loss after the last recursion, from that recursion; see `perturbation.perturbed`.
         """
         settings = self.settings
         if settings.goal == "source_to_target":

@@ -93,11 +93,13 @@ def perturbed(
 ) -> torch.Tensor:
     """Return the images after the last recursion, within ``bound`` of what they were and in [0, 1].
 
-    The graph leads through all recursions; what the generator sees of the classifier counts in it as a constant.
+    The graph leads through the last recursion alone: through all of them, or with a loss at each, the classifier came
+    out no better, and an update cost more with every recursion.
     """
     step = bound if settings.recursions == 1 else settings.recursion_step * bound
     numbers, current = see_numbers(settings, drawn), drawn.start
-    for _ in range(settings.recursions):
+    for recursion in range(1, settings.recursions + 1):
         seen = see(settings, classifier, current, drawn, bound)
-        current = project(current + step * generator(seen, *numbers), drawn.images, bound)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and recursion == settings.recursions):
+            current = project(current + step * generator(seen, *numbers), drawn.images, bound)
     return current

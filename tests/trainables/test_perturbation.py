@@ -89,14 +89,17 @@ class TestRecursions:
         assert not torch.equal(seen[1][:, 1], seen[2][:, 1])
         assert (result - drawn.images).max() > (seen[2][:, :1] - drawn.images).max() > 0
 
-    def test_the_gradient_leads_through_all_of_them(self, trained, images_and_labels, monkeypatch):
-        config = config_of(recursions=2, image_gradient="none")
+    def test_the_graph_leads_through_the_last_alone(self, trained, images_and_labels, monkeypatch):
+        config = config_of(recursions=3)
         drawn = draw(config, *images_and_labels, 0.2, rng())
-        generator, asked = build_generator(config), []
-        body = generator.body.forward
-        monkeypatch.setattr(generator.body, "forward", lambda seen: asked.append(seen.requires_grad) or body(seen))
-        perturbed(config, generator, trained, drawn, 0.2)
-        assert asked == [False, True]
+        generator, made = build_generator(config), []
+        forward = generator.body.forward
+        monkeypatch.setattr(generator.body, "forward", lambda seen: made.append((seen, forward(seen))) or made[-1][1])
+        assert perturbed(config, generator, trained, drawn, 0.2).requires_grad
+        assert [output.requires_grad for _, output in made] == [False, False, True]
+        assert not any(seen.requires_grad for seen, _ in made)
+        with torch.no_grad():
+            assert not perturbed(config, generator, trained, drawn, 0.2).requires_grad
 
 
 class TestDraw:
