@@ -12,9 +12,8 @@ from torch import nn
 
 from trainables.data import Split
 from trainables.evaluation import evaluating, is_right
+from trainables.masking import IMAGES_AT_ONCE
 from trainables.seeds import seed_for
-
-_IMAGES_AT_ONCE = 500
 
 
 class MissingExtraError(RuntimeError):
@@ -55,6 +54,6 @@ def autoattack_accuracy(classifier: nn.Module, split: Split, epsilon: float, see
             device=str(images.device),
             seed=seed_for(seed, "autoattack") % 2**32,
         )
-        adversarial, *_ = attack.run_standard_evaluation(images, labels, batch_size=_IMAGES_AT_ONCE)
+        adversarial, *_ = attack.run_standard_evaluation(images, labels, batch_size=IMAGES_AT_ONCE)
         right = is_right(classifier, adversarial, labels)
     return {"accuracy": int(right.sum()) / len(split), "seconds": time.monotonic() - started}

@@ -12,6 +12,11 @@ from trainables.data import Split
 from trainables.evaluation import evaluating, is_right
 from trainables.seeds import seed_for
 
+EPSILONS = tuple(round(0.05 * step, 2) for step in range(21))
+"""Where accuracy by epsilon is measured, up to the first that leaves nothing."""
+
+STEPS = 40
+
 
 def accuracy_by_epsilon(
     classifier: nn.Module, split: Split, epsilons: Sequence[float], steps: int, seed: int

@@ -15,15 +15,14 @@ from trainables.attacks import fgsm
 from trainables.checkpoint import CheckpointError
 from trainables.config import parse
 from trainables.data import Dataset, Split
-from trainables.diagnostics import accuracy_by_epsilon
+from trainables.diagnostics import EPSILONS, STEPS, accuracy_by_epsilon
 from trainables.evaluation import evaluating
 from trainables.gan import GanLoop
 from trainables.loop import TrainingLoop
 from trainables.seeds import seed_for
 from trainables.success import success_matrix
 
-EPSILONS = tuple(step / 20 for step in range(21))
-NUM_IMAGES, STEPS = 500, 40
+NUM_IMAGES = 500
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,15 +18,11 @@ from trainables import attacks, masking
 from trainables.apgd import apgd, apgd_targeted
 from trainables.attacks import LogitsFn
 from trainables.data import Split
-from trainables.diagnostics import accuracy_by_epsilon
+from trainables.diagnostics import EPSILONS, STEPS, accuracy_by_epsilon
 from trainables.evaluation import RANK_PGD, SINGLE_STEPS, Attack, AttackFn, Outcome, evaluating, withstand
 from trainables.fresh_generator import FreshGenerator
 from trainables.seeds import seed_for
 from trainables.square import square
-
-CURVE = tuple(round(0.05 * step, 2) for step in range(21))
-"""Where accuracy by epsilon is measured, until it is 0."""
-_CURVE_STEPS = 40
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ def judge(
         metrics = outcome.accuracies()
         metrics["white_box_accuracy"] = _share(outcome.standing(*(row.name for row in white)))
         metrics["black_box_accuracy"] = min(_share(outcome.standing(row.name)) for row in black)
-        curve = accuracy_by_epsilon(classifier, split, CURVE, _CURVE_STEPS, seed)
+        curve = accuracy_by_epsilon(classifier, split, EPSILONS, STEPS, seed)
         metrics |= masking.look(
             classifier, split, epsilon, metrics | {"largest_rise": masking.largest_rise(curve)}, seed
         )

@@ -13,7 +13,7 @@ from trainables.minibatches import Minibatches
 from trainables.seeds import seed_for
 
 _BATCH_SIZE = 128
-# All that a generator can see, and the loss that does not vanish; measured against a PGD-trained net.
+# All that a generator can see, and a loss that does not vanish where the classifier is confident.
 _SETTINGS = GeneratorConfig(
     image_gradient="normalized",
     see_label=True,

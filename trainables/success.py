@@ -8,10 +8,9 @@ from torch import nn
 from trainables.adversary import Adversary
 from trainables.data import Split
 from trainables.evaluation import evaluating
+from trainables.masking import IMAGES_AT_ONCE
 from trainables.models import NUM_CLASSES
 from trainables.seeds import seed_for
-
-_IMAGES_AT_ONCE = 500
 
 
 def success_counts(
@@ -25,9 +24,7 @@ def success_counts(
     rng = torch.Generator(device=device).manual_seed(seed_for(seed, "evaluation", "generator"))
     counts = torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64, device=device)
     with evaluating(classifier), torch.no_grad():
-        for start in range(0, len(split), _IMAGES_AT_ONCE):
-            index = torch.arange(start, min(start + _IMAGES_AT_ONCE, len(split)), device=device)
-            images, labels = split.batch(index)
+        for images, labels in split.batches(IMAGES_AT_ONCE):
             predicted = classifier(adversary.perturb(classifier, images, labels, bound, rng)).argmax(-1)
             counts.index_put_((labels, predicted), torch.ones_like(labels), accumulate=True)
     return counts

@@ -200,7 +200,7 @@ def _draw_by_epsilon(
 ) -> None:
     if not seen:
         return
-    from trainables.examples import STEPS
+    from trainables.diagnostics import STEPS
     from tuner import pictures
 
     curves = {_name(record, winner): seen[record.run.key].by_epsilon for record in records if record.run.key in seen}

@@ -8,7 +8,8 @@ from trainables import checkpoint, registry
 from trainables.attacks import fgsm
 from trainables.checkpoint import CheckpointError
 from trainables.config import parse
-from trainables.examples import EPSILONS, look
+from trainables.diagnostics import EPSILONS
+from trainables.examples import look
 
 GENERATOR = {"pretrain": 0.25, "generator": {"width": 4, "perturbation_bound": 0.2, "random_start": True}}
 
