@@ -30,7 +30,7 @@ class Effort:
     """How long attacks try: gradient steps and random restarts of each, queries of Square, the generator's epochs."""
 
     steps: int = 100
-    restarts: int = 5
+    restarts: int = 3
     queries: int = 5000
     generator_epochs: int = 1
 
