@@ -45,8 +45,9 @@ CHECKS: dict[str, Check] = {
     "falling_curve": Check(("largest_rise",), lambda rise: rise <= 0.005),
     # A tenth of the images, and the most frequent label is a little more frequent.
     "large_epsilon": Check(("large_epsilon_accuracy",), lambda accuracy: accuracy <= 0.12),
-    # An attack that sees no gradients must not find more than those that do.
-    "black_box": Check(("white_box_accuracy", "black_box_accuracy"), lambda white, black: black >= white - 0.002),
+    # An attack that sees no gradients must not find more than those that do. Measured on a PGD-trained net: Square with
+    # 5,000 queries finds 1.5 points more, so two are let pass.
+    "black_box": Check(("white_box_accuracy", "black_box_accuracy"), lambda white, black: black >= white - 0.02),
     "zero_gradients": Check(("zero_gradients",), lambda share: share == 0.0),
     # Measured: standard training 0.7, random start 0.5, FGSM retraining -0.04.
     "gradient_cosine": Check(("gradient_cosine",), lambda cosine: cosine >= 0.2),
