@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from trainables import attacks, masking
+from trainables.apgd import apgd
 from trainables.attacks import LogitsFn
 from trainables.data import Split
 from trainables.seeds import seed_for
@@ -53,20 +54,22 @@ TIERS: dict[str, tuple[Attack, ...]] = {
     "rank": (
         *SINGLE_STEPS,
         RANK_PGD,
-        Attack("pgd_margin", partial(attacks.pgd_survivors, steps=40, loss=attacks.margin), survivors_only=True),
+        # PGD on the margin costs the same and left 4 points more standing on a net trained from random starts.
+        Attack("apgd_margin", partial(apgd, steps=40, loss=attacks.margin), survivors_only=True),
     ),
 }
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode and leave it in the mode it was found in."""
-    was_training = model.training
+    """Put a model in evaluation mode and leave each of its parts in the mode it was found in."""
+    modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for part, was_training in modes:
+            part.training = was_training
 
 
 def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, seed: int = 0) -> dict[str, float]:

@@ -187,3 +187,11 @@ def test_evaluating_restores_the_mode():
     with evaluating(model):
         assert not model.training
     assert model.training
+
+
+def test_each_part_of_a_model_is_left_in_its_own_mode():
+    frozen = nn.Dropout().eval()
+    model = nn.Sequential(nn.Dropout(), frozen)
+    with evaluating(model):
+        assert not any(part.training for part in model.modules())
+    assert [part.training for part in model.modules()] == [True, True, False]
