@@ -159,7 +159,7 @@ def success(title: str, rates: npt.NDArray[np.float32]) -> Figure:
         title: of the figure.
         rates: true class by predicted label ``(classes, classes)``, in [0, 1].
     """
-    figure = _figure(6.4, 5.6)
+    figure = _figure(8, 6.4)
     axes = figure.subplots()
     drawn = axes.imshow(100 * rates, cmap="Blues", vmin=0, vmax=100)
     labels = range(len(rates))
@@ -170,7 +170,7 @@ def success(title: str, rates: npt.NDArray[np.float32]) -> Figure:
                 axes.text(column, row, f"{percent:.0f}", ha="center", va="center", color="w" if percent > 50 else "k")
     axes.set(xticks=labels, yticks=labels, xlabel="label that the classifier gives", ylabel="true class")
     figure.colorbar(drawn, label="share of the class (%)")
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -10,6 +10,7 @@ from trainables.checkpoint import CheckpointError
 from trainables.config import parse
 from trainables.diagnostics import EPSILONS
 from trainables.examples import look
+from trainables.success import success_matrix
 
 GENERATOR = {"pretrain": 0.25, "generator": {"width": 4, "perturbation_bound": 0.2, "random_start": True}}
 
@@ -101,3 +102,13 @@ def test_no_checkpoint_and_one_that_does_not_fit_are_told_apart(saved, few_digit
     other = {**settings, "classifier": {"architecture": "small_cnn"}}
     with pytest.raises(CheckpointError, match="does not fit its settings"):
         look(other, folder, few_digits)
+
+
+def test_the_success_matrix_is_that_of_the_runs_generator(saved, few_digits):
+    settings, folder, loop = saved("gan")
+    expected = success_matrix(loop.classifier, loop.adversary, few_digits.validation, 0.2, loop.config.seed)
+    rates = look(settings, folder, few_digits).success
+    assert np.array_equal(rates, expected.numpy())
+    assert rates.sum(1) == pytest.approx(np.ones(10))
+    settings, folder, _ = saved("standard")
+    assert look(settings, folder, few_digits).success is None

@@ -164,6 +164,17 @@ class TestExamples:
         assert len(pictures.examples("", seen).axes) == 3 * 3 + 1
 
 
+class TestSuccess:
+    def test_every_rate_that_rounds_to_a_percent_is_told(self):
+        rates = np.zeros((10, 10), np.float32)
+        rates[4, 9], rates[4, 4], rates[3, 3], rates[3, 5] = 0.75, 0.25, 0.996, 0.004
+        axes = pictures.success("a title", rates).axes[0]
+        said = {(int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in axes.texts}
+        assert said == {(4, 9): "75", (4, 4): "25", (3, 3): "100"}
+        assert np.allclose(axes.images[0].get_array(), 100 * rates)
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("label that the classifier gives", "true class")
+
+
 def test_nothing_is_cut_off():
     title = f"{'a' * 63} trial-0000 (gan 6-8-12:1)\nfashion_mnist, epsilon 0.3, 500 validation images, 1000 at the end"
     ten = View(np.zeros((10, 28, 28), np.float32), [3] * 10, [1.0] * 10, 0.3)
@@ -174,3 +185,4 @@ def test_nothing_is_cut_off():
     assert is_whole(pictures.by_epsilon("a" * 63 + "\nfashion_mnist", curves, 1.0, 500))
     assert is_whole(pictures.comparison(title, dict.fromkeys((*trials, *baselines), ROWS), []))
     assert is_whole(pictures.examples(title, seen))
+    assert is_whole(pictures.success(title, np.full((10, 10), 0.1, np.float32)))

@@ -19,7 +19,7 @@ from tuner.report import draw_run, draw_sweep, write_pictures
 @pytest.fixture
 def given(monkeypatch):
     """Return what the figures are made of, by their kind; they are made all the same."""
-    noted: dict[str, list[tuple]] = {"comparison": [], "training": [], "by_epsilon": [], "examples": []}
+    noted: dict[str, list[tuple]] = {"comparison": [], "training": [], "by_epsilon": [], "examples": [], "success": []}
 
     def note(kind, make):
         def noting(*arguments):
@@ -42,7 +42,8 @@ def test_a_run_is_drawn_from_its_metrics_and_its_checkpoint(trained_sweep, tmp_p
     drawn = draw_run(trained_sweep, winner, tmp_path)
     assert drawn.missing == []
     names = {key: [path.name for path in paths] for key, paths in drawn.files.items()}
-    assert names == {winner.run.key: ["training.png", "examples.png"], "sweep": ["accuracy_by_epsilon.png"]}
+    of_run = ["training.png", "examples.png", "success.png"]
+    assert names == {winner.run.key: of_run, "sweep": ["accuracy_by_epsilon.png"]}
     for path in (path for paths in drawn.files.values() for path in paths):
         assert path.read_bytes().startswith(b"\x89PNG")
     ((title, rows, generator_loss),) = given["training"]
@@ -59,6 +60,9 @@ def test_a_run_is_drawn_from_its_metrics_and_its_checkpoint(trained_sweep, tmp_p
     assert list(curves) == [f"best trial: {winner.run.label}", "standard", "fgsm_retraining"]
     assert curves[f"best trial: {winner.run.label}"] == expected.by_epsilon
     assert (epsilon, num_images) == (0.2, 200)
+    ((of_success, rates),) = given["success"]
+    assert of_success.startswith(f"real {winner.run.key}: untargeted generator\ndigits")
+    assert (rates == expected.success).all()
     assert title == "real\ndigits, 200 validation images, PGD with 40 steps"
 
 
@@ -82,9 +86,16 @@ def test_a_sweep_is_drawn_with_its_best_trial_and_its_baselines(trained_sweep, t
     drawn = draw_sweep(trained_sweep, tmp_path)
     keys = [winner_of(trained_sweep).run.key, "baseline-standard", "baseline-fgsm_retraining"]
     assert list(drawn.files) == ["sweep", *keys]
-    assert [len(given[kind]) for kind in given] == [1, 3, 1, 3]
+    assert {kind: len(calls) for kind, calls in given.items()} == {
+        "comparison": 1,
+        "training": 3,
+        "by_epsilon": 1,
+        "examples": 3,
+        "success": 1,
+    }
     for key in keys:
-        assert drawn.files[key] == [tmp_path / key / "training.png", tmp_path / key / "examples.png"]
+        generators = ["success.png"] if key.startswith("trial") else []
+        assert drawn.files[key] == [tmp_path / key / name for name in ("training.png", "examples.png", *generators)]
     title, named, others = given["comparison"][0]
     assert title == "real\ndigits, epsilon 0.2, 20 validation images, 30 at the end"
     assert (len(named), len(others)) == (3, 1)
