@@ -13,7 +13,7 @@ from rich.console import Console
 
 from trainables import data_files
 from tuner.errors import UserError
-from tuner.options import Data, Home, SweepName
+from tuner.options import Data, Home, SweepName, wide
 from tuner.sweep import Sweep, home
 
 Images = Annotated[int | None, typer.Option(min=1, help="Only so many images of each split.")]
@@ -66,7 +66,7 @@ def evaluate(
     if output_format == "json":
         typer.echo(json.dumps(results, indent=2))
     elif tier == "rank":
-        Console(markup=False).print(verdicts.rank_table(str(source), results))
+        wide(Console(markup=False)).print(verdicts.rank_table(str(source), results))
     else:
         for result in results.values():
             verdicts.print_final(str(source), result, Console(markup=False))
@@ -96,7 +96,7 @@ def judge(
     if output_format == "json":
         typer.echo(frame(sweep).to_json(orient="records", indent=2))
     else:
-        Console(markup=False).print(verdicts.sweep_table(sweep))
+        wide(Console(markup=False)).print(verdicts.sweep_table(sweep))
 
 
 def _recorded(source: Path) -> dict[str, Any]:

@@ -9,10 +9,9 @@ import typer
 from rich.console import Console
 
 from tuner.errors import UserError
-from tuner.options import Home, SweepName
+from tuner.options import Home, SweepName, wide
 from tuner.sweep import Sweep, home
 
-_NARROW = 144
 RunName = Annotated[
     str | None, typer.Option("--run", help="A trial's number or a baseline; by default the best trial.")
 ]
@@ -23,13 +22,10 @@ def print_comparison(sweep: Sweep, console: Console) -> None:
     from tuner import repeats
     from tuner.compare import table, verdict
 
-    # A file or a pipe has no width of its own; the table must not be cut there.
-    wide = (
-        console if console.is_terminal else Console(file=console.file, width=max(console.width, _NARROW), markup=False)
-    )
-    wide.print(table(sweep))
+    whole = wide(console)
+    whole.print(table(sweep))
     if sweep.num_seeds > 1:
-        wide.print(repeats.table(sweep))
+        whole.print(repeats.table(sweep))
     for line in verdict(sweep):
         console.print(line, soft_wrap=True, highlight=False)
 

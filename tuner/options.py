@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""What several commands share: options, and the width of what they print."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name; `tuner status` lists them.")]
 Home = Annotated[
@@ -14,3 +15,12 @@ Home = Annotated[
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder with the dataset's files; by default they are fetched.")
 ]
+
+_NARROW = 144
+
+
+def wide(console: Console) -> Console:
+    """Return a console for tables: a file or a pipe has no width of its own, and they must not be cut there."""
+    if console.is_terminal:
+        return console
+    return Console(file=console.file, width=max(console.width, _NARROW), markup=False)
