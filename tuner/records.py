@@ -30,9 +30,11 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What a person calls it: the trainable, and for a generator its ratio schedule."""
-        ratio = self.settings.get("ratio")
-        return self.settings["trainable"] if ratio is None else f"{self.settings['trainable']} {describe_ratio(ratio)}"
+        """What a person calls it: the trainable, and for a generator its ratio schedule and its goal."""
+        name: str = self.settings["trainable"]
+        if "ratio" in self.settings:
+            name += f" {describe_ratio(self.settings['ratio'])}"
+        return name + describe_goal(self.settings.get("generator", {}))
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,17 @@ def num_images(settings: dict[str, Any], *, ranked: bool) -> int:
     asked: int = settings["evaluation"]["rank_images" if ranked else "watch_images"]
     there: int = settings["dataset"]["validation"]
     return min(asked, there)
+
+
+def describe_goal(generator: dict[str, Any]) -> str:
+    """Return a generator's goal in a few characters: `` to 3``, `` 4 to 9``, nothing for an untargeted one."""
+    match generator.get("goal"):
+        case "targeted":
+            return f" to {generator['target']}"
+        case "source_to_target":
+            return f" {generator['source']} to {generator['target']}"
+        case _:
+            return ""
 
 
 def describe_ratio(ratio: dict[str, Any]) -> str:

@@ -176,18 +176,8 @@ def _draw_one(sweep: Sweep, record: Record, seen: Examples | None, folder: Path,
         about = f"{len(seen.labels)} validation images, each with the predicted label and its probability"
         drawn.add(run.key, pictures.examples(_title(sweep, about, who), seen), folder / "examples.png")
     if seen is not None and seen.success is not None:
-        title = _title(sweep, f"{seen.num_images} validation images", f"{run.key}: {_goal(run.settings['generator'])}")
+        title = _title(sweep, f"{seen.num_images} validation images under the generator", who)
         drawn.add(run.key, pictures.success(title, seen.success), folder / "success.png")
-
-
-def _goal(generator: dict[str, Any]) -> str:
-    match generator["goal"]:
-        case "targeted":
-            return f"generator that forces a {generator['target']}"
-        case "source_to_target":
-            return f"generator that makes a {generator['target']} of a {generator['source']}"
-        case _:
-            return "untargeted generator"
 
 
 def _draw_by_epsilon(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.records import append_metrics, describe_ratio, read_metrics
+from tuner.records import Run, append_metrics, describe_ratio, read_metrics
 
 
 @given(rows=st.lists(st.dictionaries(st.text(max_size=5), st.floats(0, 1)), max_size=5), cut=st.integers(0, 400))
@@ -37,3 +37,16 @@ def test_a_file_cut_anywhere_reads_as_its_whole_lines(tmp_path_factory, rows, cu
 )
 def test_ratios_in_a_few_characters(ratio, text):
     assert describe_ratio(ratio) == text
+
+
+@pytest.mark.parametrize(
+    ("goal", "label"),
+    [
+        ({"goal": "untargeted"}, "gan 2:1"),
+        ({"goal": "targeted", "target": 3}, "gan 2:1 to 3"),
+        ({"goal": "source_to_target", "source": 4, "target": 9}, "gan 2:1 4 to 9"),
+    ],
+)
+def test_a_generators_goal_is_in_its_name(goal, label, tmp_path):
+    settings = {"trainable": "gan", "ratio": {"kind": "constant", "generator_turns": 2}, "generator": goal}
+    assert Run("trial-0000", "trial", 0, settings, tmp_path).label == label

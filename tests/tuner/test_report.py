@@ -61,7 +61,7 @@ def test_a_run_is_drawn_from_its_metrics_and_its_checkpoint(trained_sweep, tmp_p
     assert curves[f"best trial: {winner.run.label}"] == expected.by_epsilon
     assert (epsilon, num_images) == (0.2, 200)
     ((of_success, rates),) = given["success"]
-    assert of_success.startswith(f"real {winner.run.key}: untargeted generator\ndigits")
+    assert of_success == f"{who}\ndigits, epsilon 0.2, 200 validation images under the generator"
     assert (rates == expected.success).all()
     assert title == "real\ndigits, 200 validation images, PGD with 40 steps"
 
