@@ -10,7 +10,8 @@ demo: .venv/installed  ## Search, compare, export: real MNIST, this machine, min
 	$(BIN)/tuner export $(NAME)
 
 table: .venv/installed  ## The README's table of defences: an hour and a half on two cores; run again, it goes on
-	$(BIN)/tuner launch defences --name defences || $(BIN)/tuner resume defences
+	if $(BIN)/tuner status defences >/dev/null 2>&1; then $(BIN)/tuner resume defences; \
+	else $(BIN)/tuner launch defences --name defences; fi
 	$(BIN)/tuner judge defences --images 1000
 
 test: .venv/installed  ## All tests that can run here; the end says what was skipped and why

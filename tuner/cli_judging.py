@@ -114,10 +114,13 @@ def _told() -> Iterator[None]:
     """Tell what a person can put right without a traceback."""
     from trainables.autoattack import MissingExtraError
     from trainables.bundle import BundleError
+    from trainables.checkpoint import CheckpointError
 
     try:
         yield
-    except (BundleError, MissingExtraError) as error:
+    except (BundleError, CheckpointError, MissingExtraError) as error:
         raise UserError(str(error)) from error
     except OSError as error:
-        raise UserError(f"{error}; rivals are kept in the cache: TUNER_CACHE names another folder for it") from error
+        raise UserError(
+            f"{error}; if that is the cache, where rivals are kept, TUNER_CACHE names another one"
+        ) from error

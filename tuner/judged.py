@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def judge_runs(
         tell: is told what has been done.
 
     Raises:
-        UserError: no run is complete.
+        UserError: no run is complete, or a worker was killed.
+        CheckpointError: a run's checkpoint is gone or damaged.
     """
     records = [record for record in read_records(sweep) if record.state == "complete"]
     if not records:
@@ -55,6 +57,8 @@ def judge_runs(
             for job in as_completed(jobs):
                 robust, seconds = job.result()
                 tell(f"{jobs[job].run.key}: {100 * robust:.1f} % robust, {seconds:.0f} s")
+        except BrokenProcessPool as error:
+            raise UserError("a worker died, perhaps for want of memory: try again with fewer --workers") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():

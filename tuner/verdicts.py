@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner.compare import interval
+from tuner.field_checks import METRICS
 from tuner.records import masking_checks, read_verdict
 from tuner.repeats import Repeats, repeats
 from tuner.sweep import Sweep
 
-_OF_RANK = ("clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy", "robust_accuracy")
 _OF_SWEEP = {
     "clean": "clean_accuracy",
     "FGSM": "fgsm_accuracy",
@@ -28,11 +28,11 @@ def rank_table(source: str, results: Mapping[str, dict[str, float]]) -> Table:
     """Return the accuracies of the tier ``rank`` by where they were measured."""
     table = Table(title=f"{source}: accuracy in percent")
     table.add_column("images")
-    for name in _OF_RANK:
+    for name in METRICS:
         table.add_column(name.removesuffix("_accuracy"), justify="right")
     table.add_column("masking")
     for where, metrics in results.items():
-        table.add_row(where, *(f"{100 * metrics[name]:.2f}" for name in _OF_RANK), masking(metrics))
+        table.add_row(where, *(f"{100 * metrics[name]:.2f}" for name in METRICS), masking(metrics))
     return table
 
 

@@ -159,7 +159,8 @@ class TestYardstick:
             trained, images, epsilon=0.02, training=digits.train, rivals={"itself": trained}, effort=LITTLE
         )
         assert ours["metrics"]["robust_accuracy"] == pytest.approx(found["accuracy"], abs=1 / 16)
-        assert 0 < found["accuracy"] < found["seconds"]
+        assert 0 < found["accuracy"] <= 1
+        assert found["seconds"] > 0
 
     def test_says_what_to_install(self, trained, digits, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "pyautoattack", None)

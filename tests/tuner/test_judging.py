@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -66,6 +67,14 @@ def test_a_sweep_without_a_complete_run_has_nothing_to_judge(make_sweep, run, tm
     code, said = run("judge", "tiny", "--home", str(tmp_path))
     assert code == 2
     assert "no run of 'tiny' has run to the end yet: `tuner resume tiny`" in said
+
+
+def test_a_checkpoint_that_is_gone_is_said_in_words(trained_sweep, run, tmp_path):
+    shutil.rmtree(trained_sweep.folder / "baselines" / "standard" / "checkpoint")
+    code, said = run("judge", "real", *FEW, "--home", str(tmp_path), "--workers", "1")
+    assert code == 2
+    assert "there is no checkpoint in" in said.replace("\n", " ")
+    assert "Traceback" not in said
 
 
 def test_a_bundle_under_the_strongest_attacks(trained_sweep, run, tmp_path):
