@@ -7,40 +7,21 @@ and the baselines'; a driver that dies at any moment leaves a ledger from which 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner.fields import baseline_configurations, configuration_for
 from tuner.journal import Journal
-from tuner.records import MASKING_FAILURES, Kind, Record, Run, State, append_metrics, read_metrics
+from tuner.records import Kind, Record, Run
+from tuner.studies import OpenRuns, read_trials, record_of, violations
 from tuner.suggest import build_pruner, build_sampler, suggest
 from tuner.sweep import Sweep
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 SEARCH, BASELINES = "search", "baselines"
-_STATES: dict[TrialState, State] = {
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
-
-
-@dataclass
-class _Open:
-    """A run that has not ended, and what the study and the metrics file have of it already."""
-
-    record: Record
-    trial: Trial
-    last_row: int
-    last_report: int
 
 
 class Ledger:
@@ -52,7 +33,6 @@ class Ledger:
         self._space = sweep.space
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
         self._studies: dict[Kind, Study] = _create_studies(sweep, self._journal)
-        self._open: dict[str, _Open] = {}
         self._deadline = time.monotonic() + sweep.space.budget.time if sweep.space.budget.time else None
         self._enqueue()
         self._unfinished = [
@@ -62,6 +42,7 @@ class Ledger:
             if frozen.state == TrialState.RUNNING
         ]
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep)}
+        self._open = OpenRuns(self._journal, self.records)
 
     @property
     def num_runs(self) -> int:
@@ -99,7 +80,7 @@ class Ledger:
     def report(self, key: str, metrics: dict[str, float]) -> bool:
         """Take in the metrics of one report; return False if the run is to stop here (it is pruned then)."""
         step = int(metrics["step"])
-        open_run = self._take_in(key, metrics)
+        open_run = self._open.take_in(key, metrics)
         if open_run.record.run.kind == "baseline" or step <= open_run.last_report:
             return True
         open_run.trial.report(metrics[self._space.objective.metric], step)
@@ -107,23 +88,18 @@ class Ledger:
         self._journal.sync()
         if not open_run.trial.should_prune():
             return True
-        self._end(key, TrialState.PRUNED)
+        self._open.end(key, TrialState.PRUNED)
         return False
 
     def complete(self, key: str, metrics: dict[str, float]) -> None:
         """Take in the last metrics of a run that has spent its compute."""
-        open_run = self._take_in(key, metrics)
-        violations = self._violations(metrics)
-        for name, violation in violations.items():
-            if name not in open_run.trial.constraints:  # a driver that died here has set some already
-                open_run.trial.set_constraint(name, violation)
-        feasible = all(violation <= 0 for violation in violations.values())
-        self._end(key, TrialState.COMPLETE, value=metrics[self._space.objective.metric], feasible=feasible)
+        self._open.take_in(key, metrics)
+        feasible = self._open.constrain(key, violations(self._space, metrics))
+        self._open.end(key, TrialState.COMPLETE, value=metrics[self._space.objective.metric], feasible=feasible)
 
     def fail(self, key: str, reason: str) -> None:
         """Say that a run cannot go on, and why."""
-        self._open[key].trial.set_user_attr("reason", reason)
-        self._end(key, TrialState.FAIL, reason=reason)
+        self._open.end(key, TrialState.FAIL, reason=reason)
 
     def _prepare_sampler(self, number: int) -> None:
         self._studies["trial"].sampler = build_sampler(self._space, number)
@@ -150,40 +126,7 @@ class Ledger:
             seed = self._space.search.seed + num_before
             trial.set_user_attr("settings", configuration_for(self._space, settings, seed))
         frozen = self._trials(kind)[trial.number]
-        record = _record(self._sweep, kind, frozen)
-        last_row = int(record.metrics.get("step", 0))
-        self._open[record.run.key] = _Open(record, trial, last_row, frozen.last_step or 0)
-        self.records[record.run.key] = record
-        self._journal.sync()
-        return record.run
-
-    def _take_in(self, key: str, metrics: dict[str, float]) -> _Open:
-        """Write a row that is not there yet: a run that goes on from a checkpoint may report a step again."""
-        open_run = self._open[key]
-        if metrics["step"] > open_run.last_row:
-            append_metrics(open_run.record.run.folder, {**metrics, "time": time.time()})
-            open_run.last_row = int(metrics["step"])
-        self.records[key] = open_run.record = replace(open_run.record, metrics=metrics)
-        return open_run
-
-    def _violations(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Return by how much each constraint is broken; zero or less is kept."""
-        violations = {}
-        for metric, limit in self._space.constraints.items():
-            if limit.min is not None:
-                violations[f"{metric} min"] = limit.min - metrics[metric]
-            if limit.max is not None:
-                violations[f"{metric} max"] = metrics[metric] - limit.max
-        if MASKING_FAILURES in metrics:
-            violations["masking"] = metrics[MASKING_FAILURES]
-        return violations
-
-    def _end(self, key: str, state: TrialState, **known: Any) -> None:
-        open_run = self._open.pop(key)
-        value = known.get("value")
-        open_run.trial.study.tell(open_run.trial, value, state=state)
-        self._journal.sync()
-        self.records[key] = replace(open_run.record, state=_STATES[state], **known)
+        return self._open.begin(_record(self._sweep, kind, frozen), trial, frozen.last_step or 0)
 
 
 def is_complete(sweep: Sweep, records: list[Record]) -> bool:
@@ -194,18 +137,9 @@ def is_complete(sweep: Sweep, records: list[Record]) -> bool:
 
 def read_records(sweep: Sweep) -> list[Record]:
     """Return what the ledger says of every run, baselines first. Reads only; a sweep may be running meanwhile."""
-    if not sweep.journal.exists():
-        return []
-    storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
-    there = {study.study_name for study in storage.get_all_studies()}
-    kinds: list[tuple[Kind, str]] = [("baseline", BASELINES), ("trial", SEARCH)]
-    return [
-        _record(sweep, kind, frozen)
-        for kind, study_name in kinds
-        if study_name in there
-        for frozen in optuna.load_study(study_name=study_name, storage=storage).get_trials(deepcopy=False)
-        if "settings" in frozen.user_attrs and frozen.state in _STATES
-    ]
+    kinds: dict[Kind, str] = {"baseline": BASELINES, "trial": SEARCH}
+    trials = read_trials(sweep, *kinds.values())
+    return [_record(sweep, kind, frozen) for kind, study in kinds.items() for frozen in trials[study]]
 
 
 def _record(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> Record:
@@ -214,15 +148,7 @@ def _record(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> Record:
         key, folder = f"baseline-{name}", sweep.folder / "baselines" / name
     else:
         key, folder = f"trial-{frozen.number:04d}", sweep.folder / "trials" / f"{frozen.number:04d}"
-    rows = read_metrics(folder)
-    return Record(
-        run=Run(key, kind, frozen.number, frozen.user_attrs["settings"], folder),
-        state=_STATES[frozen.state],
-        metrics=rows[-1] if rows else {},
-        value=frozen.value if frozen.state == TrialState.COMPLETE else None,
-        feasible=all(violation <= 0 for violation in frozen.constraints.values()),
-        reason=frozen.user_attrs.get("reason"),
-    )
+    return record_of(Run(key, kind, frozen.number, frozen.user_attrs["settings"], folder), frozen)
 
 
 def _create_studies(sweep: Sweep, journal: Journal) -> dict[Kind, Study]:
