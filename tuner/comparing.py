@@ -11,8 +11,8 @@ import math
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -21,14 +21,17 @@ NUM_SEEN, NUM_BEST = 200, 50
 
 So the thousandth question takes as long as the two-hundredth. TPE takes a tenth of what it sees for good ones.
 """
+NUM_DRAWS, NUM_RANDOM_DRAWS = 2, 30
+"""How often a point that has been tried is drawn anew, by the sampler and then at random."""
 _END = math.inf  # the step of a complete trial's value
 
 
 class ComparingSampler(BaseSampler):
     """Asks another sampler, which it shows the study as `seen` has it."""
 
-    def __init__(self, sampler: BaseSampler) -> None:
+    def __init__(self, sampler: BaseSampler, seed: int) -> None:
         self._sampler = sampler
+        self._random = RandomSampler(seed=seed)
         self._study: _Seen | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -39,8 +42,21 @@ class ComparingSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw what belongs together."""
-        return self._sampler.sample_relative(self._study or study, trial, search_space)
+        """Draw what belongs together; a point of a grid that has been tried, only if no other turns up."""
+        shown = self._study or study
+        drawn = self._sampler.sample_relative(shown, trial, search_space)
+        if any(isinstance(domain, FloatDistribution) for domain in search_space.values()):
+            return drawn
+        tried = [one.params for one in study.get_trials(deepcopy=False) if one.number != trial.number]
+        for _ in range(NUM_DRAWS):
+            if drawn not in tried:
+                return drawn
+            drawn = self._sampler.sample_relative(shown, trial, search_space)
+        for _ in range(NUM_RANDOM_DRAWS):
+            if drawn not in tried:
+                return drawn
+            drawn = {name: self._random.sample_independent(shown, trial, name, search_space[name]) for name in drawn}
+        return drawn
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

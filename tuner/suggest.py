@@ -31,11 +31,12 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match space.search.sampler:
             case "tpe":
-                return _comparing(space, TPESampler(seed=seed, group=is_conditional))
+                return _comparing(space, TPESampler(seed=seed, group=is_conditional), seed)
             case "gp":
                 return _comparing(
                     space,
                     GPSampler(seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False),
+                    seed,
                 )
             case "nsga2":
                 return NSGAIISampler(seed=seed, population_size=_population(space.num_trials))
@@ -51,9 +52,9 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
                 return RandomSampler(seed=seed)
 
 
-def _comparing(space: Space, sampler: BaseSampler) -> BaseSampler:
+def _comparing(space: Space, sampler: BaseSampler, seed: int) -> BaseSampler:
     """Return a sampler that learns from trials that were stopped early, too; with several objectives, the sampler."""
-    return ComparingSampler(sampler) if len(space.objectives) == 1 else sampler
+    return ComparingSampler(sampler, seed) if len(space.objectives) == 1 else sampler
 
 
 def _population(num_trials: int) -> int:

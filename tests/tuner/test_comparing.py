@@ -10,7 +10,7 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -112,12 +112,25 @@ def test_a_sampler_learns_from_trials_that_were_all_stopped(sampler):
         one.report(one.params["x"], 1)
         study.tell(one, state=TrialState.PRUNED)
     drawn = []
-    for seed in range(4):
-        study.sampler = ComparingSampler(sampler(seed=seed))
+    for seed in range(3):
+        study.sampler = ComparingSampler(sampler(seed=seed), seed)
         one = study.ask({"x": UNIT})
         drawn.append(one.params["x"])
         study.tell(one, state=TrialState.FAIL)
     assert min(drawn) > 0.6
+
+
+@pytest.mark.parametrize("sampler", [GPSampler, TPESampler])
+def test_what_was_tried_is_drawn_again_only_when_nothing_else_is_left(sampler):
+    study = optuna.create_study(direction="maximize")
+    places = {"x": IntDistribution(0, 2), "y": CategoricalDistribution(["a", "b"])}
+    drawn = []
+    for number in range(8):
+        study.sampler = ComparingSampler(sampler(seed=number, n_startup_trials=2), number)
+        one = study.ask(places)
+        study.tell(one, 1.0 + one.params["x"])
+        drawn.append((one.params["x"], one.params["y"]))
+    assert len(set(drawn)) == 6
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
@@ -127,7 +140,7 @@ def test_a_sweep_with_constraints_and_early_stopping_draws_the_same_when_resumed
         f"search: {{sampler: {sampler}, seed: 7, pruner: {{successive_halving: {{reduction_factor: 2}}}}}}\n"
         "constraints: {clean_accuracy: {min: 0.3}}\nbaselines: []",
     )
-    whole, parts = (make_sweep(name, replace=search, num_trials=16) for name in ("whole", "parts"))
+    whole, parts = (make_sweep(name, replace=search, num_trials=13) for name in ("whole", "parts"))
 
     def train_one(ledger: Ledger, run) -> None:
         robust = 0.3 + 0.2 * math.log10(1e4 * run.settings["generator"]["learning_rate"])
