@@ -12,12 +12,11 @@ from typing import Any, Literal
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner.fields import baseline_configurations, configuration_for
-from tuner.journal import Journal
+from tuner.journal import Journal, JournalReader
 from tuner.records import MASKING_FAILURES, Kind, Record, Run, State, append_metrics, read_metrics
 from tuner.suggest import build_pruner, build_sampler, suggest
 from tuner.sweep import Sweep
@@ -196,7 +195,7 @@ def read_records(sweep: Sweep) -> list[Record]:
     """Return what the ledger says of every run, baselines first. Reads only; a sweep may be running meanwhile."""
     if not sweep.journal.exists():
         return []
-    storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
+    storage = JournalStorage(JournalReader(sweep.journal))
     there = {study.study_name for study in storage.get_all_studies()}
     kinds: list[tuple[Kind, str]] = [("baseline", BASELINES), ("trial", SEARCH)]
     return [
