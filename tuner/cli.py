@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,12 +13,15 @@ from rich.text import Text
 
 from search_spaces import library
 from search_spaces.mistakes import SpaceError
+from search_spaces.schema import Space
 from trainables.data_files import DataError
+from trainables.files import is_storage_trouble
 from tuner import cli_judging, cli_results, cli_spaces, cli_train
-from tuner.errors import UserError
+from tuner.errors import SweepError, UserError
 from tuner.options import Data, Home, SweepName
 from tuner.sweep import Sweep, check_available, home, names
 
+FAILED = 1
 INTERRUPTED = 130
 app = typer.Typer(
     help="Hyperparameter search for adversarially robust classifiers: Optuna thinks, Ray runs, MLflow shows.",
@@ -35,6 +38,9 @@ def launch(
     space: Annotated[str, typer.Argument(help="A packaged space (`tuner spaces list`) or a YAML file.")],
     name: Annotated[str | None, typer.Option(help="What to call the sweep; by default the space's name.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the space's number.")] = None,
+    warm_start: Annotated[
+        list[str] | None, typer.Option("--warm-start", metavar="SWEEP", help="Begin with what its trials tell.")
+    ] = None,
     home_folder: Home = None,
     data: Data = None,
 ) -> None:
@@ -48,8 +54,9 @@ def launch(
     preflight.check_resources(parsed.resources)
     sweep_name = name or _free_name(parsed.name, where)
     check_available(sweep_name, where)
+    earlier = _earlier(parsed, warm_start, where) if warm_start else []
     preflight.ensure_data(parsed.dataset.name, data, console)
-    sweep = Sweep.create(sweep_name, text, source, home=where, num_trials=trials, data=data)
+    sweep = Sweep.create(sweep_name, text, source, home=where, num_trials=trials, data=data, warm_start=earlier)
     console.print(f"Sweep {sweep.name} in {sweep.folder}", soft_wrap=True, highlight=False)
     _drive(sweep)
 
@@ -82,8 +89,9 @@ def status(
     """Say how far sweeps have come."""
     from collections import Counter
 
-    from tuner.ledger import is_complete, read_records
+    from tuner.ledger import read_records
     from tuner.records import best
+    from tuner.studies import state_of
 
     where = home(home_folder)
     found = [sweep_name] if sweep_name else names(where)
@@ -95,9 +103,7 @@ def status(
         states = Counter(record.state for record in records)
         winner = best(records, sweep.space.objective.mode)
         ended = sum(record.state != "running" and record.run.kind == "trial" for record in records)
-        state = "completed" if is_complete(sweep, records) else "interrupted"
-        if sweep.is_running():
-            state = "running"
+        state, _ = state_of(sweep, records)
         words = {} if state == "running" else {"running": "unfinished"}
         counts = ", ".join(f"{count} {words.get(name, name)}" for name, count in states.items()) or "no runs yet"
         line = f"{each}: {state}, {ended} of {sweep.num_trials} trials ({counts})"
@@ -147,6 +153,17 @@ app.command()(cli_spaces.data)
 app.add_typer(cli_spaces.app, name="spaces")
 
 
+def _earlier(space: Space, names: list[str], where: Path) -> list[dict[str, Any]]:
+    """Return what earlier sweeps' trials tell of a space, and print what was left out."""
+    from tuner.warm_start import gather
+
+    observations, left_out = gather(space, [Sweep.open(name, home=where) for name in names])
+    console.print(f"Warm start: {len(observations)} earlier trials fit this space", highlight=False)
+    for words in left_out:
+        console.print(f"  {words}", soft_wrap=True, highlight=False)
+    return observations
+
+
 def _free_name(base: str, where: Path) -> str:
     taken = set(names(where))
     candidates = [base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
@@ -168,6 +185,8 @@ def _drive(sweep: Sweep) -> None:
     if ending.signal is not None:
         console.print(f"Interrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(128 + ending.signal)
+    if ending.failure:
+        raise SweepError(f"{ending.failure}; put that right, then {how_to_go_on}")
     cli_results.print_comparison(sweep, console)
     console.print(
         f"`tuner export {sweep.name}` writes the best configuration; `tuner ui` shows every run", soft_wrap=True
@@ -175,9 +194,18 @@ def _drive(sweep: Sweep) -> None:
 
 
 def main() -> None:
-    """Run a command; a person's mistake ends with its message and exit code 2."""
+    """Run a command; a person's mistake ends with its message and exit code 2, what fails by itself with 1."""
     try:
         app()
-    except (UserError, SpaceError, DataError) as error:
-        Console(stderr=True).print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
-        sys.exit(2)
+    except (UserError, SpaceError, DataError, SweepError) as error:
+        _say(str(error))
+        sys.exit(FAILED if isinstance(error, SweepError) else 2)
+    except OSError as error:
+        if not is_storage_trouble(error):
+            raise
+        _say(f"cannot be written: {error}; nothing that was reported is lost")
+        sys.exit(FAILED)
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(Text.assemble(("error: ", "red"), text), soft_wrap=True)

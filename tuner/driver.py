@@ -6,31 +6,40 @@ import contextlib
 import json
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from tuner.errors import UserError
-from tuner.execution import execute, start_ray
-from tuner.ledger import Ledger, is_complete, read_records
+from tuner.errors import SweepError, UserError
+from tuner.execution import Observer, execute, start_ray
+from tuner.ledger import Ledger, read_records
 from tuner.live import LiveTable
+from tuner.mirror import Mirror
+from tuner.preflight import check_storage
 from tuner.records import best
 from tuner.report import draw_sweep
+from tuner.studies import ALL_FAILED, all_failed, state_of
 from tuner.sweep import Sweep
-from tuner.tracking import Mirror, MlflowWriter, tracking_uri
+from tuner.tracking import MlflowWriter, tracking_uri
 
 _MIRROR_WAIT_S = 120.0
 
 
 @dataclass
 class Ending:
-    """How a drive ended: ``signal`` is the one that stopped it, if one did."""
+    """How a drive ended: ``signal`` is the one that stopped it, ``failure`` why it gave up, if it was either."""
 
     completed: bool
     mirrored: bool
     signal: int | None = None
+    failure: str = ""
+
+    @property
+    def state(self) -> str:
+        """The state in which it has left the sweep."""
+        return "failed" if self.failure else "completed" if self.completed else "interrupted"
 
 
 @contextlib.contextmanager
@@ -55,32 +64,61 @@ def drive(sweep: Sweep, console: Console) -> Ending:
         UserError: another driver is at work, or the cluster lacks what a run asks for.
     """
     ending = Ending(completed=False, mirrored=False)
-    provenance = json.loads((sweep.folder / "provenance.json").read_text())
-    with sweep.lock():
-        ledger = Ledger(sweep)
-        mirror = Mirror(
-            lambda: MlflowWriter(sweep, provenance),
-            lambda text: _warn(console, text),
-        )
-        for record in ledger.records.values():
-            mirror.changed(record)
-        if not ledger.is_complete:
-            start_ray()
-            live = LiveTable(ledger, console, compute=sweep.space.budget.compute, mode=sweep.space.objective.mode)
-            with _graceful_sigterm(ending), live:
-                execute(ledger, sweep.space.resources, (mirror, live), data=sweep.data)
-        ending.completed = ledger.is_complete
-        if ledger.is_interrupted:
-            ending.signal = ending.signal or signal.SIGINT
-        with tempfile.TemporaryDirectory() as folder:
-            ending.mirrored = mirror.close(
-                _MIRROR_WAIT_S,
-                completed=ending.completed,
-                winner=best(list(ledger.records.values()), sweep.space.objective.mode),
-                # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
-                pictures=_pictures(sweep, Path(folder), console, with_runs=ending.signal is None),
-            )
+    try:
+        with sweep.lock(), _graceful_sigterm(ending):
+            _drive(sweep, console, ending)
+    except KeyboardInterrupt:  # the second one, or one where Tune is not at work: whoever sends it waits for nothing
+        ending.signal = ending.signal or signal.SIGINT
     return ending
+
+
+def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
+    provenance = json.loads((sweep.folder / "provenance.json").read_text())
+    ledger = Ledger(sweep)
+    has_work = not ledger.is_complete
+    if has_work:
+        check_storage(sweep, list(ledger.records.values()))
+        ledger.give_up("")
+
+    def connect() -> MlflowWriter:
+        writer = MlflowWriter(sweep, provenance)
+        if has_work:
+            writer.begin()
+        return writer
+
+    mirror = Mirror(connect, lambda text: _warn(console, text))
+    for record in ledger.records.values():
+        mirror.changed(record)
+    if has_work:
+        start_ray()
+        live = LiveTable(ledger, console, compute=sweep.space.budget.compute, mode=sweep.space.objective.mode)
+        with live:
+            ending.failure = _run(sweep, ledger, (mirror, live))
+    ending.completed = ledger.is_complete
+    if ledger.is_interrupted and not ending.failure:
+        ending.signal = ending.signal or signal.SIGINT
+    if ending.completed and all_failed(ledger.records.values()):
+        ending.failure = ALL_FAILED
+    with tempfile.TemporaryDirectory() as folder:
+        ending.mirrored = mirror.close(
+            _MIRROR_WAIT_S,
+            state=ending.state,
+            winner=best(list(ledger.records.values()), sweep.space.objective.mode),
+            # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
+            pictures=_pictures(sweep, Path(folder), console, with_runs=ending.state == "completed"),
+        )
+
+
+def _run(sweep: Sweep, ledger: Ledger, observers: Sequence[Observer]) -> str:
+    """Execute what is left; return why the sweep was given up, or nothing."""
+    try:
+        timeout_s = sweep.space.budget.trial_timeout
+        execute(ledger, sweep.space.resources, observers, data=sweep.data, timeout_s=timeout_s)
+    except SweepError as error:
+        with contextlib.suppress(OSError):  # the disk that it was given up for
+            ledger.give_up(str(error))
+        return str(error)
+    return ""
 
 
 def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> None:
@@ -102,7 +140,9 @@ def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> Non
             writer.write(record)
         with tempfile.TemporaryDirectory() as folder:
             pictures = _pictures(sweep, Path(folder), console, with_runs=with_runs)
-            writer.finish(is_complete(sweep, records), best(records, sweep.space.objective.mode), pictures)
+            writer.finish(
+                state_of(sweep, records, is_locked=False)[0], best(records, sweep.space.objective.mode), pictures
+            )
     except Exception as error:  # whatever MLflow and its databases raise
         reason = str(error).splitlines()[0]
         raise UserError(f"MLflow at {tracking_uri(sweep.folder.parent)} cannot be written: {reason}") from error
