@@ -91,7 +91,7 @@ def status(
 
     from tuner.ledger import read_records
     from tuner.records import best
-    from tuner.studies import state_of
+    from tuner.states import state_of
 
     where = home(home_folder)
     found = [sweep_name] if sweep_name else names(where)

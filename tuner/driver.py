@@ -20,7 +20,7 @@ from tuner.mirror import Mirror
 from tuner.preflight import check_storage
 from tuner.records import best
 from tuner.report import draw_sweep
-from tuner.studies import ALL_FAILED, all_failed, state_of
+from tuner.states import ALL_FAILED, all_failed, state_of
 from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter, tracking_uri
 

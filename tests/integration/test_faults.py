@@ -68,7 +68,11 @@ class FullDisk(RunTrainable):
     """Trial 1 finds its disk full after its first report, as long as a file says so."""
 
     def _train(self, loop):
-        if self._run["key"] == "trial-0001" and loop.num_reports and (Path(self._run["folder"]).parents[2] / "full").exists():
+        if (
+            self._run["key"] == "trial-0001"
+            and loop.num_reports
+            and (Path(self._run["folder"]).parents[2] / "full").exists()
+        ):
             raise OSError(errno.ENOSPC, "No space left on device")
         return super()._train(loop)
 
