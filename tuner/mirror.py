@@ -24,6 +24,7 @@ class Mirror:
         self._writer: MlflowWriter | None = None
         self._changed: dict[str, Record] = {}
         self._wake = threading.Condition()
+        self._sending = True
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
         self._thread.start()
@@ -33,6 +34,12 @@ class Mirror:
         with self._wake:
             self._changed[record.run.key] = record
             self._wake.notify()
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether MLflow has been told of every change."""
+        with self._wake:
+            return not self._changed and not self._sending
 
     def close(
         self, timeout_s: float, *, state: str, winner: Record | None, pictures: Mapping[str, Sequence[Path]]
@@ -62,13 +69,14 @@ class Mirror:
                 self._wake.wait_for(lambda: self._closing, timeout=_GATHER_S)
                 if not self._changed and self._writer is not None:
                     return
-                batch, self._changed = self._changed, {}
+                batch, self._changed, self._sending = self._changed, {}, True
             try:
                 self._writer = self._writer or self._connect()
                 for key in list(batch):
                     self._writer.write(batch[key])
                     del batch[key]
                 wait_s = _RETRY_S[0]
+                self._sending = False
             except Exception as error:
                 self._trouble(error)
                 self._writer = None  # what MLflow has now is found out anew: a request may have done its work unheard

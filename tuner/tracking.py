@@ -48,6 +48,7 @@ class _Mirrored:
     has_data: bool
     verdict: str | None = None
     started_ms: int = 0
+    parent: str | None = None
 
 
 class MlflowWriter:
@@ -96,6 +97,7 @@ class MlflowWriter:
                         has_data=bool(run.inputs and run.inputs.dataset_inputs),
                         verdict=run.data.tags.get(_VERDICT_TAG),
                         started_ms=run.info.start_time,
+                        parent=run.data.tags.get(_PARENT_TAG),
                     ),
                 )
             token = page.token
@@ -108,7 +110,9 @@ class MlflowWriter:
         if commit:
             always["mlflow.source.git.commit"] = commit
         run = self._client.create_run(self._experiment_id, started_ms, {**always, **tags}, name)
-        mirrored = self._mirrored[key] = _Mirrored(run.info.run_id, 0, "RUNNING", has_params=False, has_data=False)
+        mirrored = self._mirrored[key] = _Mirrored(
+            run.info.run_id, 0, "RUNNING", has_params=False, has_data=False, parent=tags.get(_PARENT_TAG)
+        )
         return mirrored
 
     def _log_data(self, mirrored: _Mirrored) -> None:
@@ -135,6 +139,9 @@ class MlflowWriter:
         if mirrored is None:
             tags = {_PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
             mirrored = self._create(run.key, run.key, {**tags, "label": run.label}, _started_ms(rows))
+        elif mirrored.parent != self._parent.run_id:
+            self._client.set_tag(mirrored.run_id, _PARENT_TAG, self._parent.run_id)
+            mirrored.parent = self._parent.run_id
         self._log_data(mirrored)
         status = _STATUS[record.state]
         has_ended = status != mirrored.status
@@ -237,6 +244,7 @@ def _masking(tag: str, metrics: dict[str, float]) -> dict[str, str]:
 def _connect(home: Path) -> MlflowClient:
     """Return a client that gives up soon; the schema of a new database is made by one process alone."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     with warnings.catch_warnings():

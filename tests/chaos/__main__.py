@@ -2,7 +2,8 @@
 
 Every round asks for one or two trials more, waits until some of them are at work, and does one thing: kills the
 driver, a worker, a machine of the cluster (one of two raylets here) or the MLflow server, or keeps the ledger's file
-and MLflow's database locked. After each round nothing that was reported may be lost; at the end every run is there once.
+and MLflow's database locked. After each round nothing that was reported may be lost; at the end every run is
+there once.
 """
 
 from __future__ import annotations

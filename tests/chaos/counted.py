@@ -14,7 +14,9 @@ class Counted(RunTrainable):
     """Adds the number of each report to a file in the run's folder when the training for it begins."""
 
     def _train(self, loop: TrainingLoop) -> dict[str, float]:
-        with (self._checkpoints.parent / "trained").open("a") as file:
+        folder = self._checkpoints.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "trained").open("a") as file:
             file.write(f"{loop.num_reports + 1}\n")
         return super()._train(loop)
 

@@ -49,6 +49,7 @@ class Chaos:
         self._random = random.Random(seed)
         self._home = folder / "sweeps"
         self._driver: subprocess.Popen[bytes] | None = None
+        self._faults: list[str] = []
         self._num_trials = 2
         self._repeated = 0
 
@@ -82,7 +83,9 @@ class Chaos:
 
     def round(self, number: int, faults: list[str]) -> None:
         """Do one fault while runs are at work, then go on to the end or, after a dead driver, to the next round."""
-        fault = self._random.choice(faults)
+        # In random order, but each as often as any other.
+        self._faults = self._faults or self._random.sample(faults, len(faults))
+        fault = self._faults.pop()
         before = self.records
         rows, ended = rows_of(before), {one.run.key: one.state for one in before if one.state != "running"}
         self._num_trials += self._random.choice((1, 2))

@@ -94,7 +94,7 @@ def test_a_disk_without_room_is_refused_beforehand_with_both_numbers(tmp_path):
         with pytest.raises(UserError, match=r"has [12]\.\d MB of free disk, .* need about \d\d"):
             check_storage(sweep, [])
         fill(disk)
-        with pytest.raises(UserError, match="cannot write into .*No space left"):
+        with pytest.raises(UserError, match=r"cannot write into .*No space left"):
             check_storage(sweep, [])
 
 
@@ -134,7 +134,13 @@ def test_a_journal_that_another_process_has_locked_is_written_all_the_same(tmp_p
     assert Ledger(sweep).is_complete
 
 
-HOLD = "import fcntl, sys; f = open(sys.argv[1], 'rb+'); fcntl.lockf(f, fcntl.LOCK_EX); print('locked', flush=True); input()"
+HOLD = """
+import fcntl, sys
+with open(sys.argv[1], "rb+") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
 
 
 @NEEDS_ROOT
@@ -168,7 +174,7 @@ def test_a_damaged_line_in_the_midst_of_the_journal_is_named(tmp_path):
     lines = sweep.journal.read_bytes().splitlines(keepends=True)
     sweep.journal.write_bytes(b"".join([*lines[:3], b"\xff" + lines[3][1:], *lines[4:]]))
     for read in (read_records, Ledger):
-        with pytest.raises(UserError, match="study.journal is damaged"):
+        with pytest.raises(UserError, match=r"study\.journal is damaged"):
             read(sweep)
 
 
