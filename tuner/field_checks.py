@@ -15,12 +15,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces.mistakes import Mistake, Path
-from search_spaces.parameters import Fixed, FloatRange, Fragments, IntRange, Parameter, put, settings_of
+from search_spaces.parameters import Fixed, FloatRange, Fragments, IntRange, Parameter, Part, put, settings_of
 from search_spaces.reader import Draft
 from search_spaces.sections import Baseline, keys_of, submodel
 from search_spaces.wording import nearest, plain, shown, unknown
 from trainables.config import CONFIGURATIONS, TrainingConfig
 from trainables.published import PUBLISHED
+from trainables.schedules import Schedule
 
 METRICS = ("clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy", "robust_accuracy")
 # What all runs of a sweep share, and where a space says it.
@@ -38,6 +39,7 @@ KNOWN = {
 }
 # What a baseline takes over from the parameters that a space fixes, so that the comparison is of recipes alone.
 _SHARED_WITH_BASELINES = (("classifier", "architecture"), ("batch_size",))
+_VARYING = ("float", "int", "choice")
 # So many values of an int range are looked at one by one: as many as there are labels.
 _FEW = 10
 
@@ -95,6 +97,9 @@ def _shared_section_mistakes(draft: Draft) -> Iterator[Mistake]:
 
 def _parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mistake]:
     for parameter in draft.parameters:
+        if isinstance(parameter, Part):
+            yield from _part_mistakes(config, parameter)
+            continue
         if parameter.path == ("report_every",) and parameter.varies:
             message = "must be fixed: trials are compared at the same reports"
             yield Mistake(None, ("parameters", *parameter.path), message)
@@ -103,6 +108,32 @@ def _parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mista
     for path in draft.unsound:
         if all(key.isidentifier() for key in path):
             yield from _check_own(config, path, ("parameters", *path), [])
+
+
+def _part_mistakes(config: type[BaseModel], part: Part) -> Iterator[Mistake]:
+    """Check that a setting can change over the run, and what its values may become."""
+    path = part.path[:-1]
+    unfit = list(_check_own(config, path, part.place, []))
+    yield from unfit
+    changing = dict(_changing(config))
+    if not unfit and path not in changing:
+        can = ", ".join(".".join(other) for other in changing)
+        yield Mistake(None, (*part.place, "schedule"), f"{path[-1]} cannot change over the run (what can: {can})")
+    elif not unfit and part.number:
+        for _, _, values in _values(Parameter(path, part.domain)):
+            for where, value in values:
+                wrong = _value_mistakes(changing[path], "values", where, [value])
+                yield from (Mistake(None, where, mistake.message) for mistake in wrong)
+
+
+def _changing(model: type[BaseModel], path: Keys = ()) -> Iterator[tuple[Keys, type[BaseModel]]]:
+    """Yield the paths of the settings that can change over the run, with their class of schedules."""
+    for key in keys_of(model):
+        inner = submodel(model, key)
+        if inner and issubclass(inner, Schedule):
+            yield (*path, key), inner
+        elif inner:
+            yield from _changing(inner, (*path, key))
 
 
 def _baseline_mistakes(draft: Draft, place: Path, baseline: Baseline) -> Iterator[Mistake]:
@@ -171,18 +202,19 @@ def _check(config: type[BaseModel], path: Keys, place: Path, values: Placed) -> 
     for depth, key in enumerate(path, start=1):
         here = place[: len(place) - len(path) + depth]
         if key not in model.model_fields:
-            yield Mistake(None, here, unknown("key", key, keys_of(model)))
+            valid = [*keys_of(model), *(_VARYING if issubclass(model, Schedule) else ())]
+            yield Mistake(None, here, unknown("key", key, valid))
             return
         inner = submodel(model, key)
         if depth == len(path):
             break
         if inner is None:
-            hint = nearest(path[depth], ("float", "int", "choice"))
+            hint = nearest(path[depth], _VARYING)
             message = "takes a value, {float: [low, high]}, {int: [low, high]} or {choice: [...]}"
             yield Mistake(None, here, f"{message}, not a mapping with the key {shown(path[depth])}{hint}")
             return
         model = inner
-    if inner is not None:
+    if inner is not None and not issubclass(inner, Schedule):
         yield Mistake(None, place, f"must be a mapping with keys of these: {', '.join(keys_of(inner))}")
         return
     for where, value in values:
@@ -214,6 +246,8 @@ def _whole_mistakes(config: type[BaseModel], draft: Draft, known: Iterable[Mista
             return
         settings = settings_of(sound, lambda one, end=end, chosen=chosen: chosen.get(one.name, _end(one, end)))  # type: ignore[misc]
         for loc, message in _model_errors(config, {**settings, **_shared(draft)}):
+            if any(_related(("parameters", *loc), path) for path in wrong if loc):
+                continue
             found = True
             yield Mistake(None, ("parameters", *(loc or _culprit(sound, message))), message)
 
@@ -266,6 +300,8 @@ def _model_errors(config: type[BaseModel], settings: Mapping[str, Any]) -> Itera
             model = submodel(model, str(key)) if model else None
         if model and details["type"] == "value_error":
             yield details["loc"], plain(details)
+        elif details["type"] == "missing":  # only a schedule has what must be there
+            yield details["loc"][:-1], f"{details['loc'][-1]} {plain(details)}"
 
 
 def _culprit(parameters: Iterable[Parameter], message: str) -> Path:
