@@ -10,9 +10,8 @@ from scipy.stats import binomtest
 
 from tuner import repeats
 from tuner.ledger import read_records
-from tuner.records import MEASURES, Record, best, describe_ratio, num_images, why_none_is_best
+from tuner.records import MEASURES, Record, best, describe_ratio, flatten, num_images, why_none_is_best
 from tuner.sweep import Sweep
-from tuner.tracking import flatten
 
 
 def interval(accuracy: float, num_images: int) -> tuple[float, float]:

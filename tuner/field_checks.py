@@ -15,20 +15,31 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces.mistakes import Mistake, Path
-from search_spaces.parameters import Fixed, FloatRange, Fragments, IntRange, Parameter, Part, put, settings_of
+from search_spaces.parameters import (
+    Fixed,
+    FloatRange,
+    Fragments,
+    IntRange,
+    Parameter,
+    Part,
+    is_number,
+    put,
+    settings_of,
+)
 from search_spaces.reader import Draft
 from search_spaces.sections import Baseline, keys_of, submodel
 from search_spaces.wording import nearest, plain, shown, unknown
 from trainables.config import CONFIGURATIONS, TrainingConfig
 from trainables.published import PUBLISHED
 from trainables.schedules import Schedule
+from tuner.metrics import metric_mistakes
+from tuner.schedule_checks import schedule_mistakes
 
-METRICS = ("clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy", "robust_accuracy")
 # What all runs of a sweep share, and where a space says it.
 _ELSEWHERE = {
     "dataset": "the top-level key dataset",
     "evaluation": "the top-level key evaluation",
-    "compute": "budget.compute",
+    "compute": "budget.compute, or let it vary up to that",
     "seed": "search.seed",
     "trainable": "the top-level key trainable",
 }
@@ -49,7 +60,7 @@ Placed = Iterable[tuple[Path, Any]]  # values, each with where it stands in the 
 
 def field_mistakes(draft: Draft) -> list[Mistake]:
     """Return what in a file does not fit the settings of its trainable and of its baselines."""
-    mistakes = [*_metric_mistakes(draft), *_shared_section_mistakes(draft)]
+    mistakes = [*metric_mistakes(draft), *_shared_section_mistakes(draft)]
     trainable = draft.data.get("trainable")
     if isinstance(trainable, str) and trainable in CONFIGURATIONS:
         mistakes += _parameter_mistakes(CONFIGURATIONS[trainable], draft)
@@ -80,15 +91,6 @@ def baseline_settings(parameters: Iterable[Parameter], baseline: Baseline) -> di
     return settings
 
 
-def _metric_mistakes(draft: Draft) -> Iterator[Mistake]:
-    named: list[tuple[Path, Any]] = [(("constraints", metric), metric) for metric in draft.section("constraints")]
-    if "metric" in draft.section("objective"):
-        named.append((("objective", "metric"), draft.section("objective")["metric"]))
-    for place, metric in named:
-        if isinstance(metric, str) and metric not in METRICS:
-            yield Mistake(None, place, unknown("metric", metric, METRICS))
-
-
 def _shared_section_mistakes(draft: Draft) -> Iterator[Mistake]:
     for key in ("dataset", "evaluation"):
         for path, value in _leaves((key,), draft.section(key)):
@@ -98,11 +100,15 @@ def _shared_section_mistakes(draft: Draft) -> Iterator[Mistake]:
 def _parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mistake]:
     for parameter in draft.parameters:
         if isinstance(parameter, Part):
-            yield from _part_mistakes(config, parameter)
+            unfit = list(_check_own(config, parameter.path[:-1], parameter.place, []))
+            yield from unfit or schedule_mistakes(config, parameter, next(_values(parameter))[-1])
             continue
         if parameter.path == ("report_every",) and parameter.varies:
             message = "must be fixed: trials are compared at the same reports"
             yield Mistake(None, ("parameters", *parameter.path), message)
+        if parameter.path == ("compute",) and parameter.varies:
+            yield from _compute_mistakes(parameter, draft)
+            continue
         for path, place, values in _values(parameter):
             yield from _check_own(config, path, place, values)
     for path in draft.unsound:
@@ -110,30 +116,15 @@ def _parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mista
             yield from _check_own(config, path, ("parameters", *path), [])
 
 
-def _part_mistakes(config: type[BaseModel], part: Part) -> Iterator[Mistake]:
-    """Check that a setting can change over the run, and what its values may become."""
-    path = part.path[:-1]
-    unfit = list(_check_own(config, path, part.place, []))
-    yield from unfit
-    changing = dict(_changing(config))
-    if not unfit and path not in changing:
-        can = ", ".join(".".join(other) for other in changing)
-        yield Mistake(None, (*part.place, "schedule"), f"{path[-1]} cannot change over the run (what can: {can})")
-    elif not unfit and part.number:
-        for _, _, values in _values(Parameter(path, part.domain)):
-            for where, value in values:
-                wrong = _value_mistakes(changing[path], "values", where, [value])
-                yield from (Mistake(None, where, mistake.message) for mistake in wrong)
-
-
-def _changing(model: type[BaseModel], path: Keys = ()) -> Iterator[tuple[Keys, type[BaseModel]]]:
-    """Yield the paths of the settings that can change over the run, with their class of schedules."""
-    for key in keys_of(model):
-        inner = submodel(model, key)
-        if inner and issubclass(inner, Schedule):
-            yield (*path, key), inner
-        elif inner:
-            yield from _changing(inner, (*path, key))
+def _compute_mistakes(parameter: Parameter, draft: Draft) -> Iterator[Mistake]:
+    """Check a compute that trials choose themselves: within the budget, which the baselines spend."""
+    most = _shared(draft).get("compute")
+    for path, place, values in _values(parameter):
+        yield from _check(TrainingConfig, path, place, values)
+        for where, value in values:
+            if is_number(value) and is_number(most) and value > most:
+                message = f"must not be above budget.compute ({most:g}), which the baselines spend, and is {value:g}"
+                yield Mistake(None, where, message)
 
 
 def _baseline_mistakes(draft: Draft, place: Path, baseline: Baseline) -> Iterator[Mistake]:
@@ -164,8 +155,7 @@ def _leaves(path: Keys, nested: Mapping[str, Any]) -> Iterator[tuple[Keys, Any]]
 
 def _values(parameter: Parameter) -> Iterator[tuple[Keys, Path, Placed]]:
     """Yield the settings that a parameter decides, where each stands, and the values that stand for all it can be."""
-    path, domain = parameter.path, parameter.domain
-    place = ("parameters", *path)
+    path, place, domain = parameter.path, parameter.place, parameter.domain
     if isinstance(domain, Fixed):
         yield path, place, [(place, domain.value)]
     elif isinstance(domain, FloatRange | IntRange):
@@ -245,7 +235,7 @@ def _whole_mistakes(config: type[BaseModel], draft: Draft, known: Iterable[Mista
         if found and chosen:
             return
         settings = settings_of(sound, lambda one, end=end, chosen=chosen: chosen.get(one.name, _end(one, end)))  # type: ignore[misc]
-        for loc, message in _model_errors(config, {**settings, **_shared(draft)}):
+        for loc, message in _model_errors(config, {**_shared(draft), **settings}):
             if any(_related(("parameters", *loc), path) for path in wrong if loc):
                 continue
             found = True
