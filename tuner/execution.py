@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from search_spaces.schema import Resources
 from trainables.ray_trainable import RunTrainable
 from tuner.errors import UserError
-from tuner.ledger import Ledger
+from tuner.open_runs import RunQueue
 from tuner.records import Record
 
 # A worker that dies is tried again from its run's checkpoint this often. What training itself raises never gets here.
@@ -39,7 +39,7 @@ class Observer(Protocol):
 class LedgerSearcher(Searcher):
     """Hands the ledger's runs to Tune."""
 
-    def __init__(self, ledger: Ledger, data: str | None, changed: Callable[[str], None]) -> None:
+    def __init__(self, ledger: RunQueue, data: str | None, changed: Callable[[str], None]) -> None:
         super().__init__()
         self._ledger = ledger
         self._data = data
@@ -70,7 +70,7 @@ class LedgerSearcher(Searcher):
 class LedgerScheduler(FIFOScheduler):
     """Takes every result to the ledger, and stops the runs that it says are over."""
 
-    def __init__(self, ledger: Ledger, changed: Callable[[str], None]) -> None:
+    def __init__(self, ledger: RunQueue, changed: Callable[[str], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._ledger = ledger
         self._changed = changed
@@ -99,7 +99,7 @@ class LedgerScheduler(FIFOScheduler):
 class LedgerCallback(tune.Callback):
     """Tells the ledger of runs whose worker died more often than it is retried (the scheduler hears of every death)."""
 
-    def __init__(self, ledger: Ledger, changed: Callable[[str], None]) -> None:
+    def __init__(self, ledger: RunQueue, changed: Callable[[str], None]) -> None:
         super().__init__()
         self._ledger = ledger
         self._changed = changed
@@ -149,7 +149,7 @@ def num_slots(resources: Resources) -> int:
 
 
 def execute(
-    ledger: Ledger,
+    ledger: RunQueue,
     resources: Resources,
     observers: Sequence[Observer] = (),
     *,

@@ -10,14 +10,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tuner.ledger import Ledger
+from tuner.open_runs import RunQueue
 from tuner.records import Record, best
 
 _MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust": "robust_accuracy"}
 _ROWS_KEPT = 20
 
 
-def progress(ledger: Ledger, per_run: float) -> float:
+def progress(ledger: RunQueue, per_run: float) -> float:
     """Return the share of the sweep's work that is done: ended runs whole, running ones by their compute."""
     shares = [
         1.0 if record.state != "running" else min(record.metrics.get("compute", 0.0) / per_run, 1.0)
@@ -37,7 +37,7 @@ def duration(seconds: float) -> str:
 class LiveTable:
     """Shows every change of a ledger; a context manager around the run."""
 
-    def __init__(self, ledger: Ledger, console: Console, *, compute: float, mode: str) -> None:
+    def __init__(self, ledger: RunQueue, console: Console, *, compute: float, mode: str) -> None:
         self._ledger = ledger
         self._console = console
         self._compute = compute
