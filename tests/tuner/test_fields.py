@@ -290,7 +290,7 @@ def test_every_key_of_a_packaged_space_is_a_field(name):
     assert data["evaluation"].keys() <= fields["evaluation"].keys()
     for one in space.parameters:
         inner = fields
-        for key in one.path:
+        for key in one.place[1:]:
             assert key in inner, one.name
             inner = inner[key]
         assert isinstance(one.domain, Fixed | FloatRange | IntRange | Choice) or isinstance(inner, dict)
