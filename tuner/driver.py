@@ -68,7 +68,8 @@ def drive(sweep: Sweep, console: Console) -> Ending:
             start_ray()
             live = LiveTable(ledger, console, compute=sweep.space.budget.compute, mode=sweep.space.objective.mode)
             with _graceful_sigterm(ending), live:
-                execute(ledger, sweep.space.resources, (mirror, live), data=sweep.data)
+                timeout_s = sweep.space.budget.trial_timeout
+                execute(ledger, sweep.space.resources, (mirror, live), data=sweep.data, timeout_s=timeout_s)
         ending.completed = ledger.is_complete
         if ledger.is_interrupted:
             ending.signal = ending.signal or signal.SIGINT

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import optuna
 from optuna.pruners import BasePruner, NopPruner
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.sections import Objective
+from tuner.journal import JournalReader
 from tuner.records import Kind, Record, Run, State, read_metrics
 from tuner.suggest import build_pruner
 from tuner.sweep import Sweep
@@ -60,7 +60,7 @@ def read_trials(sweep: Sweep, *studies: str) -> dict[str, list[FrozenTrial]]:
     found: dict[str, list[FrozenTrial]] = {study: [] for study in studies}
     if not sweep.journal.exists():
         return found
-    storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
+    storage = JournalStorage(JournalReader(sweep.journal))
     there = {study.study_name for study in storage.get_all_studies()}
     for name in there & set(studies):
         trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
