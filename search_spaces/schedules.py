@@ -51,12 +51,12 @@ def expanded(path: tuple[str, ...], schedule: Scheduled, when: tuple[Condition, 
         yield Part((*path, f"knot_{number}"), schedule.values, beside(*having), number)
 
 
-def spelled(value: object) -> object:
+def spelled(value: object) -> dict[str, Any]:
     """Return a plain number, or a schedule as a configuration has it, as the parameters that it is expanded to."""
-    if is_number(value):
+    if not isinstance(value, Mapping):
         return {"kind": CONSTANT, "knot_1": value}
-    if not isinstance(value, Mapping) or not isinstance(value.get("values", []), list | tuple):
-        return value
+    if not isinstance(value.get("values", []), list | tuple):
+        return dict(value)
     plain = {key: inner for key, inner in value.items() if key != "values" and (key, inner) != ("at", None)}
     return {**plain, **{f"knot_{number}": one for number, one in enumerate(value.get("values", ()), start=1)}}
 

@@ -61,14 +61,21 @@ class Schedule(BaseModel, Generic[Number]):
 
 
 class Changing:
-    """Marks a field ``number | Schedule[number]``: of a mistake in it, pydantic's own union would tell twice."""
+    """Marks a field ``number | Schedule[number]``, where a constant schedule becomes the number that it is.
+
+    Of a mistake in such a field, pydantic's own union would tell twice.
+    """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return the schema of the number, with mappings validated as schedules."""
+        """Return the schema of the number, or of a schedule where there is a mapping."""
         number, schedule = get_args(source)
 
         def validate(value: Any, as_number: Callable[[Any], Any]) -> Any:
-            return schedule.model_validate(value) if isinstance(value, dict | Schedule) else as_number(value)
+            if not isinstance(value, dict | Schedule):
+                return as_number(value)
+            read = schedule.model_validate(value)
+            # Zero stays a schedule, because many a setting refuses it as a plain number.
+            return as_number(read.values[0]) if read.kind == "constant" and read.values[0] else read
 
         return core_schema.no_info_wrap_validator_function(
             validate, handler.generate_schema(number), serialization=core_schema.simple_ser_schema("any")

@@ -131,6 +131,22 @@ def test_values_out_of_the_setting_s_bounds_are_errors(config, key, value):
     assert mistake["loc"] == (key, "values", 1)
 
 
+@pytest.mark.parametrize(
+    ("config", "key", "value"),
+    [(ClassifierConfig, "learning_rate", 0.1), (AttackConfig, "epsilon", 0.1), (RatioConfig, "generator_turns", 2)],
+)
+def test_a_constant_schedule_is_its_number(config, key, value):
+    constant = config(**{key: {"kind": "constant", "values": [value]}})
+    assert constant == config(**{key: value})
+    assert type(getattr(constant, key)) is type(value)
+
+
+def test_a_constant_of_zero_survives_json():
+    config = AttackConfig(epsilon={"kind": "constant", "values": [0.0]})
+    assert value_at(config.epsilon, 0.5) == 0.0
+    assert AttackConfig.model_validate_json(config.model_dump_json()) == config
+
+
 SCHEDULED = {
     "classifier": {"kind": "linear", "values": [2e-3, 1e-3]},
     "bound": {"kind": "linear", "values": [0.0, 0.1], "at": [0.0, 0.5]},
@@ -160,8 +176,8 @@ class TestTraining:
         loop.train_minibatch = watched
         (report,) = finish(loop)
         for progress, rate, epsilon in seen:
-            assert rate == loop.config.classifier.learning_rate.value(progress)
-            assert epsilon in (None, attack and loop.config.attack.epsilon.value(progress))
+            assert rate == value_at(loop.config.classifier.learning_rate, progress)
+            assert epsilon in (None, attack and value_at(loop.config.attack.epsilon, progress))
         assert len({rate for _, rate, _ in seen}) == {"constant": 1, "linear": len(seen), "stepped": 2}[kind]
         assert report["clean_accuracy"] > 0.5
 
@@ -176,18 +192,3 @@ class TestTraining:
         assert list(rates.values()) == [1e-3, 1e-3, 5e-3, 5e-3]
         assert ratios[0] == pytest.approx(1, abs=0.3)
         assert ratios[-1] == pytest.approx(3, abs=0.5)
-
-    @pytest.mark.parametrize("trainable", ["pgd", "gan"])
-    def test_a_constant_trains_as_the_plain_number_does(self, trainable, loop_of):
-        def constant(number):
-            return {"kind": "constant", "values": [number]}
-
-        def run(setting):
-            own = {"pgd": {"attack": {"epsilon": setting(0.1)}}}.get(trainable) or {
-                "generator": {"width": 4, "learning_rate": setting(2e-3), "perturbation_bound": setting(0.1)},
-                "ratio": {"generator_turns": setting(2)},
-            }
-            loop = loop_of(trainable, classifier={"architecture": "mlp", "learning_rate": setting(0.002)}, **own)
-            return [{k: v for k, v in report.items() if not k.endswith("_s")} for report in finish(loop)]
-
-        assert run(constant) == run(lambda number: number)
