@@ -54,6 +54,8 @@ def show(
 ) -> None:
     """Print a search-space file and, as comments, what its schedules can be, or print a published configuration."""
     if space in PUBLISHED:
+        if picture is not None:
+            raise UserError(f"{space} is a published configuration: --picture draws the schedules of a space")
         typer.echo(f"# {PUBLISHED[space].source}\n{json.dumps(PUBLISHED[space].settings, indent=2)}")
         return
     text, source = library.text_of(space)
