@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import ray
@@ -39,15 +42,18 @@ class Observer(Protocol):
 class LedgerSearcher(Searcher):
     """Hands the ledger's runs to Tune."""
 
-    def __init__(self, ledger: Ledger, data: str | None, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, data: str | None, changed: Callable[[str], None], is_winding_down: Callable[[], bool]
+    ) -> None:
         super().__init__()
         self._ledger = ledger
         self._data = data
         self._changed = changed
+        self._is_winding_down = is_winding_down
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         """Return the next run as a Tune configuration."""
-        run = self._ledger.next_run()
+        run = None if self._is_winding_down() else self._ledger.next_run()
         if run is None:
             return str(Searcher.FINISHED)
         self._changed(run.key)
@@ -70,16 +76,17 @@ class LedgerSearcher(Searcher):
 class LedgerScheduler(FIFOScheduler):
     """Takes every result to the ledger, and stops the runs that it says are over."""
 
-    def __init__(self, ledger: Ledger, changed: Callable[[str], None]) -> None:
+    def __init__(self, ledger: Ledger, changed: Callable[[str], None], is_winding_down: Callable[[], bool]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._ledger = ledger
         self._changed = changed
+        self._is_winding_down = is_winding_down
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see LedgerSearcher
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Return STOP for a run that is pruned, complete or failed."""
+        """Return STOP for a run that is pruned, complete or failed, or put back because the driver winds down."""
         key = trial.config["key"]
         metrics = {
             name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")
@@ -92,6 +99,9 @@ class LedgerScheduler(FIFOScheduler):
             goes_on = False
         else:
             goes_on = self._ledger.report(key, metrics)
+            if goes_on and self._is_winding_down():
+                self._ledger.put_back(key)
+                goes_on = False
         self._changed(key)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
@@ -99,13 +109,18 @@ class LedgerScheduler(FIFOScheduler):
 class LedgerCallback(tune.Callback):
     """Tells the ledger of runs whose worker died more often than it is retried (the scheduler hears of every death)."""
 
-    def __init__(self, ledger: Ledger, changed: Callable[[str], None]) -> None:
+    def __init__(self, ledger: Ledger, changed: Callable[[str], None], is_winding_down: Callable[[], bool]) -> None:
         super().__init__()
         self._ledger = ledger
         self._changed = changed
+        self._is_winding_down = is_winding_down
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see LedgerSearcher
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Take requests as they come: reports may be minutes apart."""
+        self._is_winding_down()
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that a run cannot go on."""
@@ -148,6 +163,17 @@ def num_slots(resources: Resources) -> int:
     return int(min(there.get(name, 0.0) // amount for name, amount in wanted.items() if amount > 0))
 
 
+@contextlib.contextmanager
+def _signal_handler_given_back() -> Iterator[None]:
+    """Tune leaves its handler of Ctrl-C in place, which swallows the first one after `fit`."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
 def execute(
     ledger: Ledger,
     resources: Resources,
@@ -155,6 +181,7 @@ def execute(
     *,
     data: str | None = None,
     trainable: type[tune.Trainable] = RunTrainable,
+    is_winding_down: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train the ledger's runs on Ray until it hands out no more, or until Ctrl-C.
 
@@ -164,6 +191,8 @@ def execute(
         observers: told of every change.
         data: folder of the dataset's files on every node, if they are not in the cache.
         trainable: what trains a run; results as `RunTrainable` gives them.
+        is_winding_down: asked again and again; once true, no run begins, and each that has begun is put back at its
+            next report, which is in its checkpoint.
     """
     slots = num_slots(resources)
 
@@ -175,12 +204,15 @@ def execute(
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(10**6)
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    with tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True) as scratch:
+    with (
+        _signal_handler_given_back(),
+        tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True) as scratch,
+    ):
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(ledger, data, changed),
-                scheduler=LedgerScheduler(ledger, changed),
+                search_alg=LedgerSearcher(ledger, data, changed, is_winding_down),
+                scheduler=LedgerScheduler(ledger, changed, is_winding_down),
                 num_samples=-1,
                 max_concurrent_trials=slots,
                 reuse_actors=True,
@@ -190,7 +222,7 @@ def execute(
                 storage_path=scratch,
                 name="tune",
                 verbose=0,
-                callbacks=[LedgerCallback(ledger, changed)],
+                callbacks=[LedgerCallback(ledger, changed, is_winding_down)],
                 # Runs save themselves (see `RunTrainable`); Tune would save them once more at their end.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=_INFRASTRUCTURE_RETRIES),

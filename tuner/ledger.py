@@ -25,7 +25,7 @@ from tuner.sweep import Sweep
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 SEARCH, BASELINES = "search", "baselines"
-_STATES: dict[TrialState, State] = {
+STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -76,7 +76,12 @@ class Ledger:
     @property
     def is_interrupted(self) -> bool:
         """Whether work is left that only a signal can have kept from being done."""
-        return bool(self._open) or not (self.is_complete or self._is_out_of_time)
+        return bool(self._open or self._unfinished) or not (self.is_complete or self._is_out_of_time)
+
+    @property
+    def has_open_runs(self) -> bool:
+        """Whether runs are handed out that have neither ended nor been put back."""
+        return bool(self._open)
 
     @property
     def _is_out_of_time(self) -> bool:
@@ -125,6 +130,12 @@ class Ledger:
         self._open[key].trial.set_user_attr("reason", reason)
         self._end(key, TrialState.FAIL, reason=reason)
 
+    def put_back(self, key: str) -> None:
+        """Leave a run that has not ended for later: it goes on before others begin, from its checkpoint."""
+        run = self._open.pop(key).record.run
+        self._unfinished.append((run.kind, self._trials(run.kind)[run.number]))
+        self._unfinished.sort(key=lambda one: (one[0], one[1].number))  # baselines first, as after a crash
+
     def _prepare_sampler(self, number: int) -> None:
         self._studies["trial"].sampler = build_sampler(self._space, number)
 
@@ -150,7 +161,7 @@ class Ledger:
             seed = self._space.search.seed + num_before
             trial.set_user_attr("settings", configuration_for(self._space, settings, seed))
         frozen = self._trials(kind)[trial.number]
-        record = _record(self._sweep, kind, frozen)
+        record = record_of(self._sweep, kind, frozen)
         last_row = int(record.metrics.get("step", 0))
         self._open[record.run.key] = _Open(record, trial, last_row, frozen.last_step or 0)
         self.records[record.run.key] = record
@@ -183,7 +194,7 @@ class Ledger:
         value = known.get("value")
         open_run.trial.study.tell(open_run.trial, value, state=state)
         self._journal.sync()
-        self.records[key] = replace(open_run.record, state=_STATES[state], **known)
+        self.records[key] = replace(open_run.record, state=STATES[state], **known)
 
 
 def is_complete(sweep: Sweep, records: list[Record]) -> bool:
@@ -200,15 +211,16 @@ def read_records(sweep: Sweep) -> list[Record]:
     there = {study.study_name for study in storage.get_all_studies()}
     kinds: list[tuple[Kind, str]] = [("baseline", BASELINES), ("trial", SEARCH)]
     return [
-        _record(sweep, kind, frozen)
+        record_of(sweep, kind, frozen)
         for kind, study_name in kinds
         if study_name in there
         for frozen in optuna.load_study(study_name=study_name, storage=storage).get_trials(deepcopy=False)
-        if "settings" in frozen.user_attrs and frozen.state in _STATES
+        if "settings" in frozen.user_attrs and frozen.state in STATES
     ]
 
 
-def _record(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> Record:
+def record_of(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> Record:
+    """Return what is known of one run, its last metrics among it."""
     if kind == "baseline":
         name = frozen.user_attrs["name"]
         key, folder = f"baseline-{name}", sweep.folder / "baselines" / name
@@ -217,7 +229,7 @@ def _record(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> Record:
     rows = read_metrics(folder)
     return Record(
         run=Run(key, kind, frozen.number, frozen.user_attrs["settings"], folder),
-        state=_STATES[frozen.state],
+        state=STATES[frozen.state],
         metrics=rows[-1] if rows else {},
         value=frozen.value if frozen.state == TrialState.COMPLETE else None,
         feasible=all(violation <= 0 for violation in frozen.constraints.values()),

@@ -1,0 +1,120 @@
+"""Steering a driver from elsewhere: a request is a file in the sweep's folder, which the driver takes, once.
+
+Whoever reaches the folder reaches the driver, from any machine. What the driver is about lies beside it as its phase;
+both mean nothing once the sweep's lock is free, and the next driver removes what the last one left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Literal, get_args
+
+from trainables.files import write_json
+from tuner.errors import UserError
+from tuner.sweep import Sweep
+
+Request = Literal["stop", "pause", "resume"]
+Phase = Literal["running", "pausing", "paused", "stopping", "stopped"]
+
+_FORMAT = 1
+_REQUEST, _PHASE = "request.json", "phase.json"
+_LOOK_EVERY_S = 0.5
+_ANSWER_S = 10.0
+
+
+def ask(folder: Path, request: Request) -> None:
+    """Leave a request for the driver of the sweep in a folder; one that it has not taken yet is replaced.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    by = {"pid": os.getpid(), "host": socket.gethostname()}
+    write_json(folder / _REQUEST, {"format": _FORMAT, "request": request, "by": by})
+
+
+def phase_of(folder: Path) -> Phase:
+    """Return what the driver of the sweep in a folder was about when it last said so."""
+    try:
+        phase = json.loads((folder / _PHASE).read_bytes())["phase"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return "running"
+    return phase if phase in get_args(Phase) else "running"
+
+
+def ask_driver(sweep: Sweep, request: Request) -> bool:
+    """Ask a sweep's driver for something; return whether it has taken the request, for which it gets ten seconds.
+
+    Raises:
+        UserError: there is no driver, or it pauses already.
+    """
+    if not sweep.is_running():
+        raise UserError(f"no driver is at work on {sweep.name!r}: `tuner status {sweep.name}` says how it ended")
+    if request == "pause" and phase_of(sweep.folder) in ("pausing", "paused"):
+        raise UserError(f"{sweep.name!r} is paused already: `tuner resume {sweep.name}` goes on")
+    ask(sweep.folder, request)
+    deadline = time.monotonic() + _ANSWER_S
+    while (sweep.folder / _REQUEST).exists() and sweep.is_running():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_EVERY_S / 5)
+    return True
+
+
+def end_pause(sweep: Sweep) -> bool:
+    """Ask the driver of a paused sweep to go on; return False if there is no such driver."""
+    if phase_of(sweep.folder) not in ("pausing", "paused") or not sweep.is_running():
+        return False
+    ask(sweep.folder, "resume")
+    return True
+
+
+class Control:
+    """The driver's end: takes requests and says what the driver is about. Its caller holds the sweep's lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.phase: Phase = "running"
+        self._looked_at = time.monotonic()
+        for name in (_REQUEST, _PHASE):
+            (folder / name).unlink(missing_ok=True)
+
+    def is_winding_down(self) -> bool:
+        """Return whether runs are to stop at their next report. Cheap: it looks twice a second at most."""
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_EVERY_S:
+            self._looked_at = now
+            self._look({"running": ("stop", "pause"), "pausing": ("stop",)})
+        return self.phase != "running"
+
+    def wait(self) -> bool:
+        """Stay paused until a request comes; return whether to go on, else the driver is to end."""
+        self._enter("paused")
+        while self.phase == "paused":
+            self._look({"paused": ("stop", "resume")})
+            time.sleep(_LOOK_EVERY_S if self.phase == "paused" else 0.0)
+        return self.phase == "running"
+
+    def end(self) -> None:
+        """Say that the driver has stopped as it was asked to, if it was."""
+        if self.phase == "stopping":
+            self._enter("stopped")
+
+    def _look(self, takes: dict[Phase, tuple[Request, ...]]) -> None:
+        """Take the request if it makes sense in this phase; one that does not yet is left for later."""
+        path = self._folder / _REQUEST
+        try:
+            request = json.loads(path.read_bytes()).get("request")
+        except (OSError, ValueError, AttributeError):
+            return
+        if request in takes.get(self.phase, ()):
+            path.unlink(missing_ok=True)
+            to: dict[Request, Phase] = {"stop": "stopping", "pause": "pausing", "resume": "running"}
+            self._enter(to[request])
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        write_json(self._folder / _PHASE, {"format": _FORMAT, "phase": phase})
