@@ -7,7 +7,7 @@ sweep.export()
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from tuner import control, starting, sweep
 from tuner.errors import UserError
 from tuner.ledger import read_records
-from tuner.records import Record, best
+from tuner.records import Record, best, front
 from tuner.status import full
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Sweep:
         trials: int | None = None,
         home: Path | str | None = None,
         data: Path | str | None = None,
+        warm_start: Sequence[str] = (),
         detach: bool = False,
         quiet: bool = True,
     ) -> Sweep:
@@ -57,6 +58,7 @@ class Sweep:
             trials: instead of the space's number.
             home: folder of all sweeps; by default ``TUNER_HOME``, else ``./sweeps``.
             data: folder of the dataset's files; by default they are fetched.
+            warm_start: names of earlier sweeps, whose trials the search begins with.
             detach: drive it in a process of its own, which outlives this one.
             quiet: print nothing.
 
@@ -67,7 +69,9 @@ class Sweep:
         """
         console = Console(markup=False, quiet=quiet)
         where = sweep.home(_path(home))
-        new = starting.new_sweep(space, where, console, name=name, trials=trials, data=_path(data))
+        new = starting.new_sweep(
+            space, where, console, name=name, trials=trials, data=_path(data), warm_start=warm_start
+        )
         return cls(new, quiet=quiet)._drive(detach)
 
     @classmethod
@@ -111,6 +115,11 @@ class Sweep:
     def best(self) -> Record | None:
         """The best trial of the first objective among those that ran to the end and keep the constraints."""
         return best(read_records(self._sweep), self._sweep.space.objective.mode)
+
+    @property
+    def front(self) -> list[Record]:
+        """The Pareto front of the objectives, best first by the first one; of a single objective, the best trials."""
+        return front(read_records(self._sweep), self._sweep.space.objectives)
 
     def status(self) -> dict[str, Any]:
         """Return its state, counts, best trial, cost and time left: see `tuner.status.full`."""

@@ -33,6 +33,9 @@ def launch(
     space: Annotated[str, typer.Argument(help="A packaged space (`tuner spaces list`) or a YAML file.")],
     name: Annotated[str | None, typer.Option(help="What to call the sweep; by default the space's name.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the space's number.")] = None,
+    warm_start: Annotated[
+        list[str] | None, typer.Option("--warm-start", metavar="SWEEP", help="Begin with what its trials tell.")
+    ] = None,
     detach: Detach = False,
     home_folder: Home = None,
     data: Data = None,
@@ -40,7 +43,9 @@ def launch(
     """Start a sweep: search the space on Ray, with its baselines beside it."""
     from tuner import starting
 
-    sweep = starting.new_sweep(space, home(home_folder), console, name=name, trials=trials, data=data)
+    sweep = starting.new_sweep(
+        space, home(home_folder), console, name=name, trials=trials, data=data, warm_start=warm_start or ()
+    )
     console.print(f"Sweep {sweep.name} in {sweep.folder}", soft_wrap=True, highlight=False)
     _drive(sweep, detach)
 

@@ -109,6 +109,7 @@ def _run(sweep: Sweep, ledger: Ledger, control: Control, observers: Sequence[Obs
         if control.phase != "pausing" or ledger.has_open_runs or ledger.is_complete:
             return
         _warn(console, f"Paused: `tuner resume {sweep.name}` goes on, `tuner stop {sweep.name}` ends the driver")
+        ledger.rest()
         try:
             if not control.wait():
                 return

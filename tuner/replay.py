@@ -19,8 +19,8 @@ from search_spaces.document import parse
 from search_spaces.sections import Pruner
 from search_spaces.wording import plain
 from tuner.errors import UserError
-from tuner.ledger import SEARCH, read_records
 from tuner.records import Record, best, read_metrics
+from tuner.studies import PRUNING, SEARCH, read_records
 from tuner.suggest import build_pruner
 from tuner.sweep import Sweep
 
@@ -121,8 +121,8 @@ def _pruned(
     space = sweep.space
     search = space.search.model_copy(update={"pruner": pruner})
     study = optuna.create_study(
-        study_name=SEARCH,  # Hyperband draws brackets from it
-        direction="maximize" if space.objective.mode == "max" else "minimize",
+        study_name=SEARCH if space.objectives == (space.prune_on,) else PRUNING,  # Hyperband draws brackets from it
+        direction="maximize" if space.prune_on.mode == "max" else "minimize",
         pruner=build_pruner(space.model_copy(update={"search": search})),
     )
     trials = _asked(study, rows)
@@ -131,7 +131,7 @@ def _pruned(
         if number in pruned:
             continue
         trial, state, is_last = trials[number], records[number].state, row is rows[number][-1]
-        value = row[space.objective.metric]
+        value = row[space.prune_on.metric]
         if is_last and state == "complete":  # the last report of all is no more the pruner's
             study.tell(trial, value)
             continue

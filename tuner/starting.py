@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from search_spaces import library
+from search_spaces.schema import Space
 from tuner import preflight
 from tuner.errors import UserError
 from tuner.fields import parse_space
@@ -30,6 +31,7 @@ def new_sweep(
     name: str | None = None,
     trials: int | None = None,
     data: Path | None = None,
+    warm_start: Sequence[str] = (),
 ) -> Sweep:
     """Return a new sweep that is ready to be driven; its folder appears once nothing is left to refuse.
 
@@ -40,10 +42,12 @@ def new_sweep(
         name: of the sweep; by default the space's, with a number if that is taken.
         trials: instead of the space's number, at least 1.
         data: folder of the dataset's files; by default they are fetched.
+        warm_start: names of earlier sweeps, whose trials the search begins with.
 
     Raises:
         SpaceError: the space has mistakes.
-        UserError: the name is taken or not allowed, the home cannot be written, or this machine lacks a resource.
+        UserError: the name is taken or not allowed, the home cannot be written, this machine lacks a resource, or no
+            earlier trial fits.
         DataError: the dataset cannot be had.
     """
     text, source = _text_of(space)
@@ -53,8 +57,9 @@ def new_sweep(
     preflight.check_resources(parsed.resources)
     name = name or _free_name(parsed.name, home)
     check_available(name, home)
+    earlier = _earlier(parsed, warm_start, home, console) if warm_start else []
     preflight.ensure_data(parsed.dataset.name, data, console)
-    return Sweep.create(name, text, source, home=home, num_trials=trials, data=data)
+    return Sweep.create(name, text, source, home=home, num_trials=trials, data=data, warm_start=earlier)
 
 
 def ready_again(sweep: Sweep, console: Console, *, trials: int | None = None) -> Sweep:
@@ -109,6 +114,17 @@ def _text_of(space: str | Path | Mapping[str, Any]) -> tuple[str, str]:
         return json.dumps(space, indent=2, ensure_ascii=False) + "\n", "space"  # JSON is YAML
     except TypeError as error:
         raise UserError(f"a space must be made of mappings, lists, text and numbers alone: {error}") from error
+
+
+def _earlier(space: Space, sweeps: Sequence[str], home: Path, console: Console) -> list[dict[str, Any]]:
+    """Return what earlier sweeps' trials tell of a space, and print what was left out."""
+    from tuner.warm_start import gather
+
+    observations, left_out = gather(space, [Sweep.open(name, home=home) for name in sweeps])
+    console.print(f"Warm start: {len(observations)} earlier trials fit this space", highlight=False)
+    for words in left_out:
+        console.print(f"  {words}", soft_wrap=True, highlight=False)
+    return observations
 
 
 def _free_name(base: str, where: Path) -> str:

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from tuner.budgets import is_complete, seconds_spent, spent_budget
 from tuner.control import phase_of
-from tuner.ledger import is_complete
 from tuner.live import duration
 from tuner.records import Record, best, read_metrics
 from tuner.sweep import Sweep
@@ -41,7 +41,7 @@ def brief(sweep: Sweep, records: Sequence[Record]) -> dict[str, Any]:
     return {
         "name": sweep.name,
         "state": state,
-        "why": _why(sweep, state),
+        "why": _why(sweep, records, state),
         "num_trials": sweep.num_trials,
         "trials": dict(counts["trial"]),
         "baselines": dict(counts["baseline"]),
@@ -97,12 +97,15 @@ def lines(about: dict[str, Any]) -> list[str]:
     return text
 
 
-def _why(sweep: Sweep, state: str) -> str | None:
+def _why(sweep: Sweep, records: Sequence[Record], state: str) -> str | None:
     phase = phase_of(sweep.folder)
     if state == "running" and phase in ("pausing", "stopping"):
         return f"{phase}: each run goes on to its next report"
     if state == "interrupted" and phase == "stopped":
         return "stopped on request"
+    num_ended = sum(record.run.kind == "trial" and record.state != "running" for record in records)
+    if state == "completed" and num_ended < sweep.num_trials:
+        return spent_budget(sweep.space, records, seconds_spent(records))
     return None
 
 
@@ -128,4 +131,6 @@ def _seconds_left(sweep: Sweep, records: Sequence[Record]) -> float | None:
         now += 1.0 if has_ended else record.metrics.get("compute", 0.0) / per_run
     if now <= before:
         return None
-    return (time.time() - began) * max(sweep.num_runs - now, 0.0) / (now - before)
+    by_runs = (time.time() - began) * max(sweep.num_runs - now, 0.0) / (now - before)
+    budget = sweep.space.budget.time
+    return by_runs if budget is None else min(by_runs, max(budget - seconds_spent(records), 0.0))

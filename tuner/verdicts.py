@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner.compare import interval
-from tuner.field_checks import METRICS
+from tuner.metrics import METRICS
 from tuner.records import masking_checks, read_verdict
 from tuner.repeats import Repeats, repeats
 from tuner.sweep import Sweep

@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from tuner.control import phase_of
-from tuner.ledger import BASELINES, SEARCH, STATES, record_of
 from tuner.live import LiveTable
 from tuner.records import Kind, Record
+from tuner.studies import BASELINES, SEARCH, STATES, record_of
 from tuner.sweep import Sweep
 
 _LOOK_EVERY_S = 1.0
