@@ -40,7 +40,7 @@ def phase_of(folder: Path) -> Phase:
     """Return what the driver of the sweep in a folder was about when it last said so."""
     try:
         phase = json.loads((folder / _PHASE).read_bytes())["phase"]
-    except (FileNotFoundError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError):
         return "running"
     return phase if phase in get_args(Phase) else "running"
 

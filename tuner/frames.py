@@ -82,7 +82,10 @@ def encode(table: pd.DataFrame, output_format: Format) -> bytes:
     if output_format == "csv":
         return table.to_csv(index=False).encode()
     if output_format == "json":
-        return (table.to_json(orient="records", indent=2, double_precision=15) + "\n").encode()
+        rows = [
+            {name: None if pd.isna(cell) else cell for name, cell in row.items()} for row in table.to_dict("records")
+        ]
+        return json.dumps(rows, indent=2).encode() + b"\n"
     content = io.BytesIO()
     table.to_parquet(content, engine="pyarrow", index=False)
     return content.getvalue()

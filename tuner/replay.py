@@ -117,7 +117,7 @@ def _named(record: Record | None) -> dict[str, Any] | None:
 def _pruned(
     sweep: Sweep, pruner: Pruner, records: dict[int, Record], rows: dict[int, list[dict[str, float]]]
 ) -> dict[int, float]:
-    """Return the trials that the pruner stops before their last report, and the compute at which it does."""
+    """Return the trials that the pruner stops, and the compute at which it does."""
     space = sweep.space
     search = space.search.model_copy(update={"pruner": pruner})
     study = optuna.create_study(
@@ -136,7 +136,7 @@ def _pruned(
             study.tell(trial, value)
             continue
         trial.report(value, int(row["step"]))
-        if trial.should_prune() and not is_last:
+        if trial.should_prune():
             pruned[number] = row["compute"]
         if number in pruned or (is_last and state != "running"):
             ended_badly = state == "failed" and number not in pruned
