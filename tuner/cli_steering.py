@@ -27,16 +27,17 @@ def status(
 ) -> None:
     """Say how far sweeps have come; of one, also what it has cost and how long it will take."""
     from tuner import status
-    from tuner.ledger import read_records
+    from tuner.studies import read_records
 
     where = home(home_folder)
     found = [sweep_name] if sweep_name else names(where)
     if not found and output_format == "text":
         console.print(f"no sweeps in {where}: `tuner launch quick` starts one", soft_wrap=True)
-    about = []
-    for each in found:
-        sweep = Sweep.open(each, home=where)
-        about.append((status.full if sweep_name else status.brief)(sweep, read_records(sweep)))
+    if sweep_name:
+        sweep = Sweep.open(sweep_name, home=where)
+        about = [status.full(sweep, read_records(sweep))]
+    else:
+        about = [status.brief_of(name, where) for name in found]
     if output_format == "json":
         typer.echo(json.dumps(about[0] if sweep_name else about, indent=2))
         return

@@ -22,6 +22,13 @@ Phase = Literal["running", "pausing", "paused", "stopping", "stopped"]
 
 _FORMAT = 1
 _REQUEST, _PHASE = "request.json", "phase.json"
+_STEPS: tuple[tuple[Phase, Request, Phase], ...] = (
+    ("running", "stop", "stopping"),
+    ("running", "pause", "pausing"),
+    ("pausing", "stop", "stopping"),
+    ("paused", "stop", "stopping"),
+    ("paused", "resume", "running"),
+)
 _LOOK_EVERY_S = 0.5
 _ANSWER_S = 10.0
 
@@ -78,6 +85,7 @@ class Control:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.phase: Phase = "running"
+        self._request: object = None
         self._looked_at = time.monotonic()
         for name in (_REQUEST, _PHASE):
             (folder / name).unlink(missing_ok=True)
@@ -87,33 +95,39 @@ class Control:
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_EVERY_S:
             self._looked_at = now
-            self._look({"running": ("stop", "pause"), "pausing": ("stop",)})
+            self._look()
         return self.phase != "running"
 
     def wait(self) -> bool:
         """Stay paused until a request comes; return whether to go on, else the driver is to end."""
         self._enter("paused")
-        while self.phase == "paused":
-            self._look({"paused": ("stop", "resume")})
-            time.sleep(_LOOK_EVERY_S if self.phase == "paused" else 0.0)
-        return self.phase == "running"
+        while True:
+            self._look()
+            if self.phase != "paused":
+                return self.phase == "running"
+            time.sleep(_LOOK_EVERY_S)
 
     def end(self) -> None:
         """Say that the driver has stopped as it was asked to, if it was."""
         if self.phase == "stopping":
             self._enter("stopped")
 
-    def _look(self, takes: dict[Phase, tuple[Request, ...]]) -> None:
-        """Take the request if it makes sense in this phase; one that does not yet is left for later."""
-        path = self._folder / _REQUEST
+    def _look(self) -> None:
+        """Take what is asked, by a rename, so that nothing asked meanwhile is lost; heed it once the phase lets it."""
+        taken = self._folder / f".{_REQUEST}.taken"
         try:
-            request = json.loads(path.read_bytes()).get("request")
-        except (OSError, ValueError, AttributeError):
-            return
-        if request in takes.get(self.phase, ()):
-            path.unlink(missing_ok=True)
-            to: dict[Request, Phase] = {"stop": "stopping", "pause": "pausing", "resume": "running"}
-            self._enter(to[request])
+            (self._folder / _REQUEST).rename(taken)
+            content = taken.read_bytes()
+            taken.unlink()
+            self._request = json.loads(content)["request"]
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, LookupError, TypeError):
+            self._request = None
+        following = next((to for phase, request, to in _STEPS if (phase, request) == (self.phase, self._request)), None)
+        if following is not None:
+            self._request = None
+            self._enter(following)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase

@@ -6,12 +6,16 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from search_spaces.mistakes import SpaceError
 from tuner.budgets import is_complete, seconds_spent, spent_budget
 from tuner.control import phase_of
+from tuner.errors import UserError
 from tuner.live import duration
 from tuner.records import Record, best, read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 
@@ -48,6 +52,16 @@ def brief(sweep: Sweep, records: Sequence[Record]) -> dict[str, Any]:
         "best": winner and {"run": winner.run.key, "metric": objective.metric, "value": winner.value},
         "created": sweep.created,
     }
+
+
+def brief_of(name: str, home: Path) -> dict[str, Any]:
+    """Return what `brief` does of the sweep of that name; of one that this release cannot read, why."""
+    try:
+        sweep = Sweep.open(name, home=home)
+        return brief(sweep, read_records(sweep))
+    except (UserError, SpaceError) as error:
+        nothing: dict[str, Any] = {"trials": {}, "baselines": {}, "num_trials": 0, "best": None, "created": None}
+        return {"name": name, "state": "unreadable", "why": str(error).splitlines()[0], **nothing}
 
 
 def full(sweep: Sweep, records: Sequence[Record]) -> dict[str, Any]:

@@ -279,6 +279,17 @@ def test_status_says_which_budget_ended_a_search(make_sweep):
     assert "the total compute of 6 is spent" in line(about)
 
 
+def test_a_sweep_that_cannot_be_read_hides_no_other(run, make_sweep):
+    sweep = make_sweep("broken")
+    (sweep.folder / "space.yaml").write_text("name: [")
+    make_sweep("whole")
+    code, output = run("status", "--home", ".")
+    assert code == 0
+    assert "broken: unreadable" in output
+    assert "whole: interrupted" in output
+    assert run("status", "broken", "--home", ".")[0] == 2
+
+
 def test_watch_needs_to_know_which(run, make_sweep):
     make_sweep("one")
     code, output = run("watch", "--home", ".")
