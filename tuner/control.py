@@ -6,6 +6,7 @@ both mean nothing once the sweep's lock is free, and the next driver removes wha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -131,4 +132,5 @@ class Control:
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
-        write_json(self._folder / _PHASE, {"format": _FORMAT, "phase": phase})
+        with contextlib.suppress(OSError):  # a full disk must not end a sweep that would otherwise go on
+            write_json(self._folder / _PHASE, {"format": _FORMAT, "phase": phase})
