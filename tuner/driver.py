@@ -104,7 +104,14 @@ def drive(sweep: Sweep, console: Console) -> Ending:
 def _run(sweep: Sweep, ledger: Ledger, control: Control, observers: Sequence[Observer], console: Console) -> None:
     """Execute what is left, with a wait in between whenever somebody asks for a pause; Ray's processes stay."""
     while True:
-        execute(ledger, sweep.space.resources, observers, data=sweep.data, is_winding_down=control.is_winding_down)
+        execute(
+            ledger,
+            sweep.space.resources,
+            observers,
+            data=sweep.data,
+            timeout_s=sweep.space.budget.trial_timeout,
+            is_winding_down=control.is_winding_down,
+        )
         # Runs that are still open were cut short by a signal, which counts for more.
         if control.phase != "pausing" or ledger.has_open_runs or ledger.is_complete:
             return

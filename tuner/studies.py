@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.sections import Objective
+from tuner.journal import JournalReader
 from tuner.records import Kind, Record, Run, State, read_metrics
 from tuner.suggest import build_pruner
 from tuner.sweep import Sweep
@@ -57,39 +55,45 @@ def create_pruning_study(storage: BaseStorage, sweep: Sweep, search: Study) -> S
     return create_study(storage, PRUNING, [space.prune_on], build_pruner(space))
 
 
+def read_trials(sweep: Sweep, *studies: str) -> dict[str, list[FrozenTrial]]:
+    """Return the trials of studies that were handed out. Reads only; a sweep may be running meanwhile."""
+    found: dict[str, list[FrozenTrial]] = {study: [] for study in studies}
+    if not sweep.journal.exists():
+        return found
+    storage = JournalStorage(JournalReader(sweep.journal))
+    there = {study.study_name for study in storage.get_all_studies()}
+    for name in there & set(studies):
+        trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+        found[name] = [trial for trial in trials if "settings" in trial.user_attrs and trial.state in STATES]
+    return found
+
+
 def read_records(sweep: Sweep) -> list[Record]:
     """Return what the ledger says of every run, baselines first. Reads only; a sweep may be running meanwhile."""
-    if not sweep.journal.exists():
-        return []
-    storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
-    there = {study.study_name for study in storage.get_all_studies()}
-    kinds: list[tuple[Kind, str]] = [("baseline", BASELINES), ("trial", SEARCH)]
-    return [
-        record_of(sweep, kind, frozen)
-        for kind, study_name in kinds
-        if study_name in there
-        for frozen in optuna.load_study(study_name=study_name, storage=storage).get_trials(deepcopy=False)
-        if "settings" in frozen.user_attrs and frozen.state in STATES
-    ]
+    kinds: dict[Kind, str] = {"baseline": BASELINES, "trial": SEARCH}
+    trials = read_trials(sweep, *kinds.values())
+    return [record_of(run_of(sweep, kind, one), one) for kind, study in kinds.items() for one in trials[study]]
 
 
-def record_of(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> Record:
-    """Return what is known of one run, its last metrics among it."""
-    key, folder = _place(sweep, kind, frozen)
-    rows = read_metrics(folder)
+def record_of(run: Run, trial: FrozenTrial) -> Record:
+    """Return what a study and the run's folder say of a run."""
+    rows = read_metrics(run.folder)
     return Record(
-        run=Run(key, kind, frozen.number, frozen.user_attrs["settings"], folder),
-        state=STATES[frozen.state],
+        run=run,
+        state=STATES[trial.state],
         metrics=rows[-1] if rows else {},
-        value=frozen.values[0] if frozen.state == TrialState.COMPLETE else None,
-        feasible=all(violation <= 0 for violation in frozen.constraints.values()),
-        reason=frozen.user_attrs.get("reason"),
-        ended_s=frozen.user_attrs.get(ENDED_S),
+        value=trial.values[0] if trial.state == TrialState.COMPLETE else None,
+        feasible=all(violation <= 0 for violation in trial.constraints.values()),
+        reason=trial.user_attrs.get("reason"),
+        ended_s=trial.user_attrs.get(ENDED_S),
     )
 
 
-def _place(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> tuple[str, Path]:
+def run_of(sweep: Sweep, kind: Kind, trial: FrozenTrial) -> Run:
+    """Return the run that a trial of the search or of the baselines stands for."""
     if kind == "baseline":
-        name: Any = frozen.user_attrs["name"]
-        return f"baseline-{name}", sweep.folder / "baselines" / name
-    return f"trial-{frozen.number:04d}", sweep.folder / "trials" / f"{frozen.number:04d}"
+        name: str = trial.user_attrs["name"]
+        key, folder = f"baseline-{name}", sweep.folder / "baselines" / name
+    else:
+        key, folder = f"trial-{trial.number:04d}", sweep.folder / "trials" / f"{trial.number:04d}"
+    return Run(key, kind, trial.number, trial.user_attrs["settings"], folder)

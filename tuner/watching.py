@@ -7,15 +7,15 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from tuner.control import phase_of
+from tuner.journal import JournalReader
 from tuner.live import LiveTable
 from tuner.records import Kind, Record
-from tuner.studies import BASELINES, SEARCH, STATES, record_of
+from tuner.studies import BASELINES, SEARCH, STATES, record_of, run_of
 from tuner.sweep import Sweep
 
 _LOOK_EVERY_S = 1.0
@@ -60,7 +60,7 @@ class Follower:
             if before.state != "running" or (STATES[frozen.state] == "running" and now == stamp):
                 return None
             stamp = now
-        record = record_of(self._sweep, kind, frozen)
+        record = record_of(run_of(self._sweep, kind, frozen), frozen)
         self._seen[kind, frozen.number] = record, stamp
         return record if record != before else None
 
@@ -68,7 +68,7 @@ class Follower:
         """Open the studies once they are there: a driver that has just begun has none yet."""
         if len(self._studies) == len(_STUDIES) or not self._sweep.journal.exists():
             return
-        self._storage = self._storage or JournalStorage(JournalFileBackend(str(self._sweep.journal)))
+        self._storage = self._storage or JournalStorage(JournalReader(self._sweep.journal))
         there = {study.study_name for study in self._storage.get_all_studies()}
         self._studies = {
             kind: optuna.load_study(study_name=name, storage=self._storage)
