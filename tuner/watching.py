@@ -56,8 +56,10 @@ class Follower:
             return None
         before, stamp = self._seen.get((kind, frozen.number), (None, None))
         if before is not None:
+            if before.state != "running":
+                return None
             now = _stamp(before.run.folder)
-            if before.state != "running" or (STATES[frozen.state] == "running" and now == stamp):
+            if STATES[frozen.state] == "running" and now == stamp:
                 return None
             stamp = now
         record = record_of(run_of(self._sweep, kind, frozen), frozen)
