@@ -6,14 +6,16 @@ import contextlib
 import json
 import signal
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from tuner.control import Control
 from tuner.errors import UserError
-from tuner.execution import execute, start_ray
+from tuner.execution import Observer, execute, start_ray
 from tuner.ledger import Ledger, is_complete, read_records
 from tuner.live import LiveTable
 from tuner.records import best
@@ -26,26 +28,32 @@ _MIRROR_WAIT_S = 120.0
 
 @dataclass
 class Ending:
-    """How a drive ended: ``signal`` is the one that stopped it, if one did."""
+    """How a drive ended: ``signal`` is the one that cut it short, ``stopped`` says that it was asked to end."""
 
     completed: bool
     mirrored: bool
     signal: int | None = None
+    stopped: bool = False
 
 
 @contextlib.contextmanager
 def _graceful_sigterm(ending: Ending) -> Iterator[None]:
-    """Let SIGTERM end the sweep as Ctrl-C does (which Tune catches by itself)."""
+    """Let SIGTERM end the sweep as Ctrl-C does (which Tune catches by itself), and Ctrl-C raise where it is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def on_signal(number: int, frame: object) -> None:
         ending.signal = number
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, on_signal)
+    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def drive(sweep: Sweep, console: Console) -> Ending:
@@ -57,6 +65,7 @@ def drive(sweep: Sweep, console: Console) -> Ending:
     ending = Ending(completed=False, mirrored=False)
     provenance = json.loads((sweep.folder / "provenance.json").read_text())
     with sweep.lock():
+        control = Control(sweep.folder)
         ledger = Ledger(sweep)
         mirror = Mirror(
             lambda: MlflowWriter(sweep, provenance),
@@ -66,22 +75,54 @@ def drive(sweep: Sweep, console: Console) -> Ending:
             mirror.changed(record)
         if not ledger.is_complete:
             start_ray()
-            live = LiveTable(ledger, console, compute=sweep.space.budget.compute, mode=sweep.space.objective.mode)
+            live = LiveTable(
+                ledger,
+                console,
+                compute=sweep.space.budget.compute,
+                mode=sweep.space.objective.mode,
+                phase=lambda: control.phase,
+            )
             with _graceful_sigterm(ending), live:
-                timeout_s = sweep.space.budget.trial_timeout
-                execute(ledger, sweep.space.resources, (mirror, live), data=sweep.data, timeout_s=timeout_s)
+                _run(sweep, ledger, control, (mirror, live), console)
         ending.completed = ledger.is_complete
         if ledger.is_interrupted:
-            ending.signal = ending.signal or signal.SIGINT
+            ending.stopped = control.phase == "stopping" and not (ending.signal or ledger.has_open_runs)
+            ending.signal = ending.signal or (None if ending.stopped else signal.SIGINT)
         with tempfile.TemporaryDirectory() as folder:
             ending.mirrored = mirror.close(
                 _MIRROR_WAIT_S,
                 completed=ending.completed,
                 winner=best(list(ledger.records.values()), sweep.space.objective.mode),
                 # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
-                pictures=_pictures(sweep, Path(folder), console, with_runs=ending.signal is None),
+                pictures=_pictures(sweep, Path(folder), console, with_runs=not (ending.signal or ending.stopped)),
             )
+        if ending.stopped:
+            control.end()
     return ending
+
+
+def _run(sweep: Sweep, ledger: Ledger, control: Control, observers: Sequence[Observer], console: Console) -> None:
+    """Execute what is left, with a wait in between whenever somebody asks for a pause; Ray's processes stay."""
+    while True:
+        execute(
+            ledger,
+            sweep.space.resources,
+            observers,
+            data=sweep.data,
+            timeout_s=sweep.space.budget.trial_timeout,
+            is_winding_down=control.is_winding_down,
+        )
+        # Runs that are still open were cut short by a signal, which counts for more.
+        if control.phase != "pausing" or ledger.has_open_runs or ledger.is_complete:
+            return
+        _warn(console, f"Paused: `tuner resume {sweep.name}` goes on, `tuner stop {sweep.name}` ends the driver")
+        ledger.rest()
+        try:
+            if not control.wait():
+                return
+        except KeyboardInterrupt:
+            return
+        console.print("Going on")
 
 
 def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> None:
