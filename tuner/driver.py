@@ -6,12 +6,14 @@ import contextlib
 import json
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from tuner.control import Control
 from tuner.errors import SweepError, UserError
 from tuner.execution import Observer, execute, start_ray
 from tuner.ledger import Ledger, read_records
@@ -29,12 +31,16 @@ _MIRROR_WAIT_S = 120.0
 
 @dataclass
 class Ending:
-    """How a drive ended: ``signal`` is the one that stopped it, ``failure`` why it gave up, if it was either."""
+    """How a drive ended.
+
+    ``signal`` is the one that cut it short, ``failure`` why it gave up, and ``stopped`` says that it was asked to end.
+    """
 
     completed: bool
     mirrored: bool
     signal: int | None = None
     failure: str = ""
+    stopped: bool = False
 
     @property
     def state(self) -> str:
@@ -44,17 +50,22 @@ class Ending:
 
 @contextlib.contextmanager
 def _graceful_sigterm(ending: Ending) -> Iterator[None]:
-    """Let SIGTERM end the sweep as Ctrl-C does (which Tune catches by itself)."""
+    """Let SIGTERM end the sweep as Ctrl-C does (which Tune catches by itself), and Ctrl-C raise where it is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def on_signal(number: int, frame: object) -> None:
         ending.signal = number
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, on_signal)
+    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def drive(sweep: Sweep, console: Console) -> Ending:
@@ -74,6 +85,7 @@ def drive(sweep: Sweep, console: Console) -> Ending:
 
 def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
     provenance = json.loads((sweep.folder / "provenance.json").read_text())
+    control = Control(sweep.folder)
     ledger = Ledger(sweep)
     has_work = not ledger.is_complete
     if has_work:
@@ -91,12 +103,19 @@ def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
         mirror.changed(record)
     if has_work:
         start_ray()
-        live = LiveTable(ledger, console, compute=sweep.space.budget.compute, mode=sweep.space.objective.mode)
+        live = LiveTable(
+            ledger,
+            console,
+            compute=sweep.space.budget.compute,
+            mode=sweep.space.objective.mode,
+            phase=lambda: control.phase,
+        )
         with live:
-            ending.failure = _run(sweep, ledger, (mirror, live))
+            ending.failure = _run(sweep, ledger, control, (mirror, live), console)
     ending.completed = ledger.is_complete
     if ledger.is_interrupted and not ending.failure:
-        ending.signal = ending.signal or signal.SIGINT
+        ending.stopped = control.phase == "stopping" and not (ending.signal or ledger.has_open_runs)
+        ending.signal = ending.signal or (None if ending.stopped else signal.SIGINT)
     if ending.completed and all_failed(ledger.records.values()):
         ending.failure = ALL_FAILED
     with tempfile.TemporaryDirectory() as folder:
@@ -107,18 +126,45 @@ def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
             # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
             pictures=_pictures(sweep, Path(folder), console, with_runs=ending.state == "completed"),
         )
+    if ending.stopped:
+        control.end()
 
 
-def _run(sweep: Sweep, ledger: Ledger, observers: Sequence[Observer]) -> str:
-    """Execute what is left; return why the sweep was given up, or nothing."""
-    try:
-        timeout_s = sweep.space.budget.trial_timeout
-        execute(ledger, sweep.space.resources, observers, data=sweep.data, timeout_s=timeout_s)
-    except SweepError as error:
-        with contextlib.suppress(OSError):  # the disk that it was given up for
-            ledger.give_up(str(error))
-        return str(error)
+def _run(sweep: Sweep, ledger: Ledger, control: Control, observers: Sequence[Observer], console: Console) -> str:
+    """Execute what is left, pausing whenever somebody asks for it; return why the sweep was given up, or nothing."""
+    goes_on = True
+    while goes_on:
+        try:
+            execute(
+                ledger,
+                sweep.space.resources,
+                observers,
+                data=sweep.data,
+                timeout_s=sweep.space.budget.trial_timeout,
+                is_winding_down=control.is_winding_down,
+            )
+        except SweepError as error:
+            with contextlib.suppress(OSError):  # the disk that it was given up for
+                ledger.give_up(str(error))
+            return str(error)
+        goes_on = _goes_on_after_a_pause(sweep, ledger, control, console)
     return ""
+
+
+def _goes_on_after_a_pause(sweep: Sweep, ledger: Ledger, control: Control, console: Console) -> bool:
+    """Wait for as long as somebody wants it, if anybody does; Ray's processes stay. Return whether to go on then."""
+    # Runs that are still open were cut short by a signal, which counts for more.
+    if control.phase != "pausing" or ledger.has_open_runs or ledger.is_complete:
+        return False
+    _warn(console, f"Paused: `tuner resume {sweep.name}` goes on, `tuner stop {sweep.name}` ends the driver")
+    ledger.rest()
+    try:
+        goes_on = control.wait()
+    except KeyboardInterrupt:
+        return False
+    if goes_on:
+        console.print("Going on")
+    return goes_on
 
 
 def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> None:

@@ -28,7 +28,7 @@ SPACE = f"""\
 name: chaos
 trainable: gan
 dataset: {{name: digits, validation: 200}}
-evaluation: {{watch_images: 50, rank_images: 100}}
+evaluation: {{epsilon: 0.05, watch_images: 50, rank_images: 100}}
 budget: {{trials: 2, compute: 6}}
 search: {{sampler: tpe, pruner: {{successive_halving: {{min_resource: 3, reduction_factor: 2}}}}}}
 baselines: [standard]
