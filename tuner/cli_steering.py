@@ -16,7 +16,7 @@ from tuner.options import Home, SweepName
 from tuner.records import State
 from tuner.sweep import Sweep, home, names
 
-INTERRUPTED, STOPPED = 130, 3
+FAILED, STOPPED, INTERRUPTED = 1, 3, 130
 console = Console(markup=False)
 
 
@@ -65,6 +65,8 @@ def watch(
     about = status.full(sweep, read_records(sweep))
     for line in status.lines(about):
         console.print(line, soft_wrap=True, highlight=False)
+    if about["state"] == "failed":
+        raise typer.Exit(FAILED)
     if about["state"] != "completed":
         raise typer.Exit(STOPPED if control.phase_of(sweep.folder) == "stopped" else INTERRUPTED)
 

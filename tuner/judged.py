@@ -18,7 +18,7 @@ from tuner.errors import UserError
 from tuner.export import num_threads
 from tuner.ledger import read_records
 from tuner.records import VERDICT, Record, read_verdict
-from tuner.sweep import Sweep
+from tuner.sweep import FORMAT, Sweep
 
 
 def judge_runs(
@@ -83,7 +83,7 @@ def _judge(settings: dict[str, Any], folder: Path, options: dict[str, Any]) -> t
 
     subject = judging.subject_of_run(settings, folder / "checkpoint")
     verdict = judging.judge(subject, "test", **options)
-    write_json(folder / VERDICT, {**verdict, "asked": options["num_images"]})
+    write_json(folder / VERDICT, {"format": FORMAT, **verdict, "asked": options["num_images"]})
     return verdict["metrics"]["robust_accuracy"], sum(attack["seconds"] for attack in verdict["attacks"])
 
 

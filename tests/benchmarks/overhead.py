@@ -19,9 +19,10 @@ from tests.benchmarks.slots import temporary_home
 from tuner.execution import execute, start_ray
 from tuner.ledger import Ledger
 from tuner.live import LiveTable
+from tuner.mirror import Mirror
 from tuner.records import Record
 from tuner.sweep import Sweep
-from tuner.tracking import Mirror, MlflowWriter
+from tuner.tracking import MlflowWriter
 
 AIM_MS = 60
 NUM_TRIALS = 500
@@ -132,6 +133,6 @@ def _ours(home: Path, name: str, *, mirrored: bool) -> Clock:
         with live:
             execute(ledger, resources, [*([mirror] if mirror else []), live, clock], trainable=Trivial)
         if mirror:
-            mirror.close(60.0, completed=True, winner=None, pictures=[])
+            mirror.close(60.0, state="completed", winner=None, pictures=[])
     assert ledger.is_complete
     return clock
