@@ -6,19 +6,13 @@ from typing import Any
 
 import pandas as pd
 from rich.table import Table
-from scipy.stats import binomtest
 
 from tuner import repeats
 from tuner.ledger import read_records
 from tuner.records import MEASURES, Record, best, describe_ratio, num_images, why_none_is_best
+from tuner.statistics import interval
 from tuner.sweep import Sweep
 from tuner.tracking import flatten
-
-
-def interval(accuracy: float, num_images: int) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy measured on that many images (Wilson 1927)."""
-    proportion = binomtest(round(accuracy * num_images), num_images).proportion_ci(method="wilson")
-    return float(proportion.low), float(proportion.high)
 
 
 def ranked(sweep: Sweep) -> list[Record]:
