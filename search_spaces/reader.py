@@ -84,9 +84,16 @@ def _assembled(data: dict[str, Any]) -> Space | list[Mistake]:
         return Space.model_validate(data)
     except ValidationError as error:
         return [
-            Mistake(None, details["loc"], _message(details["loc"], plain(details), details["type"]))
+            Mistake(None, loc, _message(loc, plain(details), details["type"]))
             for details in error.errors(include_url=False)
+            for loc in (_in_file(data, details["loc"]),)
         ]
+
+
+def _in_file(data: dict[str, Any], path: Path) -> Path:
+    """Return where a path of the space stands in the file, where a single objective is no list."""
+    is_single = path[:2] == ("objective", 0) and not isinstance(data.get("objective"), list)
+    return (path[0], *path[2:]) if is_single else path
 
 
 def _message(path: Path, message: str, kind: str) -> str:
@@ -104,12 +111,14 @@ def _joint_mistakes(draft: Draft) -> Iterator[Mistake]:
     budget = draft.section("budget")
     if sampler == "grid":
         yield from _grid_mistakes(draft, budget.get("trials"))
-    elif sampler in ("tpe", "random"):
-        if isinstance(draft.data.get("budget"), dict) and budget.get("trials") is None:
-            yield Mistake(None, ("budget", "trials"), "is required unless search.sampler is grid")
-        if "seeds" in draft.data:
-            message = "repeats the points of a grid: set search.sampler to grid, or budget.trials higher"
-            yield Mistake(None, ("seeds",), message)
+        return
+    budgets = ("trials", "total_compute", "time")
+    if isinstance(draft.data.get("budget"), dict) and all(budget.get(key) is None for key in budgets):
+        message = f"one of {', '.join(budgets)} is required unless search.sampler is grid"
+        yield Mistake(None, ("budget",), message)
+    if "seeds" in draft.data:
+        message = "repeats the points of a grid: set search.sampler to grid, or budget.trials higher"
+        yield Mistake(None, ("seeds",), message)
 
 
 def _grid_mistakes(draft: Draft, trials: object) -> Iterator[Mistake]:

@@ -13,6 +13,7 @@ from search_spaces.sections import (
     Baseline,
     Bounds,
     Budget,
+    Confirm,
     Dataset,
     Evaluation,
     Name,
@@ -22,7 +23,21 @@ from search_spaces.sections import (
     Section,
 )
 
-__all__ = ["Baseline", "Bounds", "Budget", "Dataset", "Evaluation", "Objective", "Resources", "Search", "Space"]
+__all__ = [
+    "Baseline",
+    "Bounds",
+    "Budget",
+    "Confirm",
+    "Dataset",
+    "Evaluation",
+    "Objective",
+    "Resources",
+    "Search",
+    "Space",
+]
+
+
+MAX_TRIALS = 10_000  # where other budgets end the search
 
 
 class Space(Section):
@@ -37,27 +52,37 @@ class Space(Section):
     trainable: str
     dataset: Dataset = Dataset()
     evaluation: Evaluation = Evaluation()
-    objective: Objective = Objective()
+    objectives: Annotated[tuple[Objective, ...], Field(validation_alias="objective", min_length=1)] = (Objective(),)
     constraints: Mapping[str, Bounds] = {}
     budget: Budget
     search: Search = Search()
     resources: Resources = Resources()
+    confirm: Confirm = Confirm()
     baselines: tuple[Baseline, ...] = ()
     seeds: Annotated[int, Field(ge=1)] = 1
     parameters: tuple[Parameter, ...] = ()
     first: tuple[Mapping[str, Any], ...] = ()
 
-    @field_validator("objective", mode="before")
+    @field_validator("objectives", mode="before")
     @classmethod
-    def _one_objective(cls, value: object) -> object:
-        if isinstance(value, list):
-            message = "several objectives are not supported yet: give one {metric: ..., mode: ...}"
-            raise ValueError(message)  # noqa: TRY004 - pydantic collects a ValueError, and lets a TypeError through
-        return value
+    def _one_or_several(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value if isinstance(value, tuple) else (value,)
+
+    @property
+    def objective(self) -> Objective:
+        """The first objective: what single numbers are ranked by."""
+        return self.objectives[0]
+
+    @property
+    def prune_on(self) -> Objective:
+        """What trials are compared by while they train."""
+        return self.search.prune_on or self.objective
 
     @property
     def num_trials(self) -> int:
-        """How many trials the sweep asks for: the budget's, or every grid point with every seed."""
+        """How many trials the sweep asks for at most: the budget's, or every grid point with every seed."""
+        if self.budget.trials is None and self.search.sampler != "grid":
+            return MAX_TRIALS
         return self.budget.trials or len(self.grid()) * self.seeds
 
     def settings(self, suggest: Callable[[Parameter], Any]) -> dict[str, Any]:

@@ -22,13 +22,13 @@ class Section(BaseModel):
 
 def keys_of(model: type[BaseModel]) -> list[str]:
     """Return the keys that a model takes."""
-    return list(model.model_fields)
+    return [str(field.validation_alias or name) for name, field in model.model_fields.items()]
 
 
 def submodel(model: type[BaseModel], key: str) -> type[BaseModel] | None:
     """Return the model under a model's key: the key takes a mapping. None when it takes a value, or is unknown."""
-    field = model.model_fields.get(key)
-    return _model_in(field.annotation) if field else None
+    fields = zip(keys_of(model), model.model_fields.values(), strict=True)
+    return next((_model_in(field.annotation) for name, field in fields if name == key), None)
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
@@ -77,10 +77,15 @@ class Evaluation(Section):
 
 
 class Objective(Section):
-    """The metric that the search improves, measured at the end of a trial."""
+    """A metric that the search improves, measured at the end of a trial."""
 
     metric: str = "robust_accuracy"
     mode: Literal["max", "min"] = "max"
+
+    @property
+    def sign(self) -> float:
+        """What a value is multiplied by so that more is better."""
+        return 1.0 if self.mode == "max" else -1.0
 
 
 class Bounds(Section):
@@ -99,14 +104,19 @@ class Bounds(Section):
 
 
 class Budget(Section):
-    """How much the sweep may cost: `compute` is per trial, in epochs of standard training.
+    """How much the sweep may cost, and when it has found enough: whatever is reached first ends the search.
 
-    `time` is for the whole sweep: written like 90s, 30m or 2h, kept in seconds.
+    `compute` is per trial and `total_compute` for all trials together, in epochs of standard training. `time` is for
+    the whole sweep, all of its drivers together, and `trial_timeout` for one report of a run: written like 90s, 30m or
+    2h, kept in seconds. `target` is a value of the first objective. Runs that have begun are trained to their end.
     """
 
     trials: Annotated[int, Field(ge=1)] | None = None
     compute: Annotated[float, Field(gt=0)]
+    total_compute: Annotated[float, Field(gt=0)] | None = None
     time: Annotated[float | None, BeforeValidator(_seconds)] = None
+    target: float | None = None
+    trial_timeout: Annotated[float | None, BeforeValidator(_seconds)] = None
 
 
 class SuccessiveHalving(Section):
@@ -123,10 +133,18 @@ class Median(Section):
     min_resource: Annotated[float, Field(ge=0)] = 0.0
 
 
+class Hyperband(Section):
+    """Successive halving in brackets that begin at `min_resource` compute and at each multiple by the factor."""
+
+    min_resource: Annotated[float, Field(gt=0)] = 1.0
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+
 class Pruner(Section):
-    """At most one way to stop weak trials early."""
+    """At most one way to stop weak trials early; its settings can be left out."""
 
     successive_halving: SuccessiveHalving | None = None
+    hyperband: Hyperband | None = None
     median: Median | None = None
 
     @model_validator(mode="before")
@@ -136,17 +154,30 @@ class Pruner(Section):
             return {}
         if isinstance(value, cls):
             return value
+        if isinstance(value, str) and value in cls.model_fields:
+            return {value: {}}
         if not isinstance(value, dict) or len(value) != 1 or None in value.values():
-            raise ValueError("must be none, {successive_halving: {...}} or {median: {...}}")
+            raise ValueError(f"must be none or one of {', '.join(cls.model_fields)}, alone or as {{name: {{...}}}}")
         return value
 
 
 class Search(Section):
-    """How the next configuration is chosen, and when a weak trial is stopped."""
+    """How the next configuration is chosen, and when a weak trial is stopped.
 
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    `prune_on` is what trials are compared by while they train; by default the first objective.
+    """
+
+    sampler: Literal["tpe", "gp", "nsga2", "random", "qmc", "grid"] = "tpe"
     pruner: Pruner = Pruner.model_validate("none")
+    prune_on: Objective | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class Confirm(Section):
+    """The stage after the search: how many of its best configurations run again, and with how many new seeds."""
+
+    top: Annotated[int, Field(ge=1)] = 3
+    seeds: Annotated[int, Field(ge=2)] = 3
 
 
 class Resources(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from search_spaces import library
 from search_spaces.mistakes import SpaceError
+from search_spaces.schema import Space
 from trainables.data_files import DataError
 from tuner import cli_judging, cli_results, cli_spaces, cli_train
 from tuner.errors import UserError
@@ -35,6 +36,9 @@ def launch(
     space: Annotated[str, typer.Argument(help="A packaged space (`tuner spaces list`) or a YAML file.")],
     name: Annotated[str | None, typer.Option(help="What to call the sweep; by default the space's name.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the space's number.")] = None,
+    warm_start: Annotated[
+        list[str] | None, typer.Option("--warm-start", metavar="SWEEP", help="Begin with what its trials tell.")
+    ] = None,
     home_folder: Home = None,
     data: Data = None,
 ) -> None:
@@ -48,8 +52,9 @@ def launch(
     preflight.check_resources(parsed.resources)
     sweep_name = name or _free_name(parsed.name, where)
     check_available(sweep_name, where)
+    earlier = _earlier(parsed, warm_start, where) if warm_start else []
     preflight.ensure_data(parsed.dataset.name, data, console)
-    sweep = Sweep.create(sweep_name, text, source, home=where, num_trials=trials, data=data)
+    sweep = Sweep.create(sweep_name, text, source, home=where, num_trials=trials, data=data, warm_start=earlier)
     console.print(f"Sweep {sweep.name} in {sweep.folder}", soft_wrap=True, highlight=False)
     _drive(sweep)
 
@@ -145,6 +150,17 @@ app.command()(cli_judging.evaluate)
 app.command()(cli_judging.judge)
 app.command()(cli_spaces.data)
 app.add_typer(cli_spaces.app, name="spaces")
+
+
+def _earlier(space: Space, names: list[str], where: Path) -> list[dict[str, Any]]:
+    """Return what earlier sweeps' trials tell of a space, and print what was left out."""
+    from tuner.warm_start import gather
+
+    observations, left_out = gather(space, [Sweep.open(name, home=where) for name in names])
+    console.print(f"Warm start: {len(observations)} earlier trials fit this space", highlight=False)
+    for words in left_out:
+        console.print(f"  {words}", soft_wrap=True, highlight=False)
+    return observations
 
 
 def _free_name(base: str, where: Path) -> str:

@@ -9,10 +9,9 @@ from rich.table import Table
 
 from tuner import repeats
 from tuner.ledger import read_records
-from tuner.records import MEASURES, Record, best, describe_ratio, num_images, why_none_is_best
+from tuner.records import MEASURES, Record, best, describe_ratio, flatten, num_images, why_none_is_best
 from tuner.statistics import interval
 from tuner.sweep import Sweep
-from tuner.tracking import flatten
 
 
 def ranked(sweep: Sweep) -> list[Record]:

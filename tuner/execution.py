@@ -21,7 +21,7 @@ from search_spaces.schema import Resources
 from trainables.ray_trainable import RunTrainable
 from tuner.errors import UserError
 from tuner.records import Record
-from tuner.studies import RunQueue
+from tuner.run_queue import RunQueue
 
 # A worker that dies is tried again from its run's checkpoint this often. What training itself raises never gets here.
 _INFRASTRUCTURE_RETRIES = 3

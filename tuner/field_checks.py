@@ -15,19 +15,19 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces.mistakes import Mistake, Path
-from search_spaces.parameters import Fixed, FloatRange, Fragments, IntRange, Parameter, put, settings_of
+from search_spaces.parameters import Fixed, FloatRange, Fragments, IntRange, Parameter, is_number, put, settings_of
 from search_spaces.reader import Draft
 from search_spaces.sections import Baseline, keys_of, submodel
 from search_spaces.wording import nearest, plain, shown, unknown
 from trainables.config import CONFIGURATIONS, TrainingConfig
 from trainables.published import PUBLISHED
+from tuner.metrics import metric_mistakes
 
-METRICS = ("clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy", "robust_accuracy")
 # What all runs of a sweep share, and where a space says it.
 _ELSEWHERE = {
     "dataset": "the top-level key dataset",
     "evaluation": "the top-level key evaluation",
-    "compute": "budget.compute",
+    "compute": "budget.compute, or let it vary up to that",
     "seed": "search.seed",
     "trainable": "the top-level key trainable",
 }
@@ -47,7 +47,7 @@ Placed = Iterable[tuple[Path, Any]]  # values, each with where it stands in the 
 
 def field_mistakes(draft: Draft) -> list[Mistake]:
     """Return what in a file does not fit the settings of its trainable and of its baselines."""
-    mistakes = [*_metric_mistakes(draft), *_shared_section_mistakes(draft)]
+    mistakes = [*metric_mistakes(draft), *_shared_section_mistakes(draft)]
     trainable = draft.data.get("trainable")
     if isinstance(trainable, str) and trainable in CONFIGURATIONS:
         mistakes += _parameter_mistakes(CONFIGURATIONS[trainable], draft)
@@ -78,15 +78,6 @@ def baseline_settings(parameters: Iterable[Parameter], baseline: Baseline) -> di
     return settings
 
 
-def _metric_mistakes(draft: Draft) -> Iterator[Mistake]:
-    named: list[tuple[Path, Any]] = [(("constraints", metric), metric) for metric in draft.section("constraints")]
-    if "metric" in draft.section("objective"):
-        named.append((("objective", "metric"), draft.section("objective")["metric"]))
-    for place, metric in named:
-        if isinstance(metric, str) and metric not in METRICS:
-            yield Mistake(None, place, unknown("metric", metric, METRICS))
-
-
 def _shared_section_mistakes(draft: Draft) -> Iterator[Mistake]:
     for key in ("dataset", "evaluation"):
         for path, value in _leaves((key,), draft.section(key)):
@@ -98,11 +89,25 @@ def _parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mista
         if parameter.path == ("report_every",) and parameter.varies:
             message = "must be fixed: trials are compared at the same reports"
             yield Mistake(None, ("parameters", *parameter.path), message)
+        if parameter.path == ("compute",) and parameter.varies:
+            yield from _compute_mistakes(parameter, draft)
+            continue
         for path, place, values in _values(parameter):
             yield from _check_own(config, path, place, values)
     for path in draft.unsound:
         if all(key.isidentifier() for key in path):
             yield from _check_own(config, path, ("parameters", *path), [])
+
+
+def _compute_mistakes(parameter: Parameter, draft: Draft) -> Iterator[Mistake]:
+    """Check a compute that trials choose themselves: within the budget, which the baselines spend."""
+    most = _shared(draft).get("compute")
+    for path, place, values in _values(parameter):
+        yield from _check(TrainingConfig, path, place, values)
+        for where, value in values:
+            if is_number(value) and is_number(most) and value > most:
+                message = f"must not be above budget.compute ({most:g}), which the baselines spend, and is {value:g}"
+                yield Mistake(None, where, message)
 
 
 def _baseline_mistakes(draft: Draft, place: Path, baseline: Baseline) -> Iterator[Mistake]:
@@ -213,7 +218,7 @@ def _whole_mistakes(config: type[BaseModel], draft: Draft, known: Iterable[Mista
         if found and chosen:
             return
         settings = settings_of(sound, lambda one, end=end, chosen=chosen: chosen.get(one.name, _end(one, end)))  # type: ignore[misc]
-        for loc, message in _model_errors(config, {**settings, **_shared(draft)}):
+        for loc, message in _model_errors(config, {**_shared(draft), **settings}):
             found = True
             yield Mistake(None, ("parameters", *(loc or _culprit(sound, message))), message)
 

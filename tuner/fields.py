@@ -77,8 +77,8 @@ def _complete(space: Space, trainable: str, settings: Mapping[str, Any], seed: i
         "trainable": trainable,
         "dataset": space.dataset.model_dump(),
         "evaluation": space.evaluation.model_dump(),
-        "compute": space.budget.compute,
         "seed": seed,
     }
-    configuration: dict[str, Any] = parse({**settings, **shared}).model_dump(mode="json")
+    settings = {"compute": space.budget.compute, **settings, **shared}
+    configuration: dict[str, Any] = parse(settings).model_dump(mode="json")
     return configuration

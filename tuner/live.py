@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.records import Record, best
-from tuner.studies import RunQueue
+from tuner.run_queue import RunQueue
 
 _MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust": "robust_accuracy"}
 _ROWS_KEPT = 20

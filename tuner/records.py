@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from search_spaces.sections import Bounds, Objective
 
 Kind = Literal["trial", "baseline"]
 State = Literal["running", "complete", "pruned", "failed"]
@@ -39,7 +43,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Record:
-    """What the ledger says of a run: its last metrics, and when it has ended, how."""
+    """What the ledger says of a run: its last metrics, and when it has ended, how.
+
+    `value` is that of the first objective. `ended_s` is for how many seconds drivers had worked on the sweep when the
+    run ended: it grows from one end to the next, whatever the clock on the wall does.
+    """
 
     run: Run
     state: State
@@ -47,6 +55,7 @@ class Record:
     value: float | None = None
     feasible: bool = True
     reason: str | None = None
+    ended_s: float | None = None
 
     @property
     def is_masked(self) -> bool:
@@ -126,12 +135,54 @@ def masking_checks(metrics: dict[str, float]) -> dict[str, bool]:
     }
 
 
-def best(records: list[Record], mode: str) -> Record | None:
-    """Return the trial with the best value among those that ran to the end and keep the constraints."""
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings as text by dotted name."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = str(value)
+    return flat
+
+
+def violations(constraints: Mapping[str, Bounds], metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return by how much each constraint is broken, that of unmasked gradients among them; zero or less is kept."""
+    broken = {}
+    for metric, limit in constraints.items():
+        if limit.min is not None:
+            broken[f"{metric} min"] = limit.min - metrics[metric]
+        if limit.max is not None:
+            broken[f"{metric} max"] = metrics[metric] - limit.max
+    if MASKING_FAILURES in metrics:
+        broken["masking"] = metrics[MASKING_FAILURES]
+    return broken
+
+
+def able(records: Iterable[Record]) -> list[Record]:
+    """Return the trials that may win: those that ran to the end and keep the constraints."""
     finished = [record for record in records if record.run.kind == "trial" and record.state == "complete"]
-    able = [record for record in finished if record.feasible and record.value is not None]
+    return [record for record in finished if record.feasible and record.value is not None]
+
+
+def best(records: list[Record], mode: str) -> Record | None:
+    """Return the trial with the best value of the first objective among those that may win."""
     sign = 1.0 if mode == "max" else -1.0
-    return max(able, key=lambda record: sign * (record.value or 0.0), default=None)
+    return max(able(records), key=lambda record: sign * (record.value or 0.0), default=None)
+
+
+def front(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
+    """Return the Pareto front: of the trials that may win, those that no other one beats, best first.
+
+    One trial beats another where it is as good on every objective and better on one.
+    """
+    points = [(record, [one.sign * record.metrics[one.metric] for one in objectives]) for record in able(records)]
+
+    def is_beaten(point: list[float]) -> bool:
+        return any(other != point and all(map(operator.ge, other, point)) for _, other in points)
+
+    standing = [(record, point) for record, point in points if not is_beaten(point)]
+    return [record for record, _ in sorted(standing, key=lambda pair: pair[1], reverse=True)]
 
 
 def why_none_is_best(records: list[Record]) -> str:

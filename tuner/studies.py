@@ -1,150 +1,95 @@
-"""What ledgers share: Optuna studies in the one journal of a sweep, and the runs that are handed out."""
+"""The Optuna studies of a sweep, and what they and the runs' folders say of every run."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.pruners import BasePruner, NopPruner
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from search_spaces.schema import Space
-from tuner.journal import Journal
-from tuner.records import MASKING_FAILURES, Record, Run, State, append_metrics, read_metrics
+from search_spaces.sections import Objective
+from tuner.records import Kind, Record, Run, State, read_metrics
+from tuner.suggest import build_pruner
 from tuner.sweep import Sweep
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+SEARCH, BASELINES, PRUNING = "search", "baselines", "pruning"
 STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
+ENDED_S = "ended_s"  # attribute of a trial: see `Record.ended_s`
 
 
-class RunQueue(Protocol):
-    """What is executed: hands out runs, and takes in what they report. Its caller holds the sweep's lock."""
-
-    records: dict[str, Record]
-
-    @property
-    def num_runs(self) -> int:
-        """Runs that are asked for."""
-        ...
-
-    def next_run(self) -> Run | None:
-        """Return the next run, unfinished ones first; None when all are handed out."""
-        ...
-
-    def report(self, key: str, metrics: dict[str, float]) -> bool:
-        """Take in the metrics of one report; return False if the run is to stop here."""
-        ...
-
-    def complete(self, key: str, metrics: dict[str, float]) -> None:
-        """Take in the last metrics of a run that has spent its compute."""
-        ...
-
-    def fail(self, key: str, reason: str) -> None:
-        """Say that a run cannot go on, and why."""
-        ...
+def create_study(
+    storage: BaseStorage, name: str, objectives: Sequence[Objective], pruner: BasePruner | None = None
+) -> Study:
+    """Return the study of that name, made if it is not there."""
+    directions = [StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in objectives]
+    return optuna.create_study(
+        study_name=name,
+        storage=storage,
+        directions=directions,
+        pruner=pruner or NopPruner(),
+        load_if_exists=True,
+    )
 
 
-@dataclass
-class OpenRun:
-    """A run that has not ended, and what the study and the metrics file have of it already."""
+def create_pruning_study(storage: BaseStorage, sweep: Sweep, search: Study) -> Study:
+    """Return the study that takes the trials' reports and prunes them.
 
-    record: Record
-    trial: Trial
-    last_row: int
-    last_report: int
-
-
-class OpenRuns:
-    """The runs that are handed out: what they report goes to their folders, how they end to their study."""
-
-    def __init__(self, journal: Journal, records: dict[str, Record]) -> None:
-        self._journal = journal
-        self._records = records
-        self._runs: dict[str, OpenRun] = {}
-
-    def __len__(self) -> int:
-        return len(self._runs)
-
-    def __getitem__(self, key: str) -> OpenRun:
-        return self._runs[key]
-
-    def begin(self, record: Record, trial: Trial, last_report: int = 0) -> Run:
-        """Take note of a run that is handed out."""
-        self._runs[record.run.key] = OpenRun(record, trial, int(record.metrics.get("step", 0)), last_report)
-        self._records[record.run.key] = record
-        self._journal.sync()
-        return record.run
-
-    def take_in(self, key: str, metrics: dict[str, float]) -> OpenRun:
-        """Write a row that is not there yet: a run that goes on from a checkpoint may report a step again."""
-        run = self._runs[key]
-        if metrics["step"] > run.last_row:
-            append_metrics(run.record.run.folder, {**metrics, "time": time.time()})
-            run.last_row = int(metrics["step"])
-        self._records[key] = run.record = replace(run.record, metrics=metrics)
-        return run
-
-    def constrain(self, key: str, violations: dict[str, float]) -> bool:
-        """Write by how much each constraint is broken, and return whether none is."""
-        trial = self._runs[key].trial
-        for name, violation in violations.items():
-            if name not in trial.constraints:  # a driver that died here has set some already
-                trial.set_constraint(name, violation)
-        return all(violation <= 0 for violation in violations.values())
-
-    def end(self, key: str, state: TrialState, **known: Any) -> None:
-        """Tell the study how a run has ended; what is `known` goes into its record."""
-        run = self._runs.pop(key)
-        if "reason" in known:
-            run.trial.set_user_attr("reason", known["reason"])
-        run.trial.study.tell(run.trial, known.get("value"), state=state)
-        self._journal.sync()
-        self._records[key] = replace(run.record, state=STATES[state], **known)
+    That is the search's own, unless trials are pruned on something else than its one objective: then one beside it,
+    whose trials have the same numbers.
+    """
+    space = sweep.space
+    if list(space.objectives) == [space.prune_on]:
+        search.pruner = build_pruner(space)
+        return search
+    return create_study(storage, PRUNING, [space.prune_on], build_pruner(space))
 
 
-def violations(space: Space, metrics: dict[str, float]) -> dict[str, float]:
-    """Return by how much each constraint of a space is broken, masked gradients included; zero or less is kept."""
-    broken = {}
-    for metric, limit in space.constraints.items():
-        if limit.min is not None:
-            broken[f"{metric} min"] = limit.min - metrics[metric]
-        if limit.max is not None:
-            broken[f"{metric} max"] = metrics[metric] - limit.max
-    if MASKING_FAILURES in metrics:
-        broken["masking"] = metrics[MASKING_FAILURES]
-    return broken
-
-
-def read_trials(sweep: Sweep, *studies: str) -> dict[str, list[FrozenTrial]]:
-    """Return the trials of studies that were handed out. Reads only; a sweep may be running meanwhile."""
-    found: dict[str, list[FrozenTrial]] = {study: [] for study in studies}
+def read_records(sweep: Sweep) -> list[Record]:
+    """Return what the ledger says of every run, baselines first. Reads only; a sweep may be running meanwhile."""
     if not sweep.journal.exists():
-        return found
+        return []
     storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
     there = {study.study_name for study in storage.get_all_studies()}
-    for name in there & set(studies):
-        trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
-        found[name] = [trial for trial in trials if "settings" in trial.user_attrs and trial.state in STATES]
-    return found
+    kinds: list[tuple[Kind, str]] = [("baseline", BASELINES), ("trial", SEARCH)]
+    return [
+        record_of(sweep, kind, frozen)
+        for kind, study_name in kinds
+        if study_name in there
+        for frozen in optuna.load_study(study_name=study_name, storage=storage).get_trials(deepcopy=False)
+        if "settings" in frozen.user_attrs and frozen.state in STATES
+    ]
 
 
-def record_of(run: Run, trial: FrozenTrial) -> Record:
-    """Return what a study and the run's folder say of a run."""
-    rows = read_metrics(run.folder)
+def record_of(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> Record:
+    """Return what is known of one run, its last metrics among it."""
+    key, folder = _place(sweep, kind, frozen)
+    rows = read_metrics(folder)
     return Record(
-        run=run,
-        state=STATES[trial.state],
+        run=Run(key, kind, frozen.number, frozen.user_attrs["settings"], folder),
+        state=STATES[frozen.state],
         metrics=rows[-1] if rows else {},
-        value=trial.value if trial.state == TrialState.COMPLETE else None,
-        feasible=all(violation <= 0 for violation in trial.constraints.values()),
-        reason=trial.user_attrs.get("reason"),
+        value=frozen.values[0] if frozen.state == TrialState.COMPLETE else None,
+        feasible=all(violation <= 0 for violation in frozen.constraints.values()),
+        reason=frozen.user_attrs.get("reason"),
+        ended_s=frozen.user_attrs.get(ENDED_S),
     )
+
+
+def _place(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> tuple[str, Path]:
+    if kind == "baseline":
+        name: Any = frozen.user_attrs["name"]
+        return f"baseline-{name}", sweep.folder / "baselines" / name
+    return f"trial-{frozen.number:04d}", sweep.folder / "trials" / f"{frozen.number:04d}"

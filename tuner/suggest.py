@@ -7,11 +7,12 @@ import warnings
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import Trial
 
-from search_spaces.parameters import FloatRange, IntRange, Parameter
+from search_spaces.parameters import Domain, FloatRange, IntRange, Parameter
 from search_spaces.schema import Space
 from tuner.fields import report_every
 
@@ -23,13 +24,34 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
     that a resumed sweep draws what an uninterrupted one would have drawn.
     """
     seed = (space.search.seed * 1_000_003 + number) % 2**32
-    if space.search.sampler != "tpe":
-        return RandomSampler(seed=seed)
     is_conditional = any(parameter.when for parameter in space.parameters)
     with warnings.catch_warnings():
-        # `group` learns each branch of a conditional space jointly; Optuna marks it experimental.
+        # `group` learns each branch of a conditional space jointly; it, and QMC, are marked experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return TPESampler(seed=seed, group=is_conditional)
+        match space.search.sampler:
+            case "tpe":
+                return TPESampler(seed=seed, group=is_conditional)
+            case "gp":
+                return GPSampler(
+                    seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False
+                )
+            case "nsga2":
+                return NSGAIISampler(seed=seed, population_size=_population(space.num_trials))
+            case "qmc":
+                return QMCSampler(  # one scrambling for all trials: they are points of one sequence
+                    scramble=True,
+                    seed=space.search.seed,
+                    independent_sampler=RandomSampler(seed=seed),
+                    warn_asynchronous_seeding=False,
+                    warn_independent_sampling=False,
+                )
+            case _:
+                return RandomSampler(seed=seed)
+
+
+def _population(num_trials: int) -> int:
+    """Return a population that leaves a short search some six generations; 50 is NSGA-II's usual one."""
+    return min(max(num_trials // 6, 8), 50)
 
 
 def build_pruner(space: Space) -> BasePruner:
@@ -43,6 +65,12 @@ def build_pruner(space: Space) -> BasePruner:
         settings = pruner.successive_halving
         return SuccessiveHalvingPruner(
             min_resource=reports(settings.min_resource), reduction_factor=settings.reduction_factor
+        )
+    if pruner.hyperband is not None:
+        return HyperbandPruner(
+            min_resource=reports(pruner.hyperband.min_resource),
+            max_resource=reports(space.budget.compute),
+            reduction_factor=pruner.hyperband.reduction_factor,
         )
     if pruner.median is not None:
         return MedianPruner(
@@ -60,3 +88,14 @@ def suggest(trial: Trial, parameter: Parameter) -> Any:
             return trial.suggest_int(parameter.name, low, high, log=log)
         case domain:
             return trial.suggest_categorical(parameter.name, domain.values)
+
+
+def distribution(domain: Domain) -> BaseDistribution:
+    """Return what a trial's value of a domain is drawn from, as Optuna keeps it."""
+    match domain:
+        case FloatRange(low, high, log):
+            return FloatDistribution(low, high, log=log)
+        case IntRange(low, high, log):
+            return IntDistribution(low, high, log=log)
+        case _:
+            return CategoricalDistribution(domain.values)

@@ -13,11 +13,12 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -28,6 +29,7 @@ from tuner.fields import parse_space
 from tuner.provenance import provenance
 
 FORMAT = 1
+WARM_START = "warm_start.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # How long a driver waits for the lock: longer than a look by `tuner status` holds it.
 _LOCK_WAIT_S = 1.0
@@ -73,7 +75,15 @@ class Sweep:
 
     @classmethod
     def create(
-        cls, name: str, text: str, source: str, *, home: Path, num_trials: int | None = None, data: Path | None = None
+        cls,
+        name: str,
+        text: str,
+        source: str,
+        *,
+        home: Path,
+        num_trials: int | None = None,
+        data: Path | None = None,
+        warm_start: Sequence[Mapping[str, Any]] = (),
     ) -> Sweep:
         """Make the folder of a new sweep; it appears whole or not at all.
 
@@ -84,6 +94,7 @@ class Sweep:
             home: see `home`.
             num_trials: instead of the space's own number.
             data: folder where the dataset's files were put by hand.
+            warm_start: what earlier sweeps' trials tell, from `tuner.warm_start.gather`.
 
         Raises:
             UserError: the name is taken or not allowed, or the home cannot be written.
@@ -103,6 +114,8 @@ class Sweep:
             with whole_folder(sweep.folder) as folder:
                 (folder / "space.yaml").write_text(text)
                 sweep._save(folder)
+                if warm_start:
+                    write_json(folder / WARM_START, {"format": FORMAT, "trials": list(warm_start)})
                 write_json(folder / "provenance.json", provenance(source=source, dataset=space.dataset.name))
         except OSError as error:
             raise UserError(f"cannot write {sweep.folder}: {error}; choose another --home") from error

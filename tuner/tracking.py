@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tuner.records import MASKING_FAILURES, SWEEP, VERDICT, Record, masking_checks, read_metrics, read_verdict
+from tuner.records import MASKING_FAILURES, SWEEP, VERDICT, Record, flatten, masking_checks, read_metrics, read_verdict
 from tuner.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -38,17 +38,6 @@ _VERDICT_TAG = "tuner.final"
 def tracking_uri(home: Path) -> str:
     """Return ``MLFLOW_TRACKING_URI``, or else a database in the sweeps' home."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings as MLflow's parameters: dotted names, values as text."""
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = str(value)[:_PARAM_LENGTH]
-    return flat
 
 
 @dataclass
@@ -119,7 +108,7 @@ class MlflowWriter:
             mirrored = self._create(run.key, run.key, {**tags, "label": run.label})
         status = _STATUS[record.state]
         has_ended = status != mirrored.status
-        params = {} if mirrored.has_params else flatten(run.settings)
+        params = {} if mirrored.has_params else _parameters(run.settings)
         self._send(mirrored, record, params, _ending(record) if has_ended else {})
         mirrored.has_params = True
         if has_ended:
@@ -171,6 +160,10 @@ class MlflowWriter:
             for picture in files:
                 self._client.log_artifact(self._mirrored[key].run_id, str(picture))
         self._client.set_terminated(self._parent.run_id, "FINISHED" if completed else "KILLED")
+
+
+def _parameters(settings: dict[str, Any]) -> dict[str, str]:
+    return {name: value[:_PARAM_LENGTH] for name, value in flatten(settings).items()}
 
 
 def _ending(record: Record) -> dict[str, str]:

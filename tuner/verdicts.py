@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tuner.field_checks import METRICS
+from tuner.metrics import METRICS
 from tuner.records import masking_checks, read_verdict
 from tuner.repeats import Repeats, repeats
 from tuner.statistics import interval

@@ -49,6 +49,19 @@ BAD = [
         "generator: must be a mapping with keys of these: body",
     ),
     (HEAD + "objective: {metric: robust}\n", 4, "objective.metric: unknown metric 'robust'; did you mean 'robust_acc"),
+    (
+        HEAD + "objective:\n- {metric: compute, mode: min}\n- {metric: robust}\n",
+        6,
+        "objective[1].metric: unknown metric",
+    ),
+    (
+        HEAD + "objective:\n- {metric: pgd_accuracy}\n- {metric: pgd_accuracy}\n",
+        6,
+        "objective[1].metric: 'pgd_accuracy' is an objective already",
+    ),
+    (HEAD + "search: {prune_on: {metric: compute}}\n", 4, "search.prune_on.metric: unknown metric 'compute'"),
+    (parameter("compute: {float: [1, 3]}"), 5, "parameters.compute.float[1]: must not be above budget.compute (2)"),
+    (parameter("compute: {float: [0, 2]}"), 5, "parameters.compute.float[0]: must be greater than 0, not 0"),
     (HEAD + "constraints: {clean: {min: 1}}\n", 4, "constraints.clean: unknown metric 'clean'"),
     (
         HEAD + "dataset: {name: mnits}\n",

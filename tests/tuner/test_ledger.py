@@ -219,17 +219,6 @@ def test_known_configurations_are_tried_first(make_sweep):
     assert (ratio["kind"], ratio["generator_turns"]) == ("constant", 3)
 
 
-def test_time_that_is_up_starts_no_more_trials(make_sweep, monkeypatch):
-    sweep = make_sweep(replace=("compute: 3}", "compute: 3, time: 1m}"))
-    ledger = Ledger(sweep)
-    train(ledger, ledger.next_run())
-    now = ledger._deadline
-    monkeypatch.setattr("tuner.ledger.time.monotonic", lambda: now + 1.0)
-    assert ledger.next_run().key == "baseline-fgsm_retraining"
-    assert ledger.next_run() is None
-    assert not ledger.is_complete
-
-
 @pytest.mark.parametrize("tail", [b'{"op_code": 4, "worker', b"\x00\xff", b"{"])
 def test_a_torn_last_line_of_the_journal_is_cut_back(make_sweep, tail):
     sweep = make_sweep()
@@ -303,7 +292,7 @@ def _drive(sweep: Sweep, ended: dict[str, str], checkpoints: dict[str, int], wri
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Journal, "append_logs", dying(Journal.append_logs))
-        patch.setattr("tuner.studies.append_metrics", dying(append_metrics))
+        patch.setattr("tuner.ledger.append_metrics", dying(append_metrics))
         try:
             ledger = Ledger(sweep)
             for run in iter(ledger.next_run, None):

@@ -1,0 +1,47 @@
+"""What ends a search before its number of trials, and whether a sweep has anything left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from search_spaces.schema import Space
+from tuner.records import Record, best
+from tuner.sweep import Sweep
+
+
+def seconds_spent(records: Collection[Record]) -> float:
+    """Return for how many seconds drivers had worked on a sweep when its last run ended."""
+    return max((record.ended_s or 0.0 for record in records), default=0.0)
+
+
+def spent_budget(space: Space, records: Collection[Record], seconds: float) -> str | None:
+    """Return which budget, other than the number of trials, lets no new trial begin; None while none does.
+
+    Args:
+        space: with the budgets.
+        records: of all runs.
+        seconds: for which drivers have worked on the sweep.
+    """
+    budget = space.budget
+    if budget.time is not None and seconds >= budget.time:
+        return f"the time of {budget.time:g} s is spent"
+    if budget.total_compute is not None:
+        spent = sum(record.metrics.get("compute", 0.0) for record in records if record.run.kind == "trial")
+        if spent >= budget.total_compute:
+            return f"the total compute of {budget.total_compute:g} is spent"
+    if budget.target is not None:
+        winner = best(list(records), space.objective.mode)
+        if winner is not None and space.objective.sign * ((winner.value or 0.0) - budget.target) >= 0:
+            return f"the target of {budget.target:g} is reached"
+    return None
+
+
+def is_complete(sweep: Sweep, records: Collection[Record]) -> bool:
+    """Return whether every run that a sweep asks for has ended: a search may end before its number of trials."""
+    ended = [record for record in records if record.state != "running"]
+    if len(ended) >= sweep.num_runs:
+        return True
+    num_baselines = sum(record.run.kind == "baseline" for record in ended)
+    if len(ended) < len(records) or num_baselines < sweep.num_runs - sweep.num_trials:
+        return False
+    return spent_budget(sweep.space, records, seconds_spent(records)) is not None
