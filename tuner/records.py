@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from search_spaces.sections import Bounds, Objective
 
-Kind = Literal["trial", "baseline"]
+Kind = Literal["trial", "baseline", "confirm"]
 State = Literal["running", "complete", "pruned", "failed"]
 SWEEP = "sweep"
 """What stands for the sweep itself where runs go by their keys."""

@@ -20,7 +20,8 @@ from tuner.sweep import Sweep
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-SEARCH, BASELINES, PRUNING = "search", "baselines", "pruning"
+SEARCH, BASELINES, PRUNING, CONFIRM = "search", "baselines", "pruning", "confirm"
+_STUDIES: dict[Kind, str] = {"trial": SEARCH, "baseline": BASELINES, "confirm": CONFIRM}
 STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
@@ -57,20 +58,28 @@ def create_pruning_study(storage: BaseStorage, sweep: Sweep, search: Study) -> S
     return create_study(storage, PRUNING, [space.prune_on], build_pruner(space))
 
 
-def read_records(sweep: Sweep) -> list[Record]:
+def read_records(sweep: Sweep, kinds: Sequence[Kind] = ("baseline", "trial")) -> list[Record]:
     """Return what the ledger says of every run, baselines first. Reads only; a sweep may be running meanwhile."""
     if not sweep.journal.exists():
         return []
     storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
     there = {study.study_name for study in storage.get_all_studies()}
-    kinds: list[tuple[Kind, str]] = [("baseline", BASELINES), ("trial", SEARCH)]
     return [
         record_of(sweep, kind, frozen)
-        for kind, study_name in kinds
-        if study_name in there
-        for frozen in optuna.load_study(study_name=study_name, storage=storage).get_trials(deepcopy=False)
+        for kind in kinds
+        if _STUDIES[kind] in there
+        for frozen in optuna.load_study(study_name=_STUDIES[kind], storage=storage).get_trials(deepcopy=False)
         if "settings" in frozen.user_attrs and frozen.state in STATES
     ]
+
+
+def read_attributes(sweep: Sweep, study: str) -> dict[str, Any]:
+    """Return what is written of a whole study; nothing where it has not begun. Reads only."""
+    if not sweep.journal.exists():
+        return {}
+    storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
+    found = {each.study_name: each._study_id for each in storage.get_all_studies()}
+    return storage.get_study_user_attrs(found[study]) if study in found else {}
 
 
 def record_of(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> Record:
@@ -92,4 +101,7 @@ def _place(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> tuple[str, Path]:
     if kind == "baseline":
         name: Any = frozen.user_attrs["name"]
         return f"baseline-{name}", sweep.folder / "baselines" / name
+    if kind == "confirm":
+        configuration, seed = frozen.user_attrs["configuration"], frozen.user_attrs["settings"]["seed"]
+        return f"{configuration}.seed{seed}", sweep.folder / "confirm" / configuration / f"seed-{seed}"
     return f"trial-{frozen.number:04d}", sweep.folder / "trials" / f"{frozen.number:04d}"
