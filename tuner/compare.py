@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tuner import repeats
 from tuner.ledger import read_records
-from tuner.records import MEASURES, Record, best, describe_ratio, flatten, num_images, why_none_is_best
+from tuner.records import MEASURES, Record, best, describe_ratio, flatten, front, num_images, why_none_is_best
 from tuner.statistics import interval
 from tuner.sweep import Sweep
 
@@ -47,9 +47,12 @@ def frame(sweep: Sweep) -> pd.DataFrame:
 
 
 def table(sweep: Sweep) -> Table:
-    """Return the comparison for a terminal; accuracies in percent, robust accuracy with its 95 % interval."""
+    """Return the comparison for a terminal; accuracies in percent, robust accuracy with its 95 % interval.
+
+    The best trial has a star; with several objectives, every trial on the front.
+    """
     records = ranked(sweep)
-    winner = best(records, sweep.space.objective.mode)
+    winners = winners_of(sweep, records)
     settings = sweep.space.evaluation
     result = Table(
         title=f"{sweep.name}: {sweep.space.dataset.name}, L-infinity, epsilon {settings.epsilon:g}, validation images"
@@ -59,8 +62,8 @@ def table(sweep: Sweep) -> Table:
     for column in (*MEASURES, "95 %", "compute", "seconds"):
         result.add_column(column, justify="right")
     for record in records:
-        style = "bold" if record is winner else "cyan" if record.run.kind == "baseline" else None
-        mark = " *" if record is winner else ""
+        style = "bold" if record in winners else "cyan" if record.run.kind == "baseline" else None
+        mark = " *" if record in winners else ""
         result.add_row(record.run.key + mark, record.run.label, record.outcome, *_cells(record), style=style)
     return result
 
@@ -72,6 +75,8 @@ def verdict(sweep: Sweep) -> list[str]:
     metric = sweep.space.objective.metric
     if winner is None:
         return [why_none_is_best(records)]
+    if len(sweep.space.objectives) > 1:
+        return _front_lines(sweep, records)
     if sweep.num_seeds > 1:
         caution = (
             "Compared in pairs of equal seeds, chosen and measured on the same validation images: a lead, no claim."
@@ -87,6 +92,35 @@ def verdict(sweep: Sweep) -> list[str]:
         *lines,
         "One seed each, chosen and measured on the same validation images: a lead to follow up, not a claim.",
     ]
+
+
+def winners_of(sweep: Sweep, records: list[Record]) -> list[Record]:
+    """Return the best trial, or with several objectives the trials on the front; the best by the first one first."""
+    if len(sweep.space.objectives) > 1:
+        return front(records, sweep.space.objectives)
+    winner = best(records, sweep.space.objective.mode)
+    return [] if winner is None else [winner]
+
+
+def _front_lines(sweep: Sweep, records: list[Record]) -> list[str]:
+    """Return the trials on the front with their objectives, and how far that carries."""
+    standing = front(records, sweep.space.objectives)
+    names = " against ".join(one.metric.replace("_", " ") for one in sweep.space.objectives)
+    whole = sum(record.run.kind == "trial" and record.state == "complete" for record in records)
+    return [
+        f"Front of {names}: {len(standing)} of {whole} trials that ran to the end",
+        *(
+            f"  {record.run.key} ({record.run.label}): "
+            + ", ".join(_objective(one.metric, record.metrics[one.metric]) for one in sweep.space.objectives)
+            for record in standing
+        ),
+        "One seed each, chosen and measured on the same validation images: leads to follow up, not claims.",
+    ]
+
+
+def _objective(metric: str, value: float) -> str:
+    name = metric.replace("_", " ")
+    return f"{name} {100 * value:.1f}" if metric.endswith("_accuracy") else f"{name} {value:.1f}"
 
 
 def _cells(record: Record) -> list[str]:

@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Any
 
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from tuner.budgets import seconds_spent
 from tuner.confirm_plan import PLAN, Configuration, Plan
 from tuner.journal import Journal
+from tuner.open_runs import OpenRuns
 from tuner.race import configuration_of, is_confirmed, race
-from tuner.records import Record, Run, append_metrics, violations
-from tuner.studies import CONFIRM, STATES, create_study, read_records, record_of
+from tuner.records import Record, Run, violations
+from tuner.studies import CONFIRM, create_study, read_records, record_of, run_of
 from tuner.sweep import Sweep
 
 
-@dataclass
-class _Open:
-    """A run that has not ended, and the last row that its metrics file has already."""
-
-    trial: Trial
-    last_row: int
-
-
 class ConfirmLedger:
-    """Hands out the runs of a plan and takes in what they report; see `run_queue.RunQueue`."""
+    """Hands out the runs of a plan and takes in what they report; see `open_runs.RunQueue`."""
 
     def __init__(self, sweep: Sweep, plan: Plan) -> None:
         self._sweep = sweep
@@ -42,7 +36,9 @@ class ConfirmLedger:
         self._journal.sync()
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep, ["confirm"])}
         self._unfinished = [one for one in self._trials() if one.state in (TrialState.RUNNING, TrialState.WAITING)]
-        self._open: dict[str, _Open] = {}
+        self._open = OpenRuns(self._journal, self.records)
+        self._seconds_before = seconds_spent(self.records.values())
+        self._started = time.monotonic()
 
     @property
     def num_runs(self) -> int:
@@ -70,24 +66,18 @@ class ConfirmLedger:
 
     def put_back(self, key: str) -> None:
         """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
-        del self._open[key]
-        self._unfinished.append(self._trials()[self.records[key].run.number])
+        self._unfinished.append(self._trials()[self._open.drop(key).number])
 
     def report(self, key: str, metrics: dict[str, float]) -> bool:
         """Take in the metrics of one report; return False if its configuration has left the race."""
-        self._take_in(key, metrics)
+        self._open.take_in(key, metrics)
         return not self._leaves(key)
 
     def complete(self, key: str, metrics: dict[str, float]) -> None:
         """Take in the last metrics of a run that has spent its compute."""
-        self._take_in(key, metrics)
-        trial = self._open[key].trial
-        broken = violations(self._sweep.space.constraints, metrics)
-        for name, violation in broken.items():
-            if name not in trial.constraints:  # a driver that died here has set some already
-                trial.set_constraint(name, violation)
-        feasible = all(violation <= 0 for violation in broken.values())
-        self._end(key, TrialState.COMPLETE, value=metrics[self._sweep.space.objective.metric], feasible=feasible)
+        self._open.take_in(key, metrics)
+        feasible = self._open.constrain(key, violations(self._sweep.space.constraints, metrics))
+        self._end(key, TrialState.COMPLETE, values=[metrics[self._sweep.space.objective.metric]], feasible=feasible)
 
     def fail(self, key: str, reason: str) -> None:
         """Say that a run cannot go on, and why."""
@@ -107,11 +97,8 @@ class ConfirmLedger:
 
     def _hand_out(self, frozen: FrozenTrial) -> Run:
         trial = Trial(self._study, frozen._trial_id) if frozen.state == TrialState.RUNNING else self._study.ask()
-        record = record_of(self._sweep, "confirm", self._trials()[trial.number])
-        self._open[record.run.key] = _Open(trial, int(record.metrics.get("step", 0)))
-        self.records[record.run.key] = record
-        self._journal.sync()
-        return record.run
+        frozen = self._trials()[trial.number]
+        return self._open.begin(record_of(run_of(self._sweep, "confirm", frozen), frozen), trial)
 
     def _leaves(self, key: str) -> bool:
         """End an open run whose configuration has left the race."""
@@ -121,18 +108,6 @@ class ConfirmLedger:
             self._end(key, TrialState.PRUNED, reason=why)
         return why is not None
 
-    def _take_in(self, key: str, metrics: dict[str, float]) -> None:
-        """Write a row that is not there yet: a run that goes on from a checkpoint may report a step again."""
-        record, run = self.records[key], self._open[key]
-        if metrics["step"] > run.last_row:
-            append_metrics(record.run.folder, {**metrics, "time": time.time()})
-            run.last_row = int(metrics["step"])
-        self.records[key] = replace(record, metrics=metrics)
-
     def _end(self, key: str, state: TrialState, **known: Any) -> None:
-        trial = self._open.pop(key).trial
-        if "reason" in known:
-            trial.set_user_attr("reason", known["reason"])
-        self._study.tell(trial, known.get("value"), state=state)
-        self._journal.sync()
-        self.records[key] = replace(self.records[key], state=STATES[state], **known)
+        seconds = self._seconds_before + time.monotonic() - self._started
+        self._open.end(key, state, seconds, **known)

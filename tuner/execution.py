@@ -20,8 +20,8 @@ from ray.tune.search import Searcher
 from search_spaces.schema import Resources
 from trainables.ray_trainable import RunTrainable
 from tuner.errors import UserError
+from tuner.open_runs import RunQueue
 from tuner.records import Record
-from tuner.run_queue import RunQueue
 
 # A worker that dies is tried again from its run's checkpoint this often. What training itself raises never gets here.
 _INFRASTRUCTURE_RETRIES = 3

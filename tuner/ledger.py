@@ -8,7 +8,6 @@ runs.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.storages import JournalStorage
@@ -19,35 +18,21 @@ from tuner import warm_start
 from tuner.budgets import is_complete, seconds_spent, spent_budget
 from tuner.fields import baseline_configurations, configuration_for
 from tuner.journal import Journal
-from tuner.records import Kind, Record, Run, append_metrics, violations
+from tuner.open_runs import OpenRuns
+from tuner.records import Kind, Record, Run, violations
 from tuner.studies import (
     BASELINES,
-    ENDED_S,
     SEARCH,
-    STATES,
     create_pruning_study,
     create_study,
     read_records,
     record_of,
+    run_of,
 )
 from tuner.suggest import build_sampler, suggest
 from tuner.sweep import Sweep
 
 __all__ = ["Ledger", "is_complete", "read_records"]
-
-
-@dataclass
-class _Open:
-    """A run that has not ended, and what the study and the metrics file have of it already.
-
-    Its reports go to `reports`: its trial in the study that prunes, which is the same one for a single objective.
-    """
-
-    record: Record
-    trial: Trial
-    reports: Trial
-    last_row: int
-    last_report: int
 
 
 class Ledger:
@@ -66,7 +51,6 @@ class Ledger:
         }
         self._pruning = create_pruning_study(storage, sweep, search)
         self._num_earlier = warm_start.add(sweep, search)
-        self._open: dict[str, _Open] = {}
         self._enqueue()
         self._unfinished = [
             (kind, frozen)
@@ -76,6 +60,7 @@ class Ledger:
         ]
         self._settle_pruning()
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep)}
+        self._open = OpenRuns(self._journal, self.records)
         self._seconds_before = seconds_spent(self.records.values())
         self._started: float | None = None
 
@@ -119,37 +104,30 @@ class Ledger:
 
     def put_back(self, key: str) -> None:
         """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
-        run = self._open.pop(key).record.run
+        run = self._open.drop(key)
         self._unfinished.append((run.kind, self._trials(run.kind)[run.number]))
 
     def report(self, key: str, metrics: dict[str, float]) -> bool:
         """Take in the metrics of one report; return False if the run is to stop here (it is pruned then)."""
-        step = int(metrics["step"])
-        open_run = self._take_in(key, metrics)
-        if open_run.record.run.kind == "baseline" or step <= open_run.last_report:
+        run = self._open.take_in(key, metrics)
+        if run.record.run.kind == "baseline":
             return True
-        open_run.reports.report(metrics[self._space.prune_on.metric], step)
-        open_run.last_report = step
-        self._journal.sync()
-        if not open_run.reports.should_prune():
+        if not self._open.is_weak(run, metrics[self._space.prune_on.metric], int(metrics["step"])):
             return True
-        self._end(key, TrialState.PRUNED)
+        self._open.end(key, TrialState.PRUNED, self._seconds)
         return False
 
     def complete(self, key: str, metrics: dict[str, float]) -> None:
         """Take in the last metrics of a run that has spent its compute."""
-        open_run = self._take_in(key, metrics)
-        broken = violations(self._space.constraints, metrics)
-        for name, violation in broken.items():
-            if name not in open_run.trial.constraints:  # a driver that died here has set some already
-                open_run.trial.set_constraint(name, violation)
-        feasible = all(violation <= 0 for violation in broken.values())
-        self._end(key, TrialState.COMPLETE, value=metrics[self._space.objective.metric], feasible=feasible)
+        self._open.take_in(key, metrics)
+        feasible = self._open.constrain(key, violations(self._space.constraints, metrics))
+        values = [metrics[one.metric] for one in self._space.objectives]
+        report = metrics[self._space.prune_on.metric]
+        self._open.end(key, TrialState.COMPLETE, self._seconds, values=values, report=report, feasible=feasible)
 
     def fail(self, key: str, reason: str) -> None:
         """Say that a run cannot go on, and why."""
-        self._open[key].trial.set_user_attr("reason", reason)
-        self._end(key, TrialState.FAIL, reason=reason)
+        self._open.end(key, TrialState.FAIL, self._seconds, reason=reason)
 
     def _prepare_sampler(self, number: int) -> None:
         self._studies["trial"].sampler = build_sampler(self._space, number)
@@ -185,14 +163,13 @@ class Ledger:
             num_before = trial.number // len(self._grid) if self._grid else trial.number
             seed = self._space.search.seed + num_before
             trial.set_user_attr("settings", configuration_for(self._space, settings, seed))
-        record = record_of(self._sweep, kind, self._trials(kind)[trial.number])
-        last_row = int(record.metrics.get("step", 0))
-        reports = self._reports(trial) if kind == "trial" else trial
-        last_report = self._pruning.get_trials(deepcopy=False)[trial.number].last_step if kind == "trial" else None
-        self._open[record.run.key] = _Open(record, trial, reports, last_row, last_report or 0)
-        self.records[record.run.key] = record
-        self._journal.sync()
-        return record.run
+        frozen = self._trials(kind)[trial.number]
+        record = record_of(run_of(self._sweep, kind, frozen), frozen)
+        if kind == "baseline":
+            return self._open.begin(record, trial)
+        reports = self._reports(trial)
+        last_report = self._pruning.get_trials(deepcopy=False)[trial.number].last_step
+        return self._open.begin(record, trial, reports, last_report)
 
     def _reports(self, trial: Trial) -> Trial:
         """Return the trial of the same number in the study that prunes."""
@@ -204,26 +181,3 @@ class Ledger:
         for _ in range(trial.number - len(there)):  # numbers that no trial of this sweep has
             self._pruning.add_trial(create_trial(state=TrialState.FAIL))
         return self._pruning.ask()
-
-    def _take_in(self, key: str, metrics: dict[str, float]) -> _Open:
-        """Write a row that is not there yet: a run that goes on from a checkpoint may report a step again."""
-        open_run = self._open[key]
-        if metrics["step"] > open_run.last_row:
-            append_metrics(open_run.record.run.folder, {**metrics, "time": time.time()})
-            open_run.last_row = int(metrics["step"])
-        self.records[key] = open_run.record = replace(open_run.record, metrics=metrics)
-        return open_run
-
-    def _end(self, key: str, state: TrialState, **known: Any) -> None:
-        open_run = self._open.pop(key)
-        metrics = open_run.record.metrics
-        open_run.trial.set_user_attr(ENDED_S, round(self._seconds, 3))
-        is_whole = state == TrialState.COMPLETE
-        values = [metrics[one.metric] for one in self._space.objectives] if is_whole else None
-        open_run.trial.study.tell(open_run.trial, values, state=state)
-        if open_run.reports is not open_run.trial:
-            open_run.reports.study.tell(
-                open_run.reports, metrics[self._space.prune_on.metric] if is_whole else None, state=state
-            )
-        self._journal.sync()
-        self.records[key] = replace(open_run.record, state=STATES[state], ended_s=self._seconds, **known)

@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tuner.open_runs import RunQueue
 from tuner.records import Record, best
-from tuner.run_queue import RunQueue
 
 _MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust": "robust_accuracy"}
 _ROWS_KEPT = 20

@@ -58,6 +58,32 @@ def comparison(title: str, named: Mapping[str, Rows], others: Sequence[Rows]) ->
     return figure
 
 
+def front(title: str, axes_names: tuple[str, str], groups: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """Return a Pareto front: trials and baselines by two objectives.
+
+    Args:
+        title: of the figure.
+        axes_names: the objectives along x and y.
+        groups: points by what they are; the first group is the front, best in y first.
+    """
+    figure = _figure(6.4, 4.8)
+    axes = figure.subplots()
+    for place, (label, points) in enumerate(groups.items()):
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        if place == 0:
+            axes.plot(x, y, label=label, drawstyle="steps-pre", **_style(place))
+        elif label == "other trials":
+            axes.scatter(x, y, label=label, color="0.6", s=18)
+        else:
+            style = _style(place)
+            axes.scatter(x, y, label=label, color=style["color"], marker=style["marker"], s=60)
+    axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
+    _grid(axes)
+    _legend(figure, axes)
+    figure.suptitle(title)
+    return figure
+
+
 def training(title: str, rows: Rows, generator_loss: str | None) -> Figure:
     """Return accuracies, losses and the ratio by cycle, or by compute where there are no cycles (the paper's 4 to 9).
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -60,48 +59,52 @@ def create_pruning_study(storage: BaseStorage, sweep: Sweep, search: Study) -> S
 
 def read_records(sweep: Sweep, kinds: Sequence[Kind] = ("baseline", "trial")) -> list[Record]:
     """Return what the ledger says of every run, baselines first. Reads only; a sweep may be running meanwhile."""
-    if not sweep.journal.exists():
-        return []
-    storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
-    there = {study.study_name for study in storage.get_all_studies()}
+    studies = _read_studies(sweep)
     return [
-        record_of(sweep, kind, frozen)
+        record_of(run_of(sweep, kind, trial), trial)
         for kind in kinds
-        if _STUDIES[kind] in there
-        for frozen in optuna.load_study(study_name=_STUDIES[kind], storage=storage).get_trials(deepcopy=False)
-        if "settings" in frozen.user_attrs and frozen.state in STATES
+        if _STUDIES[kind] in studies
+        for trial in studies[_STUDIES[kind]].get_trials(deepcopy=False)
+        if "settings" in trial.user_attrs and trial.state in STATES
     ]
 
 
 def read_attributes(sweep: Sweep, study: str) -> dict[str, Any]:
     """Return what is written of a whole study; nothing where it has not begun. Reads only."""
+    studies = _read_studies(sweep)
+    return studies[study].user_attrs if study in studies else {}
+
+
+def _read_studies(sweep: Sweep) -> dict[str, Study]:
     if not sweep.journal.exists():
         return {}
     storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
-    found = {each.study_name: each._study_id for each in storage.get_all_studies()}
-    return storage.get_study_user_attrs(found[study]) if study in found else {}
+    names = [study.study_name for study in storage.get_all_studies()]
+    return {name: optuna.load_study(study_name=name, storage=storage) for name in names}
 
 
-def record_of(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> Record:
-    """Return what is known of one run, its last metrics among it."""
-    key, folder = _place(sweep, kind, frozen)
-    rows = read_metrics(folder)
+def record_of(run: Run, trial: FrozenTrial) -> Record:
+    """Return what a study and the run's folder say of a run."""
+    rows = read_metrics(run.folder)
     return Record(
-        run=Run(key, kind, frozen.number, frozen.user_attrs["settings"], folder),
-        state=STATES[frozen.state],
+        run=run,
+        state=STATES[trial.state],
         metrics=rows[-1] if rows else {},
-        value=frozen.values[0] if frozen.state == TrialState.COMPLETE else None,
-        feasible=all(violation <= 0 for violation in frozen.constraints.values()),
-        reason=frozen.user_attrs.get("reason"),
-        ended_s=frozen.user_attrs.get(ENDED_S),
+        value=trial.values[0] if trial.state == TrialState.COMPLETE else None,
+        feasible=all(violation <= 0 for violation in trial.constraints.values()),
+        reason=trial.user_attrs.get("reason"),
+        ended_s=trial.user_attrs.get(ENDED_S),
     )
 
 
-def _place(sweep: Sweep, kind: Kind, frozen: FrozenTrial) -> tuple[str, Path]:
+def run_of(sweep: Sweep, kind: Kind, trial: FrozenTrial) -> Run:
+    """Return the run that a trial of a study stands for."""
     if kind == "baseline":
-        name: Any = frozen.user_attrs["name"]
-        return f"baseline-{name}", sweep.folder / "baselines" / name
-    if kind == "confirm":
-        configuration, seed = frozen.user_attrs["configuration"], frozen.user_attrs["settings"]["seed"]
-        return f"{configuration}.seed{seed}", sweep.folder / "confirm" / configuration / f"seed-{seed}"
-    return f"trial-{frozen.number:04d}", sweep.folder / "trials" / f"{frozen.number:04d}"
+        name: str = trial.user_attrs["name"]
+        key, folder = f"baseline-{name}", sweep.folder / "baselines" / name
+    elif kind == "confirm":
+        configuration, seed = trial.user_attrs["configuration"], trial.user_attrs["settings"]["seed"]
+        key, folder = f"{configuration}.seed{seed}", sweep.folder / "confirm" / configuration / f"seed-{seed}"
+    else:
+        key, folder = f"trial-{trial.number:04d}", sweep.folder / "trials" / f"{trial.number:04d}"
+    return Run(key, kind, trial.number, trial.user_attrs["settings"], folder)

@@ -244,7 +244,7 @@ def _drive(sweep: Sweep, robust, spread: float, ended: set[str], writes: int | N
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Journal, "append_logs", dying(Journal.append_logs))
-        patch.setattr("tuner.confirm.append_metrics", dying(append_metrics))
+        patch.setattr("tuner.open_runs.append_metrics", dying(append_metrics))
         try:
             keys = confirm(ConfirmLedger(sweep, make_plan(sweep)), robust, spread)
             assert not ended & set(keys), "a finished run was handed out again"

@@ -292,7 +292,7 @@ def _drive(sweep: Sweep, ended: dict[str, str], checkpoints: dict[str, int], wri
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Journal, "append_logs", dying(Journal.append_logs))
-        patch.setattr("tuner.ledger.append_metrics", dying(append_metrics))
+        patch.setattr("tuner.open_runs.append_metrics", dying(append_metrics))
         try:
             ledger = Ledger(sweep)
             for run in iter(ledger.next_run, None):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from search_spaces.sections import Objective
 from tests.tuner.conftest import STEPS, row, train, train_all
 from tuner.ledger import Ledger, is_complete, read_records
-from tuner.records import Record, Run, best, front
+from tuner.records import SWEEP, Record, Run, best, front
+from tuner.report import draw_sweep
 from tuner.sweep import Sweep
 
 TWO = "objective: [{metric: robust_accuracy}, {metric: clean_accuracy}]"
@@ -193,3 +194,18 @@ def test_a_run_that_is_put_back_is_handed_out_again(make_sweep):
     train(ledger, second)
     assert len(train_all(ledger)) == 4
     assert ledger.is_complete
+
+
+def test_the_front_is_printed_and_drawn(tmp_path, run):
+    sweep = create(tmp_path, space(f"sampler: random, {HALVING}", TWO) + "baselines: [standard]\n")
+    ledger = Ledger(sweep)
+    ledger.complete(ledger.next_run().key, row(STEPS, 0.3))
+    train_tradeoff(ledger)
+    code, printed = run("compare", "a", "--home", str(tmp_path))
+    assert code == 0
+    standing = front(ledger.records.values(), sweep.space.objectives)
+    assert f"Front of robust accuracy against clean accuracy: {len(standing)} of" in printed
+    assert printed.count(" *") == len(standing)
+    picture = draw_sweep(sweep, tmp_path, with_runs=False).files[SWEEP][-1]
+    assert picture.name == "front.png"
+    assert picture.read_bytes()[1:4] == b"PNG"
