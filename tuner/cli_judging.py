@@ -84,11 +84,18 @@ def judge(
     sweep = Sweep.open(sweep_name, home=home(home_folder))
     from tuner import verdicts
     from tuner.driver import mirror_now
-    from tuner.judged import frame, judge_runs
+    from tuner.judged import complete_runs, frame, judge_runs
 
     console = Console(stderr=True, markup=False)
     with _told(), sweep.lock():
-        judge_runs(sweep, num_images=images, yardstick=autoattack, workers=workers, tell=console.print)
+        judge_runs(
+            sweep,
+            complete_runs(sweep),
+            num_images=images,
+            yardstick=autoattack,
+            workers=workers,
+            tell=console.print,
+        )
         try:
             mirror_now(sweep, console, with_runs=False)
         except UserError as error:

@@ -14,13 +14,23 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tuner.records import MASKING_FAILURES, SWEEP, VERDICT, Record, flatten, masking_checks, read_metrics, read_verdict
+from tuner.records import (
+    MASKING_FAILURES,
+    SWEEP,
+    VERDICTS,
+    Record,
+    Tier,
+    flatten,
+    masking_checks,
+    read_metrics,
+    read_verdict,
+)
 from tuner.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -32,7 +42,7 @@ _GATHER_S = 1.0
 _RETRY_S = (1.0, 30.0)
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
-_VERDICT_TAG = "tuner.final"
+_VERDICT_TAGS: dict[Tier, str] = {"rank": "tuner.test", "final": "tuner.final"}
 
 
 def tracking_uri(home: Path) -> str:
@@ -48,7 +58,7 @@ class _Mirrored:
     last_step: int
     status: str
     has_params: bool
-    verdict: str | None = None
+    verdicts: dict[Tier, str] = field(default_factory=dict)
 
 
 class MlflowWriter:
@@ -79,7 +89,7 @@ class MlflowWriter:
                     step,
                     run.info.status,
                     has_params=bool(run.data.params),
-                    verdict=run.data.tags.get(_VERDICT_TAG),
+                    verdicts={tier: run.data.tags[tag] for tier, tag in _VERDICT_TAGS.items() if tag in run.data.tags},
                 )
             token = page.token
             if not token:
@@ -114,22 +124,24 @@ class MlflowWriter:
         if has_ended:
             self._client.set_terminated(mirrored.run_id, status)
             mirrored.status = status
-        self._send_verdict(mirrored, run.folder)
+        for tier in VERDICTS:
+            self._send_verdict(mirrored, run.folder, tier)
 
-    def _send_verdict(self, mirrored: _Mirrored, folder: Path) -> None:
-        """Send what the strongest attacks found, as ``final.*``, unless MLflow has that verdict."""
+    def _send_verdict(self, mirrored: _Mirrored, folder: Path, tier: Tier) -> None:
+        """Send what was found on test images, as ``test.*`` or ``final.*``, unless MLflow has that verdict."""
         from mlflow.entities import Metric, RunTag
 
-        verdict = read_verdict(folder)
+        verdict, tag = read_verdict(folder, tier), _VERDICT_TAGS[tier]
         digest = hashlib.sha256(json.dumps(verdict).encode()).hexdigest()[:16]
-        if verdict is None or mirrored.verdict == digest:
+        if verdict is None or mirrored.verdicts.get(tier) == digest:
             return
         now = int(time.time() * 1000)
-        metrics = [Metric(f"final.{name}", value, now, 0) for name, value in verdict["metrics"].items()]
-        tags = {_VERDICT_TAG: digest, **_masking("tuner.final.masking", verdict["metrics"])}
-        self._client.log_artifact(mirrored.run_id, str(folder / VERDICT))
+        name = tag.removeprefix("tuner.")
+        metrics = [Metric(f"{name}.{metric}", value, now, 0) for metric, value in verdict["metrics"].items()]
+        tags = {tag: digest, **_masking(f"{tag}.masking", verdict["metrics"])}
+        self._client.log_artifact(mirrored.run_id, str(folder / VERDICTS[tier]))
         self._client.log_batch(mirrored.run_id, metrics, tags=[RunTag(name, value) for name, value in tags.items()])
-        mirrored.verdict = digest
+        mirrored.verdicts[tier] = digest
 
     def _send(self, mirrored: _Mirrored, record: Record, params: dict[str, str], tags: dict[str, str]) -> None:
         """Send the rows of metrics that are new, parameters and tags, in as few requests as they fit."""
