@@ -18,6 +18,7 @@ from ray import tune
 from trainables import checkpoint, registry
 from trainables.config import DatasetConfig, parse
 from trainables.data import Dataset, load
+from trainables.files import is_storage_trouble
 from trainables.loop import DivergedError, TrainingLoop
 
 
@@ -30,7 +31,8 @@ def _dataset(config: DatasetConfig, folder: str | None, device: str) -> Dataset:
 class RunTrainable(tune.Trainable):
     """One run: ``{"key", "folder", "settings", "data"}`` in, one dictionary of metrics per report out.
 
-    A result has ``finished`` when the compute is spent, or ``failure`` with ``reason`` when training cannot go on.
+    A result has ``finished`` when the compute is spent, or ``failure`` with ``reason`` when training cannot go on; of
+    the kind ``storage`` the run is not to blame, and it can go on from its checkpoint when the disk can be written.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -51,7 +53,9 @@ class RunTrainable(tune.Trainable):
             metrics, self._replay = self._replay or self._train(loop), None
         except DivergedError as error:
             return {"failure": "diverged", "reason": str(error)}
-        except Exception:  # whatever a run raises is its result; the sweep goes on
+        except Exception as error:  # whatever a run raises is its result; the sweep goes on
+            if is_storage_trouble(error):
+                return {"failure": "storage", "reason": str(error)}
             return {"failure": "error", "reason": traceback.format_exc()}
         return {"metrics": metrics, "finished": loop.done}
 

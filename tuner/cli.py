@@ -15,7 +15,7 @@ from search_spaces import library
 from search_spaces.mistakes import SpaceError
 from search_spaces.schema import Space
 from trainables.data_files import DataError
-from tuner import cli_judging, cli_results, cli_spaces, cli_train
+from tuner import cli_confirm, cli_judging, cli_results, cli_spaces, cli_train
 from tuner.errors import UserError
 from tuner.options import Data, Home, SweepName
 from tuner.sweep import Sweep, check_available, home, names
@@ -146,6 +146,7 @@ app.command()(cli_results.compare)
 app.command()(cli_results.draw)
 app.command()(cli_results.export)
 app.command()(cli_train.train)
+app.command()(cli_confirm.confirm)
 app.command()(cli_judging.evaluate)
 app.command()(cli_judging.judge)
 app.command()(cli_spaces.data)

@@ -49,7 +49,7 @@ def evaluate(
     known = _recorded(source)
     from tuner import verdicts
 
-    with _told():
+    with told():
         from trainables import judging
 
         subject = judging.subject_of(source, architecture=architecture, dataset=dataset, epsilon=epsilon)
@@ -87,7 +87,7 @@ def judge(
     from tuner.judged import complete_runs, frame, judge_runs
 
     console = Console(stderr=True, markup=False)
-    with _told(), sweep.lock():
+    with told(), sweep.lock():
         judge_runs(
             sweep,
             complete_runs(sweep),
@@ -117,7 +117,7 @@ def _recorded(source: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Tell what a person can put right without a traceback."""
     from trainables.autoattack import MissingExtraError
     from trainables.bundle import BundleError

@@ -6,17 +6,21 @@ import contextlib
 import json
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from tuner.confirm import ConfirmLedger
+from tuner.confirm_plan import make_plan
+from tuner.confirmed import write_confirmed
 from tuner.errors import UserError
 from tuner.execution import execute, start_ray
+from tuner.judged import judge_runs
 from tuner.ledger import Ledger, is_complete, read_records
 from tuner.live import LiveTable
-from tuner.records import best
+from tuner.records import Tier, best
 from tuner.report import draw_sweep
 from tuner.sweep import Sweep
 from tuner.tracking import Mirror, MlflowWriter, tracking_uri
@@ -68,7 +72,8 @@ def drive(sweep: Sweep, console: Console) -> Ending:
             start_ray()
             live = LiveTable(ledger, console, compute=sweep.space.budget.compute, mode=sweep.space.objective.mode)
             with _graceful_sigterm(ending), live:
-                execute(ledger, sweep.space.resources, (mirror, live), data=sweep.data)
+                timeout_s = sweep.space.budget.trial_timeout
+                execute(ledger, sweep.space.resources, (mirror, live), data=sweep.data, timeout_s=timeout_s)
         ending.completed = ledger.is_complete
         if ledger.is_interrupted:
             ending.signal = ending.signal or signal.SIGINT
@@ -80,6 +85,64 @@ def drive(sweep: Sweep, console: Console) -> Ending:
                 # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
                 pictures=_pictures(sweep, Path(folder), console, with_runs=ending.signal is None),
             )
+    return ending
+
+
+def confirm(
+    sweep: Sweep,
+    console: Console,
+    *,
+    top: int | None = None,
+    num_seeds: int | None = None,
+    baselines: Sequence[str] | None = None,
+    tier: Tier = "rank",
+    num_images: int | None = None,
+    workers: int | None = None,
+) -> Ending:
+    """Run what is left of a sweep's confirming, judge its runs on test images, and write what was found.
+
+    Args:
+        sweep: that is confirmed.
+        console: is told what goes on.
+        top: how many configurations, see `confirm_plan.make_plan`.
+        num_seeds: with how many seeds, likewise.
+        baselines: which of the sweep's, likewise.
+        tier: by which attacks the test images are judged.
+        num_images: only the first test images.
+        workers: how many runs are judged at once, see `judged.judge_runs`.
+
+    Raises:
+        UserError: another driver is at work, nothing can be confirmed, or the cluster lacks what a run asks for.
+        CheckpointError: a run's checkpoint is gone or damaged.
+    """
+    ending = Ending(completed=False, mirrored=False)
+    provenance = json.loads((sweep.folder / "provenance.json").read_text())
+    with sweep.lock():
+        plan = make_plan(sweep, top, num_seeds, baselines)
+        ledger = ConfirmLedger(sweep, plan)
+        mirror = Mirror(lambda: MlflowWriter(sweep, provenance), lambda text: _warn(console, text))
+        if not ledger.is_complete:
+            start_ray()
+            space = sweep.space
+            live = LiveTable(ledger, console, compute=space.budget.compute, mode=space.objective.mode)
+            with _graceful_sigterm(ending), live:
+                execute(ledger, space.resources, (mirror, live), data=sweep.data, timeout_s=space.budget.trial_timeout)
+        ending.completed = ledger.is_complete
+        if ending.completed:
+            complete = [record for record in ledger.records.values() if record.state == "complete"]
+            judge_runs(sweep, complete, tier=tier, num_images=num_images, workers=workers, tell=console.print)
+            write_confirmed(sweep, plan, list(ledger.records.values()), tier)
+        else:
+            ending.signal = ending.signal or signal.SIGINT
+        for record in ledger.records.values():
+            mirror.changed(record)
+        searched = read_records(sweep)
+        ending.mirrored = mirror.close(
+            _MIRROR_WAIT_S,
+            completed=is_complete(sweep, searched),
+            winner=best(searched, sweep.space.objective.mode),
+            pictures={},
+        )
     return ending
 
 
@@ -98,7 +161,7 @@ def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> Non
     records = read_records(sweep)
     try:
         writer = MlflowWriter(sweep, provenance)
-        for record in records:
+        for record in [*records, *read_records(sweep, ["confirm"])]:
             writer.write(record)
         with tempfile.TemporaryDirectory() as folder:
             pictures = _pictures(sweep, Path(folder), console, with_runs=with_runs)

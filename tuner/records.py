@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from search_spaces.sections import Bounds, Objective
+from trainables.files import append_whole
 
 Kind = Literal["trial", "baseline", "confirm"]
 State = Literal["running", "complete", "pruned", "failed"]
@@ -102,12 +103,13 @@ def describe_ratio(ratio: dict[str, Any]) -> str:
 def append_metrics(folder: Path, row: dict[str, float]) -> None:
     """Add a row to a run's metrics; a line that a crash cut off is cut back first, so that every line is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "metrics.jsonl").open("ab+") as file:
+    path = folder / "metrics.jsonl"
+    with path.open("ab+") as file:
         file.seek(0)
         content = file.read()
         if not content.endswith(b"\n"):
             file.truncate(content.rfind(b"\n") + 1)
-        file.write(json.dumps(row).encode() + b"\n")
+    append_whole(path, json.dumps(row).encode() + b"\n", sync=True)
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

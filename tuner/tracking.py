@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from tuner.confirmed import FILE as CONFIRMED
+from tuner.confirmed import main_numbers, read_confirmed
 from tuner.records import (
     MASKING_FAILURES,
     SWEEP,
@@ -42,7 +44,9 @@ _GATHER_S = 1.0
 _RETRY_S = (1.0, 30.0)
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
+_CONFIRM_TAG = "tuner.confirm"
 _VERDICT_TAGS: dict[Tier, str] = {"rank": "tuner.test", "final": "tuner.final"}
+_FILE_TAGS = (*_VERDICT_TAGS.values(), _CONFIRM_TAG)
 
 
 def tracking_uri(home: Path) -> str:
@@ -58,7 +62,7 @@ class _Mirrored:
     last_step: int
     status: str
     has_params: bool
-    verdicts: dict[Tier, str] = field(default_factory=dict)
+    sent: dict[str, str] = field(default_factory=dict)  # digests of files, by their tags
 
 
 class MlflowWriter:
@@ -89,7 +93,7 @@ class MlflowWriter:
                     step,
                     run.info.status,
                     has_params=bool(run.data.params),
-                    verdicts={tier: run.data.tags[tag] for tier, tag in _VERDICT_TAGS.items() if tag in run.data.tags},
+                    sent={tag: run.data.tags[tag] for tag in _FILE_TAGS if tag in run.data.tags},
                 )
             token = page.token
             if not token:
@@ -124,24 +128,33 @@ class MlflowWriter:
         if has_ended:
             self._client.set_terminated(mirrored.run_id, status)
             mirrored.status = status
-        for tier in VERDICTS:
-            self._send_verdict(mirrored, run.folder, tier)
+        for tier, tag in _VERDICT_TAGS.items():
+            verdict = read_verdict(run.folder, tier)
+            if verdict is not None:
+                tags = _masking(f"{tag}.masking", verdict["metrics"])
+                self._send_file(mirrored, run.folder / VERDICTS[tier], tag, verdict, verdict["metrics"], tags)
 
-    def _send_verdict(self, mirrored: _Mirrored, folder: Path, tier: Tier) -> None:
-        """Send what was found on test images, as ``test.*`` or ``final.*``, unless MLflow has that verdict."""
+    def _send_file(
+        self,
+        mirrored: _Mirrored,
+        path: Path,
+        tag: str,
+        content: dict[str, Any],
+        numbers: dict[str, float],
+        tags: dict[str, str],
+    ) -> None:
+        """Send a file of findings, its numbers as ``<last word of the tag>.*``, unless MLflow has that content."""
         from mlflow.entities import Metric, RunTag
 
-        verdict, tag = read_verdict(folder, tier), _VERDICT_TAGS[tier]
-        digest = hashlib.sha256(json.dumps(verdict).encode()).hexdigest()[:16]
-        if verdict is None or mirrored.verdicts.get(tier) == digest:
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+        if mirrored.sent.get(tag) == digest:
             return
-        now = int(time.time() * 1000)
-        name = tag.removeprefix("tuner.")
-        metrics = [Metric(f"{name}.{metric}", value, now, 0) for metric, value in verdict["metrics"].items()]
-        tags = {tag: digest, **_masking(f"{tag}.masking", verdict["metrics"])}
-        self._client.log_artifact(mirrored.run_id, str(folder / VERDICTS[tier]))
-        self._client.log_batch(mirrored.run_id, metrics, tags=[RunTag(name, value) for name, value in tags.items()])
-        mirrored.verdicts[tier] = digest
+        now, name = int(time.time() * 1000), tag.removeprefix("tuner.")
+        metrics = [Metric(f"{name}.{number}", value, now, 0) for number, value in numbers.items()]
+        self._client.log_artifact(mirrored.run_id, str(path))
+        labels = [RunTag(label, value) for label, value in {**tags, tag: digest}.items()]
+        self._client.log_batch(mirrored.run_id, metrics, tags=labels)
+        mirrored.sent[tag] = digest
 
     def _send(self, mirrored: _Mirrored, record: Record, params: dict[str, str], tags: dict[str, str]) -> None:
         """Send the rows of metrics that are new, parameters and tags, in as few requests as they fit."""
@@ -168,6 +181,12 @@ class MlflowWriter:
         if winner is not None:
             self._client.set_tag(self._parent.run_id, "tuner.best", winner.run.key)
             self._client.set_tag(self._parent.run_id, "tuner.best_value", f"{winner.value:.4f}")
+        found = read_confirmed(self._sweep)
+        if found is not None:
+            tags = {"tuner.confirmed": found["winner"] or "none"}
+            self._send_file(
+                self._parent, self._sweep.folder / CONFIRMED, _CONFIRM_TAG, found, main_numbers(found), tags
+            )
         for key, files in pictures.items():
             for picture in files:
                 self._client.log_artifact(self._mirrored[key].run_id, str(picture))
