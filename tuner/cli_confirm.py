@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 
 from tuner.cli_judging import told
+from tuner.cli_steering import INTERRUPTED, STOPPED
 from tuner.options import Home, SweepName, wide
 from tuner.sweep import Sweep, home
 
@@ -74,16 +74,19 @@ def print_confirmed(sweep: Sweep, console: Console) -> None:
 def _drive(sweep: Sweep, console: Console, options: dict[str, Any]) -> None:
     how_to_go_on = f"`tuner confirm {sweep.name}` goes on where it stands"
     try:
-        from tuner.driver import confirm as drive
+        from tuner.confirm_driver import confirm as drive
 
         with told():
             ending = drive(sweep, console, **options)
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
-        raise typer.Exit(128 + signal.SIGINT) from None
+        raise typer.Exit(INTERRUPTED) from None
     if not ending.mirrored:
         text = f"MLflow is not up to date: `tuner sync {sweep.name}` brings it there"
         console.print(text, style="yellow", soft_wrap=True)
+    if ending.stopped:
+        console.print(f"Stopped as asked; {how_to_go_on}", soft_wrap=True)
+        raise typer.Exit(STOPPED)
     if ending.signal is not None:
         console.print(f"Interrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(128 + ending.signal)

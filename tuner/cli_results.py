@@ -40,14 +40,13 @@ def compare(
 ) -> None:
     """Compare a sweep's trials with its baselines."""
     sweep = Sweep.open(sweep_name, home=home(home_folder))
-    from tuner.compare import frame
-
     if output_format == "table":
         print_comparison(sweep, Console(markup=False))
-    elif output_format == "csv":
-        typer.echo(frame(sweep).to_csv(index=False), nl=False)
     else:
-        typer.echo(frame(sweep).to_json(orient="records", indent=2))
+        from tuner import frames
+        from tuner.compare import frame
+
+        typer.echo(frames.encode(frame(sweep), output_format), nl=False)
     if picture is not None:
         from tuner.report import draw
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 from rich.table import Table
 
-from tuner import repeats
+from tuner import frames, repeats
 from tuner.ledger import read_records
-from tuner.records import MEASURES, Record, best, describe_ratio, flatten, front, num_images, why_none_is_best
+from tuner.records import MEASURES, Record, best, front, num_images, why_none_is_best
 from tuner.statistics import interval
 from tuner.sweep import Sweep
 
@@ -26,24 +24,8 @@ def ranked(sweep: Sweep) -> list[Record]:
 
 
 def frame(sweep: Sweep) -> pd.DataFrame:
-    """Return one row per run: what it is, how it ended, its last metrics, its settings as ``settings.*`` columns."""
-    rows: list[dict[str, Any]] = []
-    for record in ranked(sweep):
-        ratio = record.run.settings.get("ratio")
-        rows.append(
-            {
-                "run": record.run.key,
-                "kind": record.run.kind,
-                "trainable": record.run.settings["trainable"],
-                "schedule": describe_ratio(ratio) if ratio else None,
-                "state": record.state,
-                "feasible": record.feasible,
-                **{name: value for name, value in record.metrics.items() if name != "time"},
-                "reason": record.reason,
-                **{f"settings.{name}": value for name, value in flatten(record.run.settings).items()},
-            }
-        )
-    return pd.DataFrame(rows)
+    """Return one row per run, ranked: see `tuner.frames.frame` for the columns."""
+    return frames.frame(ranked(sweep))
 
 
 def table(sweep: Sweep) -> Table:

@@ -50,6 +50,11 @@ class ConfirmLedger:
         """Whether every run that is asked for has ended."""
         return is_confirmed(self._sweep.space, self._plan, list(self.records.values()))
 
+    @property
+    def has_open_runs(self) -> bool:
+        """Whether runs are handed out that have neither ended nor been put back."""
+        return bool(self._open)
+
     def next_run(self) -> Run | None:
         """Return the next run: unfinished ones first, then round by round; None when all are handed out."""
         while self._unfinished:

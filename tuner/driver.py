@@ -6,50 +6,54 @@ import contextlib
 import json
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from tuner.confirm import ConfirmLedger
-from tuner.confirm_plan import make_plan
-from tuner.confirmed import write_confirmed
+from tuner.control import Control
 from tuner.errors import UserError
-from tuner.execution import execute, start_ray
-from tuner.judged import judge_runs
+from tuner.execution import Observer, execute, start_ray
 from tuner.ledger import Ledger, is_complete, read_records
 from tuner.live import LiveTable
-from tuner.records import Tier, best
+from tuner.records import best
 from tuner.report import draw_sweep
 from tuner.sweep import Sweep
 from tuner.tracking import Mirror, MlflowWriter, tracking_uri
 
-_MIRROR_WAIT_S = 120.0
+MIRROR_WAIT_S = 120.0
 
 
 @dataclass
 class Ending:
-    """How a drive ended: ``signal`` is the one that stopped it, if one did."""
+    """How a drive ended: ``signal`` is the one that cut it short, ``stopped`` says that it was asked to end."""
 
     completed: bool
     mirrored: bool
     signal: int | None = None
+    stopped: bool = False
 
 
 @contextlib.contextmanager
-def _graceful_sigterm(ending: Ending) -> Iterator[None]:
-    """Let SIGTERM end the sweep as Ctrl-C does (which Tune catches by itself)."""
+def graceful_sigterm(ending: Ending) -> Iterator[None]:
+    """Let SIGTERM end the sweep as Ctrl-C does (which Tune catches by itself), and Ctrl-C raise where it is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def on_signal(number: int, frame: object) -> None:
         ending.signal = number
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, on_signal)
+    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def drive(sweep: Sweep, console: Console) -> Ending:
@@ -61,89 +65,64 @@ def drive(sweep: Sweep, console: Console) -> Ending:
     ending = Ending(completed=False, mirrored=False)
     provenance = json.loads((sweep.folder / "provenance.json").read_text())
     with sweep.lock():
+        control = Control(sweep.folder)
         ledger = Ledger(sweep)
         mirror = Mirror(
             lambda: MlflowWriter(sweep, provenance),
-            lambda text: _warn(console, text),
+            lambda text: warn(console, text),
         )
         for record in ledger.records.values():
             mirror.changed(record)
         if not ledger.is_complete:
             start_ray()
-            live = LiveTable(ledger, console, compute=sweep.space.budget.compute, mode=sweep.space.objective.mode)
-            with _graceful_sigterm(ending), live:
-                timeout_s = sweep.space.budget.trial_timeout
-                execute(ledger, sweep.space.resources, (mirror, live), data=sweep.data, timeout_s=timeout_s)
+            live = LiveTable(
+                ledger,
+                console,
+                compute=sweep.space.budget.compute,
+                mode=sweep.space.objective.mode,
+                phase=lambda: control.phase,
+            )
+            with graceful_sigterm(ending), live:
+                _run(sweep, ledger, control, (mirror, live), console)
         ending.completed = ledger.is_complete
         if ledger.is_interrupted:
-            ending.signal = ending.signal or signal.SIGINT
+            ending.stopped = control.phase == "stopping" and not (ending.signal or ledger.has_open_runs)
+            ending.signal = ending.signal or (None if ending.stopped else signal.SIGINT)
         with tempfile.TemporaryDirectory() as folder:
             ending.mirrored = mirror.close(
-                _MIRROR_WAIT_S,
+                MIRROR_WAIT_S,
                 completed=ending.completed,
                 winner=best(list(ledger.records.values()), sweep.space.objective.mode),
                 # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
-                pictures=_pictures(sweep, Path(folder), console, with_runs=ending.signal is None),
+                pictures=_pictures(sweep, Path(folder), console, with_runs=not (ending.signal or ending.stopped)),
             )
+        if ending.stopped:
+            control.end()
     return ending
 
 
-def confirm(
-    sweep: Sweep,
-    console: Console,
-    *,
-    top: int | None = None,
-    num_seeds: int | None = None,
-    baselines: Sequence[str] | None = None,
-    tier: Tier = "rank",
-    num_images: int | None = None,
-    workers: int | None = None,
-) -> Ending:
-    """Run what is left of a sweep's confirming, judge its runs on test images, and write what was found.
-
-    Args:
-        sweep: that is confirmed.
-        console: is told what goes on.
-        top: how many configurations, see `confirm_plan.make_plan`.
-        num_seeds: with how many seeds, likewise.
-        baselines: which of the sweep's, likewise.
-        tier: by which attacks the test images are judged.
-        num_images: only the first test images.
-        workers: how many runs are judged at once, see `judged.judge_runs`.
-
-    Raises:
-        UserError: another driver is at work, nothing can be confirmed, or the cluster lacks what a run asks for.
-        CheckpointError: a run's checkpoint is gone or damaged.
-    """
-    ending = Ending(completed=False, mirrored=False)
-    provenance = json.loads((sweep.folder / "provenance.json").read_text())
-    with sweep.lock():
-        plan = make_plan(sweep, top, num_seeds, baselines)
-        ledger = ConfirmLedger(sweep, plan)
-        mirror = Mirror(lambda: MlflowWriter(sweep, provenance), lambda text: _warn(console, text))
-        if not ledger.is_complete:
-            start_ray()
-            space = sweep.space
-            live = LiveTable(ledger, console, compute=space.budget.compute, mode=space.objective.mode)
-            with _graceful_sigterm(ending), live:
-                execute(ledger, space.resources, (mirror, live), data=sweep.data, timeout_s=space.budget.trial_timeout)
-        ending.completed = ledger.is_complete
-        if ending.completed:
-            complete = [record for record in ledger.records.values() if record.state == "complete"]
-            judge_runs(sweep, complete, tier=tier, num_images=num_images, workers=workers, tell=console.print)
-            write_confirmed(sweep, plan, list(ledger.records.values()), tier)
-        else:
-            ending.signal = ending.signal or signal.SIGINT
-        for record in ledger.records.values():
-            mirror.changed(record)
-        searched = read_records(sweep)
-        ending.mirrored = mirror.close(
-            _MIRROR_WAIT_S,
-            completed=is_complete(sweep, searched),
-            winner=best(searched, sweep.space.objective.mode),
-            pictures={},
+def _run(sweep: Sweep, ledger: Ledger, control: Control, observers: Sequence[Observer], console: Console) -> None:
+    """Execute what is left, with a wait in between whenever somebody asks for a pause; Ray's processes stay."""
+    while True:
+        execute(
+            ledger,
+            sweep.space.resources,
+            observers,
+            data=sweep.data,
+            timeout_s=sweep.space.budget.trial_timeout,
+            is_winding_down=control.is_winding_down,
         )
-    return ending
+        # Runs that are still open were cut short by a signal, which counts for more.
+        if control.phase != "pausing" or ledger.has_open_runs or ledger.is_complete:
+            return
+        warn(console, f"Paused: `tuner resume {sweep.name}` goes on, `tuner stop {sweep.name}` ends the driver")
+        ledger.rest()
+        try:
+            if not control.wait():
+                return
+        except KeyboardInterrupt:
+            return
+        console.print("Going on")
 
 
 def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> None:
@@ -178,12 +157,13 @@ def _pictures(sweep: Sweep, folder: Path, console: Console, *, with_runs: bool =
     try:
         drawn = draw_sweep(sweep, folder, with_runs=with_runs)
     except Exception as error:  # whatever drawing raises
-        _warn(console, f"The pictures could not be drawn: {error}")
+        warn(console, f"The pictures could not be drawn: {error}")
         return {}
     for what in drawn.missing:
-        _warn(console, f"Not drawn: {what}")
+        warn(console, f"Not drawn: {what}")
     return drawn.files
 
 
-def _warn(console: Console, text: str) -> None:
+def warn(console: Console, text: str) -> None:
+    """Say what a person should know, though nothing stops for it."""
     console.print(text, style="yellow", markup=False, soft_wrap=True)

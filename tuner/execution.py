@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import ray
@@ -51,7 +54,7 @@ class LedgerSearcher(Searcher):
         """Return the next run as a Tune configuration."""
         run = None
         with self._guard.storage():
-            run = self._ledger.next_run()
+            run = None if self._guard.is_winding_down() else self._ledger.next_run()
         if run is None:
             return str(Searcher.FINISHED)
         self._changed(run.key)
@@ -84,7 +87,7 @@ class LedgerScheduler(FIFOScheduler):
         return {}  # see LedgerSearcher
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Return STOP for a run that is pruned, complete or failed."""
+        """Return STOP for a run that is pruned, complete or failed, or put back because the driver winds down."""
         goes_on = False
         with self._guard.storage():
             goes_on = self._take_in(trial.config["key"], result)
@@ -106,6 +109,9 @@ class LedgerScheduler(FIFOScheduler):
             goes_on = False
         else:
             goes_on = self._ledger.report(key, metrics)
+            if goes_on and self._guard.is_winding_down():
+                self._ledger.put_back(key)
+                goes_on = False
         if not goes_on:
             self._guard.forget(key)
         self._changed(key)
@@ -130,6 +136,7 @@ class LedgerCallback(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Kill the workers of runs that hang (Tune calls this ten times a second); Ray takes it for a death."""
+        self._guard.is_winding_down()  # takes requests as they come: reports may be minutes apart
         hanging = self._guard.hanging()
         for trial in trials if hanging else []:
             key = trial.config["key"]
@@ -212,6 +219,17 @@ def num_slots(resources: Resources) -> int:
     return int(sum(fitting))
 
 
+@contextlib.contextmanager
+def _signal_handler_given_back() -> Iterator[None]:
+    """Tune leaves its handler of Ctrl-C in place, which swallows the first one after `fit`."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
 def execute(
     ledger: RunQueue,
     resources: Resources,
@@ -220,6 +238,7 @@ def execute(
     data: str | None = None,
     trainable: type[tune.Trainable] = RunTrainable,
     timeout_s: float | None = None,
+    is_winding_down: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train the ledger's runs on Ray until it hands out no more, or until Ctrl-C.
 
@@ -230,13 +249,15 @@ def execute(
         data: folder of the dataset's files on every node, if they are not in the cache.
         trainable: what trains a run; results as `RunTrainable` gives them.
         timeout_s: how long a run may go without a report before its worker is killed, if there is a limit.
+        is_winding_down: asked again and again; once true, no run begins, and each that has begun is put back at its
+            next report, which is in its checkpoint.
 
     Raises:
         UserError: the cluster lacks what a run asks for.
         SweepError: the sweep has given up; the ledger is whole, and what has not ended can go on.
     """
     slots = num_slots(resources)
-    guard = Guard(timeout_s)
+    guard = Guard(timeout_s, is_winding_down=is_winding_down)
 
     def changed(key: str) -> None:
         guard.note(ledger.records[key])
@@ -247,7 +268,8 @@ def execute(
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(10**6)
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    with tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True) as scratch:
+    folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
+    with _signal_handler_given_back(), folder as scratch:
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=tune.TuneConfig(

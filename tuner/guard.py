@@ -19,9 +19,18 @@ _BLINK_S = 5.0
 class Guard:
     """Watches the runs of one driver; ``trouble`` is why the sweep is given up, once it is."""
 
-    def __init__(self, timeout_s: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take the seconds within which a run must report, None for no limit, and what tells the time."""
+    def __init__(
+        self,
+        timeout_s: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        is_winding_down: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take the seconds within which a run must report, None for no limit, and what tells the time.
+
+        ``is_winding_down`` says whether somebody wants no run to begin, and those that have begun to be put back.
+        """
         self.trouble: SweepError | None = None
+        self.is_winding_down = is_winding_down
         self._timeout_s = timeout_s
         self._clock = clock
         self._looked_at = clock()

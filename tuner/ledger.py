@@ -77,7 +77,16 @@ class Ledger:
     @property
     def is_interrupted(self) -> bool:
         """Whether work is left that only a signal can have kept from being done."""
-        return bool(self._open) or not (self.is_complete or self._spent_budget)
+        return bool(self._open or self._unfinished) or not (self.is_complete or self._spent_budget)
+
+    @property
+    def has_open_runs(self) -> bool:
+        """Whether runs are handed out that have neither ended nor been put back."""
+        return bool(self._open)
+
+    def rest(self) -> None:
+        """Stop the clock of the sweep's time until the next run is handed out."""
+        self._seconds_before, self._started = self._seconds, None
 
     @property
     def _seconds(self) -> float:

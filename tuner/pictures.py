@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tuner.schedules import MOMENTS, Course
 from tuner.statistics import interval
 
 if TYPE_CHECKING:
@@ -197,6 +198,36 @@ def success(title: str, rates: npt.NDArray[np.float32]) -> Figure:
     axes.set(xticks=labels, yticks=labels, xlabel="label that the classifier gives", ylabel="true class")
     figure.colorbar(drawn, label="share of the class (%)")
     figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def schedules(title: str, courses: Sequence[Course]) -> Figure:
+    """Return what settings can be over the run: a row for each setting, a panel for each of its kinds.
+
+    Args:
+        title: of the figure.
+        courses: range and examples of each kind, those of one setting one after the other.
+    """
+    rows = {course.setting: [one for one in courses if one.setting == course.setting] for course in courses}
+    width = max(len(kinds) for kinds in rows.values())
+    figure = _figure(max(4 * width, 5), 2.6 * len(rows) + 0.7)
+    panels = figure.subplots(len(rows), width, sharey="row", squeeze=False)
+    for row, (setting, kinds) in zip(panels, rows.items(), strict=True):
+        for axes, course in zip(row, kinds, strict=False):
+            axes.fill_between(MOMENTS, course.lowest, course.highest, color=BLUE, alpha=0.15, linewidth=0)
+            style = "steps-post" if course.kind == "stepped" else "default"
+            for colour, example in zip((BLUE, VERMILION), course.examples, strict=False):
+                axes.plot(
+                    MOMENTS, [example.value(moment) for moment in MOMENTS], color=colour, linewidth=1.8, drawstyle=style
+                )
+            axes.set(title=course.kind, xlabel="progress (share of the run's compute)", xlim=(0, 1))
+            _grid(axes)
+            if course.log:
+                axes.set_yscale("log")
+        row[0].set_ylabel(setting.replace(".", ".\n"))
+        for axes in row[len(kinds) :]:
+            axes.remove()
+    figure.suptitle(title)
     return figure
 
 

@@ -93,11 +93,18 @@ def describe_ratio(ratio: dict[str, Any]) -> str:
     """Return a ratio schedule in a few characters: ``2:1``, ``6-8-12:1``, ``<0.6:1``."""
     match ratio["kind"]:
         case "constant":
-            return f"{ratio['generator_turns']}:1"
+            return f"{describe_setting(ratio['generator_turns'])}:1"
         case "stepped":
             return "-".join(map(str, ratio["steps"])) + ":1"
         case _:
             return f"<{ratio['target_generator_loss']:.2g}:1"
+
+
+def describe_setting(setting: object) -> str:
+    """Return a number, or a schedule of them, in a few characters: ``2``, ``1..8``, ``1-4-2``."""
+    if not isinstance(setting, dict):
+        return str(setting)
+    return {"linear": "..", "stepped": "-"}.get(setting["kind"], "").join(map(str, setting["values"]))
 
 
 def append_metrics(folder: Path, row: dict[str, float]) -> None:

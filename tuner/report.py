@@ -33,7 +33,7 @@ class Drawn:
 
     def add(self, key: str, figure: Figure, target: Path) -> None:
         """Write a figure and remember it."""
-        self.files.setdefault(key, []).append(_save(figure, target))
+        self.files.setdefault(key, []).append(save(figure, target))
 
 
 def draw(sweep: Sweep, target: Path) -> Path | None:
@@ -53,7 +53,7 @@ def draw(sweep: Sweep, target: Path) -> Path | None:
     rows = {_name(record, winner): read_metrics(record.run.folder) for record in named}
     others = [read_metrics(record.run.folder) for record in records if record not in named]
     title = _title(sweep, _images(records[0].run.settings, has_ended=True))
-    return _save(pictures.comparison(title, rows, others), target)
+    return save(pictures.comparison(title, rows, others), target)
 
 
 def write_pictures(sweep: Sweep, target: Path | None = None, key: str | None = None) -> tuple[Path, list[str]]:
@@ -241,7 +241,8 @@ def _title(sweep: Sweep, images: str, who: str = "") -> str:
     return f"{' '.join((sweep.name, who)).strip()}\n{sweep.space.dataset.name}, epsilon {epsilon:g}, {images}"
 
 
-def _save(figure: Figure, target: Path) -> Path:
+def save(figure: Figure, target: Path) -> Path:
+    """Write a figure as a PNG, which appears whole or not at all, and return its path."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=_DPI)
     write_whole(target, content.getvalue())

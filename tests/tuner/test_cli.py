@@ -48,6 +48,8 @@ BAD = {
     "an unknown option": (["launch", "digits", "--nmae", "a"], ["--nmae"]),
     "an unknown command": (["lunch"], ["lunch"]),
     "a folder that is no bundle": (["evaluate", "."], ["is no bundle"]),
+    "a picture of a published configuration": (["spaces", "show", "wong_2020", "--picture", "a.png"], ["of a space"]),
+    "half a schedule": (["train", "gan", "--set", "classifier.learning_rate.kind=linear"], ["values is required"]),
     "an unknown trainable": (["train", "gann"], ["'gann'", "did you mean 'gan'?"]),
     "an unknown published configuration": (["train", "wong_2002"], ["did you mean 'wong_2020'?", "madry_2018"]),
     "a published configuration with a mistake over it": (
