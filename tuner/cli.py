@@ -13,7 +13,7 @@ from rich.text import Text
 from search_spaces.mistakes import SpaceError
 from trainables.data_files import DataError
 from trainables.files import is_storage_trouble
-from tuner import cli_judging, cli_results, cli_spaces, cli_steering, cli_train, control
+from tuner import cli_confirm, cli_judging, cli_results, cli_spaces, cli_steering, cli_train, control
 from tuner.cli_steering import FAILED, INTERRUPTED, STOPPED
 from tuner.errors import SweepError, UserError
 from tuner.options import Data, Detach, Home, SweepName
@@ -113,6 +113,7 @@ app.command()(cli_results.compare)
 app.command()(cli_results.draw)
 app.command()(cli_results.export)
 app.command()(cli_train.train)
+app.command()(cli_confirm.confirm)
 app.command()(cli_judging.evaluate)
 app.command()(cli_judging.judge)
 app.command()(cli_spaces.data)

@@ -16,7 +16,7 @@ from tuner.options import Home, SweepName
 from tuner.records import State
 from tuner.sweep import Sweep, home, names
 
-FAILED, INTERRUPTED, STOPPED = 1, 130, 3
+FAILED, STOPPED, INTERRUPTED = 1, 3, 130
 console = Console(markup=False)
 
 
@@ -159,8 +159,7 @@ def _the_running_one(where: Path) -> str:
 
 
 def _ask(sweep: Sweep, request: control.Request, does: str) -> None:
-    taken = control.ask_driver(sweep, request)
     text = f"{sweep.name} {does} once each run has reported; `tuner resume {sweep.name}` goes on"
-    if not taken:
-        text = f"the driver of {sweep.name} has not answered yet; it finds the request when it looks"
+    if not control.ask_driver(sweep, request):
+        text = f"{sweep.name}'s driver has not answered: it has just begun or is about to end; see `tuner status`"
     console.print(text, soft_wrap=True, highlight=False)

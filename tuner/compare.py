@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 from rich.table import Table
-from scipy.stats import binomtest
 
 from tuner import frames, repeats
 from tuner.ledger import read_records
 from tuner.records import MEASURES, Record, best, front, num_images, why_none_is_best
+from tuner.statistics import interval
 from tuner.sweep import Sweep
-
-
-def interval(accuracy: float, num_images: int) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy measured on that many images (Wilson 1927)."""
-    proportion = binomtest(round(accuracy * num_images), num_images).proportion_ci(method="wilson")
-    return float(proportion.low), float(proportion.high)
 
 
 def ranked(sweep: Sweep) -> list[Record]:

@@ -26,7 +26,7 @@ from tuner.states import ALL_FAILED, all_failed, state_of
 from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter, tracking_uri
 
-_MIRROR_WAIT_S = 120.0
+MIRROR_WAIT_S = 120.0
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Ending:
 
 
 @contextlib.contextmanager
-def _graceful_sigterm(ending: Ending) -> Iterator[None]:
+def graceful_sigterm(ending: Ending) -> Iterator[None]:
     """Let SIGTERM end the sweep as Ctrl-C does (which Tune catches by itself), and Ctrl-C raise where it is ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -76,7 +76,7 @@ def drive(sweep: Sweep, console: Console) -> Ending:
     """
     ending = Ending(completed=False, mirrored=False)
     try:
-        with sweep.lock(), _graceful_sigterm(ending):
+        with sweep.lock(), graceful_sigterm(ending):
             _drive(sweep, console, ending)
     except KeyboardInterrupt:  # the second one, or one where Tune is not at work: whoever sends it waits for nothing
         ending.signal = ending.signal or signal.SIGINT
@@ -98,7 +98,7 @@ def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
             writer.begin()
         return writer
 
-    mirror = Mirror(connect, lambda text: _warn(console, text))
+    mirror = Mirror(connect, lambda text: warn(console, text))
     for record in ledger.records.values():
         mirror.changed(record)
     if has_work:
@@ -120,7 +120,7 @@ def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
         ending.failure = ALL_FAILED
     with tempfile.TemporaryDirectory() as folder:
         ending.mirrored = mirror.close(
-            _MIRROR_WAIT_S,
+            MIRROR_WAIT_S,
             state=ending.state,
             winner=best(list(ledger.records.values()), sweep.space.objective.mode),
             # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
@@ -156,7 +156,7 @@ def _goes_on_after_a_pause(sweep: Sweep, ledger: Ledger, control: Control, conso
     # Runs that are still open were cut short by a signal, which counts for more.
     if control.phase != "pausing" or ledger.has_open_runs or ledger.is_complete:
         return False
-    _warn(console, f"Paused: `tuner resume {sweep.name}` goes on, `tuner stop {sweep.name}` ends the driver")
+    warn(console, f"Paused: `tuner resume {sweep.name}` goes on, `tuner stop {sweep.name}` ends the driver")
     ledger.rest()
     try:
         goes_on = control.wait()
@@ -182,7 +182,7 @@ def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> Non
     records = read_records(sweep)
     try:
         writer = MlflowWriter(sweep, provenance)
-        for record in records:
+        for record in [*records, *read_records(sweep, ["confirm"])]:
             writer.write(record)
         with tempfile.TemporaryDirectory() as folder:
             pictures = _pictures(sweep, Path(folder), console, with_runs=with_runs)
@@ -201,12 +201,13 @@ def _pictures(sweep: Sweep, folder: Path, console: Console, *, with_runs: bool =
     try:
         drawn = draw_sweep(sweep, folder, with_runs=with_runs)
     except Exception as error:  # whatever drawing raises
-        _warn(console, f"The pictures could not be drawn: {error}")
+        warn(console, f"The pictures could not be drawn: {error}")
         return {}
     for what in drawn.missing:
-        _warn(console, f"Not drawn: {what}")
+        warn(console, f"Not drawn: {what}")
     return drawn.files
 
 
-def _warn(console: Console, text: str) -> None:
+def warn(console: Console, text: str) -> None:
+    """Say what a person should know, though nothing stops for it."""
     console.print(text, style="yellow", markup=False, soft_wrap=True)

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tuner.compare import interval
 from tuner.schedules import MOMENTS, Course
+from tuner.statistics import interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,13 +12,15 @@ from typing import Any, Literal
 from search_spaces.sections import Bounds, Objective
 from trainables.files import append_whole
 
-Kind = Literal["trial", "baseline"]
+Kind = Literal["trial", "baseline", "confirm"]
 State = Literal["running", "complete", "pruned", "failed"]
 SWEEP = "sweep"
 """What stands for the sweep itself where runs go by their keys."""
 # What a comparison shows, by its heading.
 MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "PGD": "pgd_accuracy", "robust": "robust_accuracy"}
-VERDICT = "final.json"  # in a run's folder, once it has been judged by the strongest attacks
+Tier = Literal["rank", "final"]
+# What a run's folder has once it has been judged on test images: by the attacks that rank runs, and by the strongest.
+VERDICTS: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
 _MASKING = "masking_"
 MASKING_FAILURES = "masking_failures"  # a metric of complete runs: how many gradient-masking checks failed
 
@@ -126,10 +128,10 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
 
 
-def read_verdict(folder: Path) -> dict[str, Any] | None:
-    """Return what the strongest attacks found of a run, or None if it has not been judged."""
+def read_verdict(folder: Path, tier: Tier = "final") -> dict[str, Any] | None:
+    """Return what a tier's attacks found of a run on test images, or None if it has not been judged by it."""
     try:
-        verdict: dict[str, Any] = json.loads((folder / VERDICT).read_bytes())
+        verdict: dict[str, Any] = json.loads((folder / VERDICTS[tier]).read_bytes())
     except FileNotFoundError:
         return None
     return verdict

@@ -12,13 +12,25 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tuner.records import MASKING_FAILURES, SWEEP, VERDICT, Record, flatten, masking_checks, read_metrics, read_verdict
+from tuner.confirmed import FILE as CONFIRMED
+from tuner.confirmed import main_numbers, read_confirmed
+from tuner.records import (
+    MASKING_FAILURES,
+    SWEEP,
+    VERDICTS,
+    Record,
+    Tier,
+    flatten,
+    masking_checks,
+    read_metrics,
+    read_verdict,
+)
 from tuner.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -29,7 +41,9 @@ _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
 _ENDINGS = {"completed": "FINISHED", "failed": "FAILED"}  # of a sweep; any other is KILLED
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
-_VERDICT_TAG = "tuner.final"
+_CONFIRM_TAG = "tuner.confirm"
+_VERDICT_TAGS: dict[Tier, str] = {"rank": "tuner.test", "final": "tuner.final"}
+_FILE_TAGS = (*_VERDICT_TAGS.values(), _CONFIRM_TAG)
 
 
 def tracking_uri(home: Path) -> str:
@@ -46,9 +60,9 @@ class _Mirrored:
     status: str
     has_params: bool
     has_data: bool
-    verdict: str | None = None
     started_ms: int = 0
     parent: str | None = None
+    sent: dict[str, str] = field(default_factory=dict)  # digests of files, by their tags
 
 
 class MlflowWriter:
@@ -95,7 +109,7 @@ class MlflowWriter:
                         run.info.status,
                         has_params=bool(run.data.params),
                         has_data=bool(run.inputs and run.inputs.dataset_inputs),
-                        verdict=run.data.tags.get(_VERDICT_TAG),
+                        sent={tag: run.data.tags[tag] for tag in _FILE_TAGS if tag in run.data.tags},
                         started_ms=run.info.start_time,
                         parent=run.data.tags.get(_PARENT_TAG),
                     ),
@@ -152,22 +166,33 @@ class MlflowWriter:
         if has_ended:
             self._client.set_terminated(mirrored.run_id, status, _ended_ms(rows))
             mirrored.status = status
-        self._send_verdict(mirrored, run.folder)
+        for tier, tag in _VERDICT_TAGS.items():
+            verdict = read_verdict(run.folder, tier)
+            if verdict is not None:
+                tags = _masking(f"{tag}.masking", verdict["metrics"])
+                self._send_file(mirrored, run.folder / VERDICTS[tier], tag, verdict, verdict["metrics"], tags)
 
-    def _send_verdict(self, mirrored: _Mirrored, folder: Path) -> None:
-        """Send what the strongest attacks found, as ``final.*``, unless MLflow has that verdict."""
+    def _send_file(
+        self,
+        mirrored: _Mirrored,
+        path: Path,
+        tag: str,
+        content: dict[str, Any],
+        numbers: dict[str, float],
+        tags: dict[str, str],
+    ) -> None:
+        """Send a file of findings, its numbers as ``<last word of the tag>.*``, unless MLflow has that content."""
         from mlflow.entities import Metric, RunTag
 
-        verdict = read_verdict(folder)
-        digest = hashlib.sha256(json.dumps(verdict).encode()).hexdigest()[:16]
-        if verdict is None or mirrored.verdict == digest:
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+        if mirrored.sent.get(tag) == digest:
             return
-        now = int(time.time() * 1000)
-        metrics = [Metric(f"final.{name}", value, now, 0) for name, value in verdict["metrics"].items()]
-        tags = {_VERDICT_TAG: digest, **_masking("tuner.final.masking", verdict["metrics"])}
-        self._client.log_artifact(mirrored.run_id, str(folder / VERDICT))
-        self._client.log_batch(mirrored.run_id, metrics, tags=[RunTag(name, value) for name, value in tags.items()])
-        mirrored.verdict = digest
+        now, name = int(time.time() * 1000), tag.removeprefix("tuner.")
+        metrics = [Metric(f"{name}.{number}", value, now, 0) for number, value in numbers.items()]
+        self._client.log_artifact(mirrored.run_id, str(path))
+        labels = [RunTag(label, value) for label, value in {**tags, tag: digest}.items()]
+        self._client.log_batch(mirrored.run_id, metrics, tags=labels)
+        mirrored.sent[tag] = digest
 
     def _send(
         self, mirrored: _Mirrored, rows: list[dict[str, float]], params: dict[str, str], tags: dict[str, str]
@@ -197,6 +222,12 @@ class MlflowWriter:
         if winner is not None:
             self._client.set_tag(self._parent.run_id, "tuner.best", winner.run.key)
             self._client.set_tag(self._parent.run_id, "tuner.best_value", f"{winner.value:.4f}")
+        found = read_confirmed(self._sweep)
+        if found is not None:
+            tags = {"tuner.confirmed": found["winner"] or "none"}
+            self._send_file(
+                self._parent, self._sweep.folder / CONFIRMED, _CONFIRM_TAG, found, main_numbers(found), tags
+            )
         for key, files in pictures.items():
             for picture in files:
                 self._client.log_artifact(self._mirrored[key].run_id, str(picture))
