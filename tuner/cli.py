@@ -12,9 +12,10 @@ from rich.text import Text
 
 from search_spaces.mistakes import SpaceError
 from trainables.data_files import DataError
+from trainables.files import is_storage_trouble
 from tuner import cli_confirm, cli_judging, cli_results, cli_spaces, cli_steering, cli_train, control
-from tuner.cli_steering import INTERRUPTED, STOPPED
-from tuner.errors import UserError
+from tuner.cli_steering import FAILED, INTERRUPTED, STOPPED
+from tuner.errors import SweepError, UserError
 from tuner.options import Data, Detach, Home, SweepName
 from tuner.sweep import Sweep, home
 
@@ -144,6 +145,8 @@ def _drive(sweep: Sweep, detach: bool) -> None:
     if ending.signal is not None:
         console.print(f"Interrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(128 + ending.signal)
+    if ending.failure:
+        raise SweepError(f"{ending.failure}; put that right, then {how_to_go_on}")
     cli_results.print_comparison(sweep, console)
     console.print(
         f"`tuner export {sweep.name}` writes the best configuration; `tuner ui` shows every run", soft_wrap=True
@@ -151,9 +154,18 @@ def _drive(sweep: Sweep, detach: bool) -> None:
 
 
 def main() -> None:
-    """Run a command; a person's mistake ends with its message and exit code 2."""
+    """Run a command; a person's mistake ends with its message and exit code 2, what fails by itself with 1."""
     try:
         app()
-    except (UserError, SpaceError, DataError) as error:
-        Console(stderr=True).print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
-        sys.exit(2)
+    except (UserError, SpaceError, DataError, SweepError) as error:
+        _say(str(error))
+        sys.exit(FAILED if isinstance(error, SweepError) else 2)
+    except OSError as error:
+        if not is_storage_trouble(error):
+            raise
+        _say(f"cannot be written: {error}; nothing that was reported is lost")
+        sys.exit(FAILED)
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(Text.assemble(("error: ", "red"), text), soft_wrap=True)

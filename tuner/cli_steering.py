@@ -16,7 +16,7 @@ from tuner.options import Home, SweepName
 from tuner.records import State
 from tuner.sweep import Sweep, home, names
 
-INTERRUPTED, STOPPED = 130, 3
+FAILED, STOPPED, INTERRUPTED = 1, 3, 130
 console = Console(markup=False)
 
 
@@ -65,6 +65,8 @@ def watch(
     about = status.full(sweep, read_records(sweep))
     for line in status.lines(about):
         console.print(line, soft_wrap=True, highlight=False)
+    if about["state"] == "failed":
+        raise typer.Exit(FAILED)
     if about["state"] != "completed":
         raise typer.Exit(STOPPED if control.phase_of(sweep.folder) == "stopped" else INTERRUPTED)
 
@@ -157,8 +159,7 @@ def _the_running_one(where: Path) -> str:
 
 
 def _ask(sweep: Sweep, request: control.Request, does: str) -> None:
-    taken = control.ask_driver(sweep, request)
     text = f"{sweep.name} {does} once each run has reported; `tuner resume {sweep.name}` goes on"
-    if not taken:
-        text = f"the driver of {sweep.name} has not answered yet; it finds the request when it looks"
+    if not control.ask_driver(sweep, request):
+        text = f"{sweep.name}'s driver has not answered: it has just begun or is about to end; see `tuner status`"
     console.print(text, soft_wrap=True, highlight=False)

@@ -17,9 +17,11 @@ from tuner.execution import execute, start_ray
 from tuner.judged import judge_runs
 from tuner.ledger import is_complete, read_records
 from tuner.live import LiveTable
+from tuner.mirror import Mirror
 from tuner.records import Tier, best
+from tuner.states import state_of
 from tuner.sweep import Sweep
-from tuner.tracking import Mirror, MlflowWriter
+from tuner.tracking import MlflowWriter
 
 
 def confirm(
@@ -72,7 +74,7 @@ def confirm(
             mirror.changed(record)
         ending.mirrored = mirror.close(
             MIRROR_WAIT_S,
-            completed=is_complete(sweep, searched),
+            state=state_of(sweep, searched, is_locked=False)[0],
             winner=best(searched, sweep.space.objective.mode),
             pictures={},
         )

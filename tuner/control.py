@@ -54,7 +54,9 @@ def phase_of(folder: Path) -> Phase:
 
 
 def ask_driver(sweep: Sweep, request: Request) -> bool:
-    """Ask a sweep's driver for something; return whether it has taken the request, for which it gets ten seconds.
+    """Ask a sweep's driver for something; return whether it has heard, for which it gets ten seconds.
+
+    A driver that is about to end hears nothing any more.
 
     Raises:
         UserError: there is no driver, or it pauses already.
@@ -69,7 +71,7 @@ def ask_driver(sweep: Sweep, request: Request) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(_LOOK_EVERY_S / 5)
-    return True
+    return not (sweep.folder / _REQUEST).exists()
 
 
 def end_pause(sweep: Sweep) -> bool:

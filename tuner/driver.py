@@ -14,26 +14,38 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner.control import Control
-from tuner.errors import UserError
+from tuner.errors import SweepError, UserError
 from tuner.execution import Observer, execute, start_ray
-from tuner.ledger import Ledger, is_complete, read_records
+from tuner.ledger import Ledger, read_records
 from tuner.live import LiveTable
+from tuner.mirror import Mirror
+from tuner.preflight import check_storage
 from tuner.records import best
 from tuner.report import draw_sweep
+from tuner.states import ALL_FAILED, all_failed, state_of
 from tuner.sweep import Sweep
-from tuner.tracking import Mirror, MlflowWriter, tracking_uri
+from tuner.tracking import MlflowWriter, tracking_uri
 
 MIRROR_WAIT_S = 120.0
 
 
 @dataclass
 class Ending:
-    """How a drive ended: ``signal`` is the one that cut it short, ``stopped`` says that it was asked to end."""
+    """How a drive ended.
+
+    ``signal`` is the one that cut it short, ``failure`` why it gave up, and ``stopped`` says that it was asked to end.
+    """
 
     completed: bool
     mirrored: bool
     signal: int | None = None
+    failure: str = ""
     stopped: bool = False
+
+    @property
+    def state(self) -> str:
+        """The state in which it has left the sweep."""
+        return "failed" if self.failure else "completed" if self.completed else "interrupted"
 
 
 @contextlib.contextmanager
@@ -63,66 +75,96 @@ def drive(sweep: Sweep, console: Console) -> Ending:
         UserError: another driver is at work, or the cluster lacks what a run asks for.
     """
     ending = Ending(completed=False, mirrored=False)
-    provenance = json.loads((sweep.folder / "provenance.json").read_text())
-    with sweep.lock():
-        control = Control(sweep.folder)
-        ledger = Ledger(sweep)
-        mirror = Mirror(
-            lambda: MlflowWriter(sweep, provenance),
-            lambda text: warn(console, text),
-        )
-        for record in ledger.records.values():
-            mirror.changed(record)
-        if not ledger.is_complete:
-            start_ray()
-            live = LiveTable(
-                ledger,
-                console,
-                compute=sweep.space.budget.compute,
-                mode=sweep.space.objective.mode,
-                phase=lambda: control.phase,
-            )
-            with graceful_sigterm(ending), live:
-                _run(sweep, ledger, control, (mirror, live), console)
-        ending.completed = ledger.is_complete
-        if ledger.is_interrupted:
-            ending.stopped = control.phase == "stopping" and not (ending.signal or ledger.has_open_runs)
-            ending.signal = ending.signal or (None if ending.stopped else signal.SIGINT)
-        with tempfile.TemporaryDirectory() as folder:
-            ending.mirrored = mirror.close(
-                MIRROR_WAIT_S,
-                completed=ending.completed,
-                winner=best(list(ledger.records.values()), sweep.space.objective.mode),
-                # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
-                pictures=_pictures(sweep, Path(folder), console, with_runs=not (ending.signal or ending.stopped)),
-            )
-        if ending.stopped:
-            control.end()
+    try:
+        with sweep.lock(), graceful_sigterm(ending):
+            _drive(sweep, console, ending)
+    except KeyboardInterrupt:  # the second one, or one where Tune is not at work: whoever sends it waits for nothing
+        ending.signal = ending.signal or signal.SIGINT
     return ending
 
 
-def _run(sweep: Sweep, ledger: Ledger, control: Control, observers: Sequence[Observer], console: Console) -> None:
-    """Execute what is left, with a wait in between whenever somebody asks for a pause; Ray's processes stay."""
-    while True:
-        execute(
+def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
+    provenance = json.loads((sweep.folder / "provenance.json").read_text())
+    control = Control(sweep.folder)
+    ledger = Ledger(sweep)
+    has_work = not ledger.is_complete
+    if has_work:
+        check_storage(sweep, list(ledger.records.values()))
+        ledger.give_up("")
+
+    def connect() -> MlflowWriter:
+        writer = MlflowWriter(sweep, provenance)
+        if has_work:
+            writer.begin()
+        return writer
+
+    mirror = Mirror(connect, lambda text: warn(console, text))
+    for record in ledger.records.values():
+        mirror.changed(record)
+    if has_work:
+        start_ray()
+        live = LiveTable(
             ledger,
-            sweep.space.resources,
-            observers,
-            data=sweep.data,
-            timeout_s=sweep.space.budget.trial_timeout,
-            is_winding_down=control.is_winding_down,
+            console,
+            compute=sweep.space.budget.compute,
+            mode=sweep.space.objective.mode,
+            phase=lambda: control.phase,
         )
-        # Runs that are still open were cut short by a signal, which counts for more.
-        if control.phase != "pausing" or ledger.has_open_runs or ledger.is_complete:
-            return
-        warn(console, f"Paused: `tuner resume {sweep.name}` goes on, `tuner stop {sweep.name}` ends the driver")
-        ledger.rest()
+        with live:
+            ending.failure = _run(sweep, ledger, control, (mirror, live), console)
+    ending.completed = ledger.is_complete
+    if ledger.is_interrupted and not ending.failure:
+        ending.stopped = control.phase == "stopping" and not (ending.signal or ledger.has_open_runs)
+        ending.signal = ending.signal or (None if ending.stopped else signal.SIGINT)
+    if ending.completed and all_failed(ledger.records.values()):
+        ending.failure = ALL_FAILED
+    with tempfile.TemporaryDirectory() as folder:
+        ending.mirrored = mirror.close(
+            MIRROR_WAIT_S,
+            state=ending.state,
+            winner=best(list(ledger.records.values()), sweep.space.objective.mode),
+            # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
+            pictures=_pictures(sweep, Path(folder), console, with_runs=ending.state == "completed"),
+        )
+    if ending.stopped:
+        control.end()
+
+
+def _run(sweep: Sweep, ledger: Ledger, control: Control, observers: Sequence[Observer], console: Console) -> str:
+    """Execute what is left, pausing whenever somebody asks for it; return why the sweep was given up, or nothing."""
+    goes_on = True
+    while goes_on:
         try:
-            if not control.wait():
-                return
-        except KeyboardInterrupt:
-            return
+            execute(
+                ledger,
+                sweep.space.resources,
+                observers,
+                data=sweep.data,
+                timeout_s=sweep.space.budget.trial_timeout,
+                is_winding_down=control.is_winding_down,
+            )
+        except SweepError as error:
+            with contextlib.suppress(OSError):  # the disk that it was given up for
+                ledger.give_up(str(error))
+            return str(error)
+        goes_on = _goes_on_after_a_pause(sweep, ledger, control, console)
+    return ""
+
+
+def _goes_on_after_a_pause(sweep: Sweep, ledger: Ledger, control: Control, console: Console) -> bool:
+    """Wait for as long as somebody wants it, if anybody does; Ray's processes stay. Return whether to go on then."""
+    # Runs that are still open were cut short by a signal, which counts for more.
+    if control.phase != "pausing" or ledger.has_open_runs or ledger.is_complete:
+        return False
+    warn(console, f"Paused: `tuner resume {sweep.name}` goes on, `tuner stop {sweep.name}` ends the driver")
+    ledger.rest()
+    try:
+        goes_on = control.wait()
+    except KeyboardInterrupt:
+        return False
+    if goes_on:
         console.print("Going on")
+    return goes_on
 
 
 def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> None:
@@ -144,7 +186,9 @@ def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> Non
             writer.write(record)
         with tempfile.TemporaryDirectory() as folder:
             pictures = _pictures(sweep, Path(folder), console, with_runs=with_runs)
-            writer.finish(is_complete(sweep, records), best(records, sweep.space.objective.mode), pictures)
+            writer.finish(
+                state_of(sweep, records, is_locked=False)[0], best(records, sweep.space.objective.mode), pictures
+            )
     except Exception as error:  # whatever MLflow and its databases raise
         reason = str(error).splitlines()[0]
         raise UserError(f"MLflow at {tracking_uri(sweep.folder.parent)} cannot be written: {reason}") from error

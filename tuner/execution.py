@@ -140,12 +140,11 @@ class LedgerCallback(tune.Callback):
         hanging = self._guard.hanging()
         for trial in trials if hanging else []:
             key = trial.config["key"]
-            if key in hanging and trial.status == Trial.RUNNING:
+            worker = trial.temporary_state.ray_actor
+            if key in hanging and trial.status == Trial.RUNNING and worker:
                 if not self._guard.may_retry(key):
                     trial.max_failures = 0
-                actor = trial.temporary_state.ray_actor
-                if actor is not None:
-                    ray.kill(actor)
+                ray.kill(worker)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Wait for no report of a run that waits for a new worker."""

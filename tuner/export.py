@@ -79,7 +79,7 @@ def write_account(folder: Path, settings: dict[str, Any], metrics: dict[str, flo
     """Write what was measured of a bundle's classifier and where it comes from."""
     measured = {"split": "validation", "tier": "rank", "images": num_images(settings, ranked=True)}
     write_json(folder / "metrics.json", {**measured, "metrics": metrics})
-    write_json(folder / "provenance.json", {"format": FORMAT, "seed": settings["seed"], **origin})
+    write_json(folder / "provenance.json", {**origin, "format": FORMAT, "seed": settings["seed"]})
 
 
 def _origin(sweep: Sweep, record: Record) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tuner.errors import UserError
 from tuner.export import num_threads
 from tuner.ledger import read_records
 from tuner.records import VERDICTS, Record, Tier, read_verdict
-from tuner.sweep import Sweep
+from tuner.sweep import FORMAT, Sweep
 
 
 def judge_runs(
@@ -101,7 +101,7 @@ def _judge(settings: dict[str, Any], folder: Path, tier: Tier, options: dict[str
     subject = judging.subject_of_run(settings, folder / "checkpoint")
     started = time.monotonic()
     verdict = (judging.judge if tier == "final" else judging.rank_verdict)(subject, "test", **options)
-    write_json(folder / VERDICTS[tier], {**verdict, "asked": options["num_images"]})
+    write_json(folder / VERDICTS[tier], {"format": FORMAT, **verdict, "asked": options["num_images"]})
     return verdict["metrics"]["robust_accuracy"], time.monotonic() - started
 
 

@@ -20,6 +20,7 @@ from tuner.fields import baseline_configurations, configuration_for
 from tuner.journal import Journal
 from tuner.open_runs import OpenRuns
 from tuner.records import Kind, Record, Run, violations
+from tuner.states import GAVE_UP
 from tuner.studies import (
     BASELINES,
     SEARCH,
@@ -137,6 +138,13 @@ class Ledger:
     def fail(self, key: str, reason: str) -> None:
         """Say that a run cannot go on, and why."""
         self._open.end(key, TrialState.FAIL, self._seconds, reason=reason)
+
+    def give_up(self, reason: str) -> None:
+        """Keep why this driver ends the sweep by itself; empty words take that back."""
+        study = self._studies["trial"]
+        if study.user_attrs.get(GAVE_UP, "") != reason:
+            study.set_user_attr(GAVE_UP, reason)
+            self._journal.sync()
 
     def _prepare_sampler(self, number: int) -> None:
         self._studies["trial"].sampler = build_sampler(self._space, number)

@@ -10,20 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.mistakes import SpaceError
-from tuner.budgets import is_complete, seconds_spent, spent_budget
+from tuner.budgets import seconds_spent, spent_budget
 from tuner.control import phase_of
 from tuner.errors import UserError
 from tuner.live import duration
 from tuner.records import Record, best, read_metrics
+from tuner.states import state_of
 from tuner.studies import read_records
 from tuner.sweep import Sweep
-
-
-def state_of(sweep: Sweep, records: Sequence[Record]) -> str:
-    """Return ``running``, ``paused``, ``completed`` or ``interrupted``."""
-    if sweep.is_running():
-        return "paused" if phase_of(sweep.folder) == "paused" else "running"
-    return "completed" if is_complete(sweep, list(records)) else "interrupted"
 
 
 def brief(sweep: Sweep, records: Sequence[Record]) -> dict[str, Any]:
@@ -31,7 +25,7 @@ def brief(sweep: Sweep, records: Sequence[Record]) -> dict[str, Any]:
 
     ``trials`` and ``baselines`` count runs by their state, where those that no driver works on are ``unfinished``.
     """
-    state = state_of(sweep, records)
+    state, why = _state(sweep, records)
     objective = sweep.space.objective
     winner = best(list(records), objective.mode)
     counts = {
@@ -45,7 +39,7 @@ def brief(sweep: Sweep, records: Sequence[Record]) -> dict[str, Any]:
     return {
         "name": sweep.name,
         "state": state,
-        "why": _why(sweep, records, state),
+        "why": why,
         "num_trials": sweep.num_trials,
         "trials": dict(counts["trial"]),
         "baselines": dict(counts["baseline"]),
@@ -111,16 +105,20 @@ def lines(about: dict[str, Any]) -> list[str]:
     return text
 
 
-def _why(sweep: Sweep, records: Sequence[Record], state: str) -> str | None:
+def _state(sweep: Sweep, records: Sequence[Record]) -> tuple[str, str | None]:
+    """Return a sweep's state, ``paused`` among them, and why it is in it, if there is more to say."""
+    state, why = state_of(sweep, records)
     phase = phase_of(sweep.folder)
+    if state == "running" and phase == "paused":
+        return "paused", None
     if state == "running" and phase in ("pausing", "stopping"):
-        return f"{phase}: each run goes on to its next report"
+        return state, f"{phase}: each run goes on to its next report"
     if state == "interrupted" and phase == "stopped":
-        return "stopped on request"
+        return state, "stopped on request"
     num_ended = sum(record.run.kind == "trial" and record.state != "running" for record in records)
     if state == "completed" and num_ended < sweep.num_trials:
-        return spent_budget(sweep.space, records, seconds_spent(records))
-    return None
+        why = spent_budget(sweep.space, records, seconds_spent(records)) or ""
+    return state, why or None
 
 
 def _driver(sweep: Sweep, state: str) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from optuna.trial import Trial
 
 from search_spaces.parameters import Domain, FloatRange, IntRange, Parameter
 from search_spaces.schema import Space
+from tuner.comparing import ComparingSampler
 from tuner.fields import report_every
 
 
@@ -30,10 +31,12 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match space.search.sampler:
             case "tpe":
-                return TPESampler(seed=seed, group=is_conditional)
+                return _comparing(space, TPESampler(seed=seed, group=is_conditional), seed)
             case "gp":
-                return GPSampler(
-                    seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False
+                return _comparing(
+                    space,
+                    GPSampler(seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False),
+                    seed,
                 )
             case "nsga2":
                 return NSGAIISampler(seed=seed, population_size=_population(space.num_trials))
@@ -47,6 +50,11 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
                 )
             case _:
                 return RandomSampler(seed=seed)
+
+
+def _comparing(space: Space, sampler: BaseSampler, seed: int) -> BaseSampler:
+    """Return a sampler that learns from trials that were stopped early, too; with several objectives, the sampler."""
+    return ComparingSampler(sampler, seed) if len(space.objectives) == 1 else sampler
 
 
 def _population(num_trials: int) -> int:

@@ -1,7 +1,6 @@
-"""MLflow shows: a mirror of the ledger, written by a thread of its own.
+"""MLflow shows: what it has of a sweep is compared with what the sweep's folder has, and the rest is sent.
 
-The mirror keeps no truth. For each run it compares what MLflow has with what the sweep's folder has and sends the rest,
-so it may be down for an hour, start late or run twice: nothing is lost and nothing is doubled. It never stops a sweep.
+MLflow keeps no truth: it may be down for an hour, start late or be written twice; nothing is lost, nothing is doubled.
 """
 
 from __future__ import annotations
@@ -10,10 +9,9 @@ import hashlib
 import json
 import logging
 import os
-import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +38,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "adversarial-tuner"
 _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
-_GATHER_S = 1.0
-_RETRY_S = (1.0, 30.0)
+_ENDINGS = {"completed": "FINISHED", "failed": "FAILED"}  # of a sweep; any other is KILLED
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
 _CONFIRM_TAG = "tuner.confirm"
@@ -62,6 +59,9 @@ class _Mirrored:
     last_step: int
     status: str
     has_params: bool
+    has_data: bool
+    started_ms: int = 0
+    parent: str | None = None
     sent: dict[str, str] = field(default_factory=dict)  # digests of files, by their tags
 
 
@@ -77,56 +77,94 @@ class MlflowWriter:
         versions = {f"version.{package}": version for package, version in provenance["versions"].items()}
         about = {"tuner.kind": "sweep", "mlflow.note.content": sweep.space.description}
         self._parent = self._mirrored.get(SWEEP) or self._create(SWEEP, sweep.name, {**about, **versions})
+        self._log_data(self._parent)
 
     def _find(self) -> dict[str, _Mirrored]:
-        """Return the runs of this sweep that MLflow has already, by their key."""
+        """Return the runs of this sweep that MLflow has already, by their key.
+
+        A request that got no answer may have made a run all the same: of several with one key, the fullest stays.
+        """
         found: dict[str, _Mirrored] = {}
+        for key, mirrored in self._search():
+            one, other = found.setdefault(key, mirrored), mirrored
+            if one is other:
+                continue
+            keep, drop = sorted((one, other), key=lambda run: (run.last_step, run.has_params, run.started_ms))[::-1]
+            self._client.delete_run(drop.run_id)
+            found[key] = keep
+        return found
+
+    def _search(self) -> Iterator[tuple[str, _Mirrored]]:
         token = None
         while True:
             page = self._client.search_runs(
                 [self._experiment_id], f"tags.`{_SWEEP_TAG}` = '{self._sweep.id}'", max_results=1000, page_token=token
             )
             for run in page:
-                step = int(run.data.metrics.get("step", 0))
-                found[run.data.tags[_KEY_TAG]] = _Mirrored(
-                    run.info.run_id,
-                    step,
-                    run.info.status,
-                    has_params=bool(run.data.params),
-                    sent={tag: run.data.tags[tag] for tag in _FILE_TAGS if tag in run.data.tags},
+                yield (
+                    run.data.tags[_KEY_TAG],
+                    _Mirrored(
+                        run.info.run_id,
+                        int(run.data.metrics.get("step", 0)),
+                        run.info.status,
+                        has_params=bool(run.data.params),
+                        has_data=bool(run.inputs and run.inputs.dataset_inputs),
+                        sent={tag: run.data.tags[tag] for tag in _FILE_TAGS if tag in run.data.tags},
+                        started_ms=run.info.start_time,
+                        parent=run.data.tags.get(_PARENT_TAG),
+                    ),
                 )
             token = page.token
             if not token:
-                return found
+                return
 
-    def _create(self, key: str, name: str, tags: dict[str, str]) -> _Mirrored:
-        from mlflow.entities import Dataset, DatasetInput
-
+    def _create(self, key: str, name: str, tags: dict[str, str], started_ms: int | None = None) -> _Mirrored:
         always = {_SWEEP_TAG: self._sweep.id, _KEY_TAG: key, "tuner.sweep": self._sweep.name}
         commit = self._provenance["git_commit"]
         if commit:
             always["mlflow.source.git.commit"] = commit
-        run = self._client.create_run(self._experiment_id, run_name=name, tags={**always, **tags})
+        run = self._client.create_run(self._experiment_id, started_ms, {**always, **tags}, name)
+        mirrored = self._mirrored[key] = _Mirrored(
+            run.info.run_id, 0, "RUNNING", has_params=False, has_data=False, parent=tags.get(_PARENT_TAG)
+        )
+        return mirrored
+
+    def _log_data(self, mirrored: _Mirrored) -> None:
+        from mlflow.entities import Dataset, DatasetInput
+
+        if mirrored.has_data:
+            return
         data = self._provenance["dataset"]
         entity = Dataset(name=data["name"], digest=data["sha256"][:36], source_type="local", source=data["name"])
-        self._client.log_inputs(run.info.run_id, [DatasetInput(dataset=entity, tags=[])])
-        mirrored = self._mirrored[key] = _Mirrored(run.info.run_id, 0, "RUNNING", has_params=False)
-        return mirrored
+        self._client.log_inputs(mirrored.run_id, [DatasetInput(dataset=entity, tags=[])])
+        mirrored.has_data = True
+
+    def begin(self) -> None:
+        """Say that the sweep is being run, however it ended before."""
+        if self._parent.status != "RUNNING":
+            self._client.update_run(self._parent.run_id, "RUNNING")
+            self._parent.status = "RUNNING"
 
     def write(self, record: Record) -> None:
         """Send what MLflow does not have yet of a run."""
         run = record.run
         mirrored = self._mirrored.get(run.key)
+        rows = read_metrics(run.folder)
         if mirrored is None:
             tags = {_PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
-            mirrored = self._create(run.key, run.key, {**tags, "label": run.label})
+            mirrored = self._create(run.key, run.key, {**tags, "label": run.label}, _started_ms(rows))
+        elif mirrored.parent != self._parent.run_id:
+            self._client.set_tag(mirrored.run_id, _PARENT_TAG, self._parent.run_id)
+            mirrored.parent = self._parent.run_id
+        self._log_data(mirrored)
         status = _STATUS[record.state]
         has_ended = status != mirrored.status
         params = {} if mirrored.has_params else _parameters(run.settings)
-        self._send(mirrored, record, params, _ending(record) if has_ended else {})
+        new = [row for row in rows if row["step"] > mirrored.last_step]
+        self._send(mirrored, new, params, _ending(record) if has_ended else {})
         mirrored.has_params = True
         if has_ended:
-            self._client.set_terminated(mirrored.run_id, status)
+            self._client.set_terminated(mirrored.run_id, status, _ended_ms(rows))
             mirrored.status = status
         for tier, tag in _VERDICT_TAGS.items():
             verdict = read_verdict(run.folder, tier)
@@ -156,28 +194,31 @@ class MlflowWriter:
         self._client.log_batch(mirrored.run_id, metrics, tags=labels)
         mirrored.sent[tag] = digest
 
-    def _send(self, mirrored: _Mirrored, record: Record, params: dict[str, str], tags: dict[str, str]) -> None:
-        """Send the rows of metrics that are new, parameters and tags, in as few requests as they fit."""
+    def _send(
+        self, mirrored: _Mirrored, rows: list[dict[str, float]], params: dict[str, str], tags: dict[str, str]
+    ) -> None:
+        """Send rows of metrics, parameters and tags, in as few requests as they fit.
+
+        A row is never cut in two: what a request that failed has left is told by the last step that is there.
+        """
         from mlflow.entities import Metric, Param, RunTag
 
-        rows = [row for row in read_metrics(record.run.folder) if row["step"] > mirrored.last_step]
-        metrics = [
-            Metric(name, value, int(row["time"] * 1000), int(row["step"]))
-            for row in rows
-            for name, value in row.items()
-            if name != "time"
-        ]
         parameters = [Param(name, value) for name, value in params.items()]
         labels = [RunTag(name, value) for name, value in tags.items()]
-        while metrics or parameters or labels:
+        rows = list(rows)
+        while rows or parameters or labels:
             room = _METRICS_PER_BATCH - min(len(parameters), _PARAMS_PER_BATCH) - len(labels)
-            self._client.log_batch(mirrored.run_id, metrics[:room], parameters[:_PARAMS_PER_BATCH], labels)
-            metrics, parameters, labels = metrics[room:], parameters[_PARAMS_PER_BATCH:], []
-        if rows:
-            mirrored.last_step = int(rows[-1]["step"])
+            metrics: list[Metric] = []
+            while rows and len(metrics) + len(rows[0]) <= room:
+                row = rows.pop(0)
+                at = int(row["time"] * 1000), int(row["step"])
+                metrics += [Metric(name, value, *at) for name, value in row.items() if name != "time"]
+                mirrored.last_step = at[1]
+            self._client.log_batch(mirrored.run_id, metrics, parameters[:_PARAMS_PER_BATCH], labels)
+            parameters, labels = parameters[_PARAMS_PER_BATCH:], []
 
-    def finish(self, completed: bool, winner: Record | None, pictures: Mapping[str, Sequence[Path]]) -> None:
-        """End the sweep's own run: say which trial is best; add pictures to the runs whose keys they have."""
+    def finish(self, state: str, winner: Record | None, pictures: Mapping[str, Sequence[Path]]) -> None:
+        """End the sweep's own run: say its state and the best trial; add pictures to the runs whose keys they have."""
         if winner is not None:
             self._client.set_tag(self._parent.run_id, "tuner.best", winner.run.key)
             self._client.set_tag(self._parent.run_id, "tuner.best_value", f"{winner.value:.4f}")
@@ -190,7 +231,22 @@ class MlflowWriter:
         for key, files in pictures.items():
             for picture in files:
                 self._client.log_artifact(self._mirrored[key].run_id, str(picture))
-        self._client.set_terminated(self._parent.run_id, "FINISHED" if completed else "KILLED")
+        status = _ENDINGS.get(state, "KILLED")
+        self._client.set_terminated(self._parent.run_id, status)
+        self._parent.status = status
+
+
+def _started_ms(rows: list[dict[str, float]]) -> int | None:
+    """Return when a run began, as its first row has it; None if there is none."""
+    if not rows:
+        return None
+    first = rows[0]
+    return int(1000 * (first["time"] - first.get("train_s", 0.0) - first.get("evaluation_s", 0.0)))
+
+
+def _ended_ms(rows: list[dict[str, float]]) -> int | None:
+    """Return when a run gave its last report; the clock may have been set back since the first."""
+    return int(1000 * max(row["time"] for row in rows)) if rows else None
 
 
 def _parameters(settings: dict[str, Any]) -> dict[str, str]:
@@ -216,80 +272,11 @@ def _masking(tag: str, metrics: dict[str, float]) -> dict[str, str]:
     return {name: "pass" if passes else "fail" for name, passes in outcomes.items()}
 
 
-class Mirror:
-    """Feeds a writer from a thread: the driver only says which runs have changed."""
-
-    def __init__(self, connect: Callable[[], MlflowWriter], warn: Callable[[str], None]) -> None:
-        self._connect = connect
-        self._warn = warn
-        self._warned = False
-        self._writer: MlflowWriter | None = None
-        self._changed: dict[str, Record] = {}
-        self._wake = threading.Condition()
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
-        self._thread.start()
-
-    def changed(self, record: Record) -> None:
-        """Note that a run has changed; only its newest state will be sent."""
-        with self._wake:
-            self._changed[record.run.key] = record
-            self._wake.notify()
-
-    def close(
-        self, timeout_s: float, *, completed: bool, winner: Record | None, pictures: Mapping[str, Sequence[Path]]
-    ) -> bool:
-        """Send the rest and end the sweep's run; return False if MLflow was not brought up to date in time."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive() or self._writer is None or self._changed:
-            return False
-        try:
-            self._writer.finish(completed, winner, pictures)
-        except Exception as error:
-            self._trouble(error)
-            return False
-        return True
-
-    def _work(self) -> None:
-        wait_s = _RETRY_S[0]
-        last_chance_taken = False
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._changed or self._closing)
-                # Several changes of a run are one write: of short runs, MLflow often sees beginning and end together.
-                self._wake.wait_for(lambda: self._closing, timeout=_GATHER_S)
-                if not self._changed and self._writer is not None:
-                    return
-                batch, self._changed = self._changed, {}
-            try:
-                self._writer = self._writer or self._connect()
-                for key in list(batch):
-                    self._writer.write(batch[key])
-                    del batch[key]
-                wait_s = _RETRY_S[0]
-            except Exception as error:
-                self._trouble(error)
-                with self._wake:
-                    self._changed = {**batch, **self._changed}
-                    if self._closing and last_chance_taken:
-                        return
-                    last_chance_taken = self._closing
-                time.sleep(wait_s)
-                wait_s = min(2 * wait_s, _RETRY_S[1])
-
-    def _trouble(self, error: Exception) -> None:
-        if not self._warned:
-            self._warned = True
-            self._warn(f"MLflow cannot be written, the sweep goes on without it: {str(error).splitlines()[0]}")
-
-
 def _connect(home: Path) -> MlflowClient:
     """Return a client that gives up soon; the schema of a new database is made by one process alone."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its imports warn about its own dependencies

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -59,6 +59,10 @@ def test_values(schedule, values):
     assert {progress: pytest.approx(schedule.value(progress)) for progress in values} == values
 
 
+ROUNDED = Schedule[float](kind="linear", values=[0.923, 0.22], at=[8.406193925231142e-07, 0.9559809132204262])
+
+
+@example(ROUNDED, 0.9559809132204261)  # 0.21999999999999997 by the formula alone
 @given(schedules(), PROGRESS)
 def test_a_value_is_within_the_range_of_the_values(schedule, progress):
     assert min(schedule.values) <= schedule.value(progress) <= max(schedule.values)

@@ -279,6 +279,18 @@ def test_status_says_which_budget_ended_a_search(make_sweep):
     assert "the total compute of 6 is spent" in line(about)
 
 
+def test_a_sweep_that_gave_up_has_failed_and_says_why(run, make_sweep):
+    sweep = make_sweep()
+    ledger = Ledger(sweep)
+    ledger.give_up("the disk is full")
+    assert line(brief(sweep, read_records(sweep))) == "tiny: failed, 0 of 4 trials (no runs yet); the disk is full"
+    assert run("watch", "tiny", "--home", ".")[0] == 1
+    ledger.give_up("")
+    assert run("watch", "tiny", "--home", ".")[0] == 130
+    train_all(ledger)
+    assert run("watch", "tiny", "--home", ".")[0] == 0
+
+
 def test_a_sweep_that_cannot_be_read_hides_no_other(run, make_sweep):
     sweep = make_sweep("broken")
     (sweep.folder / "space.yaml").write_text("name: [")

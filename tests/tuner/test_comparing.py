@@ -1,0 +1,157 @@
+"""What samplers see of a search: stopped and running trials by their shares, and never more than so many trials."""
+
+from __future__ import annotations
+
+import copy
+import math
+from itertools import pairwise
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import GPSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tests.tuner.conftest import train
+from tuner.comparing import NUM_BEST, NUM_SEEN, ComparingSampler, seen
+from tuner.ledger import Ledger
+
+MAX, MIN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+UNIT = FloatDistribution(0.0, 1.0)
+UNKNOWN = float("nan")
+
+
+def trial(
+    number: int,
+    *reports: float,
+    value: float | None = None,
+    state: TrialState | None = None,
+    x: float = 0.5,
+    **kept: float,
+) -> FrozenTrial:
+    """Return a trial: complete if it has a value, else pruned, or running if it is said to be."""
+    if state is None:
+        state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+    ended = TrialState.PRUNED if state == TrialState.RUNNING else state
+    made = create_trial(
+        state=ended,
+        value=value,
+        params={"x": x},
+        distributions={"x": UNIT},
+        intermediate_values=dict(enumerate(reports, start=1)),
+        constraints=kept,
+    )
+    made.number, made.state = number, state
+    return made
+
+
+def values(trials: list[FrozenTrial]) -> dict[int, float | None]:
+    return {one.number: one.value for one in trials if one.state == TrialState.COMPLETE}
+
+
+def test_a_stopped_trial_counts_with_its_share_of_the_best_at_its_step():
+    trials = [trial(0, 0.2, 0.4, value=0.8), trial(1, 0.1), trial(2, 0.1, 0.5), trial(3, 0.3, value=0.4)]
+    assert values(seen(trials, MAX)) == pytest.approx({0: 1.0, 1: 0.1 / 0.3, 2: 1.0, 3: 0.5})
+
+
+def test_a_running_trial_counts_once_it_has_reported():
+    trials = [trial(0, 0.2, value=0.8), trial(1, 0.1, state=TrialState.RUNNING), trial(2, state=TrialState.RUNNING)]
+    shown = seen(trials, MAX)
+    assert values(shown) == pytest.approx({0: 1.0, 1: 0.5})
+    assert shown[2].state == TrialState.RUNNING
+
+
+def test_the_best_of_what_is_minimised_is_the_lowest():
+    assert values(seen([trial(0, 2.0, value=1.0), trial(1, 4.0)], MIN)) == pytest.approx({0: 1.0, 1: 2.0})
+
+
+def test_what_cannot_be_compared_comes_as_it_is():
+    without_any = [trial(0, 0.0), trial(1, UNKNOWN), trial(2), trial(3, 0.0, state=TrialState.FAIL)]
+    assert seen(without_any, MAX) == without_any
+    not_positive = [trial(0, -0.5, value=-0.2), trial(1, -0.6)]
+    assert seen(not_positive, MAX) == not_positive
+
+
+def test_a_trial_that_breaks_a_constraint_is_nobodys_measure():
+    trials = [trial(0, 0.9, value=0.9, masking=1.0), trial(1, 0.3, value=0.6, masking=0.0), trial(2, 0.3)]
+    shown = seen(trials, MAX)
+    assert values(shown)[2] == pytest.approx(1.0)
+    assert [one.constraints for one in shown] == [{"masking": 1.0}, {"masking": 0.0}, {"masking": 0.0}]
+
+
+@given(st.lists(st.tuples(st.lists(st.floats(0.0, 1.0), max_size=3), st.one_of(st.none(), st.floats(0.0, 1.0)))))
+def test_nothing_is_lost_or_changed_and_equal_steps_keep_their_order(given_trials):
+    trials = [trial(number, *reports, value=value) for number, (reports, value) in enumerate(given_trials)]
+    before = copy.deepcopy(trials)
+    shown = seen(trials, MAX)
+    assert trials == before
+    assert [one.number for one in shown] == [one.number for one in trials]
+    for one, other in pairwise(trials):
+        shares = [shown[number].value for number in (one.number, other.number)]
+        if one.last_step == other.last_step and one.value is other.value is None and None not in shares:
+            step = one.last_step
+            assert (shares[0] <= shares[1]) == (one.intermediate_values[step] <= other.intermediate_values[step])
+
+
+def test_a_long_search_shows_its_best_and_its_newest():
+    trials = [trial(number, 0.5, value=1.0 - number / 2000) for number in range(1000)]
+    numbers = [one.number for one in seen(trials, MAX)]
+    assert numbers == [*range(NUM_BEST), *range(1000 - NUM_SEEN + NUM_BEST, 1000)]
+
+
+@pytest.mark.parametrize("sampler", [GPSampler, TPESampler])
+def test_a_sampler_learns_from_trials_that_were_all_stopped(sampler):
+    study = optuna.create_study(direction="maximize")
+    rng = RandomSampler(seed=0)
+    for _ in range(12):
+        study.sampler = rng
+        one = study.ask({"x": UNIT})
+        one.report(one.params["x"], 1)
+        study.tell(one, state=TrialState.PRUNED)
+    drawn = []
+    for seed in range(3):
+        study.sampler = ComparingSampler(sampler(seed=seed), seed)
+        one = study.ask({"x": UNIT})
+        drawn.append(one.params["x"])
+        study.tell(one, state=TrialState.FAIL)
+    assert min(drawn) > 0.6
+
+
+@pytest.mark.parametrize("sampler", [GPSampler, TPESampler])
+def test_what_was_tried_is_drawn_again_only_when_nothing_else_is_left(sampler):
+    study = optuna.create_study(direction="maximize")
+    places = {"x": IntDistribution(0, 2), "y": CategoricalDistribution(["a", "b"])}
+    drawn = []
+    for number in range(8):
+        study.sampler = ComparingSampler(sampler(seed=number, n_startup_trials=2), number)
+        one = study.ask(places)
+        study.tell(one, 1.0 + one.params["x"])
+        drawn.append((one.params["x"], one.params["y"]))
+    assert len(set(drawn)) == 6
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_sweep_with_constraints_and_early_stopping_draws_the_same_when_resumed(make_sweep, sampler):
+    search = (
+        "search: {sampler: random, seed: 7}\nbaselines: [standard, fgsm_retraining]",
+        f"search: {{sampler: {sampler}, seed: 7, pruner: {{successive_halving: {{reduction_factor: 2}}}}}}\n"
+        "constraints: {clean_accuracy: {min: 0.3}}\nbaselines: []",
+    )
+    whole, parts = (make_sweep(name, replace=search, num_trials=13) for name in ("whole", "parts"))
+
+    def train_one(ledger: Ledger, run) -> None:
+        robust = 0.3 + 0.2 * math.log10(1e4 * run.settings["generator"]["learning_rate"])
+        train(ledger, run, robust)
+
+    ledger = Ledger(whole)
+    for run in iter(ledger.next_run, None):
+        train_one(ledger, run)
+    while not (ledger := Ledger(parts)).is_complete:
+        run = ledger.next_run()
+        train_one(ledger, run)
+    settings = [[record.run.settings for record in Ledger(sweep).records.values()] for sweep in (whole, parts)]
+    assert settings[0] == settings[1]
+    assert {record.state for record in Ledger(whole).records.values()} == {"complete", "pruned"}
