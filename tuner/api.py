@@ -35,7 +35,7 @@ class Sweep:
         self._sweep = folder
         self._console = Console(markup=False, quiet=quiet)
         self.ending: Ending | None = None
-        """How the last drive in this process ended: completed, stopped on request, or cut short by a signal."""
+        """How the last drive right here ended: completed, stopped on request, cut short by a signal, or given up."""
 
     @classmethod
     def launch(

@@ -188,6 +188,7 @@ def start_ray(num_cpus: int | None = None) -> None:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         ray.init(
+            address="local",  # without it, Ray takes any cluster that was ever started on this machine
             num_cpus=num_cpus,
             include_dashboard=False,
             log_to_driver=False,

@@ -25,6 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from search_spaces.schema import Space
+from search_spaces.sections import NAME_PATTERN
 from trainables.files import is_storage_trouble, whole_folder, write_json
 from tuner.errors import UserError
 from tuner.fields import parse_space
@@ -32,7 +33,7 @@ from tuner.provenance import provenance, versions
 
 FORMAT = 1
 WARM_START = "warm_start.json"
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+NAME = re.compile(NAME_PATTERN)
 # How long a driver waits for the lock: longer than a look by `tuner status` holds it.
 _LOCK_WAIT_S = 1.0
 

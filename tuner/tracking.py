@@ -86,12 +86,11 @@ class MlflowWriter:
         """
         found: dict[str, _Mirrored] = {}
         for key, mirrored in self._search():
-            one, other = found.setdefault(key, mirrored), mirrored
-            if one is other:
-                continue
-            keep, drop = sorted((one, other), key=lambda run: (run.last_step, run.has_params, run.started_ms))[::-1]
-            self._client.delete_run(drop.run_id)
-            found[key] = keep
+            there = found.setdefault(key, mirrored)
+            if there is not mirrored:
+                pair = sorted((there, mirrored), key=lambda run: (run.last_step, run.has_params, run.started_ms))
+                self._client.delete_run(pair[0].run_id)
+                found[key] = pair[1]
         return found
 
     def _search(self) -> Iterator[tuple[str, _Mirrored]]:
