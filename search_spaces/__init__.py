@@ -6,7 +6,7 @@ Knows the grammar alone: that a space's keys are settings of its trainable is ch
 
 from search_spaces.library import names, text_of
 from search_spaces.mistakes import Mistake, SpaceError
-from search_spaces.parameters import Choice, Domain, Fixed, FloatRange, Fragments, IntRange, Parameter
+from search_spaces.parameters import Choice, Domain, Fixed, FloatRange, Fragments, IntRange, Parameter, Part
 from search_spaces.reader import Draft, read
 from search_spaces.schema import Space
 from search_spaces.sections import Baseline
@@ -22,6 +22,7 @@ __all__ = [
     "IntRange",
     "Mistake",
     "Parameter",
+    "Part",
     "Space",
     "SpaceError",
     "names",

@@ -1,4 +1,4 @@
-"""``when``: a setting that counts only beside certain values of its siblings."""
+"""``when``: a setting that counts only beside certain values of its siblings, or certain kinds of their schedules."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 from search_spaces.mistakes import Mistake
 from search_spaces.parameters import Condition, Domain, FloatRange, Parameter
+from search_spaces.schedules import Scheduled
 from search_spaces.wording import shown, unknown
 
-Domains = Mapping[tuple[str, ...], Domain | None]  # None: a setting whose own description is wrong
+Domains = Mapping[tuple[str, ...], Domain | Scheduled | None]  # None: a setting whose own description is wrong
 
 
 def read_condition(path: tuple[str, ...], raw: object, domains: Domains) -> tuple[tuple[Condition, ...], list[Mistake]]:
@@ -25,7 +26,9 @@ def read_condition(path: tuple[str, ...], raw: object, domains: Domains) -> tupl
         if wrong:
             mistakes.append(Mistake(None, (*place, key), wrong))
         else:
-            conditions.append(((*path[:-1], key), tuple(values)))
+            sibling = (*path[:-1], key)
+            kind = ("kind",) if isinstance(domains[sibling], Scheduled) else ()
+            conditions.append(((*sibling, *kind), tuple(values)))
     return tuple(conditions), mistakes
 
 
@@ -56,5 +59,5 @@ def ordered(parameters: Mapping[tuple[str, ...], Parameter]) -> tuple[tuple[Para
             break
         done[ready] = waiting.pop(ready)
     message = "its condition leads back to itself, or to a setting whose condition does"
-    cycles = [Mistake(None, ("parameters", *path, "when"), message) for path in waiting]
+    cycles = [Mistake(None, (*one.place, "when"), message) for one in waiting.values()]
     return (*done.values(), *waiting.values()), cycles

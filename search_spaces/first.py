@@ -7,7 +7,8 @@ from typing import Any
 
 from search_spaces.known import NAMED_BY, Known, with_changes
 from search_spaces.mistakes import Mistake, Path
-from search_spaces.parameters import Fixed, FloatRange, Fragments, Parameter, is_number, same
+from search_spaces.parameters import Fixed, FloatRange, Fragments, Parameter, Part, is_number, same
+from search_spaces.schedules import spelled
 from search_spaces.wording import shown, unknown
 
 
@@ -51,13 +52,15 @@ def read_first(
 class _Reader:
     def __init__(self, parameters: Sequence[Parameter], unsound: set[str]) -> None:
         self._parameters = {parameter.name: parameter for parameter in parameters}
+        self._schedules = {".".join(one.path[:-1]) for one in parameters if isinstance(one, Part)}
         self._unsound = unsound
         self.points: list[dict[str, Any]] = []
         self.mistakes: list[Mistake] = []
 
     def read(self, place: Path, published: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         values: dict[str, Any] = {}
-        self._flatten(place, "", with_changes(self._taken("", published), changes), values)
+        changes = self._spelled("", changes)
+        self._flatten(place, "", with_changes(self._taken("", self._spelled("", published)), changes), values)
         fixed = {name: one.domain.value for name, one in self._parameters.items() if isinstance(one.domain, Fixed)}
         every = {**fixed, **values}
         for name in list(values):
@@ -67,6 +70,17 @@ class _Reader:
             elif message:  # a published setting that a change beside it makes idle
                 del values[name]
         self.points.append({name: value for name, value in values.items() if name not in fixed})
+
+    def _spelled(self, prefix: str, nested: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings with every schedule in the words of its parameters, a plain number as a constant one."""
+        return {
+            key: spelled(value)
+            if prefix + key in self._schedules
+            else self._spelled(f"{prefix}{key}.", value)
+            if isinstance(value, Mapping)
+            else value
+            for key, value in nested.items()
+        }
 
     def _taken(self, prefix: str, published: Mapping[str, Any]) -> dict[str, Any]:
         """Return those of a published configuration's settings that there are parameters for."""

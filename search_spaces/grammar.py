@@ -19,9 +19,10 @@ from search_spaces.parameters import (
     Parameter,
     is_number,
 )
+from search_spaces.schedules import OPTIONS, Scheduled, expanded, read_schedule
 from search_spaces.wording import shown, unknown
 
-_OPTIONS = {"float": ("log", "when"), "int": ("log", "when"), "choice": ("when",)}
+_OPTIONS = {"float": ("log", "schedule", "when"), "int": ("log", "schedule", "when"), "choice": ("schedule", "when")}
 _WORDS = {*_OPTIONS, "log", "when"}  # a mapping with one of these is a leaf
 
 
@@ -49,7 +50,9 @@ def read_tree(tree: object) -> Tree:
         if isinstance(leaf, dict) and "when" in leaf:
             when, wrong = read_condition(path, leaf["when"], domains)
             mistakes += wrong
-        if domain is not None:
+        if isinstance(domain, Scheduled):
+            parameters |= {part.path: part for part in expanded(path, domain, when)}
+        elif domain is not None:
             parameters[path] = Parameter(path, domain, when)
     in_order, cycles = ordered(parameters)
     unsound = tuple(path for path, domain in domains.items() if domain is None)
@@ -64,7 +67,7 @@ def _leaves(path: tuple[str, ...], tree: dict[str, Any]) -> Iterator[tuple[tuple
             yield (*path, key), value
 
 
-def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> Domain | None:
+def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> Domain | Scheduled | None:
     """Return the domain that a leaf describes; None when it has mistakes, which are added to the list."""
     wrong: list[Mistake] = []
     strange = next((key for key in place if isinstance(key, str) and not key.isidentifier()), None)
@@ -75,17 +78,21 @@ def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> Domain | None
     return None if wrong else domain
 
 
-def _varying(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) -> Domain | None:
+def _varying(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) -> Domain | Scheduled | None:
     kinds = [kind for kind in _OPTIONS if kind in leaf]
-    valid = (kinds[0], *_OPTIONS[kinds[0]]) if len(kinds) == 1 else _WORDS
+    scheduled = OPTIONS if "schedule" in leaf else ()
+    valid = (kinds[0], *_OPTIONS[kinds[0]], *scheduled) if len(kinds) == 1 else {*_WORDS, "schedule", *scheduled}
     wrong += [Mistake(None, (*place, key), unknown("key", key, valid)) for key in leaf if key not in valid]
     if len(kinds) != 1:
         found = f"has {' and '.join(kinds)}" if kinds else "has none of them"
         wrong.append(Mistake(None, place, f"takes exactly one of float, int and choice, and {found}"))
         return None
+    domain: Domain | None
     if kinds == ["choice"]:
-        return _choice((*place, "choice"), leaf["choice"], wrong)
-    return _range(place, kinds[0], leaf, wrong)
+        domain = _choice((*place, "choice"), leaf["choice"], wrong)
+    else:
+        domain = _range(place, kinds[0], leaf, wrong)
+    return read_schedule(place, leaf, domain, wrong) if "schedule" in leaf else domain
 
 
 def _range(place: Path, kind: str, leaf: dict[str, Any], wrong: list[Mistake]) -> FloatRange | IntRange | None:

@@ -123,6 +123,11 @@ class Parameter:
         return ".".join(self.path)
 
     @property
+    def place(self) -> tuple[str, ...]:
+        """The keys that lead to it in a file."""
+        return ("parameters", *self.path)
+
+    @property
     def varies(self) -> bool:
         """Whether a trial chooses its value."""
         return not isinstance(self.domain, Fixed)
@@ -131,6 +136,18 @@ class Parameter:
         """Say whether it counts beside the values chosen so far (by name); an absent sibling never satisfies."""
         names = ((".".join(path), values) for path, values in self.when)
         return all(name in chosen and any(same(chosen[name], value) for value in values) for name, values in names)
+
+
+@dataclass(frozen=True)
+class Part(Parameter):
+    """What a schedule is made of: its kind, its moments, or one of its values, with the number of that one from 1."""
+
+    number: int = 0
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The keys that lead to the schedule in a file, where it is one entry."""
+        return ("parameters", *self.path[:-1])
 
 
 def settings_of(parameters: Iterable[Parameter], suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
@@ -143,7 +160,10 @@ def settings_of(parameters: Iterable[Parameter], suggest: Callable[[Parameter], 
         domain = parameter.domain
         value = domain.value if isinstance(domain, Fixed) else suggest(parameter)
         chosen[parameter.name] = value
-        put(settings, parameter.path, domain.settings[value] if isinstance(domain, Fragments) else value)
+        if isinstance(parameter, Part) and parameter.number:
+            _append(settings, (*parameter.path[:-1], "values"), value)
+        else:
+            put(settings, parameter.path, domain.settings[value] if isinstance(domain, Fragments) else value)
     return settings
 
 
@@ -152,3 +172,9 @@ def put(settings: dict[str, Any], path: tuple[str, ...], value: object) -> None:
     for key in path[:-1]:
         settings = settings.setdefault(key, {})
     settings[path[-1]] = deepcopy(value)
+
+
+def _append(settings: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    for key in path[:-1]:
+        settings = settings.setdefault(key, {})
+    settings.setdefault(path[-1], []).append(value)

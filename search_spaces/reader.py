@@ -125,7 +125,7 @@ def _grid_mistakes(draft: Draft, trials: object) -> Iterator[Mistake]:
     if draft.data.get("first"):
         yield Mistake(None, ("first",), "has no effect with the grid sampler, which tries every point")
     objections = [(one, grid_objection(one)) for one in draft.parameters]
-    mistakes = [Mistake(None, ("parameters", *one.path), message) for one, message in objections if message]
+    mistakes = [Mistake(None, one.place, message) for one, message in objections if message]
     yield from mistakes
     if mistakes or draft.unsound:
         return

@@ -12,7 +12,7 @@ from trainables.attacks import LogitsFn, Loss, cross_entropy
 from trainables.config import FgsmRandomStartConfig, FgsmRetrainingConfig, PgdConfig, TradesConfig
 from trainables.loop import TrainingLoop
 from trainables.optimizers import clip_and_step
-from trainables.schedules import warmed_up
+from trainables.schedules import value_at, warmed_up
 
 
 def mixed_loss(
@@ -34,7 +34,7 @@ def mixed_loss(
 
 
 class AttackedLoop(TrainingLoop):
-    """A recipe that learns from attacks on the present net, with an epsilon that may be warmed up."""
+    """A recipe that learns from attacks on the present net, with an epsilon that may change."""
 
     config: FgsmRetrainingConfig | FgsmRandomStartConfig | PgdConfig | TradesConfig
 
@@ -42,7 +42,8 @@ class AttackedLoop(TrainingLoop):
     def epsilon(self) -> float:
         """The radius of the attack now, in pixels of [0, 1]."""
         settings = self.config.attack
-        return warmed_up(settings.epsilon or self.config.evaluation.epsilon, settings.warmup, self.progress)
+        epsilon = value_at(settings.epsilon or self.config.evaluation.epsilon, self.progress)
+        return warmed_up(epsilon, settings.warmup, self.progress)
 
     def train_minibatch(self) -> None:
         """Attack one minibatch and train the classifier on what comes of it."""

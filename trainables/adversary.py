@@ -13,8 +13,9 @@ from torch import nn
 from trainables.config import GeneratorConfig
 from trainables.generator_losses import GENERATOR_LOSSES, TARGETED_LOSSES, target_missed, wrongness
 from trainables.models import Generator, build_generator
-from trainables.optimizers import build_optimizer, descend
+from trainables.optimizers import build_optimizer, descend, set_learning_rate
 from trainables.perturbation import SMALLEST, draw, perturbed
+from trainables.schedules import value_at
 from trainables.seeds import seed_for
 
 
@@ -41,7 +42,12 @@ class Adversary:
     def _fresh(self, *purpose: int) -> tuple[Generator, torch.optim.Optimizer]:
         settings = self.settings
         generator = build_generator(settings, seed_for(self._seed, "generator", *purpose)).to(self._device)
-        return generator, build_optimizer(generator.parameters(), settings.optimizer, settings.learning_rate)
+        rate = value_at(settings.learning_rate, 0.0)
+        return generator, build_optimizer(generator.parameters(), settings.optimizer, rate)
+
+    def set_learning_rate(self, progress: float) -> None:
+        """Give the optimiser the learning rate at a progress in [0, 1]."""
+        set_learning_rate(self.optimizer, value_at(self.settings.learning_rate, progress))
 
     def num_concerned(self, labels: torch.Tensor) -> int:
         """Return how many images the goal perturbs at all, which is what it costs."""

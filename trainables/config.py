@@ -10,11 +10,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from trainables.schedules import Changing, Schedule
+
 Epsilon = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-LearningRate = Annotated[float, Field(gt=0)]
 GradientNorm = Annotated[float, Field(gt=0)]
 Label = Annotated[int, Field(ge=0, le=9)]
+# A number, or a schedule, which may pass through zero.
+LearningRate = Annotated[Annotated[float, Field(gt=0)] | Schedule[Annotated[float, Field(ge=0)]], Changing()]
+TrainingEpsilon = Annotated[Epsilon | Schedule[Fraction], Changing()]
+Turns = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
@@ -47,8 +52,9 @@ class ClassifierConfig(Settings):
 
     `learning_rate` is the highest; `schedule` says how it changes over the run's compute: `constant`, `cyclic` (up from
     zero for two fifths, then down to zero: Wong et al. 2020) or `step` (a tenth from one half, a hundredth from three
-    quarters). `sgd` has a momentum of 0.9; `weight_decay` is the factor of the squared weights' gradient; an update
-    whose gradient is longer than `gradient_clip` (L2 norm over all weights) is shortened to it.
+    quarters). A `learning_rate` that is itself a `Schedule` is multiplied by the same factor. `sgd` has a momentum of
+    0.9; `weight_decay` is the factor of the squared weights' gradient; an update whose gradient is longer than
+    `gradient_clip` (L2 norm over all weights) is shortened to it.
     """
 
     architecture: Literal["small_cnn", "madry_cnn", "mlp"] = "small_cnn"
@@ -70,10 +76,10 @@ class AttackConfig(Settings):
     """The perturbation that a recipe trains on.
 
     Without an `epsilon`, the evaluation's is taken. `warmup` is the share of the run's compute over which it grows
-    linearly from zero (small nets may collapse to one class without it).
+    linearly from zero (small nets may collapse to one class without it), whether it is a number or a `Schedule`.
     """
 
-    epsilon: Epsilon | None = None
+    epsilon: TrainingEpsilon | None = None
     warmup: Fraction = 0.0
 
 
@@ -129,7 +135,7 @@ class GeneratorConfig(Settings):
     see_label: bool = False
     see_perturbation: bool = False
     noise: Annotated[int, Field(ge=0)] = 0
-    perturbation_bound: Epsilon = 0.3
+    perturbation_bound: TrainingEpsilon = 0.3
     random_start: bool = False
     recursions: Annotated[int, Field(ge=1)] = 1
     recursion_step: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -167,16 +173,17 @@ class GeneratorConfig(Settings):
 class RatioConfig(Settings):
     """Generator turns per classifier turn, and how long a turn is.
 
-    `constant` takes `generator_turns`; `stepped` divides the run's compute evenly among `steps`; `adaptive` gives the
-    generator turns until its loss is under `target_generator_loss`, at most `max_generator_turns`.
+    `constant` takes `generator_turns`, of a `Schedule` the nearest whole number; `stepped` divides the run's compute
+    evenly among `steps`; `adaptive` gives the generator turns until its loss is under `target_generator_loss`, at most
+    `max_generator_turns`.
     A turn is `turn_batches` minibatches, or one epoch when that is null (the paper's turn).
     """
 
     kind: Literal["constant", "stepped", "adaptive"] = "constant"
-    generator_turns: Annotated[int, Field(ge=1)] = 1
-    steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (6, 8, 12)
+    generator_turns: Annotated[Turns | Schedule[Turns], Changing()] = 1
+    steps: Annotated[tuple[Turns, ...], Field(min_length=1)] = (6, 8, 12)
     target_generator_loss: Annotated[float, Field(gt=0)] = 0.6
-    max_generator_turns: Annotated[int, Field(ge=1)] = 700
+    max_generator_turns: Turns = 700
     turn_batches: Annotated[int, Field(ge=1)] | None = 1
 
 

@@ -18,7 +18,7 @@ from trainables.data import Dataset
 from trainables.loop import LossMean, TrainingLoop
 from trainables.minibatches import Minibatches
 from trainables.ratios import build_ratio
-from trainables.schedules import warmed_up
+from trainables.schedules import value_at, warmed_up
 from trainables.seeds import seed_for
 from trainables.success import success_counts, success_rates
 from trainables.turns import Turns
@@ -42,9 +42,9 @@ class GanLoop(TrainingLoop):
 
     @property
     def bound(self) -> float:
-        """The largest perturbation now, in pixels of [0, 1]: it grows from zero over the warm-up."""
+        """The largest perturbation now, in pixels of [0, 1]: scheduled, and grown from zero over the warm-up."""
         settings = self.config.generator
-        return warmed_up(settings.perturbation_bound, settings.warmup, self.progress)
+        return warmed_up(value_at(settings.perturbation_bound, self.progress), settings.warmup, self.progress)
 
     def train_minibatch(self) -> None:
         """Train whoever's turn it is on one minibatch."""
@@ -64,6 +64,7 @@ class GanLoop(TrainingLoop):
         num_images = self.adversary.num_concerned(labels)
         if not num_images:
             return None
+        self.adversary.set_learning_rate(self.progress)
         update = self.meter.run(
             "generator",
             num_images,

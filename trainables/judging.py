@@ -81,10 +81,22 @@ def rank(
         num_images: only the first images of the split.
         num_threads: see `set_num_threads`.
     """
+    metrics: dict[str, float] = rank_verdict(subject, split, data=data, num_images=num_images, num_threads=num_threads)[
+        "metrics"
+    ]
+    return metrics
+
+
+def rank_verdict(
+    subject: Subject, split: str, *, data: Path | None = None, num_images: int | None = None, num_threads: int = 1
+) -> dict[str, Any]:
+    """Return the metrics of the tier ``rank`` beside what was judged, as plain data; arguments as those of `rank`."""
     set_num_threads(num_threads)
-    images = _images(subject, _load(subject, data), split, num_images)
-    settings = subject.evaluation
-    return evaluate(subject.classifier, images, epsilon=settings.epsilon, tier="rank", seed=subject.seed)
+    dataset = _load(subject, data)
+    images = _images(subject, dataset, split, num_images)
+    epsilon = subject.evaluation.epsilon
+    metrics = evaluate(subject.classifier, images, epsilon=epsilon, tier="rank", seed=subject.seed)
+    return {"tier": "rank", **_judged(subject, dataset, split, images), "metrics": metrics}
 
 
 def judge(
@@ -127,8 +139,7 @@ def judge(
     )
     if yardstick:
         verdict["autoattack"] = autoattack_accuracy(subject.classifier, images, epsilon, subject.seed)
-    judged = {"dataset": dataset.name, "split": split, "images": len(images), "epsilon": epsilon, "seed": subject.seed}
-    return {"tier": "final", **judged, **verdict}
+    return {"tier": "final", **_judged(subject, dataset, split, images), **verdict}
 
 
 def set_num_threads(num_threads: int) -> None:
@@ -138,6 +149,11 @@ def set_num_threads(num_threads: int) -> None:
 
 def _load(subject: Subject, data: Path | None) -> Dataset:
     return load(subject.dataset.name, validation=subject.dataset.validation, folder=data)
+
+
+def _judged(subject: Subject, dataset: Dataset, split: str, images: Split) -> dict[str, Any]:
+    epsilon = subject.evaluation.epsilon
+    return {"dataset": dataset.name, "split": split, "images": len(images), "epsilon": epsilon, "seed": subject.seed}
 
 
 def _images(subject: Subject, dataset: Dataset, split: str, num_images: int | None) -> Split:

@@ -21,9 +21,9 @@ from trainables.data import Dataset
 from trainables.evaluation import evaluate
 from trainables.minibatches import Minibatches
 from trainables.models import build_classifier
-from trainables.optimizers import build_optimizer, descend
+from trainables.optimizers import build_optimizer, descend, set_learning_rate
 from trainables.precision import training_passes
-from trainables.schedules import learning_rate_factor
+from trainables.schedules import learning_rate_factor, value_at
 from trainables.seeds import seed_for
 
 
@@ -70,7 +70,10 @@ class TrainingLoop(ABC):
         self.classifier = build_classifier(config.classifier, seed_for(config.seed, "classifier")).to(device)
         settings = config.classifier
         self.optimizer = build_optimizer(
-            self.classifier.parameters(), settings.optimizer, settings.learning_rate, settings.weight_decay
+            self.classifier.parameters(),
+            settings.optimizer,
+            value_at(settings.learning_rate, 0.0),
+            settings.weight_decay,
         )
         self.minibatches = Minibatches(dataset.train, config.batch_size, seed_for(config.seed, "order"))
         self.rng = torch.Generator(device=device).manual_seed(seed_for(config.seed, "attack"))
@@ -119,9 +122,8 @@ class TrainingLoop(ABC):
     def set_learning_rate(self) -> None:
         """Give the classifier's optimiser the learning rate of this moment."""
         settings = self.config.classifier
-        rate = settings.learning_rate * learning_rate_factor(settings.schedule, self.progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = value_at(settings.learning_rate, self.progress) * learning_rate_factor(settings.schedule, self.progress)
+        set_learning_rate(self.optimizer, rate)
 
     def _check_finite(self, losses: dict[str, float]) -> None:
         wrong = [f"{name} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)]

@@ -19,6 +19,12 @@ def build_optimizer(
     return torch.optim.SGD(parameters, lr=learning_rate, momentum=MOMENTUM, weight_decay=weight_decay, fused=True)
 
 
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step have a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
 def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, gradient_clip: float | None = None) -> None:
     """Take one step down a loss; a gradient longer than ``gradient_clip`` (L2 norm) is shortened to it."""
     optimizer.zero_grad(set_to_none=True)

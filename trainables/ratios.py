@@ -6,10 +6,12 @@ generator's loss stays under 0.6 (Table 4).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 from trainables.config import RatioConfig
+from trainables.schedules import Schedule, value_at
 
 
 class RatioSchedule(Protocol):
@@ -28,13 +30,13 @@ class RatioSchedule(Protocol):
 
 @dataclass(frozen=True)
 class Constant:
-    """The same number of generator turns in every cycle."""
+    """The same number of generator turns in every cycle, or that of a schedule, rounded."""
 
-    generator_turns: int
+    generator_turns: int | Schedule[int]
 
     def generator_continues(self, turns_taken: int, generator_loss: float, progress: float) -> bool:
         """See `RatioSchedule`."""
-        return turns_taken < self.generator_turns
+        return turns_taken < math.floor(value_at(self.generator_turns, progress) + 0.5)
 
 
 @dataclass(frozen=True)

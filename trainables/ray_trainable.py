@@ -8,6 +8,8 @@ tries that again.
 from __future__ import annotations
 
 import functools
+import os
+import socket
 import traceback
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ from ray import tune
 from trainables import checkpoint, registry
 from trainables.config import DatasetConfig, parse
 from trainables.data import Dataset, load
+from trainables.files import is_storage_trouble
 from trainables.loop import DivergedError, TrainingLoop
+from trainables.run_log import RunLog
 
 
 @functools.lru_cache(maxsize=1)
@@ -30,12 +34,14 @@ def _dataset(config: DatasetConfig, folder: str | None, device: str) -> Dataset:
 class RunTrainable(tune.Trainable):
     """One run: ``{"key", "folder", "settings", "data"}`` in, one dictionary of metrics per report out.
 
-    A result has ``finished`` when the compute is spent, or ``failure`` with ``reason`` when training cannot go on.
+    A result has ``finished`` when the compute is spent, or ``failure`` with ``reason`` when training cannot go on; of
+    the kind ``storage`` the run is not to blame, and it can go on from its checkpoint when the disk can be written.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take over a run; nothing is loaded until its first step, so that a failure there is the run's own."""
         self._run = config
+        self._log = RunLog(Path(config["folder"]))
         self._loop: TrainingLoop | None = None
         self._replay: dict[str, float] | None = None
 
@@ -47,13 +53,20 @@ class RunTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train until the next report and save it in a checkpoint; a restored run first repeats its last report."""
         try:
-            loop = self._loop = self._loop or self._start()
-            metrics, self._replay = self._replay or self._train(loop), None
+            with self._log.capture():
+                loop = self._loop = self._loop or self._start()
+                metrics, self._replay = self._replay or self._train(loop), None
         except DivergedError as error:
-            return {"failure": "diverged", "reason": str(error)}
-        except Exception:  # whatever a run raises is its result; the sweep goes on
-            return {"failure": "error", "reason": traceback.format_exc()}
+            return self._failed("diverged", str(error))
+        except Exception as error:  # whatever a run raises is its result; the sweep goes on
+            if is_storage_trouble(error):
+                return self._failed("storage", str(error))
+            return self._failed("error", traceback.format_exc())
         return {"metrics": metrics, "finished": loop.done}
+
+    def _failed(self, failure: str, reason: str) -> dict[str, str]:
+        self._log.note(f"{failure}: {reason}")
+        return {"failure": failure, "reason": reason}
 
     @property
     def _checkpoints(self) -> Path:
@@ -62,10 +75,13 @@ class RunTrainable(tune.Trainable):
     def _start(self) -> TrainingLoop:
         config = parse(self._run["settings"])
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        who = f"process {os.getpid()} on {socket.gethostname()}, {device}, {torch.get_num_threads()} threads"
+        self._log.note(f"attempt: {who}")
         loop = registry.build(config, _dataset(config.dataset, self._run.get("data"), device))
         state = checkpoint.load_newest(self._checkpoints)
         if state is not None:
             loop.restore(state["loop"])
+            self._log.note(f"goes on after report {loop.num_reports}, {loop.meter.compute:.2f} epochs of compute")
             # The driver may have died before it heard of this report; hearing it twice does no harm.
             self._replay = state["metrics"]
         return loop
@@ -73,4 +89,5 @@ class RunTrainable(tune.Trainable):
     def _train(self, loop: TrainingLoop) -> dict[str, float]:
         metrics = loop.step()
         checkpoint.save(self._checkpoints, loop.num_reports, {"loop": loop.state(), "metrics": metrics})
+        self._log.note("report " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()))
         return metrics

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from trainables.adversarial import FgsmRetrainingLoop, PgdLoop, TradesLoop
-from trainables.config import TrainingConfig
+from trainables.config import GanConfig, TrainingConfig
 from trainables.data import Dataset, load
 from trainables.gan import GanLoop
 from trainables.loop import TrainingLoop
+from trainables.models import build_classifier, build_generator
 from trainables.standard import StandardLoop
 
 LOOPS: dict[str, Callable[[Any, Dataset], TrainingLoop]] = {
@@ -31,3 +32,12 @@ def build(config: TrainingConfig, dataset: Dataset) -> TrainingLoop:
 def dataset_for(config: TrainingConfig, folder: Path | None = None, device: str = "cpu") -> Dataset:
     """Return the dataset that a configuration names, on a device; ``folder`` is where its files were put by hand."""
     return load(config.dataset.name, validation=config.dataset.validation, folder=folder, device=device)
+
+
+def num_parameters(config: TrainingConfig) -> int:
+    """Return how many numbers a configuration's networks learn, those of past generators that are kept among them."""
+    num = sum(one.numel() for one in build_classifier(config.classifier).parameters())
+    if not isinstance(config, GanConfig):
+        return num
+    generator = config.generator
+    return num + (1 + generator.pool) * sum(one.numel() for one in build_generator(generator).parameters())

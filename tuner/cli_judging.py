@@ -49,7 +49,7 @@ def evaluate(
     known = _recorded(source)
     from tuner import verdicts
 
-    with _told():
+    with told():
         from trainables import judging
 
         subject = judging.subject_of(source, architecture=architecture, dataset=dataset, epsilon=epsilon)
@@ -84,11 +84,18 @@ def judge(
     sweep = Sweep.open(sweep_name, home=home(home_folder))
     from tuner import verdicts
     from tuner.driver import mirror_now
-    from tuner.judged import frame, judge_runs
+    from tuner.judged import complete_runs, frame, judge_runs
 
     console = Console(stderr=True, markup=False)
-    with _told(), sweep.lock():
-        judge_runs(sweep, num_images=images, yardstick=autoattack, workers=workers, tell=console.print)
+    with told(), sweep.lock():
+        judge_runs(
+            sweep,
+            complete_runs(sweep),
+            num_images=images,
+            yardstick=autoattack,
+            workers=workers,
+            tell=console.print,
+        )
         try:
             mirror_now(sweep, console, with_runs=False)
         except UserError as error:
@@ -110,7 +117,7 @@ def _recorded(source: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Tell what a person can put right without a traceback."""
     from trainables.autoattack import MissingExtraError
     from trainables.bundle import BundleError

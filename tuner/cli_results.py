@@ -28,6 +28,22 @@ def print_comparison(sweep: Sweep, console: Console) -> None:
         whole.print(repeats.table(sweep))
     for line in verdict(sweep):
         console.print(line, soft_wrap=True, highlight=False)
+    print_confirmed(sweep, console)
+
+
+def print_confirmed(sweep: Sweep, console: Console) -> None:
+    """Print what confirming a sweep found; nothing if it has not been confirmed."""
+    from tuner import confirm_report
+    from tuner.confirmed import read_confirmed
+
+    found = read_confirmed(sweep)
+    if found is None:
+        return
+    wide(console).print(confirm_report.configurations_table(found))
+    if found["differences"]:
+        wide(console).print(confirm_report.differences_table(found))
+    for line in confirm_report.sentences(found):
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def compare(
@@ -40,14 +56,13 @@ def compare(
 ) -> None:
     """Compare a sweep's trials with its baselines."""
     sweep = Sweep.open(sweep_name, home=home(home_folder))
-    from tuner.compare import frame
-
     if output_format == "table":
         print_comparison(sweep, Console(markup=False))
-    elif output_format == "csv":
-        typer.echo(frame(sweep).to_csv(index=False), nl=False)
     else:
-        typer.echo(frame(sweep).to_json(orient="records", indent=2))
+        from tuner import frames
+        from tuner.compare import frame
+
+        typer.echo(frames.encode(frame(sweep), output_format), nl=False)
     if picture is not None:
         from tuner.report import draw
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from search_spaces import library
+from search_spaces import SpaceError, library
 from trainables import data_files
 from trainables.published import PUBLISHED
 from tuner.errors import UserError
 from tuner.options import Data
+
+if TYPE_CHECKING:
+    from tuner.schedules import Course
 
 app = typer.Typer(help="List, check and show search spaces.", no_args_is_help=True)
 SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="A packaged space or a YAML file.")]
@@ -43,12 +48,47 @@ def check(space: SpaceName) -> None:
 
 
 @app.command()
-def show(space: SpaceName) -> None:
-    """Print a search-space file, or a published configuration."""
+def show(
+    space: SpaceName,
+    picture: Annotated[Path | None, typer.Option(help="Also draw its schedules into this PNG.")] = None,
+) -> None:
+    """Print a search-space file and, as comments, what its schedules can be, or print a published configuration."""
     if space in PUBLISHED:
+        if picture is not None:
+            raise UserError(f"{space} is a published configuration: --picture draws the schedules of a space")
         typer.echo(f"# {PUBLISHED[space].source}\n{json.dumps(PUBLISHED[space].settings, indent=2)}")
         return
-    typer.echo(library.text_of(space)[0], nl=False)
+    text, source = library.text_of(space)
+    typer.echo(text, nl=not text.endswith("\n"))
+    from tuner.fields import parse_space
+    from tuner.schedules import courses, lines
+
+    try:
+        parsed = parse_space(text, source)
+    except SpaceError:
+        if picture is not None:
+            raise
+        return  # a file with mistakes can be looked at; `check` tells them
+    drawn = courses(parsed.parameters)
+    for line in lines(drawn):
+        typer.echo(line)
+    if picture is not None:
+        _draw(parsed.name, drawn, picture)
+
+
+def _draw(name: str, drawn: Sequence[Course], target: Path) -> None:
+    from tuner import pictures, report
+
+    if not drawn:
+        message = "no setting changes over the run; write like {float: [0.1, 0.3], schedule: [constant, linear]}"
+        raise UserError(f"{name}: {message}")
+    try:
+        report.save(
+            pictures.schedules(f"{name}: schedules over the run (shaded: their range, lines: examples)", drawn), target
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot draw {target}: {error}") from error
+    typer.echo(f"picture: {target}", err=True)
 
 
 def data(

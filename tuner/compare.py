@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import takewhile
 
 import pandas as pd
 from rich.table import Table
-from scipy.stats import binomtest
 
-from tuner import repeats
+from tuner import frames, repeats
 from tuner.ledger import read_records
-from tuner.records import MEASURES, Record, best, describe_ratio, flatten, num_images, why_none_is_best
+from tuner.records import MEASURES, Record, able, best, front, num_images, why_none_is_best
+from tuner.statistics import interval, is_within_noise
 from tuner.sweep import Sweep
-
-
-def interval(accuracy: float, num_images: int) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy measured on that many images (Wilson 1927)."""
-    proportion = binomtest(round(accuracy * num_images), num_images).proportion_ci(method="wilson")
-    return float(proportion.low), float(proportion.high)
 
 
 def ranked(sweep: Sweep) -> list[Record]:
@@ -32,30 +26,17 @@ def ranked(sweep: Sweep) -> list[Record]:
 
 
 def frame(sweep: Sweep) -> pd.DataFrame:
-    """Return one row per run: what it is, how it ended, its last metrics, its settings as ``settings.*`` columns."""
-    rows: list[dict[str, Any]] = []
-    for record in ranked(sweep):
-        ratio = record.run.settings.get("ratio")
-        rows.append(
-            {
-                "run": record.run.key,
-                "kind": record.run.kind,
-                "trainable": record.run.settings["trainable"],
-                "schedule": describe_ratio(ratio) if ratio else None,
-                "state": record.state,
-                "feasible": record.feasible,
-                **{name: value for name, value in record.metrics.items() if name != "time"},
-                "reason": record.reason,
-                **{f"settings.{name}": value for name, value in flatten(record.run.settings).items()},
-            }
-        )
-    return pd.DataFrame(rows)
+    """Return one row per run, ranked: see `tuner.frames.frame` for the columns."""
+    return frames.frame(ranked(sweep))
 
 
 def table(sweep: Sweep) -> Table:
-    """Return the comparison for a terminal; accuracies in percent, robust accuracy with its 95 % interval."""
+    """Return the comparison for a terminal; accuracies in percent, robust accuracy with its 95 % interval.
+
+    The best trial has a star; with several objectives, every trial on the front.
+    """
     records = ranked(sweep)
-    winner = best(records, sweep.space.objective.mode)
+    winners = winners_of(sweep, records)
     settings = sweep.space.evaluation
     result = Table(
         title=f"{sweep.name}: {sweep.space.dataset.name}, L-infinity, epsilon {settings.epsilon:g}, validation images"
@@ -65,8 +46,8 @@ def table(sweep: Sweep) -> Table:
     for column in (*MEASURES, "95 %", "compute", "seconds"):
         result.add_column(column, justify="right")
     for record in records:
-        style = "bold" if record is winner else "cyan" if record.run.kind == "baseline" else None
-        mark = " *" if record is winner else ""
+        style = "bold" if record in winners else "cyan" if record.run.kind == "baseline" else None
+        mark = " *" if record in winners else ""
         result.add_row(record.run.key + mark, record.run.label, record.outcome, *_cells(record), style=style)
     return result
 
@@ -78,6 +59,8 @@ def verdict(sweep: Sweep) -> list[str]:
     metric = sweep.space.objective.metric
     if winner is None:
         return [why_none_is_best(records)]
+    if len(sweep.space.objectives) > 1:
+        return _front_lines(sweep, records)
     if sweep.num_seeds > 1:
         caution = (
             "Compared in pairs of equal seeds, chosen and measured on the same validation images: a lead, no claim."
@@ -91,8 +74,59 @@ def verdict(sweep: Sweep) -> list[str]:
     ]
     return [
         *lines,
+        *_noise(sweep, records),
         "One seed each, chosen and measured on the same validation images: a lead to follow up, not a claim.",
     ]
+
+
+def _noise(sweep: Sweep, records: list[Record]) -> list[str]:
+    """Say how many of the best trials' values differ by no more than which images were taken can explain."""
+    objective = sweep.space.objective
+    if not objective.metric.endswith("_accuracy"):
+        return []
+    ordered = sorted(able(records), key=lambda record: -objective.sign * (record.value or 0.0))
+    first, images = ordered[0], num_images(ordered[0].run.settings, ranked=True)
+
+    def is_tied(other: Record) -> bool:
+        values = sorted((first.value or 0.0, other.value or 0.0), reverse=True)
+        return is_within_noise(values[0], values[1], images)
+
+    tied = list(takewhile(is_tied, ordered))
+    if len(tied) < 2:
+        return []
+    return [
+        f"The top {len(tied)} are not distinguishable: the lead of {first.run.key} is within the noise of {images:,} "
+        f"validation images. `tuner confirm {sweep.name}` runs the best again, with fresh seeds."
+    ]
+
+
+def winners_of(sweep: Sweep, records: list[Record]) -> list[Record]:
+    """Return the best trial, or with several objectives the trials on the front; the best by the first one first."""
+    if len(sweep.space.objectives) > 1:
+        return front(records, sweep.space.objectives)
+    winner = best(records, sweep.space.objective.mode)
+    return [] if winner is None else [winner]
+
+
+def _front_lines(sweep: Sweep, records: list[Record]) -> list[str]:
+    """Return the trials on the front with their objectives, and how far that carries."""
+    standing = front(records, sweep.space.objectives)
+    names = " against ".join(one.metric.replace("_", " ") for one in sweep.space.objectives)
+    whole = sum(record.run.kind == "trial" and record.state == "complete" for record in records)
+    return [
+        f"Front of {names}: {len(standing)} of {whole} trials that ran to the end",
+        *(
+            f"  {record.run.key} ({record.run.label}): "
+            + ", ".join(_objective(one.metric, record.metrics[one.metric]) for one in sweep.space.objectives)
+            for record in standing
+        ),
+        "One seed each, chosen and measured on the same validation images: leads to follow up, not claims.",
+    ]
+
+
+def _objective(metric: str, value: float) -> str:
+    name = metric.replace("_", " ")
+    return f"{name} {100 * value:.1f}" if metric.endswith("_accuracy") else f"{name} {value:.1f}"
 
 
 def _cells(record: Record) -> list[str]:

@@ -15,13 +15,25 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces.mistakes import Mistake, Path
-from search_spaces.parameters import Fixed, FloatRange, Fragments, IntRange, Parameter, is_number, put, settings_of
+from search_spaces.parameters import (
+    Fixed,
+    FloatRange,
+    Fragments,
+    IntRange,
+    Parameter,
+    Part,
+    is_number,
+    put,
+    settings_of,
+)
 from search_spaces.reader import Draft
 from search_spaces.sections import Baseline, keys_of, submodel
 from search_spaces.wording import nearest, plain, shown, unknown
 from trainables.config import CONFIGURATIONS, TrainingConfig
 from trainables.published import PUBLISHED
+from trainables.schedules import Schedule
 from tuner.metrics import metric_mistakes
+from tuner.schedule_checks import schedule_mistakes
 
 # What all runs of a sweep share, and where a space says it.
 _ELSEWHERE = {
@@ -38,6 +50,7 @@ KNOWN = {
 }
 # What a baseline takes over from the parameters that a space fixes, so that the comparison is of recipes alone.
 _SHARED_WITH_BASELINES = (("classifier", "architecture"), ("batch_size",))
+_VARYING = ("float", "int", "choice")
 # So many values of an int range are looked at one by one: as many as there are labels.
 _FEW = 10
 
@@ -86,6 +99,10 @@ def _shared_section_mistakes(draft: Draft) -> Iterator[Mistake]:
 
 def _parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mistake]:
     for parameter in draft.parameters:
+        if isinstance(parameter, Part):
+            unfit = list(_check_own(config, parameter.path[:-1], parameter.place, []))
+            yield from unfit or schedule_mistakes(config, parameter, next(_values(parameter))[-1])
+            continue
         if parameter.path == ("report_every",) and parameter.varies:
             message = "must be fixed: trials are compared at the same reports"
             yield Mistake(None, ("parameters", *parameter.path), message)
@@ -138,8 +155,7 @@ def _leaves(path: Keys, nested: Mapping[str, Any]) -> Iterator[tuple[Keys, Any]]
 
 def _values(parameter: Parameter) -> Iterator[tuple[Keys, Path, Placed]]:
     """Yield the settings that a parameter decides, where each stands, and the values that stand for all it can be."""
-    path, domain = parameter.path, parameter.domain
-    place = ("parameters", *path)
+    path, place, domain = parameter.path, parameter.place, parameter.domain
     if isinstance(domain, Fixed):
         yield path, place, [(place, domain.value)]
     elif isinstance(domain, FloatRange | IntRange):
@@ -176,18 +192,19 @@ def _check(config: type[BaseModel], path: Keys, place: Path, values: Placed) -> 
     for depth, key in enumerate(path, start=1):
         here = place[: len(place) - len(path) + depth]
         if key not in model.model_fields:
-            yield Mistake(None, here, unknown("key", key, keys_of(model)))
+            valid = [*keys_of(model), *(_VARYING if issubclass(model, Schedule) else ())]
+            yield Mistake(None, here, unknown("key", key, valid))
             return
         inner = submodel(model, key)
         if depth == len(path):
             break
         if inner is None:
-            hint = nearest(path[depth], ("float", "int", "choice"))
+            hint = nearest(path[depth], _VARYING)
             message = "takes a value, {float: [low, high]}, {int: [low, high]} or {choice: [...]}"
             yield Mistake(None, here, f"{message}, not a mapping with the key {shown(path[depth])}{hint}")
             return
         model = inner
-    if inner is not None:
+    if inner is not None and not issubclass(inner, Schedule):
         yield Mistake(None, place, f"must be a mapping with keys of these: {', '.join(keys_of(inner))}")
         return
     for where, value in values:
@@ -219,6 +236,8 @@ def _whole_mistakes(config: type[BaseModel], draft: Draft, known: Iterable[Mista
             return
         settings = settings_of(sound, lambda one, end=end, chosen=chosen: chosen.get(one.name, _end(one, end)))  # type: ignore[misc]
         for loc, message in _model_errors(config, {**_shared(draft), **settings}):
+            if any(_related(("parameters", *loc), path) for path in wrong if loc):
+                continue
             found = True
             yield Mistake(None, ("parameters", *(loc or _culprit(sound, message))), message)
 
@@ -271,6 +290,8 @@ def _model_errors(config: type[BaseModel], settings: Mapping[str, Any]) -> Itera
             model = submodel(model, str(key)) if model else None
         if model and details["type"] == "value_error":
             yield details["loc"], plain(details)
+        elif details["type"] == "missing":  # only a schedule has what must be there
+            yield details["loc"][:-1], f"{details['loc'][-1]} {plain(details)}"
 
 
 def _culprit(parameters: Iterable[Parameter], message: str) -> Path:

@@ -1,11 +1,12 @@
-"""A sweep's runs under the strongest attacks: each verdict is a file in its run's folder, made once."""
+"""A sweep's runs on test images: each verdict is a file in its run's folder, made once."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -17,30 +18,36 @@ from trainables.files import write_json
 from tuner.errors import UserError
 from tuner.export import num_threads
 from tuner.ledger import read_records
-from tuner.records import VERDICT, Record, read_verdict
-from tuner.sweep import Sweep
+from tuner.records import VERDICTS, Record, Tier, read_verdict
+from tuner.sweep import FORMAT, Sweep
 
 
 def judge_runs(
-    sweep: Sweep, *, num_images: int | None, yardstick: bool, workers: int | None, tell: Callable[[str], object]
+    sweep: Sweep,
+    records: Sequence[Record],
+    *,
+    tier: Tier = "final",
+    num_images: int | None,
+    yardstick: bool = False,
+    workers: int | None,
+    tell: Callable[[str], object],
 ) -> None:
-    """Judge the complete runs of a sweep that have not been judged on these test images.
+    """Judge runs that have not been judged on these test images.
 
     Args:
         sweep: whose runs are judged; the caller holds its lock.
+        records: of complete runs.
+        tier: by which attacks.
         num_images: only the first test images.
-        yardstick: whether AutoAttack standard is run on the same images.
+        yardstick: whether AutoAttack standard is run on the same images; with the strongest attacks only.
         workers: how many runs are judged at once; by default as many as there are cores.
         tell: is told what has been done.
 
     Raises:
-        UserError: no run is complete, or a worker was killed.
+        UserError: a worker was killed.
         CheckpointError: a run's checkpoint is gone or damaged.
     """
-    records = [record for record in read_records(sweep) if record.state == "complete"]
-    if not records:
-        raise UserError(f"no run of {sweep.name!r} has run to the end yet: `tuner resume {sweep.name}`")
-    left = [record for record in records if not _is_judged(record, num_images, yardstick)]
+    left = [record for record in records if not _is_judged(record, tier, num_images, yardstick)]
     tell(f"{len(records) - len(left)} of {len(records)} runs are judged already")
     threads = num_threads(sweep.space.resources.cpu)
     at_once = workers or max(1, (os.cpu_count() or 1) // threads)
@@ -48,15 +55,13 @@ def judge_runs(
     context = multiprocessing.get_context("spawn")
     at_once = min(at_once, max(1, len(left)))
     with ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
-        options = {"data": Path(sweep.data) if sweep.data else None, "num_images": num_images, "yardstick": yardstick}
-        jobs = {
-            pool.submit(_judge, record.run.settings, record.run.folder, {**options, "num_threads": threads}): record
-            for record in left
-        }
+        options: dict[str, Any] = {"data": Path(sweep.data) if sweep.data else None, "num_images": num_images}
+        options |= {"num_threads": threads, **({"yardstick": yardstick} if tier == "final" else {})}
+        jobs = {pool.submit(_judge, record.run.settings, record.run.folder, tier, options): record for record in left}
         try:
             for job in as_completed(jobs):
                 robust, seconds = job.result()
-                tell(f"{jobs[job].run.key}: {100 * robust:.1f} % robust, {seconds:.0f} s")
+                tell(f"{jobs[job].run.key}: {100 * robust:.1f} % robust on test images, {seconds:.0f} s")
         except BrokenProcessPool as error:
             raise UserError("a worker died, perhaps for want of memory: try again with fewer --workers") from error
         except BaseException:
@@ -71,20 +76,33 @@ def _end_at_once() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _is_judged(record: Record, num_images: int | None, yardstick: bool) -> bool:
-    verdict = read_verdict(record.run.folder)
+def complete_runs(sweep: Sweep) -> list[Record]:
+    """Return the runs of a sweep's search that ran to the end, baselines included.
+
+    Raises:
+        UserError: there is none.
+    """
+    records = [record for record in read_records(sweep) if record.state == "complete"]
+    if not records:
+        raise UserError(f"no run of {sweep.name!r} has run to the end yet: `tuner resume {sweep.name}`")
+    return records
+
+
+def _is_judged(record: Record, tier: Tier, num_images: int | None, yardstick: bool) -> bool:
+    verdict = read_verdict(record.run.folder, tier)
     if verdict is None or (yardstick and "autoattack" not in verdict):
         return False
     return bool(verdict["asked"] == num_images)
 
 
-def _judge(settings: dict[str, Any], folder: Path, options: dict[str, Any]) -> tuple[float, float]:
+def _judge(settings: dict[str, Any], folder: Path, tier: Tier, options: dict[str, Any]) -> tuple[float, float]:
     from trainables import judging
 
     subject = judging.subject_of_run(settings, folder / "checkpoint")
-    verdict = judging.judge(subject, "test", **options)
-    write_json(folder / VERDICT, {**verdict, "asked": options["num_images"]})
-    return verdict["metrics"]["robust_accuracy"], sum(attack["seconds"] for attack in verdict["attacks"])
+    started = time.monotonic()
+    verdict = (judging.judge if tier == "final" else judging.rank_verdict)(subject, "test", **options)
+    write_json(folder / VERDICTS[tier], {"format": FORMAT, **verdict, "asked": options["num_images"]})
+    return verdict["metrics"]["robust_accuracy"], time.monotonic() - started
 
 
 def frame(sweep: Sweep) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from tuner.fields import baseline_configurations, configuration_for
 from tuner.journal import Journal
 from tuner.open_runs import OpenRuns
 from tuner.records import Kind, Record, Run, violations
+from tuner.states import GAVE_UP
 from tuner.studies import (
     BASELINES,
     SEARCH,
@@ -77,7 +78,16 @@ class Ledger:
     @property
     def is_interrupted(self) -> bool:
         """Whether work is left that only a signal can have kept from being done."""
-        return bool(self._open) or not (self.is_complete or self._spent_budget)
+        return bool(self._open or self._unfinished) or not (self.is_complete or self._spent_budget)
+
+    @property
+    def has_open_runs(self) -> bool:
+        """Whether runs are handed out that have neither ended nor been put back."""
+        return bool(self._open)
+
+    def rest(self) -> None:
+        """Stop the clock of the sweep's time until the next run is handed out."""
+        self._seconds_before, self._started = self._seconds, None
 
     @property
     def _seconds(self) -> float:
@@ -128,6 +138,13 @@ class Ledger:
     def fail(self, key: str, reason: str) -> None:
         """Say that a run cannot go on, and why."""
         self._open.end(key, TrialState.FAIL, self._seconds, reason=reason)
+
+    def give_up(self, reason: str) -> None:
+        """Keep why this driver ends the sweep by itself; empty words take that back."""
+        study = self._studies["trial"]
+        if study.user_attrs.get(GAVE_UP, "") != reason:
+            study.set_user_attr(GAVE_UP, reason)
+            self._journal.sync()
 
     def _prepare_sampler(self, number: int) -> None:
         self._studies["trial"].sampler = build_sampler(self._space, number)

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tuner.open_runs import RunQueue
 from tuner.records import Record, best
 
 _MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust": "robust_accuracy"}
 _ROWS_KEPT = 20
 
 
-def progress(ledger: RunQueue, per_run: float) -> float:
+class Runs(Protocol):
+    """What is shown: a ledger, or what is read of one."""
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """Every run by its key."""
+        ...
+
+    @property
+    def num_runs(self) -> int:
+        """Runs that the sweep asks for, baselines included."""
+        ...
+
+
+def progress(ledger: Runs, per_run: float) -> float:
     """Return the share of the sweep's work that is done: ended runs whole, running ones by their compute."""
     shares = [
         1.0 if record.state != "running" else min(record.metrics.get("compute", 0.0) / per_run, 1.0)
@@ -37,11 +52,14 @@ def duration(seconds: float) -> str:
 class LiveTable:
     """Shows every change of a ledger; a context manager around the run."""
 
-    def __init__(self, ledger: RunQueue, console: Console, *, compute: float, mode: str) -> None:
+    def __init__(
+        self, ledger: Runs, console: Console, *, compute: float, mode: str, phase: Callable[[], str] = lambda: "running"
+    ) -> None:
         self._ledger = ledger
         self._console = console
         self._compute = compute
         self._mode = mode
+        self._phase = phase
         self._started = time.monotonic()
         self._done_before = progress(ledger, compute)
         is_terminal = console.is_terminal
@@ -94,6 +112,8 @@ class LiveTable:
         ended = sum(record.state != "running" for record in records)
         winner = best(records, self._mode)
         text = f"{ended} of {self._ledger.num_runs} runs"
+        if self._phase() != "running":
+            text = f"{self._phase()}: {text}"
         if winner is not None:
             text += f", best {winner.run.key} {100 * (winner.value or 0.0):.1f}"
         elapsed, done = time.monotonic() - self._started, progress(self._ledger, self._compute)

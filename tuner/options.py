@@ -15,6 +15,10 @@ Home = Annotated[
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder with the dataset's files; by default they are fetched.")
 ]
+Detach = Annotated[
+    bool,
+    typer.Option("--detach", help="Return at once; a process of its own goes on, whatever becomes of the terminal."),
+]
 
 _NARROW = 144
 

@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tuner.compare import interval
+from tuner.schedules import MOMENTS, Course
+from tuner.statistics import interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,32 @@ def comparison(title: str, named: Mapping[str, Rows], others: Sequence[Rows]) ->
             axes.plot(*_line(rows, "compute", metric, 100), label=label, **_style(place))
         _label_accuracy(axes, name, _COMPUTE)
     _legend(figure, figure.axes[0])
+    figure.suptitle(title)
+    return figure
+
+
+def front(title: str, axes_names: tuple[str, str], groups: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """Return a Pareto front: trials and baselines by two objectives.
+
+    Args:
+        title: of the figure.
+        axes_names: the objectives along x and y.
+        groups: points by what they are; the first group is the front, best in y first.
+    """
+    figure = _figure(6.4, 4.8)
+    axes = figure.subplots()
+    for place, (label, points) in enumerate(groups.items()):
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        if place == 0:
+            axes.plot(x, y, label=label, drawstyle="steps-pre", **_style(place))
+        elif label == "other trials":
+            axes.scatter(x, y, label=label, color="0.6", s=18)
+        else:
+            style = _style(place)
+            axes.scatter(x, y, label=label, color=style["color"], marker=style["marker"], s=60)
+    axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
+    _grid(axes)
+    _legend(figure, axes)
     figure.suptitle(title)
     return figure
 
@@ -171,6 +198,36 @@ def success(title: str, rates: npt.NDArray[np.float32]) -> Figure:
     axes.set(xticks=labels, yticks=labels, xlabel="label that the classifier gives", ylabel="true class")
     figure.colorbar(drawn, label="share of the class (%)")
     figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def schedules(title: str, courses: Sequence[Course]) -> Figure:
+    """Return what settings can be over the run: a row for each setting, a panel for each of its kinds.
+
+    Args:
+        title: of the figure.
+        courses: range and examples of each kind, those of one setting one after the other.
+    """
+    rows = {course.setting: [one for one in courses if one.setting == course.setting] for course in courses}
+    width = max(len(kinds) for kinds in rows.values())
+    figure = _figure(max(4 * width, 5), 2.6 * len(rows) + 0.7)
+    panels = figure.subplots(len(rows), width, sharey="row", squeeze=False)
+    for row, (setting, kinds) in zip(panels, rows.items(), strict=True):
+        for axes, course in zip(row, kinds, strict=False):
+            axes.fill_between(MOMENTS, course.lowest, course.highest, color=BLUE, alpha=0.15, linewidth=0)
+            style = "steps-post" if course.kind == "stepped" else "default"
+            for colour, example in zip((BLUE, VERMILION), course.examples, strict=False):
+                axes.plot(
+                    MOMENTS, [example.value(moment) for moment in MOMENTS], color=colour, linewidth=1.8, drawstyle=style
+                )
+            axes.set(title=course.kind, xlabel="progress (share of the run's compute)", xlim=(0, 1))
+            _grid(axes)
+            if course.log:
+                axes.set_yscale("log")
+        row[0].set_ylabel(setting.replace(".", ".\n"))
+        for axes in row[len(kinds) :]:
+            axes.remove()
+    figure.suptitle(title)
     return figure
 
 

@@ -1,17 +1,27 @@
-"""What can be known to go wrong before Ray starts: resources that this machine lacks, data that cannot be had."""
+"""What can be known to go wrong before Ray starts: too few resources, no data, a disk that is full or not writable."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import optuna
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from search_spaces.schema import Resources
+from search_spaces.schema import MAX_TRIALS, Resources, Space
 from trainables import data_files
+from trainables.files import write_whole
 from tuner.errors import UserError
+from tuner.fields import configuration_for
+from tuner.records import Record
+from tuner.suggest import suggest
+from tuner.sweep import Sweep
 
+_PROBE_BYTES = 64 * 1024
+_RUNS_OF_AN_OPEN_END = 100  # where the number of trials is no limit
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -44,6 +54,43 @@ def check_resources(resources: Resources) -> None:
                 f"resources.{name}: a run asks for {wanted:g}, this machine has {there[name]}; lower it in the space, "
                 "or set RAY_ADDRESS to a cluster that has more"
             )
+
+
+def check_storage(sweep: Sweep, records: Sequence[Record]) -> None:
+    """Refuse a sweep whose folder cannot be written, or has no room for the checkpoints of the runs that are left.
+
+    Args:
+        sweep: whose lock the caller holds.
+        records: of the runs that have begun.
+
+    Raises:
+        UserError: with what is there and what is needed.
+    """
+    probe = sweep.folder / ".probe"
+    try:
+        write_whole(probe, b"\0" * _PROBE_BYTES)
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write into {sweep.folder}: {error}; make room, or mend its permissions") from error
+    num_runs = sweep.num_runs if sweep.num_trials < MAX_TRIALS else _RUNS_OF_AN_OPEN_END
+    num_ended = sum(record.state != "running" for record in records)
+    needed = max(num_runs - num_ended, 0) * _bytes_per_run(sweep.space)
+    free = shutil.disk_usage(sweep.folder).free
+    if free < needed:
+        raise UserError(
+            f"{sweep.folder} has {free / 1e6:.1f} MB of free disk, the checkpoints of the runs that are left need "
+            f"about {needed / 1e6:.1f} MB: make room, or choose another --home"
+        )
+
+
+def _bytes_per_run(space: Space) -> int:
+    """Return about how much disk a run takes: two checkpoints, each of weights with two moments in 4 bytes."""
+    from trainables.config import parse
+    from trainables.registry import num_parameters
+
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    settings = space.settings(lambda parameter: suggest(trial, parameter))
+    return 2 * 3 * 4 * num_parameters(parse(configuration_for(space, settings, 0)))
 
 
 def ensure_data(name: str, folder: Path | None, console: Console) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from trainables import data_files
 
+FORMAT = 1
 _PACKAGES = ("adversarial-tuner", "torch", "ray", "optuna", "mlflow", "numpy")
 
 
@@ -42,6 +43,7 @@ def versions() -> dict[str, str]:
 def provenance(*, source: str, dataset: str) -> dict[str, Any]:
     """Return what a person needs to make a result again."""
     return {
+        "format": FORMAT,
         "git_commit": git_commit(),
         "versions": versions(),
         "platform": platform.platform(),

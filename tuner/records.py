@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from search_spaces.sections import Bounds, Objective
+from trainables.files import append_whole
 
-Kind = Literal["trial", "baseline"]
+Kind = Literal["trial", "baseline", "confirm"]
 State = Literal["running", "complete", "pruned", "failed"]
 SWEEP = "sweep"
 """What stands for the sweep itself where runs go by their keys."""
 # What a comparison shows, by its heading.
 MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "PGD": "pgd_accuracy", "robust": "robust_accuracy"}
-VERDICT = "final.json"  # in a run's folder, once it has been judged by the strongest attacks
+Tier = Literal["rank", "final"]
+# What a run's folder has once it has been judged on test images: by the attacks that rank runs, and by the strongest.
+VERDICTS: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
 _MASKING = "masking_"
 MASKING_FAILURES = "masking_failures"  # a metric of complete runs: how many gradient-masking checks failed
 
@@ -90,22 +93,30 @@ def describe_ratio(ratio: dict[str, Any]) -> str:
     """Return a ratio schedule in a few characters: ``2:1``, ``6-8-12:1``, ``<0.6:1``."""
     match ratio["kind"]:
         case "constant":
-            return f"{ratio['generator_turns']}:1"
+            return f"{describe_setting(ratio['generator_turns'])}:1"
         case "stepped":
             return "-".join(map(str, ratio["steps"])) + ":1"
         case _:
             return f"<{ratio['target_generator_loss']:.2g}:1"
 
 
+def describe_setting(setting: object) -> str:
+    """Return a number, or a schedule of them, in a few characters: ``2``, ``1..8``, ``1-4-2``."""
+    if not isinstance(setting, dict):
+        return str(setting)
+    return {"linear": "..", "stepped": "-"}.get(setting["kind"], "").join(map(str, setting["values"]))
+
+
 def append_metrics(folder: Path, row: dict[str, float]) -> None:
     """Add a row to a run's metrics; a line that a crash cut off is cut back first, so that every line is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "metrics.jsonl").open("ab+") as file:
+    path = folder / "metrics.jsonl"
+    with path.open("ab+") as file:
         file.seek(0)
         content = file.read()
         if not content.endswith(b"\n"):
             file.truncate(content.rfind(b"\n") + 1)
-        file.write(json.dumps(row).encode() + b"\n")
+    append_whole(path, json.dumps(row).encode() + b"\n", sync=True)
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -117,10 +128,10 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
 
 
-def read_verdict(folder: Path) -> dict[str, Any] | None:
-    """Return what the strongest attacks found of a run, or None if it has not been judged."""
+def read_verdict(folder: Path, tier: Tier = "final") -> dict[str, Any] | None:
+    """Return what a tier's attacks found of a run on test images, or None if it has not been judged by it."""
     try:
-        verdict: dict[str, Any] = json.loads((folder / VERDICT).read_bytes())
+        verdict: dict[str, Any] = json.loads((folder / VERDICTS[tier]).read_bytes())
     except FileNotFoundError:
         return None
     return verdict

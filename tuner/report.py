@@ -13,7 +13,7 @@ from trainables.files import whole_folder, write_whole
 from tuner.errors import UserError
 from tuner.export import choose, num_threads
 from tuner.ledger import read_records
-from tuner.records import SWEEP, Record, best, num_images, read_metrics
+from tuner.records import SWEEP, Record, able, best, front, num_images, read_metrics
 from tuner.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Drawn:
 
     def add(self, key: str, figure: Figure, target: Path) -> None:
         """Write a figure and remember it."""
-        self.files.setdefault(key, []).append(_save(figure, target))
+        self.files.setdefault(key, []).append(save(figure, target))
 
 
 def draw(sweep: Sweep, target: Path) -> Path | None:
@@ -53,7 +53,7 @@ def draw(sweep: Sweep, target: Path) -> Path | None:
     rows = {_name(record, winner): read_metrics(record.run.folder) for record in named}
     others = [read_metrics(record.run.folder) for record in records if record not in named]
     title = _title(sweep, _images(records[0].run.settings, has_ended=True))
-    return _save(pictures.comparison(title, rows, others), target)
+    return save(pictures.comparison(title, rows, others), target)
 
 
 def write_pictures(sweep: Sweep, target: Path | None = None, key: str | None = None) -> tuple[Path, list[str]]:
@@ -114,6 +114,8 @@ def draw_sweep(sweep: Sweep, folder: Path, *, with_runs: bool = True) -> Drawn:
     comparison = draw(sweep, folder / "comparison.png")
     if comparison is not None:
         drawn.files[SWEEP] = [comparison]
+    if len(sweep.space.objectives) > 1 and able(read_records(sweep)):
+        drawn.add(SWEEP, _front(sweep), folder / "front.png")
     if not with_runs:
         return drawn
     records = read_records(sweep)
@@ -125,6 +127,28 @@ def draw_sweep(sweep: Sweep, folder: Path, *, with_runs: bool = True) -> Drawn:
         _draw_one(sweep, record, seen.get(record.run.key), folder / record.run.key, drawn)
     _draw_by_epsilon(sweep, important, winner, seen, folder, drawn)
     return drawn
+
+
+def _front(sweep: Sweep) -> Figure:
+    """Draw the first objective by the second: the front, the other trials that ran to the end, the baselines."""
+    from tuner import pictures
+
+    along_y, along_x = sweep.space.objectives[:2]
+
+    def points(chosen: Sequence[Record]) -> list[tuple[float, float]]:
+        return [(_shown(along_x.metric, one), _shown(along_y.metric, one)) for one in chosen]
+
+    whole = [record for record in read_records(sweep) if record.state == "complete"]
+    standing = front(whole, sweep.space.objectives[:2])
+    others = [record for record in whole if record.run.kind == "trial" and record not in standing]
+    baselines = {_name(one, None): points([one]) for one in whole if one.run.kind == "baseline"}
+    groups = {"front": points(standing), "other trials": points(others), **baselines}
+    names = (along_x.metric.replace("_", " "), along_y.metric.replace("_", " "))
+    return pictures.front(_title(sweep, _images(whole[0].run.settings, has_ended=True)), names, groups)
+
+
+def _shown(metric: str, record: Record) -> float:
+    return record.metrics[metric] * (100 if metric.endswith("_accuracy") else 1)
 
 
 def _important(sweep: Sweep, records: list[Record], winner: Record | None) -> list[Record]:
@@ -217,7 +241,8 @@ def _title(sweep: Sweep, images: str, who: str = "") -> str:
     return f"{' '.join((sweep.name, who)).strip()}\n{sweep.space.dataset.name}, epsilon {epsilon:g}, {images}"
 
 
-def _save(figure: Figure, target: Path) -> Path:
+def save(figure: Figure, target: Path) -> Path:
+    """Write a figure as a PNG, which appears whole or not at all, and return its path."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=_DPI)
     write_whole(target, content.getvalue())

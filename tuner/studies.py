@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.sections import Objective
+from tuner.journal import JournalReader
 from tuner.records import Kind, Record, Run, State, read_metrics
 from tuner.suggest import build_pruner
 from tuner.sweep import Sweep
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-SEARCH, BASELINES, PRUNING = "search", "baselines", "pruning"
+SEARCH, BASELINES, PRUNING, CONFIRM = "search", "baselines", "pruning", "confirm"
+_STUDIES: dict[Kind, str] = {"trial": SEARCH, "baseline": BASELINES, "confirm": CONFIRM}
 STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
@@ -55,24 +57,30 @@ def create_pruning_study(storage: BaseStorage, sweep: Sweep, search: Study) -> S
     return create_study(storage, PRUNING, [space.prune_on], build_pruner(space))
 
 
-def read_trials(sweep: Sweep, *studies: str) -> dict[str, list[FrozenTrial]]:
-    """Return the trials of studies that were handed out. Reads only; a sweep may be running meanwhile."""
-    found: dict[str, list[FrozenTrial]] = {study: [] for study in studies}
-    if not sweep.journal.exists():
-        return found
-    storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
-    there = {study.study_name for study in storage.get_all_studies()}
-    for name in there & set(studies):
-        trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
-        found[name] = [trial for trial in trials if "settings" in trial.user_attrs and trial.state in STATES]
-    return found
-
-
-def read_records(sweep: Sweep) -> list[Record]:
+def read_records(sweep: Sweep, kinds: Sequence[Kind] = ("baseline", "trial")) -> list[Record]:
     """Return what the ledger says of every run, baselines first. Reads only; a sweep may be running meanwhile."""
-    kinds: dict[Kind, str] = {"baseline": BASELINES, "trial": SEARCH}
-    trials = read_trials(sweep, *kinds.values())
-    return [record_of(run_of(sweep, kind, one), one) for kind, study in kinds.items() for one in trials[study]]
+    studies = _read_studies(sweep)
+    return [
+        record_of(run_of(sweep, kind, trial), trial)
+        for kind in kinds
+        if _STUDIES[kind] in studies
+        for trial in studies[_STUDIES[kind]].get_trials(deepcopy=False)
+        if "settings" in trial.user_attrs and trial.state in STATES
+    ]
+
+
+def read_attributes(sweep: Sweep, study: str) -> dict[str, Any]:
+    """Return what is written of a whole study; nothing where it has not begun. Reads only."""
+    studies = _read_studies(sweep)
+    return studies[study].user_attrs if study in studies else {}
+
+
+def _read_studies(sweep: Sweep) -> dict[str, Study]:
+    if not sweep.journal.exists():
+        return {}
+    storage = JournalStorage(JournalReader(sweep.journal))
+    names = [study.study_name for study in storage.get_all_studies()]
+    return {name: optuna.load_study(study_name=name, storage=storage) for name in names}
 
 
 def record_of(run: Run, trial: FrozenTrial) -> Record:
@@ -90,10 +98,13 @@ def record_of(run: Run, trial: FrozenTrial) -> Record:
 
 
 def run_of(sweep: Sweep, kind: Kind, trial: FrozenTrial) -> Run:
-    """Return the run that a trial of the search or of the baselines stands for."""
+    """Return the run that a trial of a study stands for."""
     if kind == "baseline":
         name: str = trial.user_attrs["name"]
         key, folder = f"baseline-{name}", sweep.folder / "baselines" / name
+    elif kind == "confirm":
+        configuration, seed = trial.user_attrs["configuration"], trial.user_attrs["settings"]["seed"]
+        key, folder = f"{configuration}.seed{seed}", sweep.folder / "confirm" / configuration / f"seed-{seed}"
     else:
         key, folder = f"trial-{trial.number:04d}", sweep.folder / "trials" / f"{trial.number:04d}"
     return Run(key, kind, trial.number, trial.user_attrs["settings"], folder)

@@ -2,6 +2,8 @@
 
 ``space.yaml`` (the file as it was given), ``sweep.json`` (identity and target), ``provenance.json``, ``study.journal``
 (the ledger), and for every run ``trials/0007/`` or ``baselines/standard/`` with ``metrics.jsonl`` and ``checkpoint/``.
+
+The format in ``sweep.json`` is that of the whole folder; every other JSON file and every checkpoint says its own, too.
 """
 
 from __future__ import annotations
@@ -23,14 +25,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from search_spaces.schema import Space
-from trainables.files import whole_folder, write_json
+from search_spaces.sections import NAME_PATTERN
+from trainables.files import is_storage_trouble, whole_folder, write_json
 from tuner.errors import UserError
 from tuner.fields import parse_space
-from tuner.provenance import provenance
+from tuner.provenance import provenance, versions
 
 FORMAT = 1
 WARM_START = "warm_start.json"
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+NAME = re.compile(NAME_PATTERN)
 # How long a driver waits for the lock: longer than a look by `tuner status` holds it.
 _LOCK_WAIT_S = 1.0
 
@@ -137,7 +140,10 @@ class Sweep:
             there = ", ".join(names(home)) or "none"
             raise UserError(f"no sweep named {name!r} in {home} (there: {there}); see --home") from error
         if meta["format"] != FORMAT:
-            raise UserError(f"{folder} has format {meta['format']}; this release reads format {FORMAT}")
+            raise UserError(
+                f"{folder} has format {meta['format']}; this release reads format {FORMAT}: it was written by "
+                f"adversarial-tuner {meta.get('release', 'unknown')}, which reads it"
+            )
         return cls(
             folder=folder,
             space=parse_space(text, str(folder / "space.yaml")),
@@ -154,7 +160,8 @@ class Sweep:
         return sweep
 
     def _save(self, folder: Path) -> None:
-        meta = {"format": FORMAT, "id": self.id, "num_trials": self.num_trials, "data": self.data}
+        release = versions().get("adversarial-tuner", "unknown")
+        meta = {"format": FORMAT, "release": release, "id": self.id, "num_trials": self.num_trials, "data": self.data}
         write_json(folder / "sweep.json", {**meta, "created": self.created})
 
     @contextlib.contextmanager
@@ -167,7 +174,7 @@ class Sweep:
         owner = self.folder / "owner.json"
         try:
             with FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S):
-                write_json(owner, {"pid": os.getpid(), "host": socket.gethostname()})
+                write_json(owner, {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()})
                 yield
         except Timeout as error:
             who = json.loads(owner.read_text()) if owner.exists() else {"pid": "?", "host": "?"}
@@ -180,6 +187,10 @@ class Sweep:
                 return False
         except Timeout:
             return True
+        except OSError as error:
+            if not is_storage_trouble(error):  # where nobody can write, nobody does
+                raise
+            return False
 
 
 def names(home: Path) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tuner.compare import interval
 from tuner.metrics import METRICS
 from tuner.records import masking_checks, read_verdict
 from tuner.repeats import Repeats, repeats
+from tuner.statistics import interval
 from tuner.sweep import Sweep
 
 _OF_SWEEP = {

@@ -14,7 +14,8 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
-from search_spaces.parameters import FloatRange, Fragments, Parameter
+from search_spaces.parameters import FloatRange, Fragments, Parameter, Part
+from search_spaces.schedules import spelled
 from search_spaces.schema import Space
 from search_spaces.wording import shown
 from tuner.errors import UserError
@@ -112,8 +113,10 @@ def _parameters(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(parameter: Parameter, settings: Mapping[str, Any]) -> Any:
     value: Any = settings
-    for key in parameter.path:
+    for key in parameter.place[1:]:
         value = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(parameter, Part):
+        value = spelled(value).get(parameter.path[-1])
     domain = parameter.domain
     if isinstance(domain, Fragments):
         fits = (name for name, group in domain.settings.items() if _holds(value, group))

@@ -32,10 +32,11 @@ from tuner.execution import LedgerScheduler, LedgerSearcher, execute, start_ray
 from tuner.fields import load_space
 from tuner.ledger import Ledger
 from tuner.live import LiveTable
+from tuner.mirror import Mirror
 from tuner.records import Record
 from tuner.suggest import suggest
 from tuner.sweep import Sweep
-from tuner.tracking import Mirror, MlflowWriter
+from tuner.tracking import MlflowWriter
 
 NUM_TRIALS = 1000
 NUM_ALL_NEW = 150
@@ -234,7 +235,7 @@ def _ours(home: Path) -> dict[str, float]:
         live = LiveTable(ledger, console, compute=budget.compute, mode="max")
         with live, clock.watching(LedgerSearcher, "suggest"), clock.watching(LedgerScheduler, "on_trial_result"):
             execute(ledger, resources, [mirror, live, clock], trainable=Ours)
-        if not mirror.close(300.0, completed=True, winner=None, pictures={}):
+        if not mirror.close(300.0, state="completed", winners=(), pictures={}):
             raise RuntimeError("the mirror was not brought up to date")
         clock.after_s = time.perf_counter() - clock.ended_s[-1]
     return clock.measured()

@@ -58,14 +58,14 @@ class CommandLine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / "sweeps"
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         for name in ("TUNER_HOME", "MLFLOW_TRACKING_URI"):
-            self._environment.pop(name, None)
+            self.environment.pop(name, None)
         self._started: list[Command] = []
 
     def start(self, *arguments: str) -> Command:
         """Start a command; it is ended with the test."""
-        command = Command(arguments, self.folder, self._environment, self.folder / f"output-{len(self._started)}")
+        command = Command(arguments, self.folder, self.environment, self.folder / f"output-{len(self._started)}")
         self._started.append(command)
         return command
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from trainables.config import RatioConfig
 from trainables.ratios import Adaptive, Constant, Stepped, build_ratio
+from trainables.schedules import Schedule
 
 TURNS = st.integers(1, 20)
 LOSS = st.floats(0, 10) | st.just(math.inf)
@@ -67,6 +68,30 @@ def test_adaptive_stops_at_the_first_loss_under_the_target_or_at_the_cap(target,
     taken = turns_in_cycle(Adaptive(target, cap), progress, lambda turns: losses[turns - 1] if turns else math.inf)
     under = [turns for turns, loss in enumerate(losses, start=1) if loss < target]
     assert taken == min([*under, cap])
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "turns"),
+    [
+        ("constant", [3], {0.0: 3, 1.0: 3}),
+        ("linear", [1, 4], {0.0: 1, 0.16: 1, 0.17: 2, 0.49: 2, 0.5: 3, 0.83: 3, 0.84: 4, 1.0: 4}),
+        ("linear", [4, 1], {0.0: 4, 0.16: 4, 0.17: 3, 0.5: 3, 0.51: 2, 1.0: 1}),
+        ("stepped", [6, 8, 12], {0.0: 6, 0.33: 6, 0.34: 8, 0.66: 8, 0.67: 12, 1.0: 12}),
+    ],
+)
+def test_a_schedule_of_turns_gives_whole_turns(kind, values, turns):
+    config = RatioConfig(generator_turns={"kind": kind, "values": values})
+    assert {progress: turns_in_cycle(build_ratio(config), progress) for progress in turns} == turns
+
+
+@given(st.lists(TURNS, min_size=1, max_size=6), PROGRESS)
+def test_a_stepped_schedule_of_turns_is_a_stepped_ratio(steps, progress):
+    # Away from the steps themselves, where the two round a third of the run differently.
+    if abs(progress * len(steps) - round(progress * len(steps))) > 1e-9:
+        kind = "stepped" if len(steps) > 1 else "constant"
+        assert turns_in_cycle(Constant(Schedule[int](kind=kind, values=steps)), progress) == turns_in_cycle(
+            Stepped(tuple(steps)), progress
+        )
 
 
 def test_built_from_a_configuration():

@@ -1,5 +1,6 @@
 """The Ray wrapper as a plain object: Ray is imported but never started."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -76,6 +77,30 @@ class TestEveryRecipe:
         result = RunTrainable(run_of(trainable, classifier=classifier)).step()
         assert result["failure"] == "diverged"
         assert "after 0." in result["reason"]
+
+
+def test_the_log_tells_of_attempts_and_reports(run_of, tmp_path):
+    run = run_of()
+    first = RunTrainable(run)
+    first.step()
+    first.step()
+    finish(RunTrainable(run))
+    lines = [line.partition(" ")[2] for line in (tmp_path / "run" / "log.txt").read_text().splitlines()]
+    assert [line.split()[0] for line in lines] == ["attempt:", "report", "report", "attempt:", "goes", "report"]
+    assert f"process {os.getpid()} on " in lines[0]
+    assert lines[4].startswith("goes on after report 2, ")
+    assert "step 3" in lines[5]
+    assert "robust_accuracy" in lines[5]
+
+
+def test_the_log_has_the_traceback_of_a_failure(run_of, tmp_path):
+    result = RunTrainable(run_of(dataset={"name": "digits", "validation": 5000})).step()
+    assert f"error: {result['reason']}" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_no_run_fails_for_its_log(run_of, tmp_path):
+    (tmp_path / "run" / "log.txt").mkdir(parents=True)
+    assert finish(RunTrainable(run_of()))[-1]["finished"]
 
 
 def test_every_report_is_in_a_checkpoint(run_of):

@@ -51,10 +51,20 @@ GAN_VARIANTS = {
         "generator": {"width": 4, "goal": "source_to_target", "source": 7, "target": 3},
         "ratio": {"kind": "adaptive", "target_generator_loss": 0.8, "max_generator_turns": 3},
     },
+    "schedules": {
+        "classifier": {"architecture": "mlp", "learning_rate": {"kind": "linear", "values": [0.01, 0.0]}},
+        "generator": {
+            "width": 4,
+            "perturbation_bound": {"kind": "linear", "values": [0.0, 0.3], "at": [0.2, 0.7]},
+            "learning_rate": {"kind": "stepped", "values": [0.01, 0.001, 0.002]},
+        },
+        "ratio": {"generator_turns": {"kind": "linear", "values": [1, 4]}},
+    },
     "no pre-training": {"pretrain": 0.0, "clean_weight": 0.0},
 }
 RUNS = {
     **{name: (name, {}) for name in registry.LOOPS},
+    "pgd, scheduled": ("pgd", {"attack": {"epsilon": {"kind": "stepped", "values": [0.0, 0.1, 0.05]}, "warmup": 0.0}}),
     **{f"gan, {name}": ("gan", changes) for name, changes in GAN_VARIANTS.items()},
 }
 

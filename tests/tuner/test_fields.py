@@ -6,14 +6,17 @@ import os
 import random
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from search_spaces import Choice, Fixed, FloatRange, IntRange, SpaceError, names, text_of
 from search_spaces.document import parse as parse_yaml
+from search_spaces.schedules import KINDS
 from search_spaces.sections import Dataset, Evaluation
 from trainables.config import CONFIGURATIONS, ClassifierConfig, DatasetConfig, EvaluationConfig, parse
 from trainables.published import PUBLISHED
+from trainables.schedules import Schedule
 from tuner.fields import baseline_configurations, configuration_for, load_space, parse_space, report_every
 
 HEAD = "name: x\ntrainable: gan\nbudget: {trials: 4, compute: 2}\n"  # three lines
@@ -99,6 +102,51 @@ BAD = [
         5,
         "ratio.choice.a.kind: must be 'constant', 'stepped' or 'adaptive'",
     ),
+    (
+        parameter("generator: {width: {int: [1, 8], schedule: linear}}"),
+        5,
+        "width.schedule: width cannot change over the run (what can: classifier.learning_rate, generator.pert",
+    ),
+    (parameter("generator: {widht: {int: [1, 8], schedule: linear}}"), 5, "unknown key 'widht'; did you mean 'width'?"),
+    (parameter("seed: {int: [1, 8], schedule: linear}"), 5, "is the same for all runs of a sweep: set it under search"),
+    (
+        parameter("ratio: {generator_turns: {float: [1, 8], schedule: linear}}"),
+        5,
+        "parameters.ratio.generator_turns.float[0]: must be a valid integer, not 1.0",
+    ),
+    (
+        parameter("generator: {perturbation_bound: {choice: [0.1, 1.1], schedule: linear}}"),
+        5,
+        "parameters.generator.perturbation_bound.choice[1]: must be less than or equal to 1, not 1.1",
+    ),
+    (
+        parameter("classifier: {learning_rate: {float: [-1, 1], schedule: [linear, stepped]}}"),
+        5,
+        "parameters.classifier.learning_rate.float[0]: must be greater than or equal to 0, not -1.0",
+    ),
+    (
+        parameter("classifier: {learning_rate: {flaot: [1, 2]}}"),
+        5,
+        "unknown key 'flaot'; did you mean 'float'? (valid: ",
+    ),
+    (parameter("classifier: {learning_rate: {kind: linear, values: [1]}}"), 5, "linear takes 2 or more values, not 1"),
+    (
+        parameter("classifier: {learning_rate: {kind: linear, values: [1, -1]}}"),
+        5,
+        "learning_rate.values[1]: must be gr",
+    ),
+    (parameter("classifier: {learning_rate: {values: [1, 2]}}"), 5, "classifier.learning_rate: kind is required"),
+    (parameter("classifier: {learning_rate: {kind: linear}}"), 5, "classifier.learning_rate: values is required"),
+    (
+        parameter("classifier: {learning_rate: {kind: {choice: [linear, constant]}, values: [1, 2]}}"),
+        5,
+        "parameters.classifier.learning_rate: constant takes one value, not 2",
+    ),
+    (
+        parameter("clean_weight: 0.5\nbaselines:\n- {trainable: pgd, attack: {epsilon: {kind: linear, values: [1]}}}"),
+        7,
+        "baselines[0]: linear takes 2 or more values, not 1",
+    ),
     (parameter("generator: {widht: {int: [2, 1]}}"), 5, "generator.widht: unknown key 'widht'; did you mean 'width'?"),
     (
         parameter("compute: 3"),
@@ -172,6 +220,13 @@ def test_a_goal_brings_the_labels_that_it_needs():
     assert [one.name for one in space.parameters] == ["generator.goal", "generator.target", "generator.source"]
 
 
+def test_a_mistake_in_a_schedule_is_told_once():
+    for leaf in ("{float: [-1, 1], schedule: [linear, stepped]}", "{kind: cubic, values: [1, 2]}", "{kind: linear}"):
+        with pytest.raises(SpaceError) as caught:
+            parse_space(parameter(f"classifier: {{learning_rate: {leaf}}}"), "my.yaml")
+        assert len(caught.value.mistakes) == 1, str(caught.value)
+
+
 @pytest.mark.parametrize(("text", "line", "fragment"), BAD)
 def test_what_does_not_fit_the_trainable_is_told_with_its_line(text, line, fragment):
     with pytest.raises(SpaceError) as caught:
@@ -206,20 +261,19 @@ def test_what_grammar_and_fields_both_see_is_told_once():
     assert len(caught.value.mistakes) == 3, str(caught.value)
 
 
+def random_value(domain, rng):
+    if isinstance(domain, FloatRange):
+        return rng.uniform(domain.low, domain.high)
+    return rng.randint(domain.low, domain.high) if isinstance(domain, IntRange) else rng.choice(domain.values)
+
+
 @pytest.mark.parametrize("name", names())
 def test_a_packaged_space_loads_under_its_name_and_gives_valid_configurations(name):
     space = load_space(name)
     assert space.name == name
     rng = random.Random(0)
-
-    def suggest(one):
-        domain = one.domain
-        if isinstance(domain, FloatRange):
-            return rng.uniform(domain.low, domain.high)
-        return rng.randint(domain.low, domain.high) if isinstance(domain, IntRange) else rng.choice(domain.values)
-
     for seed in range(20):
-        configuration = configuration_for(space, space.settings(suggest), seed)
+        configuration = configuration_for(space, space.settings(lambda one: random_value(one.domain, rng)), seed)
         assert parse(configuration).model_dump(mode="json") == configuration
         assert (configuration["seed"], configuration["compute"]) == (seed, space.budget.compute)
     assert baseline_configurations(space).keys() == {baseline.name for baseline in space.baselines}
@@ -236,7 +290,7 @@ def test_every_key_of_a_packaged_space_is_a_field(name):
     assert data["evaluation"].keys() <= fields["evaluation"].keys()
     for one in space.parameters:
         inner = fields
-        for key in one.path:
+        for key in one.place[1:]:
             assert key in inner, one.name
             inner = inner[key]
         assert isinstance(one.domain, Fixed | FloatRange | IntRange | Choice) or isinstance(inner, dict)
@@ -328,3 +382,7 @@ def test_checking_a_space_loads_nothing_heavy():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_grammar_and_trainables_know_the_same_kinds_of_schedules():
+    assert list(KINDS) == list(get_args(Schedule.model_fields["kind"].annotation))

@@ -11,10 +11,10 @@ from mlflow.tracking import MlflowClient
 
 from trainables.checkpoint import load_newest
 from tuner.export import export
-from tuner.judged import frame, judge_runs
+from tuner.judged import complete_runs, frame, judge_runs
 from tuner.ledger import Ledger
+from tuner.mlflow_store import tracking_uri
 from tuner.records import read_verdict
-from tuner.tracking import tracking_uri
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
         assert verdict["metrics"]["robust_accuracy"] == verdict["attacks"][-1]["standing"]
 
     shown = []
-    judge_runs(trained_sweep, num_images=4, yardstick=False, workers=1, tell=shown.append)
+    judge_runs(trained_sweep, complete_runs(trained_sweep), num_images=4, workers=1, tell=shown.append)
     assert shown == ["4 of 4 runs are judged already"]
     assert list(frame(trained_sweep)["run"]) == list(verdicts)
 
@@ -57,7 +57,7 @@ def test_other_images_are_judged_anew(trained_sweep):
     record = next(iter(Ledger(trained_sweep).records.values()))
     (record.run.folder / "final.json").write_text(json.dumps({"asked": 7, "metrics": {}, "images": 7}))
     shown = []
-    judge_runs(trained_sweep, num_images=2, yardstick=False, workers=1, tell=shown.append)
+    judge_runs(trained_sweep, complete_runs(trained_sweep), num_images=2, workers=1, tell=shown.append)
     assert shown[0] == "0 of 4 runs are judged already"
     assert read_verdict(record.run.folder)["images"] == 2
 

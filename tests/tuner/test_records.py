@@ -31,6 +31,9 @@ def test_a_file_cut_anywhere_reads_as_its_whole_lines(tmp_path_factory, rows, cu
     ("ratio", "text"),
     [
         ({"kind": "constant", "generator_turns": 2}, "2:1"),
+        ({"kind": "constant", "generator_turns": {"kind": "constant", "values": [2]}}, "2:1"),
+        ({"kind": "constant", "generator_turns": {"kind": "linear", "values": [1, 8]}}, "1..8:1"),
+        ({"kind": "constant", "generator_turns": {"kind": "stepped", "values": [1, 4, 2]}}, "1-4-2:1"),
         ({"kind": "stepped", "steps": [6, 8, 12]}, "6-8-12:1"),
         ({"kind": "adaptive", "target_generator_loss": 0.6}, "<0.6:1"),
     ],

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train_all
 from tuner import repeats
-from tuner.compare import frame, interval, table, verdict
+from tuner.compare import frame, table, verdict
 from tuner.errors import UserError
 from tuner.export import choose
 from tuner.ledger import Ledger, read_records
@@ -133,13 +133,6 @@ def test_every_run_is_in_one_configuration_whatever_has_ended(ended, extended):
         assert sum(len(one.values("compute")) for one in groups) == len(ended)
         shown(repeats.table(sweep))
         verdict(sweep)
-
-
-def test_interval_covers_and_narrows():
-    low, high = interval(0.9, 1000)
-    assert low < 0.9 < high
-    assert 0.015 < high - 0.9 < 0.02
-    assert interval(0.0, 100)[0] == 0.0
 
 
 def test_the_picture_is_a_png(trained, tmp_path):

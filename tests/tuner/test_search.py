@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from pathlib import Path
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from search_spaces.sections import Objective
 from tests.tuner.conftest import STEPS, row, train, train_all
 from tuner.ledger import Ledger, is_complete, read_records
-from tuner.records import Record, Run, best, front
+from tuner.records import SWEEP, Record, Run, best, front
+from tuner.report import draw_sweep
 from tuner.sweep import Sweep
+from tuner.tracking import MlflowWriter
 
 TWO = "objective: [{metric: robust_accuracy}, {metric: clean_accuracy}]"
 HALVING = "pruner: {successive_halving: {min_resource: 1, reduction_factor: 2}}"
@@ -193,3 +196,37 @@ def test_a_run_that_is_put_back_is_handed_out_again(make_sweep):
     train(ledger, second)
     assert len(train_all(ledger)) == 4
     assert ledger.is_complete
+
+
+def test_the_front_is_printed_and_drawn(tmp_path, run):
+    sweep = create(tmp_path, space(f"sampler: random, {HALVING}", TWO) + "baselines: [standard]\n")
+    ledger = Ledger(sweep)
+    ledger.complete(ledger.next_run().key, row(STEPS, 0.3))
+    train_tradeoff(ledger)
+    code, printed = run("compare", "a", "--home", str(tmp_path))
+    assert code == 0
+    standing = front(ledger.records.values(), sweep.space.objectives)
+    assert f"Front of robust accuracy against clean accuracy: {len(standing)} of" in printed
+    assert printed.count(" *") == len(standing)
+    picture = draw_sweep(sweep, tmp_path, with_runs=False).files[SWEEP][-1]
+    assert picture.name == "front.png"
+    assert picture.read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # MLflow's own
+def test_the_front_is_tagged_in_mlflow_and_a_trial_that_left_it_is_not(tmp_path):
+    sweep = create(tmp_path, space("sampler: random", TWO).replace("trials: 12", "trials: 6"))
+    train_tradeoff(Ledger(sweep))
+    records = read_records(sweep)
+    standing = records[2:4]  # those that were called so last
+    writer = MlflowWriter(sweep, json.loads((sweep.folder / "provenance.json").read_text()))
+    for record in records:
+        writer.write(record)
+    for winners in (records, standing):
+        writer.finish("completed", winners, {})
+    tags = {
+        key: writer._client.get_run(one.run_id).data.tags.get("tuner.front") for key, one in writer._mirrored.items()
+    }
+    assert tags.pop(SWEEP) == " ".join(record.run.key for record in standing)
+    assert {key for key, tag in tags.items() if tag == "true"} == {record.run.key for record in standing}
+    assert len(tags) == 6 > len(standing)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from search_spaces.mistakes import SpaceError
 from tests.tuner.conftest import SPACE
 from tuner.errors import UserError
+from tuner.fields import parse_space
 from tuner.sweep import NAME, Sweep, check_available, home, names
 
 
@@ -32,14 +33,19 @@ def test_a_name_is_taken_once(make_sweep):
         make_sweep()
 
 
-@given(st.text(max_size=400))
+@given(st.text(max_size=400) | st.text(alphabet="ab./_-\n:", max_size=6))
 def test_names_are_of_one_pattern(name):
     if NAME.fullmatch(name):
         assert Path(name).name == name
         assert "\n" not in name
-    else:
-        with pytest.raises(UserError, match="must be 1 to 63"):
-            check_available(name, Path("/nowhere"))
+        assert parse_space(SPACE.replace("name: tiny", f"name: '{name}'"), "tiny.yaml").name == name
+        return
+    with pytest.raises(UserError, match="must be 1 to 63"):
+        check_available(name, Path("/nowhere"))
+    with pytest.raises(UserError, match="must be 1 to 63"):
+        Sweep.open(name, home=Path("/nowhere"))
+    with pytest.raises(SpaceError):
+        parse_space(SPACE.replace("name: tiny", f"name: {json.dumps(name)}"), "tiny.yaml")
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "a:b", "a\n", "", "A", ".a", "x" * 300])

@@ -101,6 +101,32 @@ def test_a_narrower_space_takes_the_trials_inside_it(tmp_path):
     assert sum(int(words.split()[0]) for words in left_out) == len(trials) - len(fit)
 
 
+RATE = "{{float: [0.001, 0.01], schedule: {kinds}, knots: 3}}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "taken"),
+    [
+        ("0.002", RATE.format(kinds="[constant, stepped]"), 12),
+        (RATE.format(kinds="[stepped]"), RATE.format(kinds="[linear, stepped]"), 12),
+        (RATE.format(kinds="[constant, stepped]"), "{float: [0.001, 0.01]}", None),
+    ],
+)
+def test_schedules_fit_and_a_number_is_a_constant_one(tmp_path, old, new, taken):
+    rate = "parameters:\n  classifier: {{learning_rate: {}}}"
+    earlier = train_earlier(tmp_path, TEXT.replace("parameters:", rate.format(old)))
+    space = parse_space(TEXT.replace("parameters:", rate.format(new)), "b.yaml")
+    observations, words = gather(space, [earlier])
+    kinds = [
+        one.run.settings["classifier"]["learning_rate"] for one in read_records(earlier) if one.run.kind == "trial"
+    ]
+    constant = sum(isinstance(kind, float) for kind in kinds)
+    assert len(observations) == (constant if taken is None else taken)
+    for one in observations:
+        assert ("classifier.learning_rate.knot_1" in one["parameters"]) is (taken is not None)
+    assert bool(words) is (taken is None)
+
+
 def test_named_groups_and_several_objectives_fit_too(tmp_path):
     earlier = train_earlier(tmp_path)
     text = TEXT.replace("batch_size: {choice: [32, 64]}", "batch_size: {choice: [64, 32]}")

@@ -1,0 +1,33 @@
+"""The chaos test: ``python -m tests.chaos --rounds 20 --seed 0`` does a random fault to one sweep, again and again.
+
+Every round asks for one or two trials more, waits until some of them are at work, and does one thing: kills the
+driver, a worker, a machine of the cluster (one of two raylets here) or the MLflow server, or keeps the ledger's file
+and MLflow's database locked. After each round nothing that was reported may be lost; at the end every run is
+there once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.rounds import FAULTS, Chaos
+
+
+def main() -> None:
+    """Run the rounds and print what each did."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Chaos(Path(folder), arguments.seed) as chaos:
+        for number in range(arguments.rounds):
+            chaos.round(number, arguments.faults)
+        chaos.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What must hold of a sweep after whatever has happened to it, over ledger, checkpoints and MLflow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from trainables import checkpoint
+from tuner.ledger import read_records
+from tuner.mlflow_store import EXPERIMENT
+from tuner.records import Record, read_metrics
+from tuner.sweep import Sweep
+
+Rows = dict[str, list[dict[str, float]]]
+
+
+def rows_of(records: list[Record]) -> Rows:
+    """Return the rows that have been reported, by run."""
+    return {record.run.key: read_metrics(record.run.folder) for record in records}
+
+
+def trained(folder: Path) -> list[int]:
+    """Return the numbers of the reports that a run was trained for, repetitions included."""
+    path = folder / "trained"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def repeated(records: list[Record]) -> int:
+    """Return for how many reports the training was begun again."""
+    return sum(len(steps) - len(set(steps)) for steps in (trained(record.run.folder) for record in records))
+
+
+def check_nothing_lost(before: Rows, ended: dict[str, str], records: list[Record]) -> None:
+    """Compare with what was reported, and which runs had ended, at an earlier time."""
+    now = rows_of(records)
+    for key, rows in before.items():
+        assert now[key][: len(rows)] == rows, f"{key}: rows that were reported are gone or were written again"
+    states = {record.run.key: record.state for record in records}
+    assert {key: states[key] for key in ended} == ended
+
+
+def check_end(sweep: Sweep, uri: str) -> None:
+    """Check a sweep that says it is complete: every run once, with all its reports, here and in MLflow."""
+    records = read_records(sweep)
+    kinds = Counter(record.run.kind for record in records)
+    assert kinds == {"trial": sweep.num_trials, "baseline": len(sweep.space.baselines)}
+    assert {record.state for record in records} <= {"complete", "pruned"}
+    for record in records:
+        steps = [row["step"] for row in read_metrics(record.run.folder)]
+        assert steps == list(range(1, len(steps) + 1)), record.run.key
+        assert record.metrics["compute"] >= sweep.space.budget.compute or record.state == "pruned"
+        newest = checkpoint.load_newest(record.run.folder / "checkpoint")
+        assert newest is not None
+        assert newest["metrics"]["step"] >= steps[-1]
+    _check_mlflow(sweep, records, uri)
+
+
+def _check_mlflow(sweep: Sweep, records: list[Record], uri: str) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], f"tags.`tuner.sweep_id` = '{sweep.id}'", max_results=5000)
+    there = Counter(run.data.tags["tuner.run"] for run in runs)
+    assert there == Counter(["sweep", *(record.run.key for record in records)])
+    by_key = {run.data.tags["tuner.run"]: run for run in runs}
+    assert by_key["sweep"].info.status == "FINISHED"
+    for record in records:
+        run = by_key[record.run.key]
+        assert run.data.tags["mlflow.parentRunId"] == by_key["sweep"].info.run_id
+        assert run.info.status == {"complete": "FINISHED", "pruned": "KILLED"}[record.state]
+        rows = read_metrics(record.run.folder)
+        for name in ("robust_accuracy", "compute", "evaluation_s"):
+            points = [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, name)]
+            assert sorted(points) == [(row["step"], row[name]) for row in rows], f"{record.run.key}: {name}"

@@ -1,0 +1,72 @@
+"""A real MLflow server on loopback that a test can kill and start again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class MlflowServer:
+    """One server on one database; every process of it is in a group of its own, which is ended by its id."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            self._port = one.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start it, unless it is up; return when it answers."""
+        if self._process is None:
+            command = ["server", "--backend-store-uri", f"sqlite:///{self._database}", "--workers", "1"]
+            command += ["--artifacts-destination", str(self._folder / "artifacts"), "--host", "127.0.0.1"]
+            environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
+            with (self._folder / "log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "mlflow", *command, "--port", str(self._port)],
+                    start_new_session=True,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                )
+        self._wait()
+
+    def kill(self) -> None:
+        """End it at once, with whatever it is about to write."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(30)
+            self._process = None
+
+    @contextlib.contextmanager
+    def database_locked(self) -> Iterator[None]:
+        """Keep everyone else from its database."""
+        with contextlib.closing(sqlite3.connect(self._database, timeout=60, isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            yield
+            database.execute("ROLLBACK")
+
+    @property
+    def _database(self) -> Path:
+        return self._folder / "server.db"
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+                return
+            time.sleep(0.2)
+        raise AssertionError((self._folder / "log").read_text())

@@ -1,0 +1,111 @@
+"""Which tests show that the product survives which faults: a table, and that everything in it is there."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+COMMAND_LINE, PROCESS = "integration/test_command_line.py", "integration/test_faults_command_line.py"
+RUNS, DISKS, MIRROR = (
+    "integration/test_faults.py",
+    "integration/test_storage_faults.py",
+    "integration/test_mirror_faults.py",
+)
+
+FAULTS = {
+    "the driver is killed, twice in a row, too": [
+        (COMMAND_LINE, "test_killed_then_interrupted_then_terminated_then_completed"),
+        ("tuner/test_ledger.py", "test_crashes_at_any_write_lose_nothing_and_double_nothing"),
+        ("integration/test_chaos.py", "test_three_rounds_lose_nothing"),
+    ],
+    "Ctrl-C and SIGTERM, once and twice": [
+        (COMMAND_LINE, "test_killed_then_interrupted_then_terminated_then_completed"),
+        (PROCESS, "test_a_second_signal_quits_without_waiting_for_mlflow"),
+    ],
+    "a worker dies, or is killed for its memory": [
+        ("integration/test_execution.py", "test_a_worker_that_dies_is_tried_again_from_its_checkpoint"),
+        ("integration/test_execution.py", "test_a_worker_that_always_dies_fails_its_run_alone"),
+        (PROCESS, "test_a_worker_that_is_killed_for_its_memory_is_named_as_such"),
+    ],
+    "a machine of the cluster dies": [("integration/test_chaos.py", "test_three_rounds_lose_nothing")],
+    "a run raises; five in a row": [
+        ("integration/test_execution.py", "test_a_run_that_raises_fails_alone_with_its_traceback"),
+        (RUNS, "test_five_failures_in_a_row_end_the_sweep_and_a_new_driver_counts_anew"),
+        (PROCESS, "test_nothing_but_failures_end_the_sweep_which_says_why_everywhere"),
+        ("tuner/test_guard.py", "test_five_failures_in_a_row_and_nothing_else_give_the_sweep_up"),
+    ],
+    "a loss is not finite": [("integration/test_execution.py", "test_a_run_that_diverges_fails_and_says_so")],
+    "a run hangs": [
+        (RUNS, "test_a_run_that_hangs_is_tried_once_more_from_its_checkpoint"),
+        (RUNS, "test_a_run_that_hangs_again_fails_alone"),
+    ],
+    "MLflow is down": [
+        (MIRROR, "test_a_server_that_is_down_at_the_start_in_the_midst_and_at_the_end"),
+        (MIRROR, "test_sync_rebuilds_the_whole_sweep_in_another_tracking_server"),
+        (MIRROR, "test_requests_that_got_no_answer_but_were_done_are_healed"),
+    ],
+    "storage is locked, or stands still": [
+        (DISKS, "test_a_journal_that_another_process_has_locked_is_written_all_the_same"),
+        (DISKS, "test_a_file_system_that_stands_still_is_waited_for"),
+    ],
+    "a disk is full or cannot be written": [
+        (DISKS, "test_a_full_disk_leaves_the_ledger_whole_and_the_sweep_goes_on_when_there_is_room"),
+        (DISKS, "test_a_file_that_may_not_grow_is_cut_back_to_whole_lines"),
+        (DISKS, "test_a_disk_without_room_is_refused_beforehand_with_both_numbers"),
+        (DISKS, "test_a_folder_that_cannot_be_written_is_refused_and_can_be_read"),
+        (PROCESS, "test_a_disk_that_runs_full_ends_the_sweep_in_words_and_it_goes_on_when_there_is_room"),
+        (RUNS, "test_a_disk_that_is_full_for_a_worker_fails_no_run"),
+    ],
+    "bytes are cut off or flipped": [
+        ("tuner/test_ledger.py", "test_a_torn_last_line_of_the_journal_is_cut_back"),
+        ("tuner/test_ledger.py", "test_a_torn_last_line_of_metrics_is_cut_back"),
+        (DISKS, "test_a_damaged_line_in_the_midst_of_the_journal_is_named"),
+        ("trainables/test_checkpoint.py", "test_a_damaged_newest_gives_the_previous"),
+        ("trainables/test_checkpoint.py", "test_one_flipped_bit_never_gives_a_wrong_state"),
+    ],
+    "one name twice, two drivers at once": [
+        ("tuner/test_sweep.py", "test_a_name_is_taken_once"),
+        ("tuner/test_sweep.py", "test_a_second_driver_is_refused_by_name"),
+    ],
+    "a search space is wrong": [
+        ("tuner/test_cli.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
+        ("search_spaces/test_document.py", "test_no_text_raises_anything_but_a_space_error"),
+        ("search_spaces/test_document.py", "test_a_bomb_of_aliases_is_refused_without_being_built"),
+    ],
+    "more is asked for than there is": [
+        ("tuner/test_cli.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
+        (RUNS, "test_more_than_any_machine_of_the_cluster_has_is_refused_with_both_numbers"),
+    ],
+    "data are missing or damaged": [
+        ("trainables/test_data_ensure.py", "test_a_damaged_file_is_an_error_with_both_checksums"),
+        ("trainables/test_data_ensure.py", "test_a_damaged_file_alone_is_fetched_again_once"),
+        ("trainables/test_data_ensure.py", "test_no_source_left_says_why_each_failed_and_how_to_place_the_files"),
+    ],
+    "the clock is set back": [
+        (MIRROR, "test_a_clock_that_is_set_back_changes_no_order"),
+        ("tuner/test_guard.py", "test_a_driver_that_stood_still_itself_blames_no_run"),
+    ],
+    "a sweep is of another release": [
+        ("tuner/test_saved_sweeps.py", "test_it_opens_and_is_complete"),
+        ("tuner/test_saved_sweeps.py", "test_of_a_format_that_is_not_read_the_release_is_named"),
+        (DISKS, "test_every_json_file_says_its_format"),
+    ],
+    "names that are paths": [
+        ("tuner/test_sweep.py", "test_names_are_of_one_pattern"),
+        ("tuner/test_sweep.py", "test_bad_names_are_refused"),
+    ],
+    "bundles and checkpoints of strangers": [
+        ("trainables/test_bundle.py", "test_what_cannot_be_read_safely_is_not_read"),
+        ("trainables/test_checkpoint.py", "test_a_pickle_with_the_right_checksum_is_refused"),
+    ],
+}
+TESTS = sorted({test for tests in FAULTS.values() for test in tests})
+
+
+@pytest.mark.parametrize(("path", "name"), TESTS, ids=lambda value: value)
+def test_the_test_of_a_fault_is_there(path, name):
+    tree = ast.parse((ROOT / path).read_text())
+    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}

@@ -1,0 +1,95 @@
+"""The Python API without Ray: what is read, and what is refused in words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from search_spaces.mistakes import SpaceError
+from tests.tuner.conftest import SPACE, train_all
+from tuner import Sweep, starting
+from tuner.errors import UserError
+from tuner.ledger import Ledger
+
+
+def test_a_sweep_is_opened_read_and_exported(trained_sweep, tmp_path):
+    sweep = Sweep.open("real", home=str(tmp_path))
+    assert (sweep.name, sweep.folder) == ("real", tmp_path / "real")
+    table = sweep.trials()
+    assert list(table["kind"]) == ["baseline"] * 2 + ["trial"] * 2
+    assert sweep.best.value == table[table["kind"] == "trial"]["value"].max()
+    assert {record.value for record in sweep.front} == {sweep.best.value}
+    assert sweep.status()["state"] == "completed"
+    bundle = sweep.export(output=tmp_path / "bundle")
+    assert json.loads((bundle / "provenance.json").read_text())["run"] == sweep.best.run.key
+    assert sweep.export("standard", output=tmp_path / "standard").name == "standard"
+    with pytest.raises(UserError, match="is there already"):
+        sweep.export(output=tmp_path / "bundle")
+
+
+def test_nothing_has_a_best_trial_yet(make_sweep, tmp_path):
+    make_sweep()
+    sweep = Sweep.open("tiny", home=tmp_path)
+    assert sweep.best is None
+    assert (sweep.front, len(sweep.trials())) == ([], 0)
+    assert sweep.watch()["state"] == "interrupted"
+
+
+def test_what_the_command_line_refuses_is_refused(make_sweep, tmp_path):
+    train_all(Ledger(make_sweep()))
+    sweep = Sweep.open("tiny", home=tmp_path)
+    for ask in (sweep.stop, sweep.pause):
+        with pytest.raises(UserError, match="no driver is at work on 'tiny'"):
+            ask()
+    with pytest.raises(UserError, match="must not be below the sweep's 4"):
+        sweep.resume(trials=3)
+    with pytest.raises(UserError, match="no sweep named 'other'"):
+        Sweep.open("other", home=tmp_path)
+    with pytest.raises(UserError, match="`tuner resume tiny`"):
+        Sweep.launch("digits", name="tiny", home=tmp_path)
+    with pytest.raises(UserError, match="trials must be at least 1, got 0"):
+        Sweep.launch("digits", trials=0, home=tmp_path)
+    with pytest.raises(SpaceError, match="neither a file nor a packaged"):
+        Sweep.launch("digit", home=tmp_path)
+    with pytest.raises(SpaceError, match="did you mean 'budget'"):
+        Sweep.launch({"name": "a", "trainable": "gan", "budgit": {"trials": 1, "compute": 1}}, home=tmp_path)
+    with pytest.raises(UserError, match="made of mappings, lists, text and numbers"):
+        Sweep.launch({"name": object()}, home=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny"]
+
+
+def test_a_space_is_a_name_a_path_or_its_content(tmp_path):
+    from rich.console import Console
+
+    content = {
+        "name": "written",
+        "trainable": "standard",
+        "dataset": {"name": "digits", "validation": 200},
+        "budget": {"trials": 2, "compute": 1.5},
+        "parameters": {"classifier": {"learning_rate": {"float": [1e-05, 1e-2], "log": True}}},
+    }
+    path = tmp_path / "digits"  # a packaged space's name, but a path means a file
+    path.write_text(SPACE)
+    console = Console(quiet=True)
+    by_content = starting.new_sweep(content, tmp_path / "home", console)
+    assert (by_content.name, by_content.num_trials) == ("written", 2)
+    assert by_content.space.parameters[0].domain.low == 1e-5
+    assert starting.new_sweep(path, tmp_path / "home", console, trials=9).num_trials == 9
+    assert starting.new_sweep(content, tmp_path / "home", console).name == "written-2"
+    assert Sweep.open("written", home=tmp_path / "home").name == "written"
+
+
+def test_importing_it_loads_nothing_heavy_until_it_is_used():
+    check = (
+        "import sys, tuner\n"
+        "assert not {'torch', 'ray', 'optuna', 'mlflow', 'pandas'} & set(sys.modules)\n"
+        "from tuner import Sweep\n"
+        "assert not {'torch', 'ray', 'mlflow'} & set(sys.modules), 'reading needs none of these'\n"
+        "try: tuner.nothing\n"
+        "except AttributeError as error: assert 'nothing' in str(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,49 @@
+"""A run's log: what its process writes while it trains, in the run's folder, added to from attempt to attempt."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+NAME = "log.txt"
+
+
+class RunLog(io.TextIOBase):
+    """Takes text like a file. What cannot be written is lost: no run fails for its log."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._path = folder / NAME
+
+    def writable(self) -> bool:
+        """Say that text can be written."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Add text as it is."""
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        return len(text)
+
+    def note(self, text: str) -> None:
+        """Add a line with the time of day in UTC."""
+        self.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[None]:
+        """Take what Python code prints, logs and warns of meanwhile, in this process."""
+        handler = logging.StreamHandler(self)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        root.addHandler(handler)
+        try:
+            with contextlib.redirect_stdout(self), contextlib.redirect_stderr(self):
+                yield
+        finally:
+            root.removeHandler(handler)

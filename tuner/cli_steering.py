@@ -1,0 +1,165 @@
+"""Commands that watch and steer sweeps, from any terminal that reaches their folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import typer
+from rich.console import Console
+
+from tuner import control
+from tuner.errors import UserError
+from tuner.options import Home, SweepName
+from tuner.records import State
+from tuner.sweep import Sweep, home, names
+
+FAILED, STOPPED, INTERRUPTED = 1, 3, 130
+console = Console(markup=False)
+
+
+def status(
+    sweep_name: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="One; by default all of them.")] = None,
+    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print it.")] = "text",
+    home_folder: Home = None,
+) -> None:
+    """Say how far sweeps have come; of one, also what it has cost and how long it will take."""
+    from tuner import status
+    from tuner.studies import read_records
+
+    where = home(home_folder)
+    found = [sweep_name] if sweep_name else names(where)
+    if not found and output_format == "text":
+        console.print(f"no sweeps in {where}: `tuner launch quick` starts one", soft_wrap=True)
+    if sweep_name:
+        sweep = Sweep.open(sweep_name, home=where)
+        about = [status.full(sweep, read_records(sweep))]
+    else:
+        about = [status.brief_of(name, where) for name in found]
+    if output_format == "json":
+        typer.echo(json.dumps(about[0] if sweep_name else about, indent=2))
+        return
+    for one in about:
+        for line in status.lines(one) if sweep_name else [status.line(one)]:
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def watch(
+    sweep_name: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="By default the one that runs.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Show a sweep while it runs, from any terminal; the exit code says how it ended, as that of its driver."""
+    where = home(home_folder)
+    sweep = Sweep.open(sweep_name or _the_running_one(where), home=where)
+    from tuner import status
+    from tuner.ledger import read_records
+    from tuner.watching import watch as show
+
+    try:
+        show(sweep, console)
+    except KeyboardInterrupt:
+        console.print(f"\nThe sweep goes on; `tuner watch {sweep.name}` shows it again", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    about = status.full(sweep, read_records(sweep))
+    for line in status.lines(about):
+        console.print(line, soft_wrap=True, highlight=False)
+    if about["state"] == "failed":
+        raise typer.Exit(FAILED)
+    if about["state"] != "completed":
+        raise typer.Exit(STOPPED if control.phase_of(sweep.folder) == "stopped" else INTERRUPTED)
+
+
+def stop(sweep_name: SweepName, home_folder: Home = None) -> None:
+    """Ask a sweep's driver to end once each run has reported; nothing is lost, and the driver's exit code is 3."""
+    _ask(Sweep.open(sweep_name, home=home(home_folder)), "stop", "ends")
+
+
+def pause(sweep_name: SweepName, home_folder: Home = None) -> None:
+    """Ask a sweep's driver to give its processors free once each run has reported, and to wait for `tuner resume`."""
+    _ask(Sweep.open(sweep_name, home=home(home_folder)), "pause", "pauses")
+
+
+def logs(
+    sweep_name: SweepName,
+    run: Annotated[str, typer.Argument(help="A trial's number or a baseline.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends or the driver does.")
+    ] = False,
+    home_folder: Home = None,
+) -> None:
+    """Print what a run's process has written: attempts, reports, warnings, output and tracebacks."""
+    sweep = Sweep.open(sweep_name, home=home(home_folder))
+    from tuner.export import choose
+
+    record = choose(sweep, run, get_args(State))
+    path = record.run.folder / "log.txt"
+    if not path.exists() and not follow:
+        raise UserError(f"{record.run.key} of {sweep.name!r} has written nothing yet")
+    written = 0
+    while True:
+        goes_on = follow and sweep.is_running() and choose(sweep, record.run.key, get_args(State)).state == "running"
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(written)
+                content = file.read()
+            written += len(content)
+            typer.echo(content.decode(errors="replace"), nl=False)
+        if not goes_on:
+            return
+        time.sleep(1.0)
+
+
+def trials(
+    sweep_name: SweepName,
+    output_format: Annotated[
+        Literal["csv", "json", "parquet"], typer.Option("--format", help="How to write it.")
+    ] = "csv",
+    output: Annotated[Path | None, typer.Option(help="The file to write; by default it is printed.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Write every run of a sweep as a row: what it is, how it ended, its last metrics, its settings."""
+    sweep = Sweep.open(sweep_name, home=home(home_folder))
+    if output is None and output_format == "parquet":
+        raise UserError("Parquet is not for a terminal: name a file with --output")
+    from tuner import frames
+    from tuner.ledger import read_records
+
+    if output is None:
+        typer.echo(frames.encode(frames.frame(read_records(sweep)), output_format), nl=False)
+    else:
+        typer.echo(frames.write(sweep, output_format, output))
+
+
+def replay(
+    sweep_name: SweepName,
+    pruner: Annotated[str, typer.Option(help="As in a space: median, or '{successive_halving: {min_resource: 2}}'.")],
+    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print it.")] = "text",
+    home_folder: Home = None,
+) -> None:
+    """Run a sweep's learning curves through another pruner: what would it have saved, and what lost?"""
+    sweep = Sweep.open(sweep_name, home=home(home_folder))
+    from tuner import replay as replaying
+
+    result = replaying.replay(sweep, replaying.read_pruner(pruner))
+    if output_format == "json":
+        typer.echo(json.dumps(result, indent=2))
+        return
+    for line in replaying.lines(result):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _the_running_one(where: Path) -> str:
+    running = [name for name in names(where) if Sweep.open(name, home=where).is_running()]
+    if len(running) != 1:
+        which = f"these run: {', '.join(running)}" if running else f"none runs in {where}"
+        raise UserError(f"which sweep? {which}; `tuner status` lists all")
+    return running[0]
+
+
+def _ask(sweep: Sweep, request: control.Request, does: str) -> None:
+    text = f"{sweep.name} {does} once each run has reported; `tuner resume {sweep.name}` goes on"
+    if not control.ask_driver(sweep, request):
+        text = f"{sweep.name}'s driver has not answered: it has just begun or is about to end; see `tuner status`"
+    console.print(text, soft_wrap=True, highlight=False)

@@ -1,0 +1,102 @@
+"""Drives the confirming of a sweep to its end: lock, ledger, Ray, mirror, test images."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from tuner.compare import winners_of
+from tuner.confirm import ConfirmLedger
+from tuner.confirm_plan import make_plan
+from tuner.confirmed import write_confirmed
+from tuner.control import Control
+from tuner.driver import MIRROR_WAIT_S, Ending, graceful_sigterm, warn
+from tuner.execution import execute, start_ray
+from tuner.judged import judge_runs
+from tuner.ledger import is_complete, read_records
+from tuner.live import LiveTable
+from tuner.mirror import Mirror
+from tuner.records import Tier
+from tuner.states import state_of
+from tuner.sweep import Sweep
+from tuner.tracking import MlflowWriter
+
+
+def confirm(
+    sweep: Sweep,
+    console: Console,
+    *,
+    top: int | None = None,
+    num_seeds: int | None = None,
+    baselines: Sequence[str] | None = None,
+    tier: Tier = "rank",
+    num_images: int | None = None,
+    workers: int | None = None,
+) -> Ending:
+    """Run what is left of a sweep's confirming, judge its runs on test images, and write what was found.
+
+    Args:
+        sweep: that is confirmed.
+        console: is told what goes on.
+        top: how many configurations, see `confirm_plan.make_plan`.
+        num_seeds: with how many seeds, likewise.
+        baselines: which of the sweep's, likewise.
+        tier: by which attacks the test images are judged.
+        num_images: only the first test images.
+        workers: how many runs are judged at once, see `judged.judge_runs`.
+
+    Raises:
+        UserError: another driver is at work, nothing can be confirmed, or the cluster lacks what a run asks for.
+        CheckpointError: a run's checkpoint is gone or damaged.
+    """
+    ending = Ending(completed=False, mirrored=False)
+    provenance = json.loads((sweep.folder / "provenance.json").read_text())
+    with sweep.lock():
+        plan = make_plan(sweep, top, num_seeds, baselines)
+        searched = read_records(sweep)
+        if not is_complete(sweep, searched):
+            warn(console, f"The search has not come to its end: `tuner resume {sweep.name}` goes on with it")
+        ledger = ConfirmLedger(sweep, plan)
+        mirror = Mirror(lambda: MlflowWriter(sweep, provenance), lambda text: warn(console, text))
+        if not ledger.is_complete:
+            _execute(sweep, ledger, mirror, console, ending)
+        ending.completed = ledger.is_complete
+        records = list(ledger.records.values())
+        if ending.completed:
+            complete = [record for record in records if record.state == "complete"]
+            judge_runs(sweep, complete, tier=tier, num_images=num_images, workers=workers, tell=console.print)
+            write_confirmed(sweep, plan, records, tier)
+        elif not ending.stopped:
+            ending.signal = ending.signal or signal.SIGINT
+        for record in records:
+            mirror.changed(record)
+        ending.mirrored = mirror.close(
+            MIRROR_WAIT_S,
+            state=state_of(sweep, searched, is_locked=False)[0],
+            winners=winners_of(sweep, searched),
+            pictures={},
+        )
+    return ending
+
+
+def _execute(sweep: Sweep, ledger: ConfirmLedger, mirror: Mirror, console: Console, ending: Ending) -> None:
+    """Execute what is left; to be asked for a pause ends the driver as a stop does."""
+    control, space = Control(sweep.folder), sweep.space
+    start_ray()
+    live = LiveTable(
+        ledger, console, compute=space.budget.compute, mode=space.objective.mode, phase=lambda: control.phase
+    )
+    with graceful_sigterm(ending), live:
+        execute(
+            ledger,
+            space.resources,
+            (mirror, live),
+            data=sweep.data,
+            timeout_s=space.budget.trial_timeout,
+            is_winding_down=control.is_winding_down,
+        )
+    ending.stopped = control.phase != "running" and not (ending.signal or ledger.has_open_runs)
+    control.end()

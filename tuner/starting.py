@@ -1,0 +1,133 @@
+"""Starting a driver: what can be refused is refused first; then it runs right here, or detached from the terminal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from search_spaces import library
+from search_spaces.schema import Space
+from tuner import preflight
+from tuner.errors import UserError
+from tuner.fields import parse_space
+from tuner.sweep import Sweep, check_available, names
+
+LOG = "driver.log"
+_started: list[subprocess.Popen[bytes]] = []  # a driver outlives this process; until then it is no zombie
+
+
+def new_sweep(
+    space: str | Path | Mapping[str, Any],
+    home: Path,
+    console: Console,
+    *,
+    name: str | None = None,
+    trials: int | None = None,
+    data: Path | None = None,
+    warm_start: Sequence[str] = (),
+) -> Sweep:
+    """Return a new sweep that is ready to be driven; its folder appears once nothing is left to refuse.
+
+    Args:
+        space: a packaged space's name, a file, or the content of one.
+        home: the folder of all sweeps.
+        console: shows how fetching the dataset goes.
+        name: of the sweep; by default the space's, with a number if that is taken.
+        trials: instead of the space's number, at least 1.
+        data: folder of the dataset's files; by default they are fetched.
+        warm_start: names of earlier sweeps, whose trials the search begins with.
+
+    Raises:
+        SpaceError: the space has mistakes.
+        UserError: the name is taken or not allowed, the home cannot be written, this machine lacks a resource, or no
+            earlier trial fits.
+        DataError: the dataset cannot be had.
+    """
+    text, source = _text_of(space)
+    parsed = parse_space(text, source)
+    if trials is not None and trials < 1:
+        raise UserError(f"trials must be at least 1, got {trials}")
+    preflight.check_resources(parsed.resources)
+    name = name or _free_name(parsed.name, home)
+    check_available(name, home)
+    earlier = _earlier(parsed, warm_start, home, console) if warm_start else []
+    preflight.ensure_data(parsed.dataset.name, data, console)
+    return Sweep.create(name, text, source, home=home, num_trials=trials, data=data, warm_start=earlier)
+
+
+def ready_again(sweep: Sweep, console: Console, *, trials: int | None = None) -> Sweep:
+    """Return a sweep that is ready to be driven on, perhaps extended to more trials.
+
+    Raises:
+        UserError: it has more trials already, a driver is at work on it, or this machine lacks a resource.
+        DataError: the dataset cannot be had.
+    """
+    if trials is not None and trials < sweep.num_trials:
+        raise UserError(f"--trials must not be below the sweep's {sweep.num_trials}, got {trials}")
+    with sweep.lock():
+        if trials is not None:
+            sweep = sweep.extended(trials)
+    preflight.check_resources(sweep.space.resources)
+    preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
+    return sweep
+
+
+def detach(sweep: Sweep) -> int:
+    """Start a driver that outlives this process and its terminal, and return its pid; it writes to ``driver.log``.
+
+    Raises:
+        UserError: it ended before it took over the sweep; the message holds what it wrote.
+    """
+    log = sweep.folder / LOG
+    with log.open("ab") as file:
+        begin = file.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tuner", "resume", sweep.name, "--home", str(sweep.folder.parent)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _started.append(process)
+    while not sweep.is_running():
+        if process.poll() is not None and process.returncode != 0:
+            raise UserError(f"the driver of {sweep.name!r} ended at once: {log.read_bytes()[begin:].decode().strip()}")
+        if process.poll() == 0:  # there was nothing left to do
+            break
+        time.sleep(0.1)
+    return process.pid
+
+
+def _text_of(space: str | Path | Mapping[str, Any]) -> tuple[str, str]:
+    if isinstance(space, Path):
+        return library.text_of(str(space.absolute()))
+    if isinstance(space, str):
+        return library.text_of(space)
+    try:
+        return json.dumps(space, indent=2, ensure_ascii=False) + "\n", "space"  # JSON is YAML
+    except TypeError as error:
+        raise UserError(f"a space must be made of mappings, lists, text and numbers alone: {error}") from error
+
+
+def _earlier(space: Space, sweeps: Sequence[str], home: Path, console: Console) -> list[dict[str, Any]]:
+    """Return what earlier sweeps' trials tell of a space, and print what was left out."""
+    from tuner.warm_start import gather
+
+    observations, left_out = gather(space, [Sweep.open(name, home=home) for name in sweeps])
+    console.print(f"Warm start: {len(observations)} earlier trials fit this space", highlight=False)
+    for words in left_out:
+        console.print(f"  {words}", soft_wrap=True, highlight=False)
+    return observations
+
+
+def _free_name(base: str, where: Path) -> str:
+    taken = set(names(where))
+    candidates = [base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
+    return next(candidate for candidate in candidates if candidate not in taken)
