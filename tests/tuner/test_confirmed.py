@@ -18,10 +18,10 @@ from tuner.errors import UserError
 from tuner.export import choose, export
 from tuner.judged import judge_runs
 from tuner.ledger import Ledger
+from tuner.mlflow_store import tracking_uri
 from tuner.statistics import holm, paired
 from tuner.studies import read_records
 from tuner.sweep import Sweep
-from tuner.tracking import tracking_uri
 
 # MLflow's own dependencies warn when its schema is made.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
