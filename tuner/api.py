@@ -16,7 +16,7 @@ from rich.console import Console
 from tuner import control, starting, sweep
 from tuner.errors import UserError
 from tuner.ledger import read_records
-from tuner.records import Record, best, front
+from tuner.records import Record, Tier, best, front
 from tuner.status import full
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Sweep:
         self._sweep = folder
         self._console = Console(markup=False, quiet=quiet)
         self.ending: Ending | None = None
-        """How the last drive in this process ended: completed, stopped on request, or cut short by a signal."""
+        """How the last drive right here ended: completed, stopped on request, cut short by a signal, or given up."""
 
     @classmethod
     def launch(
@@ -85,6 +85,34 @@ class Sweep:
             return self
         self._sweep = starting.ready_again(self._sweep, self._console, trials=trials)
         return self._drive(detach)
+
+    def confirm(
+        self,
+        *,
+        top: int | None = None,
+        seeds: int | None = None,
+        baselines: Sequence[str] | None = None,
+        tier: Tier = "rank",
+        images: int | None = None,
+    ) -> dict[str, Any] | None:
+        """Run its best configurations and its baselines again with fresh seeds, and compare them on test images.
+
+        Args:
+            top: how many configurations; by default the space's number.
+            seeds: how many seeds for each; likewise.
+            baselines: names of the sweep's baselines; by default all.
+            tier: by which attacks the test images are judged.
+            images: only the first test images.
+
+        Returns:
+            What ``confirm.json`` holds; None if it was cut short: called again, it goes on.
+        """
+        from tuner.confirm_driver import confirm
+        from tuner.confirmed import read_confirmed
+
+        options: dict[str, Any] = {"top": top, "num_seeds": seeds, "baselines": baselines}
+        self.ending = confirm(self._sweep, self._console, **options, tier=tier, num_images=images)
+        return read_confirmed(self._sweep) if self.ending.completed else None
 
     def _drive(self, detach: bool) -> Sweep:
         if detach:

@@ -85,7 +85,7 @@ def ui(
     home_folder: Home = None,
 ) -> None:
     """Open the MLflow UI of the sweeps in this home, on loopback, until Ctrl-C."""
-    from tuner.tracking import tracking_uri
+    from tuner.mlflow_store import tracking_uri
 
     where = home(home_folder)
     if not where.is_dir():

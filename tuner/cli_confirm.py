@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 
 from tuner.cli_judging import told
+from tuner.cli_results import print_confirmed
 from tuner.cli_steering import INTERRUPTED, STOPPED
-from tuner.options import Home, SweepName, wide
+from tuner.options import Home, SweepName
 from tuner.sweep import Sweep, home
 
 
@@ -54,21 +55,6 @@ def confirm(
         typer.echo(json.dumps(read_confirmed(sweep), indent=2))
     else:
         print_confirmed(sweep, console)
-
-
-def print_confirmed(sweep: Sweep, console: Console) -> None:
-    """Print what confirming a sweep found; nothing if it has not been confirmed."""
-    from tuner import confirm_report
-    from tuner.confirmed import read_confirmed
-
-    found = read_confirmed(sweep)
-    if found is None:
-        return
-    wide(console).print(confirm_report.configurations_table(found))
-    if found["differences"]:
-        wide(console).print(confirm_report.differences_table(found))
-    for line in confirm_report.sentences(found):
-        console.print(line, soft_wrap=True, highlight=False)
 
 
 def _drive(sweep: Sweep, console: Console, options: dict[str, Any]) -> None:

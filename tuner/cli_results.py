@@ -28,6 +28,22 @@ def print_comparison(sweep: Sweep, console: Console) -> None:
         whole.print(repeats.table(sweep))
     for line in verdict(sweep):
         console.print(line, soft_wrap=True, highlight=False)
+    print_confirmed(sweep, console)
+
+
+def print_confirmed(sweep: Sweep, console: Console) -> None:
+    """Print what confirming a sweep found; nothing if it has not been confirmed."""
+    from tuner import confirm_report
+    from tuner.confirmed import read_confirmed
+
+    found = read_confirmed(sweep)
+    if found is None:
+        return
+    wide(console).print(confirm_report.configurations_table(found))
+    if found["differences"]:
+        wide(console).print(confirm_report.differences_table(found))
+    for line in confirm_report.sentences(found):
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def compare(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import pandas as pd
 from rich.table import Table
 
 from tuner import frames, repeats
 from tuner.ledger import read_records
-from tuner.records import MEASURES, Record, best, front, num_images, why_none_is_best
-from tuner.statistics import interval
+from tuner.records import MEASURES, Record, able, best, front, num_images, why_none_is_best
+from tuner.statistics import interval, is_within_noise
 from tuner.sweep import Sweep
 
 
@@ -72,7 +74,29 @@ def verdict(sweep: Sweep) -> list[str]:
     ]
     return [
         *lines,
+        *_noise(sweep, records),
         "One seed each, chosen and measured on the same validation images: a lead to follow up, not a claim.",
+    ]
+
+
+def _noise(sweep: Sweep, records: list[Record]) -> list[str]:
+    """Say how many of the best trials' values differ by no more than which images were taken can explain."""
+    objective = sweep.space.objective
+    if not objective.metric.endswith("_accuracy"):
+        return []
+    ordered = sorted(able(records), key=lambda record: -objective.sign * (record.value or 0.0))
+    first, images = ordered[0], num_images(ordered[0].run.settings, ranked=True)
+
+    def is_tied(other: Record) -> bool:
+        values = sorted((first.value or 0.0, other.value or 0.0), reverse=True)
+        return is_within_noise(values[0], values[1], images)
+
+    tied = list(takewhile(is_tied, ordered))
+    if len(tied) < 2:
+        return []
+    return [
+        f"The top {len(tied)} are not distinguishable: the lead of {first.run.key} is within the noise of {images:,} "
+        f"validation images. `tuner confirm {sweep.name}` runs the best again, with fresh seeds."
     ]
 
 

@@ -16,10 +16,10 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-NUM_SEEN, NUM_BEST = 200, 50
+NUM_SEEN, NUM_BEST = 120, 40
 """How many trials a sampler sees, and how many of them for being best; the others are the newest.
 
-So the thousandth question takes as long as the two-hundredth. TPE takes a tenth of what it sees for good ones.
+So the thousandth question takes as long as the hundred-and-twentieth. TPE takes a tenth of what it sees for good ones.
 """
 NUM_DRAWS, NUM_RANDOM_DRAWS = 2, 30
 """How often a point that has been tried is drawn anew, by the sampler and then at random."""
@@ -109,24 +109,25 @@ def seen(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[Froze
 def _best_reports(trials: Sequence[FrozenTrial], sign: float) -> dict[float, float]:
     """Return the best report at every step, and the best value at the end; no number (NaN) is better than none."""
     best: dict[float, float] = {}
+    worst = -sign * math.inf
     for trial in trials:
-        for step, value in trial.intermediate_values.items():
-            if sign * value > sign * best.get(step, -sign * math.inf):
-                best[step] = value
-        if trial.state == TrialState.COMPLETE and trial.value is not None:
-            best[_END] = max(best.get(_END, trial.value), trial.value, key=lambda value: sign * value)
+        value = trial.value if trial.state == TrialState.COMPLETE else None
+        if value is not None and sign * value > sign * best.get(_END, worst):
+            best[_END] = value
+        for step, report in trial.intermediate_values.items():
+            if sign * report > sign * best.get(step, worst):
+                best[step] = report
     return best
 
 
 def _share(trial: FrozenTrial, best: dict[float, float]) -> float | None:
     """Return a trial's last report in units of the best at its step; None where there is nothing to compare."""
-    if trial.state == TrialState.COMPLETE and trial.value is not None:
-        step, value = _END, trial.value
-    elif trial.intermediate_values and trial.state in (TrialState.PRUNED, TrialState.RUNNING):
-        step, value = max(trial.intermediate_values.items())
-    else:
+    step, value = _END, trial.value if trial.state == TrialState.COMPLETE else None
+    if value is None and trial.state in (TrialState.PRUNED, TrialState.RUNNING):
+        step, value = max(trial.intermediate_values.items(), default=(_END, None))
+    if value is None or math.isnan(value) or best.get(step, 0.0) <= 0:
         return None
-    return None if math.isnan(value) or best.get(step, 0.0) <= 0 else value / best[step]
+    return value / best[step]
 
 
 def _as_complete(trial: FrozenTrial, value: float, constraints: Iterable[str]) -> FrozenTrial:

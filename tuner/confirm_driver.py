@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from tuner.compare import winners_of
 from tuner.confirm import ConfirmLedger
 from tuner.confirm_plan import make_plan
 from tuner.confirmed import write_confirmed
@@ -18,7 +19,7 @@ from tuner.judged import judge_runs
 from tuner.ledger import is_complete, read_records
 from tuner.live import LiveTable
 from tuner.mirror import Mirror
-from tuner.records import Tier, best
+from tuner.records import Tier
 from tuner.states import state_of
 from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter
@@ -75,7 +76,7 @@ def confirm(
         ending.mirrored = mirror.close(
             MIRROR_WAIT_S,
             state=state_of(sweep, searched, is_locked=False)[0],
-            winner=best(searched, sweep.space.objective.mode),
+            winners=winners_of(sweep, searched),
             pictures={},
         )
     return ending

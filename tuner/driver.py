@@ -13,18 +13,19 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tuner.compare import winners_of
 from tuner.control import Control
 from tuner.errors import SweepError, UserError
 from tuner.execution import Observer, execute, start_ray
 from tuner.ledger import Ledger, read_records
 from tuner.live import LiveTable
 from tuner.mirror import Mirror
+from tuner.mlflow_store import tracking_uri
 from tuner.preflight import check_storage
-from tuner.records import best
 from tuner.report import draw_sweep
 from tuner.states import ALL_FAILED, all_failed, state_of
 from tuner.sweep import Sweep
-from tuner.tracking import MlflowWriter, tracking_uri
+from tuner.tracking import MlflowWriter
 
 MIRROR_WAIT_S = 120.0
 
@@ -123,7 +124,7 @@ def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
         ending.mirrored = mirror.close(
             MIRROR_WAIT_S,
             state=ending.state,
-            winner=best(list(ledger.records.values()), sweep.space.objective.mode),
+            winners=winners_of(sweep, list(ledger.records.values())),
             # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
             pictures=_pictures(sweep, Path(folder), console, with_runs=ending.state == "completed"),
         )
@@ -187,9 +188,7 @@ def mirror_now(sweep: Sweep, console: Console, *, with_runs: bool = True) -> Non
             writer.write(record)
         with tempfile.TemporaryDirectory() as folder:
             pictures = _pictures(sweep, Path(folder), console, with_runs=with_runs)
-            writer.finish(
-                state_of(sweep, records, is_locked=False)[0], best(records, sweep.space.objective.mode), pictures
-            )
+            writer.finish(state_of(sweep, records, is_locked=False)[0], winners_of(sweep, records), pictures)
     except Exception as error:  # whatever MLflow and its databases raise
         reason = str(error).splitlines()[0]
         raise UserError(f"MLflow at {tracking_uri(sweep.folder.parent)} cannot be written: {reason}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.files import whole_folder, write_json
+from tuner.confirmed import main_numbers, read_confirmed
 from tuner.errors import UserError
 from tuner.ledger import read_records
 from tuner.records import Record, State, best, num_images, why_none_is_best
@@ -16,17 +17,19 @@ FORMAT = 1
 
 
 def choose(sweep: Sweep, key: str | None, states: tuple[State, ...] = ("complete",)) -> Record:
-    """Return the run of that key, or the best trial.
+    """Return the run of that key, or the best one: of a confirmed sweep, the middle one of the winner's runs.
 
     Args:
         sweep: that the run belongs to.
-        key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``).
+        key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``, ``trial-0003.seed100000``).
         states: that a run may be in to be taken.
 
     Raises:
         UserError: there is no such run, or it is in another state.
     """
-    records = read_records(sweep)
+    records = read_records(sweep, ["baseline", "trial", "confirm"])
+    if key is None:
+        key = (read_confirmed(sweep) or {}).get("run")
     if key is None:
         winner = best(records, sweep.space.objective.mode)
         if winner is None:
@@ -83,7 +86,9 @@ def _origin(sweep: Sweep, record: Record) -> dict[str, Any]:
     of_sweep = json.loads((sweep.folder / "provenance.json").read_text())
     threads = num_threads(sweep.space.resources.cpu)
     names = {"sweep": sweep.name, "sweep_id": sweep.id, "run": record.run.key}
-    return {**names, "num_threads": threads, **of_sweep}
+    found = read_confirmed(sweep) if record.run.kind == "confirm" else None
+    confirmed = {"confirmed": {"winner": found["winner"], **main_numbers(found)}} if found else {}
+    return {**names, "num_threads": threads, **of_sweep, **confirmed}
 
 
 def num_threads(cpus: float) -> int:

@@ -42,7 +42,7 @@ class Mirror:
             return not self._changed and not self._sending
 
     def close(
-        self, timeout_s: float, *, state: str, winner: Record | None, pictures: Mapping[str, Sequence[Path]]
+        self, timeout_s: float, *, state: str, winners: Sequence[Record], pictures: Mapping[str, Sequence[Path]]
     ) -> bool:
         """Send the rest and end the sweep's run; return False if MLflow was not brought up to date in time."""
         with self._wake:
@@ -52,7 +52,7 @@ class Mirror:
         if self._thread.is_alive() or self._writer is None or self._changed:
             return False
         try:
-            self._writer.finish(state, winner, pictures)
+            self._writer.finish(state, winners, pictures)
         except Exception as error:
             self._trouble(error)
             return False

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from tuner.confirmed import FILE as CONFIRMED
 from tuner.confirmed import main_numbers, read_confirmed
+from tuner.mlflow_store import connect, experiment
 from tuner.records import (
     MASKING_FAILURES,
     SWEEP,
@@ -34,21 +30,15 @@ from tuner.records import (
 from tuner.sweep import Sweep
 
 if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
+    pass
 
-EXPERIMENT = "adversarial-tuner"
 _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
 _ENDINGS = {"completed": "FINISHED", "failed": "FAILED"}  # of a sweep; any other is KILLED
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
-_CONFIRM_TAG = "tuner.confirm"
+_CONFIRM_TAG, _FRONT_TAG = "tuner.confirm", "tuner.front"
 _VERDICT_TAGS: dict[Tier, str] = {"rank": "tuner.test", "final": "tuner.final"}
 _FILE_TAGS = (*_VERDICT_TAGS.values(), _CONFIRM_TAG)
-
-
-def tracking_uri(home: Path) -> str:
-    """Return ``MLFLOW_TRACKING_URI``, or else a database in the sweeps' home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
 
 
 @dataclass
@@ -71,8 +61,8 @@ class MlflowWriter:
     def __init__(self, sweep: Sweep, provenance: dict[str, Any]) -> None:
         self._sweep = sweep
         self._provenance = provenance
-        self._client = _connect(sweep.folder.parent)
-        self._experiment_id = _experiment(self._client, sweep.folder.parent)
+        self._client = connect(sweep.folder.parent)
+        self._experiment_id = experiment(self._client, sweep.folder.parent)
         self._mirrored = self._find()
         versions = {f"version.{package}": version for package, version in provenance["versions"].items()}
         about = {"tuner.kind": "sweep", "mlflow.note.content": sweep.space.description}
@@ -216,11 +206,19 @@ class MlflowWriter:
             self._client.log_batch(mirrored.run_id, metrics, parameters[:_PARAMS_PER_BATCH], labels)
             parameters, labels = parameters[_PARAMS_PER_BATCH:], []
 
-    def finish(self, state: str, winner: Record | None, pictures: Mapping[str, Sequence[Path]]) -> None:
-        """End the sweep's own run: say its state and the best trial; add pictures to the runs whose keys they have."""
-        if winner is not None:
-            self._client.set_tag(self._parent.run_id, "tuner.best", winner.run.key)
-            self._client.set_tag(self._parent.run_id, "tuner.best_value", f"{winner.value:.4f}")
+    def finish(self, state: str, winners: Sequence[Record], pictures: Mapping[str, Sequence[Path]]) -> None:
+        """End the sweep's own run.
+
+        Args:
+            state: of the sweep.
+            winners: the best trial, or with several objectives the front, best first.
+            pictures: files by the keys of the runs that they are of.
+        """
+        if winners:
+            self._client.set_tag(self._parent.run_id, "tuner.best", winners[0].run.key)
+            self._client.set_tag(self._parent.run_id, "tuner.best_value", f"{winners[0].value:.4f}")
+        if len(self._sweep.space.objectives) > 1:
+            self._tag_front([winner.run.key for winner in winners])
         found = read_confirmed(self._sweep)
         if found is not None:
             tags = {"tuner.confirmed": found["winner"] or "none"}
@@ -233,6 +231,13 @@ class MlflowWriter:
         status = _ENDINGS.get(state, "KILLED")
         self._client.set_terminated(self._parent.run_id, status)
         self._parent.status = status
+
+    def _tag_front(self, keys: Sequence[str]) -> None:
+        """Tag the runs on the front, and take the tag from those that were on it."""
+        before = self._client.get_run(self._parent.run_id).data.tags.get(_FRONT_TAG, "").split()
+        for key in {*before, *keys}:
+            self._client.set_tag(self._mirrored[key].run_id, _FRONT_TAG, str(key in keys).lower())
+        self._client.set_tag(self._parent.run_id, _FRONT_TAG, " ".join(keys))
 
 
 def _started_ms(rows: list[dict[str, float]]) -> int | None:
@@ -269,32 +274,3 @@ def _masking(tag: str, metrics: dict[str, float]) -> dict[str, str]:
     checks = {f"{tag}.{name}": passes for name, passes in masking_checks(metrics).items()}
     outcomes = {tag: metrics[MASKING_FAILURES] == 0, **checks}
     return {name: "pass" if passes else "fail" for name, passes in outcomes.items()}
-
-
-def _connect(home: Path) -> MlflowClient:
-    """Return a client that gives up soon; the schema of a new database is made by one process alone."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its imports warn about its own dependencies
-        from mlflow.tracking import MlflowClient
-    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is raised, too
-    with FileLock(home / ".mlflow.lock"):
-        client = MlflowClient(tracking_uri(home))
-        client.search_experiments(max_results=1)
-    return client
-
-
-def _experiment(client: MlflowClient, home: Path) -> str:
-    uri = tracking_uri(home)
-    artifacts = str(home / "mlflow-artifacts") if uri.startswith("sqlite:") else None
-    with FileLock(home / ".mlflow.lock"):
-        there = client.get_experiment_by_name(EXPERIMENT)
-        if there is not None:
-            return str(there.experiment_id)
-        # Without the kind the UI would take the experiment for one of language models.
-        tags = {"mlflow.experimentKind": "custom_model_development"}
-        return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=tags))

@@ -10,12 +10,13 @@ import time
 
 from rich.console import Console
 
-from tests.benchmarks import attack_speed, bodies, overhead, slots, trainers, updates
+from tests.benchmarks import attack_speed, bodies, overhead, search, slots, trainers, updates
 
 BENCHMARKS = {
     "slots": slots.measure,
     "updates": updates.measure,
     "overhead": overhead.measure,
+    "search": search.measure,
     "attacks": attack_speed.measure,
     "trainers": trainers.measure,
     "bodies": bodies.measure,

@@ -235,7 +235,7 @@ def _ours(home: Path) -> dict[str, float]:
         live = LiveTable(ledger, console, compute=budget.compute, mode="max")
         with live, clock.watching(LedgerSearcher, "suggest"), clock.watching(LedgerScheduler, "on_trial_result"):
             execute(ledger, resources, [mirror, live, clock], trainable=Ours)
-        if not mirror.close(300.0, state="completed", winner=None, pictures={}):
+        if not mirror.close(300.0, state="completed", winners=(), pictures={}):
             raise RuntimeError("the mirror was not brought up to date")
         clock.after_s = time.perf_counter() - clock.ended_s[-1]
     return clock.measured()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from trainables import checkpoint
 from tuner.ledger import read_records
+from tuner.mlflow_store import EXPERIMENT
 from tuner.records import Record, read_metrics
 from tuner.sweep import Sweep
-from tuner.tracking import EXPERIMENT
 
 Rows = dict[str, list[dict[str, float]]]
 

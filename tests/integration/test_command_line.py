@@ -10,9 +10,9 @@ import pytest
 
 from tests.integration.conftest import CommandLine
 from tuner.ledger import read_records
+from tuner.mlflow_store import EXPERIMENT, tracking_uri
 from tuner.records import read_metrics
 from tuner.sweep import Sweep
-from tuner.tracking import EXPERIMENT, tracking_uri
 
 pytestmark = [
     pytest.mark.ray,

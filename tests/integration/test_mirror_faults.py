@@ -16,9 +16,10 @@ from tests.tuner.conftest import SPACE, row, train, train_all
 from tuner.driver import mirror_now
 from tuner.ledger import Ledger, read_records
 from tuner.mirror import Mirror
+from tuner.mlflow_store import EXPERIMENT
 from tuner.records import flatten, read_metrics
 from tuner.sweep import Sweep
-from tuner.tracking import EXPERIMENT, MlflowWriter
+from tuner.tracking import MlflowWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -102,7 +103,7 @@ def test_a_server_that_is_down_at_the_start_in_the_midst_and_at_the_end(server, 
     server.kill()
     next_run()
     next_run()
-    assert not mirror.close(3, state="completed", winner=None, pictures={})
+    assert not mirror.close(3, state="completed", winners=(), pictures={})
     assert len(troubles) == 1, "one warning is enough"
     assert ledger.is_complete
 
@@ -152,7 +153,7 @@ def test_requests_that_got_no_answer_but_were_done_are_healed(sweep, database):
     first.write(record)
     second = writer_of(sweep)
     second.write(record)
-    second.finish("completed", None, {})
+    second.finish("completed", (), {})
     content(sweep, database)
 
 
@@ -193,7 +194,7 @@ def test_the_sweeps_run_shows_what_it_is_doing(sweep, database):
         writer = writer_of(sweep)
         writer.begin()
         assert status() == "RUNNING"
-        writer.finish(state, None, {})
+        writer.finish(state, (), {})
         assert status() == expected
 
 

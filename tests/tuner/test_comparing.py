@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.tuner.conftest import train
 from tuner.comparing import NUM_BEST, NUM_SEEN, ComparingSampler, seen
+from tuner.journal import Journal
 from tuner.ledger import Ledger
 
 MAX, MIN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
@@ -155,3 +156,28 @@ def test_a_sweep_with_constraints_and_early_stopping_draws_the_same_when_resumed
     settings = [[record.run.settings for record in Ledger(sweep).records.values()] for sweep in (whole, parts)]
     assert settings[0] == settings[1]
     assert {record.state for record in Ledger(whole).records.values()} == {"complete", "pruned"}
+
+
+def test_a_trial_reads_and_writes_as_much_after_many_as_after_few(make_sweep, monkeypatch):
+    num_rows = 0
+
+    def counted(method):
+        def call(*arguments):
+            nonlocal num_rows
+            found = method(*arguments)
+            rows = list(arguments[1] if found is None else found)
+            num_rows += len(rows)
+            return found if found is None else rows
+
+        return call
+
+    for name in ("append_logs", "read_logs"):
+        monkeypatch.setattr(Journal, name, counted(getattr(Journal, name)))
+    monkeypatch.setattr(Journal, "sync", lambda journal: None)
+    ledger = Ledger(make_sweep(replace=("sampler: random", "sampler: tpe"), num_trials=80))
+    rows_of: list[int] = []
+    for run in iter(ledger.next_run, None):
+        train(ledger, run, 0.5 + 0.001 * run.number)
+        rows_of.append(num_rows)
+        num_rows = 0
+    assert max(rows_of[-20:]) <= max(rows_of[20:60])

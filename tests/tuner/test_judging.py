@@ -13,8 +13,8 @@ from trainables.checkpoint import load_newest
 from tuner.export import export
 from tuner.judged import complete_runs, frame, judge_runs
 from tuner.ledger import Ledger
+from tuner.mlflow_store import tracking_uri
 from tuner.records import read_verdict
-from tuner.tracking import tracking_uri
 
 
 @pytest.fixture(autouse=True)

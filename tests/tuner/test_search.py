@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from tuner.ledger import Ledger, is_complete, read_records
 from tuner.records import SWEEP, Record, Run, best, front
 from tuner.report import draw_sweep
 from tuner.sweep import Sweep
+from tuner.tracking import MlflowWriter
 
 TWO = "objective: [{metric: robust_accuracy}, {metric: clean_accuracy}]"
 HALVING = "pruner: {successive_halving: {min_resource: 1, reduction_factor: 2}}"
@@ -209,3 +211,22 @@ def test_the_front_is_printed_and_drawn(tmp_path, run):
     picture = draw_sweep(sweep, tmp_path, with_runs=False).files[SWEEP][-1]
     assert picture.name == "front.png"
     assert picture.read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # MLflow's own
+def test_the_front_is_tagged_in_mlflow_and_a_trial_that_left_it_is_not(tmp_path):
+    sweep = create(tmp_path, space("sampler: random", TWO).replace("trials: 12", "trials: 6"))
+    train_tradeoff(Ledger(sweep))
+    records = read_records(sweep)
+    standing = records[2:4]  # those that were called so last
+    writer = MlflowWriter(sweep, json.loads((sweep.folder / "provenance.json").read_text()))
+    for record in records:
+        writer.write(record)
+    for winners in (records, standing):
+        writer.finish("completed", winners, {})
+    tags = {
+        key: writer._client.get_run(one.run_id).data.tags.get("tuner.front") for key, one in writer._mirrored.items()
+    }
+    assert tags.pop(SWEEP) == " ".join(record.run.key for record in standing)
+    assert {key for key, tag in tags.items() if tag == "true"} == {record.run.key for record in standing}
+    assert len(tags) == 6 > len(standing)

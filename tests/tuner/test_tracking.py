@@ -14,8 +14,9 @@ from tests.tuner.conftest import STEPS, row, train, train_all
 from tuner.driver import drive, mirror_now
 from tuner.ledger import Ledger, read_records
 from tuner.mirror import Mirror
-from tuner.records import append_metrics, best
-from tuner.tracking import EXPERIMENT, MlflowWriter, flatten, tracking_uri
+from tuner.mlflow_store import EXPERIMENT, tracking_uri
+from tuner.records import append_metrics, best, flatten
+from tuner.tracking import MlflowWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -48,7 +49,7 @@ def test_one_parent_and_one_child_for_each_run(mirrored):
     writer = connect()
     for record in read_records(sweep):
         writer.write(record)
-    writer.finish("completed", read_records(sweep)[-1], {})
+    writer.finish("completed", read_records(sweep)[-1:], {})
     runs, count = _runs(sweep)
     assert count == len(runs) == 5
     parent = runs.pop("sweep")
@@ -151,7 +152,7 @@ def test_a_mirror_that_comes_late_loses_nothing(mirrored):
         mirror.changed(ledger.records[run.key])
         train(ledger, run)
         mirror.changed(ledger.records[run.key])
-    assert mirror.close(30, state="completed", winner=None, pictures={})
+    assert mirror.close(30, state="completed", winners=(), pictures={})
     assert troubles == ["MLflow cannot be written, the sweep goes on without it: no server there"]
     runs, count = _runs(sweep)
     assert count == 5
@@ -170,7 +171,7 @@ def test_a_dead_server_is_said_once_and_stops_nothing(mirrored):
     train_all(ledger)
     for record in ledger.records.values():
         mirror.changed(record)
-    assert not mirror.close(5, state="completed", winner=None, pictures={})
+    assert not mirror.close(5, state="completed", winners=(), pictures={})
     assert len(troubles) == 1
     assert ledger.is_complete
 

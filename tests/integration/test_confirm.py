@@ -1,0 +1,82 @@
+"""Confirming through the command line, with a Ray of its own: killed, interrupted, gone on with, and compared."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from tests.integration.conftest import CommandLine
+from tests.integration.test_command_line import ended, mlflow_children
+from tuner.records import read_metrics
+from tuner.studies import read_records
+from tuner.sweep import Sweep
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+SPACE = """\
+name: small
+trainable: standard
+dataset: {name: digits, validation: 200}
+evaluation: {epsilon: 0.1, watch_images: 50, rank_images: 100}
+budget: {trials: 2, compute: 6}
+search: {sampler: random}
+baselines: [fgsm_retraining]
+confirm: {top: 2, seeds: 3}
+parameters:
+  batch_size: 16
+  classifier: {learning_rate: {float: [1.0e-3, 4.0e-3]}}
+"""
+
+
+def test_killed_then_interrupted_then_confirmed(command_line: CommandLine):
+    (command_line.folder / "small.yaml").write_text(SPACE)
+    command_line.run("launch", "small.yaml", "--name", "a")
+    sweep = Sweep.open("a", home=command_line.home)
+    searched = read_records(sweep)
+
+    before: dict[str, list] = {}
+    for number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        command = command_line.start("confirm", "a", "--images", "50")
+        known = sum(map(len, before.values()))
+        command_line.wait_until(
+            "a",
+            lambda _, known=known: (
+                sum(len(read_metrics(one.run.folder)) for one in read_records(sweep, ["confirm"])) > known + 3
+            ),
+            command,
+        )
+        command.process.send_signal(number)
+        output = command.finish(code)
+        assert "Traceback" not in output
+        records = read_records(sweep, ["confirm"])
+        for key, rows in before.items():
+            now = next(read_metrics(record.run.folder) for record in records if record.run.key == key)
+            assert now[: len(rows)] == rows, "a row that was reported is gone or was written again"
+        before = {record.run.key: read_metrics(record.run.folder) for record in records}
+    assert "`tuner confirm a` goes on where it stands" in output
+    finished = ended(records)
+    assert len(finished) < 9
+
+    output = command_line.run("confirm", "a", "--images", "50")
+    records = read_records(sweep, ["confirm"])
+    assert ended(records) == {record.run.key for record in records}
+    trained_again = {line.split()[0] for line in output.splitlines() if " running " in line}
+    assert not trained_again & finished, "a finished run was handed out again"
+    assert len({(record.run.folder, record.run.settings["seed"]) for record in records}) == len(records)
+    for record in records:
+        steps = [row["step"] for row in read_metrics(record.run.folder)]
+        assert steps == list(range(1, len(steps) + 1))
+    assert read_records(sweep) == searched, "the search's own records have changed"
+    assert mlflow_children(command_line.home) == sorted(one.run.key for one in [*searched, *records])
+
+    found = json.loads((sweep.folder / "confirm.json").read_text())
+    assert found["images"] == 50
+    assert found["winner"] in {"trial-0000", "trial-0001"}
+    assert [one["against"] for one in found["differences"]] == ["fgsm_retraining"]
+    assert f"Confirmed: {found['winner']}" in command_line.run("compare", "a")
+    assert found["run"] in command_line.run("export", "a")
