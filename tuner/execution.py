@@ -12,6 +12,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import ray
@@ -155,8 +156,15 @@ class LedgerCallback(tune.Callback):
         key = trial.config["key"]
         self._guard.forget(key)
         with self._guard.storage():
-            self._ledger.fail(key, self._guard.reason(key, str(trial.get_error())))
+            self._ledger.fail(key, self._guard.reason(key, _last_error(trial)))
             self._changed(key)
+
+
+def _last_error(trial: Trial) -> str:
+    """Return what Ray says of a worker's last death; `get_error` looks where Tune has not put it yet."""
+    path = Path(trial.error_file) if trial.error_file else None
+    text = path.read_text() if path and path.exists() else "Ray does not say why"
+    return text.rpartition("Failure # ")[2].strip()
 
 
 class GuardStopper(tune.Stopper):

@@ -31,7 +31,7 @@ def connect(home: Path) -> MlflowClient:
         warnings.simplefilter("ignore")  # its imports warn about its own dependencies
         from mlflow.tracking import MlflowClient
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is raised, too
     with FileLock(home / ".mlflow.lock"):
         client = MlflowClient(tracking_uri(home))
         client.search_experiments(max_results=1)

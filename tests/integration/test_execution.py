@@ -79,6 +79,7 @@ def test_a_worker_that_always_dies_fails_its_run_alone(tmp_path):
     assert states(sweep) == {"trial-0000": "complete", "trial-0001": "failed", "trial-0002": "complete"}
     reason = next(record.reason for record in read_records(sweep) if record.state == "failed")
     assert reason.startswith("worker:")
+    assert "died unexpectedly" in reason
 
 
 def test_a_run_that_raises_fails_alone_with_its_traceback(tmp_path):

