@@ -6,6 +6,7 @@ unless one asks for it. All have the same slots, space and number of metrics, an
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import optuna
 import ray
 from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
@@ -26,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search_spaces import text_of
+from search_spaces.schema import Space
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import Ours, Plain
 from tuner.execution import LedgerScheduler, LedgerSearcher, execute, start_ray
@@ -169,20 +172,27 @@ def _plain_new(home: Path) -> dict[str, float]:
 def _plain(home: Path, num_trials: int, *, reused: bool) -> dict[str, float]:
     for name in ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "TUNE_GLOBAL_CHECKPOINT_S"):
         os.environ.pop(name, None)
-    space = load_space("quick")
-    metric, mode = space.objective.metric, space.objective.mode
+    objective = _quick().objective
     clock = Clock()
     _tune(
         home / "plain",
         num_trials,
         clock,
         reused=reused,
-        search=OptunaSearch(
-            lambda trial: space.settings(lambda one: suggest(trial, one)) and None, metric, mode, seed=0
-        ),
+        search=OptunaSearch(_choose, objective.metric, objective.mode, seed=0),
         callbacks=[MLflowLoggerCallback(tracking_uri=f"sqlite:///{home / 'plain.db'}", experiment_name="plain")],
     )
     return clock.measured()
+
+
+@functools.cache
+def _quick() -> Space:
+    return load_space("quick")
+
+
+def _choose(optuna_trial: optuna.Trial) -> None:
+    """Choose the parameters of `quick`. Tune pickles the function."""
+    _quick().settings(lambda one: suggest(optuna_trial, one))
 
 
 def _tune(
