@@ -12,6 +12,7 @@ from rich.console import Console
 from tuner.cli_judging import told
 from tuner.cli_results import print_confirmed
 from tuner.cli_steering import INTERRUPTED, STOPPED
+from tuner.errors import SweepError
 from tuner.options import Home, SweepName
 from tuner.sweep import Sweep, home
 
@@ -76,3 +77,5 @@ def _drive(sweep: Sweep, console: Console, options: dict[str, Any]) -> None:
     if ending.signal is not None:
         console.print(f"Interrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(128 + ending.signal)
+    if ending.failure:
+        raise SweepError(f"{ending.failure}; put that right, then {how_to_go_on}")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Container, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -27,7 +28,7 @@ _END = math.inf  # the step of a complete trial's value
 
 
 class ComparingSampler(BaseSampler):
-    """Asks another sampler, which it shows the study as `seen` has it."""
+    """Asks another sampler, which it shows the study as `seen` has it, and choices of rising numbers in their order."""
 
     def __init__(self, sampler: BaseSampler, seed: int) -> None:
         self._sampler = sampler
@@ -37,32 +38,76 @@ class ComparingSampler(BaseSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Look at the study; the whole trial is drawn from what is seen now."""
         self._study = _Seen(study)
-        return self._sampler.infer_relative_search_space(self._study, trial)
+        inferred = self._sampler.infer_relative_search_space(self._study, trial)
+        return {name: self._study.domains.get(name, domain) for name, domain in inferred.items()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw what belongs together; a point of a grid that has been tried, only if no other turns up."""
-        shown = self._study or study
-        drawn = self._sampler.sample_relative(shown, trial, search_space)
+        shown = self._study or _Seen(study)
+        places = {name: _in_order(domain) for name, domain in search_space.items()}
+
+        def draw() -> dict[str, Any]:
+            drawn = self._sampler.sample_relative(shown, trial, places)
+            return {name: _from_place(search_space[name], value) for name, value in drawn.items()}
+
+        drawn = draw()
         if any(isinstance(domain, FloatDistribution) for domain in search_space.values()):
             return drawn
         tried = [one.params for one in study.get_trials(deepcopy=False) if one.number != trial.number]
         for _ in range(NUM_DRAWS):
             if drawn not in tried:
                 return drawn
-            drawn = self._sampler.sample_relative(shown, trial, search_space)
+            drawn = draw()
         for _ in range(NUM_RANDOM_DRAWS):
             if drawn not in tried:
                 return drawn
-            drawn = {name: self._random.sample_independent(shown, trial, name, search_space[name]) for name in drawn}
+            drawn = {name: self._random.sample_independent(study, trial, name, search_space[name]) for name in drawn}
         return drawn
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Draw a parameter by itself."""
-        return self._sampler.sample_independent(self._study or study, trial, param_name, param_distribution)
+        place = self._sampler.sample_independent(
+            self._study or _Seen(study), trial, param_name, _in_order(param_distribution)
+        )
+        return _from_place(param_distribution, place)
+
+
+def _in_order(domain: BaseDistribution) -> BaseDistribution:
+    """Return the places of a choice of rising numbers, so that what lies between others is known to; or the domain."""
+    if not isinstance(domain, CategoricalDistribution) or len(domain.choices) < 3:
+        return domain
+    numbers = [one for one in domain.choices if isinstance(one, int | float) and not isinstance(one, bool)]
+    is_rising = len(numbers) == len(domain.choices) and all(low < high for low, high in pairwise(numbers))
+    return IntDistribution(0, len(numbers) - 1) if is_rising else domain
+
+
+def _from_place(domain: BaseDistribution, value: Any) -> Any:
+    """Return the choice at a place, or the value that was drawn."""
+    return (
+        domain.choices[value]
+        if isinstance(domain, CategoricalDistribution) and _in_order(domain) is not domain
+        else value
+    )
+
+
+def _placed(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial with the places of its choices of rising numbers."""
+    ordered = {name: _in_order(domain) for name, domain in trial.distributions.items()}
+    if ordered == trial.distributions:
+        return trial
+    shown = copy.copy(trial)
+    shown.params = {
+        name: value
+        if ordered[name] is trial.distributions[name]
+        else int(trial.distributions[name].to_internal_repr(value))
+        for name, value in trial.params.items()
+    }
+    shown.distributions = ordered
+    return shown
 
 
 class _Seen(Study):
@@ -70,7 +115,9 @@ class _Seen(Study):
 
     def __init__(self, study: Study) -> None:
         super().__init__(study.study_name, study._storage)
-        self._trials = seen(study.get_trials(deepcopy=False), study.direction)
+        trials = seen(study.get_trials(deepcopy=False), study.direction)
+        self.domains = {name: domain for trial in trials for name, domain in trial.distributions.items()}
+        self._trials = [_placed(trial) for trial in trials]
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False

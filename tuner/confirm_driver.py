@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 
 from tuner.compare import winners_of
 from tuner.confirm import ConfirmLedger
-from tuner.confirm_plan import make_plan
+from tuner.confirm_plan import Plan, make_plan
 from tuner.confirmed import write_confirmed
 from tuner.control import Control
 from tuner.driver import MIRROR_WAIT_S, Ending, graceful_sigterm, warn
+from tuner.errors import SweepError
 from tuner.execution import execute, start_ray
 from tuner.judged import judge_runs
 from tuner.ledger import is_complete, read_records
@@ -53,33 +55,41 @@ def confirm(
         CheckpointError: a run's checkpoint is gone or damaged.
     """
     ending = Ending(completed=False, mirrored=False)
-    provenance = json.loads((sweep.folder / "provenance.json").read_text())
-    with sweep.lock():
-        plan = make_plan(sweep, top, num_seeds, baselines)
-        searched = read_records(sweep)
-        if not is_complete(sweep, searched):
-            warn(console, f"The search has not come to its end: `tuner resume {sweep.name}` goes on with it")
-        ledger = ConfirmLedger(sweep, plan)
-        mirror = Mirror(lambda: MlflowWriter(sweep, provenance), lambda text: warn(console, text))
-        if not ledger.is_complete:
-            _execute(sweep, ledger, mirror, console, ending)
-        ending.completed = ledger.is_complete
-        records = list(ledger.records.values())
-        if ending.completed:
-            complete = [record for record in records if record.state == "complete"]
-            judge_runs(sweep, complete, tier=tier, num_images=num_images, workers=workers, tell=console.print)
-            write_confirmed(sweep, plan, records, tier)
-        elif not ending.stopped:
-            ending.signal = ending.signal or signal.SIGINT
-        for record in records:
-            mirror.changed(record)
-        ending.mirrored = mirror.close(
-            MIRROR_WAIT_S,
-            state=state_of(sweep, searched, is_locked=False)[0],
-            winners=winners_of(sweep, searched),
-            pictures={},
-        )
+    try:
+        with sweep.lock(), graceful_sigterm(ending):
+            plan = make_plan(sweep, top, num_seeds, baselines)
+            _confirm(sweep, plan, console, ending, {"tier": tier, "num_images": num_images, "workers": workers})
+    except KeyboardInterrupt:  # the second one, or one where Tune is not at work: whoever sends it waits for nothing
+        ending.completed = False
+        ending.signal = ending.signal or signal.SIGINT
     return ending
+
+
+def _confirm(sweep: Sweep, plan: Plan, console: Console, ending: Ending, judging: dict[str, Any]) -> None:
+    provenance = json.loads((sweep.folder / "provenance.json").read_text())
+    searched = read_records(sweep)
+    if not is_complete(sweep, searched):
+        warn(console, f"The search has not come to its end: `tuner resume {sweep.name}` goes on with it")
+    ledger = ConfirmLedger(sweep, plan)
+    mirror = Mirror(lambda: MlflowWriter(sweep, provenance), lambda text: warn(console, text))
+    if not ledger.is_complete:
+        _execute(sweep, ledger, mirror, console, ending)
+    ending.completed = ledger.is_complete
+    records = list(ledger.records.values())
+    if ending.completed:
+        complete = [record for record in records if record.state == "complete"]
+        judge_runs(sweep, complete, **judging, tell=console.print)
+        write_confirmed(sweep, plan, records, judging["tier"])
+    elif not (ending.stopped or ending.failure):
+        ending.signal = ending.signal or signal.SIGINT
+    for record in records:
+        mirror.changed(record)
+    ending.mirrored = mirror.close(
+        MIRROR_WAIT_S,
+        state=state_of(sweep, searched, is_locked=False)[0],
+        winners=winners_of(sweep, searched),
+        pictures={},
+    )
 
 
 def _execute(sweep: Sweep, ledger: ConfirmLedger, mirror: Mirror, console: Console, ending: Ending) -> None:
@@ -89,14 +99,17 @@ def _execute(sweep: Sweep, ledger: ConfirmLedger, mirror: Mirror, console: Conso
     live = LiveTable(
         ledger, console, compute=space.budget.compute, mode=space.objective.mode, phase=lambda: control.phase
     )
-    with graceful_sigterm(ending), live:
-        execute(
-            ledger,
-            space.resources,
-            (mirror, live),
-            data=sweep.data,
-            timeout_s=space.budget.trial_timeout,
-            is_winding_down=control.is_winding_down,
-        )
+    with live:
+        try:
+            execute(
+                ledger,
+                space.resources,
+                (mirror, live),
+                data=sweep.data,
+                timeout_s=space.budget.trial_timeout,
+                is_winding_down=control.is_winding_down,
+            )
+        except SweepError as error:
+            ending.failure = str(error)
     ending.stopped = control.phase != "running" and not (ending.signal or ledger.has_open_runs)
     control.end()

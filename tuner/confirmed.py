@@ -122,14 +122,17 @@ def _configuration(
     ]
     metrics = [verdict["metrics"] for verdict in verdicts.values() if verdict]
     names = [name for name in (metrics[0] if metrics else {}) if name.endswith("_accuracy")]
-    spreads = {name: _spread([each[name] for each in metrics]) for name in names}
+    images = min((verdict["images"] for verdict in verdicts.values() if verdict), default=1)
+    spreads = {name: _spread([each[name] for each in metrics], 1 / images) for name in names}
+    values = [record.value or 0.0 for record in complete]
+    finest = 1 / num_images(one.settings, ranked=True) if sweep.space.objective.metric.endswith("_accuracy") else 0.0
     return {
         "name": one.name,
         "label": next(iter(own.values())).run.label if own else one.settings["trainable"],
         "baseline": one.is_baseline,
         "out": left or _broken(sweep, complete),
         "settings": one.settings,
-        "validation": _spread([record.value or 0.0 for record in complete]) if complete else None,
+        "validation": _spread(values, finest) if complete else None,
         "test": spreads,
         "masked": sum(each.get(MASKING_FAILURES, 0) > 0 for each in metrics),
         "runs": runs,
@@ -145,8 +148,8 @@ def _broken(sweep: Sweep, complete: Sequence[Record]) -> str | None:
     return f"outside {', '.join(broken)} on average" if broken else None
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    low, high = student_interval(values) or (None, None)
+def _spread(values: Sequence[float], resolution: float) -> dict[str, Any]:
+    low, high = student_interval(values, resolution) or (None, None)
     return {"mean": mean(values), "low": low, "high": high, "seeds": len(values)}
 
 

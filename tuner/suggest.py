@@ -17,6 +17,8 @@ from search_spaces.schema import Space
 from tuner.comparing import ComparingSampler
 from tuner.fields import report_every
 
+_GP_STARTUP = 5  # random trials before the Gaussian process is asked; on recorded curves better than Optuna's 10
+
 
 def build_sampler(space: Space, number: int) -> BaseSampler:
     """Return the sampler for one trial of a space.
@@ -35,7 +37,12 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
             case "gp":
                 return _comparing(
                     space,
-                    GPSampler(seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False),
+                    GPSampler(
+                        seed=seed,
+                        n_startup_trials=_GP_STARTUP,
+                        independent_sampler=RandomSampler(seed=seed),
+                        warn_independent_sampling=False,
+                    ),
                     seed,
                 )
             case "nsga2":

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -119,6 +119,33 @@ def test_a_sampler_learns_from_trials_that_were_all_stopped(sampler):
         drawn.append(one.params["x"])
         study.tell(one, state=TrialState.FAIL)
     assert min(drawn) > 0.6
+
+
+def test_choices_of_rising_numbers_are_shown_in_their_order():
+    rates, names = CategoricalDistribution([0.001, 0.003, 0.01]), CategoricalDistribution(["a", "b", "c"])
+    asked: list[dict[str, BaseDistribution]] = []
+
+    class Last(RandomSampler):
+        def infer_relative_search_space(self, study, trial):
+            return optuna.search_space.intersection_search_space(study.get_trials(deepcopy=False))
+
+        def sample_relative(self, study, trial, search_space):
+            asked.append(search_space)
+            places = [one.params["rate"] for one in study.get_trials(deepcopy=False) if one.number != trial.number]
+            return {"rate": max(places), "name": "c"}
+
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"rate": 0.01, "name": "a"})
+    drawn = []
+    for number in range(3):
+        study.sampler = ComparingSampler(Last(seed=number), number)
+        one = study.ask({"rate": rates, "name": names})
+        study.tell(one, 0.5)
+        drawn.append(one.params)
+    assert asked[0] == {"rate": IntDistribution(0, 2), "name": names}
+    assert drawn[1] == {"rate": 0.01, "name": "c"}
+    assert drawn[2] != drawn[1]
+    assert all(one.distributions == {"rate": rates, "name": names} for one in study.trials)
 
 
 @pytest.mark.parametrize("sampler", [GPSampler, TPESampler])
