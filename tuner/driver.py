@@ -111,8 +111,7 @@ def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
             mode=sweep.space.objective.mode,
             phase=lambda: control.phase,
         )
-        # Ray has put a handler of its own over that of SIGTERM.
-        with graceful_sigterm(ending), live:
+        with live:
             ending.failure = _run(sweep, ledger, control, (mirror, live), console)
     ending.completed = ledger.is_complete
     if ledger.is_interrupted and not ending.failure:

@@ -162,9 +162,8 @@ class LedgerCallback(tune.Callback):
 
 def _last_error(trial: Trial) -> str:
     """Return what Ray says of a worker's last death; `get_error` looks where Tune has not put it yet."""
-    path = Path(trial.error_file) if trial.error_file else None
-    text = path.read_text() if path and path.exists() else "Ray does not say why"
-    return text.rpartition("Failure # ")[2].strip()
+    path = Path(trial.error_file or "")
+    return path.read_text().rpartition("Failure # ")[2].strip() if path.is_file() else "Ray does not say why"
 
 
 class GuardStopper(tune.Stopper):
@@ -192,17 +191,11 @@ def start_ray(num_cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's coming default, chosen now so that it does not warn about it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        ray.init(
-            address="local",  # without it, Ray takes any cluster that was ever started on this machine
-            num_cpus=num_cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE_BYTES,
-        )
+    own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    # Without an address, Ray takes any cluster that was ever started on this machine.
+    where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **own}
+    with _signal_handlers_given_back():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
 
 
 def num_slots(resources: Resources) -> int:
@@ -228,14 +221,15 @@ def num_slots(resources: Resources) -> int:
 
 
 @contextlib.contextmanager
-def _signal_handler_given_back() -> Iterator[None]:
-    """Tune leaves its handler of Ctrl-C in place, which swallows the first one after `fit`."""
-    before = signal.getsignal(signal.SIGINT)
+def _signal_handlers_given_back() -> Iterator[None]:
+    """Ray puts a handler of its own over SIGTERM, and Tune leaves one that swallows the first Ctrl-C after `fit`."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def execute(
@@ -277,7 +271,7 @@ def execute(
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
-    with _signal_handler_given_back(), folder as scratch:
+    with _signal_handlers_given_back(), folder as scratch:
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=tune.TuneConfig(
