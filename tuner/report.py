@@ -39,13 +39,21 @@ class Drawn:
 def draw(sweep: Sweep, target: Path) -> Path | None:
     """Draw accuracy by compute of the best trial and the baselines, all other trials in grey; None if there is nothing.
 
+    With several objectives, the front is drawn once a trial can be on it.
+
     Args:
         sweep: whose runs are drawn.
         target: the PNG to write.
     """
+    records = read_records(sweep)
+    if _has_front(sweep, records):
+        return save(_front(sweep), target)
+    return _draw_by_compute(sweep, records, target)
+
+
+def _draw_by_compute(sweep: Sweep, records: list[Record], target: Path) -> Path | None:
     from tuner import pictures
 
-    records = read_records(sweep)
     if not any(record.metrics for record in records):
         return None
     winner = best(records, sweep.space.objective.mode)
@@ -111,14 +119,14 @@ def draw_sweep(sweep: Sweep, folder: Path, *, with_runs: bool = True) -> Drawn:
         with_runs: draw what needs trained classifiers, too; it takes seconds for each run.
     """
     drawn = Drawn()
-    comparison = draw(sweep, folder / "comparison.png")
+    records = read_records(sweep)
+    comparison = _draw_by_compute(sweep, records, folder / "comparison.png")
     if comparison is not None:
         drawn.files[SWEEP] = [comparison]
-    if len(sweep.space.objectives) > 1 and able(read_records(sweep)):
+    if _has_front(sweep, records):
         drawn.add(SWEEP, _front(sweep), folder / "front.png")
     if not with_runs:
         return drawn
-    records = read_records(sweep)
     winner = best(records, sweep.space.objective.mode)
     important = _important(sweep, records, winner)
     seen = _look(sweep, important, drawn)
@@ -127,6 +135,10 @@ def draw_sweep(sweep: Sweep, folder: Path, *, with_runs: bool = True) -> Drawn:
         _draw_one(sweep, record, seen.get(record.run.key), folder / record.run.key, drawn)
     _draw_by_epsilon(sweep, important, winner, seen, folder, drawn)
     return drawn
+
+
+def _has_front(sweep: Sweep, records: list[Record]) -> bool:
+    return len(sweep.space.objectives) > 1 and bool(able(records))
 
 
 def _front(sweep: Sweep) -> Figure:
