@@ -14,6 +14,11 @@ def seconds_spent(records: Collection[Record]) -> float:
     return max((record.ended_s or 0.0 for record in records), default=0.0)
 
 
+def compute_spent(records: Collection[Record]) -> float:
+    """Return the compute of all trials so far, in epochs of standard training."""
+    return sum(record.metrics.get("compute", 0.0) for record in records if record.run.kind == "trial")
+
+
 def spent_budget(space: Space, records: Collection[Record], seconds: float) -> str | None:
     """Return which budget, other than the number of trials, lets no new trial begin; None while none does.
 
@@ -25,10 +30,8 @@ def spent_budget(space: Space, records: Collection[Record], seconds: float) -> s
     budget = space.budget
     if budget.time is not None and seconds >= budget.time:
         return f"the time of {budget.time:g} s is spent"
-    if budget.total_compute is not None:
-        spent = sum(record.metrics.get("compute", 0.0) for record in records if record.run.kind == "trial")
-        if spent >= budget.total_compute:
-            return f"the total compute of {budget.total_compute:g} is spent"
+    if budget.total_compute is not None and compute_spent(records) >= budget.total_compute:
+        return f"the total compute of {budget.total_compute:g} is spent"
     if budget.target is not None:
         winner = best(list(records), space.objective.mode)
         if winner is not None and space.objective.sign * ((winner.value or 0.0) - budget.target) >= 0:

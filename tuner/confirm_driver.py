@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from search_spaces.sections import Budget
 from tuner.compare import winners_of
 from tuner.confirm import ConfirmLedger
 from tuner.confirm_plan import Plan, make_plan
@@ -21,6 +22,8 @@ from tuner.judged import judge_runs
 from tuner.ledger import is_complete, read_records
 from tuner.live import LiveTable
 from tuner.mirror import Mirror
+from tuner.open_runs import num_left
+from tuner.preflight import check_storage
 from tuner.records import Tier
 from tuner.states import state_of
 from tuner.sweep import Sweep
@@ -95,9 +98,14 @@ def _confirm(sweep: Sweep, plan: Plan, console: Console, ending: Ending, judging
 def _execute(sweep: Sweep, ledger: ConfirmLedger, mirror: Mirror, console: Console, ending: Ending) -> None:
     """Execute what is left; to be asked for a pause ends the driver as a stop does."""
     control, space = Control(sweep.folder), sweep.space
+    check_storage(sweep, num_left(ledger))
     start_ray()
     live = LiveTable(
-        ledger, console, compute=space.budget.compute, mode=space.objective.mode, phase=lambda: control.phase
+        ledger,
+        console,
+        budget=Budget(compute=space.budget.compute),
+        mode=space.objective.mode,
+        phase=lambda: control.phase,
     )
     with live:
         try:

@@ -21,6 +21,7 @@ from tuner.ledger import Ledger, read_records
 from tuner.live import LiveTable
 from tuner.mirror import Mirror
 from tuner.mlflow_store import tracking_uri
+from tuner.open_runs import num_left
 from tuner.preflight import check_storage
 from tuner.report import draw_sweep
 from tuner.states import ALL_FAILED, all_failed, state_of
@@ -90,7 +91,7 @@ def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
     ledger = Ledger(sweep)
     has_work = not ledger.is_complete
     if has_work:
-        check_storage(sweep, list(ledger.records.values()))
+        check_storage(sweep, num_left(ledger))
         ledger.give_up("")
 
     def connect() -> MlflowWriter:
@@ -107,7 +108,7 @@ def _drive(sweep: Sweep, console: Console, ending: Ending) -> None:
         live = LiveTable(
             ledger,
             console,
-            compute=sweep.space.budget.compute,
+            budget=sweep.space.budget,
             mode=sweep.space.objective.mode,
             phase=lambda: control.phase,
         )

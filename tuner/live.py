@@ -12,6 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search_spaces.schema import MAX_TRIALS
+from search_spaces.sections import Budget
+from tuner.budgets import compute_spent, seconds_spent
 from tuner.records import Record, best
 
 _MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust": "robust_accuracy"}
@@ -32,13 +35,22 @@ class Runs(Protocol):
         ...
 
 
-def progress(ledger: Runs, per_run: float) -> float:
-    """Return the share of the sweep's work that is done: ended runs whole, running ones by their compute."""
-    shares = [
-        1.0 if record.state != "running" else min(record.metrics.get("compute", 0.0) / per_run, 1.0)
-        for record in list(ledger.records.values())  # the ledger may grow meanwhile: the table is drawn by a thread
-    ]
-    return sum(shares) / ledger.num_runs
+def progress(ledger: Runs, budget: Budget) -> float:
+    """Return the share of the work that is done: of the runs, or of the budget that is nearest to its end.
+
+    Ended runs count whole, running ones by their compute.
+    """
+    records = list(ledger.records.values())  # the ledger may grow meanwhile: the table is drawn by a thread
+    runs = sum(
+        1.0 if record.state != "running" else min(record.metrics.get("compute", 0.0) / budget.compute, 1.0)
+        for record in records
+    )
+    shares = [runs / ledger.num_runs]
+    if budget.time is not None:
+        shares.append(seconds_spent(records) / budget.time)
+    if budget.total_compute is not None:
+        shares.append(compute_spent(records) / budget.total_compute)
+    return min(max(shares), 1.0)
 
 
 def duration(seconds: float) -> str:
@@ -53,15 +65,15 @@ class LiveTable:
     """Shows every change of a ledger; a context manager around the run."""
 
     def __init__(
-        self, ledger: Runs, console: Console, *, compute: float, mode: str, phase: Callable[[], str] = lambda: "running"
+        self, ledger: Runs, console: Console, *, budget: Budget, mode: str, phase: Callable[[], str] = lambda: "running"
     ) -> None:
         self._ledger = ledger
         self._console = console
-        self._compute = compute
+        self._budget = budget
         self._mode = mode
         self._phase = phase
         self._started = time.monotonic()
-        self._done_before = progress(ledger, compute)
+        self._done_before = progress(ledger, budget)
         is_terminal = console.is_terminal
         self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if is_terminal else None
 
@@ -111,12 +123,13 @@ class LiveTable:
         records = list(self._ledger.records.values())
         ended = sum(record.state != "running" for record in records)
         winner = best(records, self._mode)
-        text = f"{ended} of {self._ledger.num_runs} runs"
+        at_most = "at most " if self._budget.trials is None and self._ledger.num_runs >= MAX_TRIALS else ""
+        text = f"{ended} of {at_most}{self._ledger.num_runs} runs"
         if self._phase() != "running":
             text = f"{self._phase()}: {text}"
         if winner is not None:
             text += f", best {winner.run.key} {100 * (winner.value or 0.0):.1f}"
-        elapsed, done = time.monotonic() - self._started, progress(self._ledger, self._compute)
+        elapsed, done = time.monotonic() - self._started, progress(self._ledger, self._budget)
         if done > self._done_before:
             left = elapsed * (1.0 - done) / (done - self._done_before)
             text += f", {duration(elapsed)} gone, about {duration(left)} left"

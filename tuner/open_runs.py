@@ -45,6 +45,11 @@ class RunQueue(Protocol):
         ...
 
 
+def num_left(queue: RunQueue) -> int:
+    """Return how many of a queue's runs have not ended."""
+    return queue.num_runs - sum(record.state != "running" for record in queue.records.values())
+
+
 @dataclass
 class OpenRun:
     """A run that has not ended, and what the study and the metrics file have of it already.

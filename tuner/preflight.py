@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
@@ -16,7 +15,6 @@ from trainables import data_files
 from trainables.files import write_whole
 from tuner.errors import UserError
 from tuner.fields import configuration_for
-from tuner.records import Record
 from tuner.suggest import suggest
 from tuner.sweep import Sweep
 
@@ -56,12 +54,12 @@ def check_resources(resources: Resources) -> None:
             )
 
 
-def check_storage(sweep: Sweep, records: Sequence[Record]) -> None:
+def check_storage(sweep: Sweep, num_left: int) -> None:
     """Refuse a sweep whose folder cannot be written, or has no room for the checkpoints of the runs that are left.
 
     Args:
         sweep: whose lock the caller holds.
-        records: of the runs that have begun.
+        num_left: runs that have not ended.
 
     Raises:
         UserError: with what is there and what is needed.
@@ -72,9 +70,7 @@ def check_storage(sweep: Sweep, records: Sequence[Record]) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"cannot write into {sweep.folder}: {error}; make room, or mend its permissions") from error
-    num_runs = sweep.num_runs if sweep.num_trials < MAX_TRIALS else _RUNS_OF_AN_OPEN_END
-    num_ended = sum(record.state != "running" for record in records)
-    needed = max(num_runs - num_ended, 0) * _bytes_per_run(sweep.space)
+    needed = (num_left if num_left < MAX_TRIALS else _RUNS_OF_AN_OPEN_END) * _bytes_per_run(sweep.space)
     free = shutil.disk_usage(sweep.folder).free
     if free < needed:
         raise UserError(

@@ -93,7 +93,7 @@ def watch(sweep: Sweep, console: Console) -> None:
     follower = Follower(sweep)
     space = sweep.space
     with LiveTable(
-        follower, console, compute=space.budget.compute, mode=space.objective.mode, phase=lambda: phase_of(sweep.folder)
+        follower, console, budget=space.budget, mode=space.objective.mode, phase=lambda: phase_of(sweep.folder)
     ) as live:
         changed = list(follower.records.values())
         while True:

@@ -242,7 +242,7 @@ def _ours(home: Path) -> dict[str, float]:
         ledger = Ledger(sweep)
         provenance = json.loads((sweep.folder / "provenance.json").read_text())
         mirror = Mirror(lambda: MlflowWriter(sweep, provenance), console.print)
-        live = LiveTable(ledger, console, compute=budget.compute, mode="max")
+        live = LiveTable(ledger, console, budget=budget, mode="max")
         with live, clock.watching(LedgerSearcher, "suggest"), clock.watching(LedgerScheduler, "on_trial_result"):
             execute(ledger, resources, [mirror, live, clock], trainable=Ours)
         if not mirror.close(300.0, state="completed", winners=(), pictures={}):

@@ -92,10 +92,10 @@ def test_a_disk_without_room_is_refused_beforehand_with_both_numbers(tmp_path):
     with small_disk(tmp_path / "disk", "2m") as disk:
         sweep = make(disk)
         with pytest.raises(UserError, match=r"has [12]\.\d MB of free disk, .* need about \d\d"):
-            check_storage(sweep, [])
+            check_storage(sweep, sweep.num_runs)
         fill(disk)
         with pytest.raises(UserError, match=r"cannot write into .*No space left"):
-            check_storage(sweep, [])
+            check_storage(sweep, sweep.num_runs)
 
 
 @NEEDS_ROOT
@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_can_be_read(tmp_path):
         train_all(Ledger(sweep))
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         with pytest.raises(UserError, match="Read-only file system"):
-            check_storage(sweep, [])
+            check_storage(sweep, sweep.num_runs)
         with pytest.raises(UserError, match="--home"):
             Sweep.create("other", SPACE, "tiny.yaml", home=disk)
         assert not sweep.is_running()
@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_can_be_read(tmp_path):
 def test_there_is_room_on_an_ordinary_disk_and_the_probe_is_gone(tmp_path):
     sweep = make(tmp_path)
     before = sorted(sweep.folder.iterdir())
-    check_storage(sweep, [])
+    check_storage(sweep, sweep.num_runs)
     assert sorted(sweep.folder.iterdir()) == before
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from search_spaces.sections import Budget
 from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train_all
 from tuner import repeats
 from tuner.compare import frame, table, verdict
@@ -168,11 +169,14 @@ def test_choosing_what_has_not_ended_is_refused(make_sweep):
         choose(sweep, None)
 
 
+BUDGET = Budget(trials=4, compute=3.0)
+
+
 def test_lines_where_there_is_no_terminal(make_sweep):
     console = Console(file=io.StringIO(), width=80)
     ledger = Ledger(make_sweep())
-    with LiveTable(ledger, console, compute=3, mode="max") as live:
-        assert progress(ledger, 3) == 0
+    with LiveTable(ledger, console, budget=BUDGET, mode="max") as live:
+        assert progress(ledger, BUDGET) == 0
         train_all(ledger)
         for record in ledger.records.values():
             live.changed(record)
@@ -180,7 +184,18 @@ def test_lines_where_there_is_no_terminal(make_sweep):
     assert len(lines) == 6
     assert "trial-0003" in lines[-1]
     assert "6 of 6 runs, best trial-0003 40.0" in lines[-1]
-    assert progress(ledger, 3) == 1
+    assert progress(ledger, BUDGET) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "share"),
+    [({}, 3 / 6), ({"total_compute": 4.0}, 3 / 4), ({"total_compute": 2.0}, 1.0), ({"time": "900h"}, 3 / 6)],
+)
+def test_progress_is_that_of_the_budget_nearest_to_its_end(make_sweep, other, share):
+    ledger = Ledger(make_sweep())
+    for run in [ledger.next_run() for _ in range(3)]:
+        ledger.complete(run.key, row(STEPS))
+    assert progress(ledger, Budget(compute=3.0, **other)) == share
 
 
 def test_a_reason_with_brackets_is_a_line_like_any_other(make_sweep):
@@ -188,14 +203,14 @@ def test_a_reason_with_brackets_is_a_line_like_any_other(make_sweep):
     ledger = Ledger(make_sweep())
     run = ledger.next_run()
     ledger.fail(run.key, "error: KeyError: [/bold] in [list]")
-    LiveTable(ledger, console, compute=3, mode="max").changed(ledger.records[run.key])
+    LiveTable(ledger, console, budget=BUDGET, mode="max").changed(ledger.records[run.key])
     assert "KeyError: [/bold] in [list]" in console.file.getvalue()
 
 
 def test_a_table_where_there_is_one(make_sweep):
     console = Console(file=io.StringIO(), width=140, force_terminal=True)
     ledger = Ledger(make_sweep())
-    with LiveTable(ledger, console, compute=3, mode="max") as live:
+    with LiveTable(ledger, console, budget=BUDGET, mode="max") as live:
         train_all(ledger)
         for record in ledger.records.values():
             live.changed(record)
