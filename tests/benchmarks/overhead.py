@@ -42,8 +42,8 @@ from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter
 
 NUM_TRIALS = 1000
-NUM_ALL_NEW = 150
-"""Trials with an actor of their own each: they take too long for more."""
+NUM_OTHERS, NUM_ALL_NEW = 300, 100
+"""Trials of the other sides, and of the one whose trials have an actor of their own each: they take long."""
 ENDS = 100
 """Trials at either end of a sweep that are compared: what grows with the number of trials shows there."""
 AIM_BEYOND_MS, AIM_GROWTH, AIM_MB, AIM_RATIO = 60, 1.5, 200, 3
@@ -157,12 +157,12 @@ def _serve(answer: Connection, run: Callable[[Path], dict[str, float]]) -> None:
 
 def _bare(home: Path) -> dict[str, float]:
     clock = Clock()
-    _tune(home / "bare", NUM_TRIALS, clock, reused=True)
+    _tune(home / "bare", NUM_OTHERS, clock, reused=True)
     return clock.measured()
 
 
 def _plain_reused(home: Path) -> dict[str, float]:
-    return _plain(home, NUM_TRIALS, reused=True)
+    return _plain(home, NUM_OTHERS, reused=True)
 
 
 def _plain_new(home: Path) -> dict[str, float]:
