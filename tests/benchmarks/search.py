@@ -37,6 +37,7 @@ GIVE_UP = 3
 """A search that needs more than so many times the compute of the whole grid has not found it."""
 AIM = 0.5
 PLAIN = "plain"
+PLAIN_AS_OURS = "plain, ASHA as ours"
 
 METRIC = "robust_accuracy"
 GRID = "search: {sampler: grid, seed: 0}"
@@ -166,7 +167,7 @@ def searchers(num_reports: int) -> dict[str, Make]:
     return {
         "random": _ours("sampler: random, pruner: none"),
         PLAIN: _plain(num_reports),
-        "plain, ASHA as ours": _plain(num_reports, grace_period=3, reduction_factor=3),
+        PLAIN_AS_OURS: _plain(num_reports, grace_period=3, reduction_factor=3),
         "ours, tpe": _ours(f"sampler: tpe, pruner: {halving}"),
         "ours, gp": _ours(f"sampler: gp, pruner: {halving}"),
     }
@@ -185,22 +186,34 @@ def measure() -> Table:
         title=f"search: compute until within a point of the best known robust accuracy, {100 * best:.1f} %",
         caption=f"{len(recorded)} recorded MNIST trials, {num_good} of them within a point; {NUM_SEEDS} seeds: "
         f"medians; never: not within {GIVE_UP} times the compute of all; "
-        f"plain: OptunaSearch and ASHAScheduler with their defaults; aim: {AIM} of it",
+        f"plain: OptunaSearch and ASHAScheduler with their defaults, or ASHA set as ours; aim: {AIM} of it",
     )
-    for name in ("searcher", "workers", "compute", "quartiles", "never", "of plain"):
+    for name in ("searcher", "workers", "compute", "quartiles", "never", "of plain", "of plain as ours"):
         table.add_column(name, justify="left" if name == "searcher" else "right")
     num_reports = max(len(curve.compute) for curve in recorded.values())
-    medians: dict[int, float] = {}
+    at_most = GIVE_UP * sum(curve.compute[-1] for curve in recorded.values())
+    medians: dict[tuple[str, int], float] = {}
     for name, make in searchers(num_reports).items():
         for num_workers in WORKERS:
             needed = sorted(_search(make, seed, recorded, num_workers) for seed in range(NUM_SEEDS))
             low, median, high = (needed[(len(needed) - 1) * quarter // 4] for quarter in (1, 2, 3))
-            if name == PLAIN:
-                medians[num_workers] = median
-            share = f"{median / medians[num_workers]:.2f}" if num_workers in medians else ""
-            never = needed.count(math.inf)
-            table.add_row(name, str(num_workers), f"{median:.0f}", f"{low:.0f}-{high:.0f}", str(never), share)
+            medians[name, num_workers] = median
+            plain = (medians.get((other, num_workers)) for other in (PLAIN, PLAIN_AS_OURS))
+            shares = (_share(median, of, at_most) for of in plain)
+            quartiles = f"{_shown(low)}-{_shown(high)}"
+            table.add_row(name, str(num_workers), _shown(median), quartiles, str(needed.count(math.inf)), *shares)
     return table
+
+
+def _shown(compute: float) -> str:
+    return "never" if math.isinf(compute) else f"{compute:.0f}"
+
+
+def _share(median: float, of: float | None, at_most: float) -> str:
+    """Return a median in units of another, at most that where the other was given up, nothing where it is unknown."""
+    if of is None or math.isinf(median):
+        return ""
+    return f"< {median / at_most:.2f}" if math.isinf(of) else f"{median / of:.2f}"
 
 
 def _search(make: Make, seed: int, table: dict[str, Curve], num_workers: int) -> float:
