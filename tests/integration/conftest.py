@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -95,6 +96,8 @@ class CommandLine:
 
 @pytest.fixture
 def command_line(tmp_path: Path) -> Iterator[CommandLine]:
+    # What a shell runs in the background is born deaf to Ctrl-C, and so would be whatever is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     line = CommandLine(tmp_path)
     yield line
     line.end()
