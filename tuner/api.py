@@ -15,9 +15,9 @@ from rich.console import Console
 
 from tuner import control, starting, sweep
 from tuner.errors import UserError
-from tuner.ledger import read_records
 from tuner.records import Record, Tier, best, front
 from tuner.status import full
+from tuner.studies import read_records
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from search_spaces.mistakes import SpaceError
 from trainables.data_files import DataError
 from trainables.files import is_storage_trouble
 from tuner import cli_confirm, cli_judging, cli_results, cli_spaces, cli_steering, cli_train, control
-from tuner.cli_steering import FAILED, INTERRUPTED, STOPPED
+from tuner.endings import FAILED, INTERRUPTED, MISTAKE, conclude
 from tuner.errors import SweepError, UserError
 from tuner.options import Data, Detach, Home, SweepName
 from tuner.sweep import Sweep, home
@@ -136,17 +136,7 @@ def _drive(sweep: Sweep, detach: bool) -> None:
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    if not ending.mirrored:
-        text = f"MLflow is not up to date: `tuner sync {sweep.name}` brings it there"
-        console.print(text, style="yellow", soft_wrap=True)
-    if ending.stopped:
-        console.print(f"Stopped on request; {how_to_go_on}", soft_wrap=True)
-        raise typer.Exit(STOPPED)
-    if ending.signal is not None:
-        console.print(f"Interrupted; {how_to_go_on}", soft_wrap=True)
-        raise typer.Exit(128 + ending.signal)
-    if ending.failure:
-        raise SweepError(f"{ending.failure}; put that right, then {how_to_go_on}")
+    conclude(ending, sweep.name, console, how_to_go_on)
     cli_results.print_comparison(sweep, console)
     console.print(
         f"`tuner export {sweep.name}` writes the best configuration; `tuner ui` shows every run", soft_wrap=True
@@ -159,7 +149,7 @@ def main() -> None:
         app()
     except (UserError, SpaceError, DataError, SweepError) as error:
         _say(str(error))
-        sys.exit(FAILED if isinstance(error, SweepError) else 2)
+        sys.exit(FAILED if isinstance(error, SweepError) else MISTAKE)
     except OSError as error:
         if not is_storage_trouble(error):
             raise

@@ -11,8 +11,7 @@ from rich.console import Console
 
 from tuner.cli_judging import told
 from tuner.cli_results import print_confirmed
-from tuner.cli_steering import INTERRUPTED, STOPPED
-from tuner.errors import SweepError
+from tuner.endings import INTERRUPTED, conclude
 from tuner.options import Home, SweepName
 from tuner.sweep import Sweep, home
 
@@ -68,14 +67,4 @@ def _drive(sweep: Sweep, console: Console, options: dict[str, Any]) -> None:
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    if not ending.mirrored:
-        text = f"MLflow is not up to date: `tuner sync {sweep.name}` brings it there"
-        console.print(text, style="yellow", soft_wrap=True)
-    if ending.stopped:
-        console.print(f"Stopped as asked; {how_to_go_on}", soft_wrap=True)
-        raise typer.Exit(STOPPED)
-    if ending.signal is not None:
-        console.print(f"Interrupted; {how_to_go_on}", soft_wrap=True)
-        raise typer.Exit(128 + ending.signal)
-    if ending.failure:
-        raise SweepError(f"{ending.failure}; put that right, then {how_to_go_on}")
+    conclude(ending, sweep.name, console, how_to_go_on)

@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 
 from tuner import control
+from tuner.endings import FAILED, INTERRUPTED, STOPPED
 from tuner.errors import UserError
 from tuner.options import Home, SweepName
 from tuner.records import State
 from tuner.sweep import Sweep, home, names
 
-FAILED, STOPPED, INTERRUPTED = 1, 3, 130
 console = Console(markup=False)
 
 
@@ -54,7 +54,7 @@ def watch(
     where = home(home_folder)
     sweep = Sweep.open(sweep_name or _the_running_one(where), home=where)
     from tuner import status
-    from tuner.ledger import read_records
+    from tuner.studies import read_records
     from tuner.watching import watch as show
 
     try:
@@ -124,7 +124,7 @@ def trials(
     if output is None and output_format == "parquet":
         raise UserError("Parquet is not for a terminal: name a file with --output")
     from tuner import frames
-    from tuner.ledger import read_records
+    from tuner.studies import read_records
 
     if output is None:
         typer.echo(frames.encode(frames.frame(read_records(sweep)), output_format), nl=False)

@@ -8,9 +8,9 @@ import pandas as pd
 from rich.table import Table
 
 from tuner import frames, repeats
-from tuner.ledger import read_records
 from tuner.records import MEASURES, Record, able, best, front, num_images, why_none_is_best
 from tuner.statistics import interval, is_within_noise
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from search_spaces.sections import Budget
+from tuner.budgets import is_complete
 from tuner.compare import winners_of
 from tuner.confirm import ConfirmLedger
 from tuner.confirm_plan import Plan, make_plan
@@ -19,13 +20,13 @@ from tuner.driver import MIRROR_WAIT_S, Ending, graceful_sigterm, warn
 from tuner.errors import SweepError
 from tuner.execution import execute, start_ray
 from tuner.judged import judge_runs
-from tuner.ledger import is_complete, read_records
 from tuner.live import LiveTable
 from tuner.mirror import Mirror
 from tuner.open_runs import num_left
 from tuner.preflight import check_storage
 from tuner.records import Tier
 from tuner.states import state_of
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter
 

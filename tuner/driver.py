@@ -17,7 +17,7 @@ from tuner.compare import winners_of
 from tuner.control import Control
 from tuner.errors import SweepError, UserError
 from tuner.execution import Observer, execute, start_ray
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.live import LiveTable
 from tuner.mirror import Mirror
 from tuner.mlflow_store import tracking_uri
@@ -25,6 +25,7 @@ from tuner.open_runs import num_left
 from tuner.preflight import check_storage
 from tuner.report import draw_sweep
 from tuner.states import ALL_FAILED, all_failed, state_of
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter
 

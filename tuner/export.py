@@ -9,8 +9,8 @@ from typing import Any
 from trainables.files import whole_folder, write_json
 from tuner.confirmed import main_numbers, read_confirmed
 from tuner.errors import UserError
-from tuner.ledger import read_records
 from tuner.records import Record, State, best, num_images, why_none_is_best
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 FORMAT = 1

@@ -12,8 +12,8 @@ import pandas as pd
 
 from trainables.files import write_whole
 from tuner.errors import UserError
-from tuner.ledger import read_records
 from tuner.records import Record, describe_ratio
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 Format = Literal["csv", "json", "parquet"]

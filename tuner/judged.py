@@ -17,8 +17,8 @@ import pandas as pd
 from trainables.files import write_json
 from tuner.errors import UserError
 from tuner.export import num_threads
-from tuner.ledger import read_records
 from tuner.records import VERDICTS, Record, Tier, read_verdict
+from tuner.studies import read_records
 from tuner.sweep import FORMAT, Sweep
 
 

@@ -33,8 +33,6 @@ from tuner.studies import (
 from tuner.suggest import build_sampler, suggest
 from tuner.sweep import Sweep
 
-__all__ = ["Ledger", "is_complete", "read_records"]
-
 
 class Ledger:
     """Hands out runs and takes in what they report. One driver at a time: the caller holds the sweep's lock."""

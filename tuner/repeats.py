@@ -9,8 +9,8 @@ from statistics import mean
 
 from rich.table import Table
 
-from tuner.ledger import read_records
 from tuner.records import MEASURES, Record, best
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 

@@ -12,8 +12,8 @@ from trainables.data_files import DataError
 from trainables.files import whole_folder, write_whole
 from tuner.errors import UserError
 from tuner.export import choose, num_threads
-from tuner.ledger import read_records
 from tuner.records import SWEEP, Record, able, best, front, num_images, read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tuner.confirmed import FILE as CONFIRMED
 from tuner.confirmed import main_numbers, read_confirmed
@@ -28,9 +28,6 @@ from tuner.records import (
     read_verdict,
 )
 from tuner.sweep import Sweep
-
-if TYPE_CHECKING:
-    pass
 
 _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
 _ENDINGS = {"completed": "FINISHED", "failed": "FAILED"}  # of a sweep; any other is KILLED

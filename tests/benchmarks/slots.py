@@ -19,7 +19,7 @@ from rich.table import Table
 
 from tuner.driver import drive
 from tuner.execution import num_slots
-from tuner.ledger import SEARCH, read_records
+from tuner.studies import SEARCH, read_records
 from tuner.sweep import Sweep
 
 AIM = 0.9

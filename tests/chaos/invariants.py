@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from trainables import checkpoint
-from tuner.ledger import read_records
 from tuner.mlflow_store import EXPERIMENT
 from tuner.records import Record, read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 Rows = dict[str, list[dict[str, float]]]

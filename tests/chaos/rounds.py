@@ -18,8 +18,8 @@ from ray.cluster_utils import Cluster
 
 from tests.chaos.invariants import check_end, check_nothing_lost, repeated, rows_of
 from tests.integration.servers import MlflowServer
-from tuner.ledger import read_records
 from tuner.records import Record
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 FAULTS = ("driver", "worker", "machine", "mlflow", "storage")

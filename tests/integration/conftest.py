@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.ledger import read_records
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 

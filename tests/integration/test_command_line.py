@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import CommandLine
-from tuner.ledger import read_records
 from tuner.mlflow_store import EXPERIMENT, tracking_uri
 from tuner.records import read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 pytestmark = [

@@ -9,8 +9,9 @@ import pytest
 
 from trainables.ray_trainable import RunTrainable
 from tuner.execution import execute
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.records import read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]

@@ -16,8 +16,9 @@ from trainables.ray_trainable import RunTrainable
 from tuner.errors import SweepError, UserError
 from tuner.execution import execute, num_slots
 from tuner.guard import FAILURES_IN_A_ROW
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.records import read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]

@@ -11,9 +11,9 @@ from tests.integration.conftest import CommandLine
 from tests.integration.disks import NEEDS_ROOT, fill, small_disk
 from tests.integration.test_command_line import SLOW, ended
 from tests.integration.test_execution import SPACE
-from tuner.ledger import read_records
 from tuner.mlflow_store import EXPERIMENT, tracking_uri
 from tuner.records import read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 pytestmark = [

@@ -14,10 +14,11 @@ from rich.console import Console
 from tests.integration.servers import MlflowServer
 from tests.tuner.conftest import SPACE, row, train, train_all
 from tuner.driver import mirror_now
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.mirror import Mirror
 from tuner.mlflow_store import EXPERIMENT
 from tuner.records import flatten, read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter
 

@@ -13,8 +13,8 @@ import pytest
 from tests.integration.conftest import CommandLine
 from tests.integration.test_command_line import ended
 from tuner.control import phase_of
-from tuner.ledger import read_records
 from tuner.records import read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 pytestmark = [

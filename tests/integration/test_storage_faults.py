@@ -16,9 +16,10 @@ from tests.integration.disks import NEEDS_ROOT, fill, mounted, small_disk
 from tests.tuner.conftest import SPACE, row, train, train_all
 from tuner.errors import UserError
 from tuner.guard import Guard
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.preflight import check_storage
 from tuner.records import read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 

@@ -16,9 +16,10 @@ from tuner.confirm import ConfirmLedger
 from tuner.confirm_plan import best_configurations, make_plan, read_plan
 from tuner.errors import UserError
 from tuner.journal import Journal
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.race import configuration_of
 from tuner.records import append_metrics, read_metrics
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 ROBUST = {"trial-0003": 0.8, "trial-0002": 0.7, "trial-0001": 0.6}

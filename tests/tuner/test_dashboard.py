@@ -16,7 +16,8 @@ import pytest
 
 from tests.tuner.conftest import train
 from tests.tuner.test_ledger import PRUNED_SPACE
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
+from tuner.studies import read_records
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("optuna_dashboard") is None,

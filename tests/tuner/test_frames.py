@@ -11,7 +11,8 @@ import pytest
 
 from tests.tuner.conftest import SEEDED, row, train_all
 from tuner import frames
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
+from tuner.studies import read_records
 
 TYPES = {
     "run": "string",

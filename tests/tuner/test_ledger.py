@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train, train_all
 from tuner.journal import Journal
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.records import append_metrics, best, read_metrics, why_none_is_best
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 PRUNED_SPACE = (

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.tuner.conftest import SPACE, row
 from tuner import replay
 from tuner.errors import UserError
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 STEPS = 9

@@ -11,9 +11,10 @@ from tests.tuner.conftest import row
 from trainables.examples import dataset_for, look
 from tuner import pictures
 from tuner.errors import UserError
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.records import best, read_metrics
 from tuner.report import draw_run, draw_sweep, write_pictures
+from tuner.studies import read_records
 
 
 @pytest.fixture

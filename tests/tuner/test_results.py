@@ -17,9 +17,10 @@ from tuner import repeats
 from tuner.compare import frame, table, verdict
 from tuner.errors import UserError
 from tuner.export import choose
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.live import LiveTable, duration, progress
 from tuner.report import draw
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 

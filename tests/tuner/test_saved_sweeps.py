@@ -13,9 +13,10 @@ from trainables import checkpoint
 from tuner.compare import frame
 from tuner.errors import UserError
 from tuner.export import export
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.records import best
 from tuner.states import state_of
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 SAVED = sorted((Path(__file__).parent.parent / "fixtures").glob("sweep-format-*.tar.xz"))

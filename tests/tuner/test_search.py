@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from search_spaces.sections import Objective
 from tests.tuner.conftest import STEPS, row, train, train_all
-from tuner.ledger import Ledger, is_complete, read_records
+from tuner.budgets import is_complete
+from tuner.ledger import Ledger
 from tuner.records import SWEEP, Record, Run, best, front
 from tuner.report import draw_sweep
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.tuner.conftest import row, train, train_all
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.states import ALL_FAILED, state_of
+from tuner.studies import read_records
 
 
 def test_interrupted_running_and_completed(make_sweep):

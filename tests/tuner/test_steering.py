@@ -16,8 +16,9 @@ from tests.tuner.conftest import STEPS, row, train, train_all
 from tuner import control, starting
 from tuner.control import Control, phase_of
 from tuner.errors import UserError
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.status import brief, full, line
+from tuner.studies import read_records
 from tuner.watching import Follower
 
 HOLD = """\

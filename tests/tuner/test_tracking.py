@@ -12,10 +12,11 @@ from rich.console import Console
 
 from tests.tuner.conftest import STEPS, row, train, train_all
 from tuner.driver import drive, mirror_now
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
 from tuner.mirror import Mirror
 from tuner.mlflow_store import EXPERIMENT, tracking_uri
 from tuner.records import append_metrics, best, flatten
+from tuner.studies import read_records
 from tuner.tracking import MlflowWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -9,7 +9,8 @@ import pytest
 from tests.tuner.conftest import STEPS, row, train_all
 from tuner.errors import UserError
 from tuner.fields import parse_space
-from tuner.ledger import Ledger, read_records
+from tuner.ledger import Ledger
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 from tuner.warm_start import gather
 

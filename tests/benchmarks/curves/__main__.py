@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks import curves
-from tuner.ledger import read_records
+from tuner.studies import read_records
 from tuner.sweep import Sweep
 
 folder = Path(sys.argv[1]).absolute()
