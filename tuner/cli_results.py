@@ -60,9 +60,9 @@ def compare(
         print_comparison(sweep, Console(markup=False))
     else:
         from tuner import frames
-        from tuner.compare import frame
+        from tuner.compare import ranked
 
-        typer.echo(frames.encode(frame(sweep), output_format), nl=False)
+        typer.echo(frames.encode(frames.frame(ranked(sweep)), output_format), nl=False)
     if picture is not None:
         from tuner.report import draw
 

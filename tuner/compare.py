@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from itertools import takewhile
 
-import pandas as pd
 from rich.table import Table
 
-from tuner import frames, repeats
+from tuner import repeats
 from tuner.records import MEASURES, Record, able, best, front, num_images, why_none_is_best
 from tuner.statistics import interval, is_within_noise
 from tuner.studies import read_records
@@ -23,11 +22,6 @@ def ranked(sweep: Sweep) -> list[Record]:
         return record.state != "complete", not record.feasible, sign * record.metrics.get(metric, -sign * float("inf"))
 
     return sorted(read_records(sweep), key=place)
-
-
-def frame(sweep: Sweep) -> pd.DataFrame:
-    """Return one row per run, ranked: see `tuner.frames.frame` for the columns."""
-    return frames.frame(ranked(sweep))
 
 
 def table(sweep: Sweep) -> Table:

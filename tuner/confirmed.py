@@ -96,7 +96,7 @@ def _summary(sweep: Sweep, plan: Plan, records: Sequence[Record], tier: Tier) ->
         outcome = {
             "winner": winner["name"],
             "run": _median_run(winner),
-            "tied": _tied(winner, order[1:], 1 / about["validation_images"]),
+            "tied": _tied(winner, order[1:], _finest(sweep, winner["settings"])),
             "differences": _differences(winner, tested, metric, 1 / about["images"]),
         }
     return {**about, **outcome, "configurations": configurations}
@@ -125,18 +125,23 @@ def _configuration(
     images = min((verdict["images"] for verdict in verdicts.values() if verdict), default=1)
     spreads = {name: _spread([each[name] for each in metrics], 1 / images) for name in names}
     values = [record.value or 0.0 for record in complete]
-    finest = 1 / num_images(one.settings, ranked=True) if sweep.space.objective.metric.endswith("_accuracy") else 0.0
     return {
         "name": one.name,
         "label": next(iter(own.values())).run.label if own else one.settings["trainable"],
         "baseline": one.is_baseline,
         "out": left or _broken(sweep, complete),
         "settings": one.settings,
-        "validation": _spread(values, finest) if complete else None,
+        "validation": _spread(values, _finest(sweep, one.settings)) if complete else None,
         "test": spreads,
         "masked": sum(each.get(MASKING_FAILURES, 0) > 0 for each in metrics),
         "runs": runs,
     }
+
+
+def _finest(sweep: Sweep, settings: Mapping[str, Any]) -> float:
+    """Return the finest step of the objective on validation images: one image's share of an accuracy."""
+    is_accuracy = sweep.space.objective.metric.endswith("_accuracy")
+    return 1 / num_images(dict(settings), ranked=True) if is_accuracy else 0.0
 
 
 def _broken(sweep: Sweep, complete: Sequence[Record]) -> str | None:

@@ -14,9 +14,10 @@ from rich.console import Console
 from search_spaces.sections import Budget
 from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train_all
 from tuner import repeats
-from tuner.compare import frame, table, verdict
+from tuner.compare import ranked, table, verdict
 from tuner.errors import UserError
 from tuner.export import choose
+from tuner.frames import frame
 from tuner.ledger import Ledger
 from tuner.live import LiveTable, duration, progress
 from tuner.report import draw
@@ -38,7 +39,7 @@ def trained(make_sweep):
 
 
 def test_the_frame_has_a_row_for_each_run_best_first(trained):
-    rows = frame(trained)
+    rows = frame(ranked(trained))
     assert rows["run"].iloc[0] == "trial-0003"
     assert len(rows) == 6
     assert list(rows["robust_accuracy"]) == sorted(rows["robust_accuracy"], reverse=True)
@@ -64,7 +65,7 @@ def test_an_empty_sweep_can_be_compared(make_sweep, tmp_path):
     assert verdict(sweep) == ["No trial has run to the end yet."]
     assert draw(sweep, tmp_path / "none.png") is None
     Console(file=io.StringIO()).print(table(sweep))
-    assert frame(sweep).empty
+    assert frame(ranked(sweep)).empty
 
 
 def test_what_is_masked_is_shown_and_when_no_trial_counts_that_is_said(make_sweep):
@@ -79,7 +80,7 @@ def test_what_is_masked_is_shown_and_when_no_trial_counts_that_is_said(make_swee
     with pytest.raises(UserError, match=r"4 masked .* --run exports another"):
         choose(sweep, None)
     assert choose(sweep, "0").run.key == "trial-0000"
-    assert list(frame(sweep)["masking_failures"]) == [0.0] * 2 + [1.0] * 4
+    assert list(frame(ranked(sweep))["masking_failures"]) == [0.0] * 2 + [1.0] * 4
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pytest
 
 from tests.tuner.conftest import train_all
 from trainables import checkpoint
-from tuner.compare import frame
+from tuner.compare import ranked
 from tuner.errors import UserError
 from tuner.export import export
+from tuner.frames import frame
 from tuner.ledger import Ledger
 from tuner.records import best
 from tuner.states import state_of
@@ -45,7 +46,7 @@ def test_it_opens_and_is_complete(saved):
 
 def test_it_compares_and_exports(saved, tmp_path):
     winner = best(read_records(saved), "max")
-    assert len(frame(saved)) == 4
+    assert len(frame(ranked(saved))) == 4
     bundle = export(saved, tmp_path / "bundle")
     assert json.loads((bundle / "provenance.json").read_text())["run"] == winner.run.key
     assert checkpoint.load_newest(winner.run.folder / "checkpoint")["metrics"]["step"] == winner.metrics["step"]

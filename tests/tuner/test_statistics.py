@@ -150,3 +150,14 @@ def test_few_images_keep_a_configuration_in_the_race():
     assert is_behind(leads, 0.02)
     assert not is_behind(leads, 0.02, noise=image_noise(0.8, 0.75, 200))
     assert not is_behind([0.5], 0.02)
+
+
+def test_of_three_values_the_bootstrap_covers_less_than_it_says_and_student_does_not():
+    samples = np.random.default_rng(0).normal(size=(400, 3)).tolist()
+
+    def coverage(interval) -> float:
+        found = [interval(sample) for sample in samples]
+        return sum(low <= 0 <= high for low, high in found) / len(found)
+
+    assert 0.70 < coverage(bootstrap_interval) < 0.82
+    assert coverage(student_interval) > 0.92
