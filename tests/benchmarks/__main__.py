@@ -1,4 +1,4 @@
-"""Speed, as ratios measured in one run: ``python -m tests.benchmarks [NAME ...]``, or ``make bench`` for all but `scale`.
+"""Speed, as ratios measured in one run: ``python -m tests.benchmarks [NAME ...]``; ``make bench`` for the short ones.
 
 Nothing fails when a machine is slow or busy: each table shows what was aimed at beside what was measured.
 """

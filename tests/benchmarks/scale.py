@@ -7,6 +7,7 @@ reuse their actors, which plain Ray Tune does only when asked to.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import multiprocessing
@@ -69,9 +70,7 @@ def measure() -> Table:
     for name, clock in clocks.items():
         num = len(clock.ended_s) - 1
         bounds = [round(num * part / PARTS) for part in range(PARTS + 1)]
-        times = [
-            1000 * (clock.ended_s[b] - clock.ended_s[a]) / (b - a) for a, b in zip(bounds, bounds[1:], strict=False)
-        ]
+        times = [1000 * (clock.ended_s[b] - clock.ended_s[a]) / (b - a) for a, b in itertools.pairwise(bounds)]
         wall_s = clock.ended_s[-1] - clock.ended_s[0] + clock.after_s
         memory = [clock.memory_mb[min(1000, num)], clock.memory_mb[-1]]
         table.add_row(name, f"{num}", f"{wall_s:.0f}", *(f"{ms:.0f}" for ms in times), *(f"{mb:.0f}" for mb in memory))
