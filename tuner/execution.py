@@ -25,6 +25,7 @@ from search_spaces.schema import Resources
 from trainables.ray_trainable import RunTrainable
 from tuner.errors import UserError
 from tuner.guard import Guard
+from tuner.nodes import secure_own_token
 from tuner.open_runs import RunQueue
 from tuner.records import Record
 
@@ -191,6 +192,8 @@ def start_ray(num_cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's coming default, chosen now so that it does not warn about it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not os.environ.get("RAY_ADDRESS"):
+        secure_own_token()
     own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     # Without an address, Ray takes any cluster that was ever started on this machine.
     where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **own}
