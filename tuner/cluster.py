@@ -64,7 +64,10 @@ class Cluster:
                 f"{self.address} asks for no token: whoever reaches it can run code on it. Start its nodes with "
                 "`tuner cluster head` and `join`, or with RAY_AUTH_MODE=token; --insecure goes on all the same"
             )
-        self._client = _client(self.address, read_token() if has_token else None)
+        token = read_token() if has_token else None
+        if has_token and token is None and os.environ.get("RAY_AUTH_MODE") != "k8s":
+            raise UserError(_about_token(self.address, 401))
+        self._client = _client(self.address, token)
 
     def _asks_for_a_token(self) -> bool:
         with _in_words(self.address):
@@ -220,15 +223,17 @@ def _in_words(address: str) -> Iterator[None]:
             "HEAD` forwards a head's port)?"
         ) from None
     except AuthenticationError as error:
-        raise UserError(_about_token(address, str(error))) from None
+        raise UserError(
+            _about_token(address, 401 if str(error).startswith("Authentication required") else 403)
+        ) from None
     except (requests.exceptions.RequestException, ValueError, LookupError) as error:
         raise UserError(f"{address} does not answer as the Jobs API of a Ray cluster does: {_last(error)}") from None
     except RuntimeError as error:
         raise UserError(f"{address} refuses: {_last(error)}") from None
 
 
-def _about_token(address: str, text: str) -> str:
-    if text.startswith("Authentication required"):
+def _about_token(address: str, code: int) -> str:
+    if code == 401:
         return (
             f"{address} wants a token (401): put the cluster's into RAY_AUTH_TOKEN or into {token_path()} (mode 0600), "
             "or name its file in RAY_AUTH_TOKEN_PATH"
