@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import socket
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -67,7 +68,7 @@ BAD = {
     "a storage of this machine": (
         ["status", "--home", "sweeps"],
         {},
-        "must be an absolute path on the cluster or a URL",
+        "must be an absolute path on the cluster, or a URL",
     ),
     "a password for MLflow": (
         ["status"],
@@ -209,6 +210,33 @@ def test_errors_of_the_way_are_told_in_words(run, there, head: Head, monkeypatch
     assert "cannot be reached: is the cluster up" in output
     output = run("status", "--cluster", "https://127.0.0.1:9")[1]
     assert "cannot be reached" in output
+
+
+def test_a_certificate_is_trusted_by_its_authority_alone(run, head: Head, monkeypatch, tmp_path):
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=head",
+    ]
+    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "ca")]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
+    head.secure(tmp_path / "ca", tmp_path / "key")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    code, output = run("status", "--cluster", head.address)
+    assert (code, "REQUESTS_CA_BUNDLE names the file" in output) == (2, True)
+    assert head.requests == []
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca"))
+    head.log += Answer("no sweeps", "").encode()
+    assert run("status", "--cluster", head.address) == (0, "no sweeps")
 
 
 @given(st.integers(0, 40))
