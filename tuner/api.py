@@ -47,6 +47,7 @@ class Sweep:
         home: Path | str | None = None,
         data: Path | str | None = None,
         warm_start: Sequence[str] = (),
+        study_storage: str | None = None,
         detach: bool = False,
         quiet: bool = True,
     ) -> Sweep:
@@ -59,6 +60,7 @@ class Sweep:
             home: folder of all sweeps; by default ``TUNER_HOME``, else ``./sweeps``.
             data: folder of the dataset's files; by default they are fetched.
             warm_start: names of earlier sweeps, whose trials the search begins with.
+            study_storage: URL of the PostgreSQL database that holds the study; by default a file in its folder does.
             detach: drive it in a process of its own, which outlives this one.
             quiet: print nothing.
 
@@ -70,7 +72,14 @@ class Sweep:
         console = Console(markup=False, quiet=quiet)
         where = sweep.home(_path(home))
         new = starting.new_sweep(
-            space, where, console, name=name, trials=trials, data=_path(data), warm_start=warm_start
+            space,
+            where,
+            console,
+            name=name,
+            trials=trials,
+            data=_path(data),
+            warm_start=warm_start,
+            study_storage=study_storage,
         )
         return cls(new, quiet=quiet)._drive(detach)
 

@@ -16,7 +16,7 @@ from trainables.files import is_storage_trouble
 from tuner import cli_confirm, cli_judging, cli_results, cli_spaces, cli_steering, cli_train, control
 from tuner.endings import FAILED, INTERRUPTED, MISTAKE, conclude
 from tuner.errors import SweepError, UserError
-from tuner.options import Data, Detach, Home, SweepName
+from tuner.options import Data, Detach, Home, StudyStorage, SweepName
 from tuner.sweep import Sweep, home
 
 app = typer.Typer(
@@ -39,13 +39,21 @@ def launch(
     ] = None,
     detach: Detach = False,
     home_folder: Home = None,
+    study_storage: StudyStorage = None,
     data: Data = None,
 ) -> None:
     """Start a sweep: search the space on Ray, with its baselines beside it."""
     from tuner import starting
 
     sweep = starting.new_sweep(
-        space, home(home_folder), console, name=name, trials=trials, data=data, warm_start=warm_start or ()
+        space,
+        home(home_folder),
+        console,
+        name=name,
+        trials=trials,
+        data=data,
+        warm_start=warm_start or (),
+        study_storage=study_storage,
     )
     console.print(f"Sweep {sweep.name} in {sweep.folder}", soft_wrap=True, highlight=False)
     _drive(sweep, detach)
