@@ -15,6 +15,10 @@ Home = Annotated[
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder with the dataset's files; by default they are fetched.")
 ]
+MaxConcurrent = Annotated[
+    int | None,
+    typer.Option("--max-concurrent", min=1, help="Runs at work at once; by default its share of the cluster."),
+]
 Detach = Annotated[
     bool,
     typer.Option("--detach", help="Return at once; a process of its own goes on, whatever becomes of the terminal."),
