@@ -11,8 +11,9 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import ray
@@ -44,11 +45,13 @@ class Observer(Protocol):
 class LedgerSearcher(Searcher):
     """Hands the ledger's runs to Tune."""
 
-    def __init__(self, ledger: RunQueue, guard: Guard, data: str | None, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self, ledger: RunQueue, guard: Guard, place: Mapping[str, Any], changed: Callable[[str], None]
+    ) -> None:
         super().__init__()
         self._ledger = ledger
         self._guard = guard
-        self._data = data
+        self._place = place
         self._changed = changed
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
@@ -59,7 +62,7 @@ class LedgerSearcher(Searcher):
         if run is None:
             return str(Searcher.FINISHED)
         self._changed(run.key)
-        return {"key": run.key, "folder": str(run.folder), "settings": run.settings, "data": self._data}
+        return {"key": run.key, "folder": str(run.folder), "settings": run.settings, **self._place}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles what it is given, for a restore that is never called; an open ledger cannot be pickled.
@@ -237,7 +240,7 @@ def execute(
     resources: Resources,
     observers: Sequence[Observer] = (),
     *,
-    data: str | None = None,
+    place: Mapping[str, Any] = MappingProxyType({}),
     trainable: type[tune.Trainable] = RunTrainable,
     timeout_s: float | None = None,
     is_winding_down: Callable[[], bool] = lambda: False,
@@ -248,7 +251,7 @@ def execute(
         ledger: opened by the caller, who holds the sweep's lock.
         resources: of one run.
         observers: told of every change.
-        data: folder of the dataset's files on every node, if they are not in the cache.
+        place: what workers are told of places, see `tuner.places.prepare`.
         trainable: what trains a run; results as `RunTrainable` gives them.
         timeout_s: how long a run may go without a report before its worker is killed, if there is a limit.
         is_winding_down: asked again and again; once true, no run begins, and each that has begun is put back at its
@@ -275,7 +278,7 @@ def execute(
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(ledger, guard, data, changed),
+                search_alg=LedgerSearcher(ledger, guard, place, changed),
                 scheduler=LedgerScheduler(ledger, guard, changed),
                 num_samples=-1,
                 max_concurrent_trials=slots,
