@@ -12,7 +12,8 @@ import signal
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -60,7 +61,7 @@ def execute(
     resources: Resources,
     observers: Sequence[Observer] = (),
     *,
-    data: str | None = None,
+    place: Mapping[str, Any] = MappingProxyType({}),
     trainable: type[tune.Trainable] = RunTrainable,
     timeout_s: float | None = None,
     is_winding_down: Callable[[], bool] = lambda: False,
@@ -73,7 +74,7 @@ def execute(
         ledger: opened by the caller, who holds the sweep's lock.
         resources: of one run.
         observers: told of every change.
-        data: folder of the dataset's files on every node, if they are not in the cache.
+        place: what workers are told of places, see `tuner.places.prepare`.
         trainable: what trains a run; results as `RunTrainable` gives them.
         timeout_s: how long a run may go without a report before its worker is killed, if there is a limit.
         is_winding_down: asked again and again; once true, no run begins, and each that has begun is put back at its
@@ -102,7 +103,7 @@ def execute(
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(dispatcher, data),
+                search_alg=LedgerSearcher(dispatcher, place),
                 scheduler=LedgerScheduler(dispatcher),
                 num_samples=-1,
                 reuse_actors=True,
