@@ -63,7 +63,8 @@ def send(cluster: Cluster, asked: Asked) -> int:
     if asked.command == "stop" and any(not job.has_ended for job in jobs):
         return _stop(cluster, asked, [job for job in jobs if not job.has_ended])
     if asked.command == "logs" and asked.run is None and jobs:
-        return (_follow(cluster, jobs[-1].id) or 0) if asked.streams else _print_log(cluster, jobs[-1])
+        last = next((job for job in reversed(jobs) if _has_driven(job)), jobs[-1])
+        return (_follow(cluster, last.id) or 0) if asked.streams else _print_log(cluster, last)
     return _query(cluster, _with_storage(asked, jobs))
 
 
@@ -107,8 +108,9 @@ def _drive(cluster: Cluster, asked: Asked) -> int:
     sweep = str(asked.sweep)
     while True:
         named = [job for job in cluster.jobs() if job.metadata.get(_SWEEP) == sweep]
-        if asked.command == "launch" and (there := _launched(named)) is not None:
-            return _say_that_it_is_there(cluster, asked, there)
+        launches = [job for job in named if job.metadata[_COMMAND] == "launch" and _has_driven(job)]
+        if asked.command == "launch" and launches:
+            return _say_that_it_is_there(cluster, asked, launches[0])
         if asked.command != "launch":
             asked = _with_storage(asked, jobs_of(cluster, asked))
         job_id = next_id(sweep, [job.id for job in named])
@@ -124,10 +126,9 @@ def _drive(cluster: Cluster, asked: Asked) -> int:
     return code or 0
 
 
-def _launched(jobs: list[Job]) -> Job | None:
-    """Return the job that has launched a sweep; one that was refused, or never started, has not."""
-    launches = (job for job in jobs if job.metadata[_COMMAND] == "launch")
-    return next((job for job in launches if not (job.status == "FAILED" and job.exit_code in (None, MISTAKE))), None)
+def _has_driven(job: Job) -> bool:
+    """Return whether a job has driven its sweep, or is about to: it was not refused, and could start."""
+    return not (job.status == "FAILED" and job.exit_code in (None, MISTAKE))
 
 
 def _say_that_it_is_there(cluster: Cluster, asked: Asked, there: Job) -> int:

@@ -124,6 +124,17 @@ def test_a_launch_that_was_refused_can_be_mended(there, head: Head, exit_code):
     assert list(head.jobs) == ["tuner-tiny", "tuner-tiny.2"]
 
 
+def test_the_driver_log_is_that_of_the_last_job_that_was_not_refused(there, head: Head):
+    there("launch", "tiny.yaml")
+    head.ending = {"status": "FAILED", "driver_exit_code": 2}
+    assert there("resume", "tiny")[0] == 2
+    head.log = f"Ray's own\n{BEGIN}\nall its words\n"
+    assert there("logs", "tiny") == (0, "all its words\n")
+    assert there("logs", "tiny", "--follow") == (0, "all its words\n")
+    logs = [request for request in head.requests if request.endswith("/logs")]
+    assert logs[-2:] == ["GET /api/jobs/tuner-tiny/logs"] * 2
+
+
 def test_what_could_not_begin_says_why(there, head: Head):
     head.ending, head.log = {"status": "FAILED", "driver_exit_code": 1}, "/usr/bin/python3: No module named tuner\n"
     code, output = there("status")
@@ -213,22 +224,10 @@ def test_errors_of_the_way_are_told_in_words(run, there, head: Head, monkeypatch
 
 
 def test_a_certificate_is_trusted_by_its_authority_alone(run, head: Head, monkeypatch, tmp_path):
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=head",
-    ]
+    subject = ["-subj", "/CN=head", "-addext", "subjectAltName=IP:127.0.0.1"]
     files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "ca")]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
     head.secure(tmp_path / "ca", tmp_path / "key")
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     code, output = run("status", "--cluster", head.address)
