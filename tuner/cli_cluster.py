@@ -17,7 +17,7 @@ from tuner import nodes
 from tuner.errors import UserError
 
 if TYPE_CHECKING:
-    from tuner.submission import Asked
+    from tuner.asked import Asked
 
 app = typer.Typer(help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True)
 _Address = Annotated[
@@ -53,8 +53,9 @@ def on_cluster(function: Callable[..., None]) -> Callable[..., None]:
         if address is None:
             function(**parameters)
             return
+        from tuner.asked import environment
         from tuner.cluster import Cluster, check_address
-        from tuner.submission import environment, send
+        from tuner.submission import send
 
         check_address(address)
         environment()
@@ -125,7 +126,7 @@ def _launch(ctx: typer.Context) -> Asked:
 
 
 def _asked(ctx: typer.Context, parameters: dict[str, Any], files: dict[str, str] | None = None) -> Asked:
-    from tuner.submission import Asked
+    from tuner.asked import Asked
     from tuner.sweep import check_name
 
     storage = parameters.get("home_folder")

@@ -122,9 +122,9 @@ def test_a_worker_node_that_dies_loses_nothing(laptop: CommandLine, cluster: Ray
 
 def test_other_releases_are_refused_before_anything_begins(laptop: CommandLine, monkeypatch):
     from tuner.cluster import Cluster
+    from tuner.following import own_lines
     from tuner.job import releases
     from tuner.parcel import Request
-    from tuner.submission import own_lines
 
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", laptop.environment["RAY_AUTH_TOKEN_PATH"])
     there = Cluster(laptop.environment["RAY_ADDRESS"])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.tuner.conftest import SPACE
 from tests.tuner.heads import TOKEN, Head, playing
 from tuner import cluster, job, submission
+from tuner.asked import Asked
 from tuner.errors import UserError
 from tuner.parcel import BEGIN, Answer, Request
 from tuner.provenance import versions
@@ -95,7 +96,7 @@ def test_mistakes_are_refused_before_anybody_is_asked(run, head: Head, monkeypat
 
 
 def test_no_password_is_sent(head: Head):
-    asked = submission.Asked("launch", ["--study-storage", "postgresql://me:secret2@host/db", "tiny.yaml"], "tiny")
+    asked = Asked("launch", ["--study-storage", "postgresql://me:secret2@host/db", "tiny.yaml"], "tiny")
     with pytest.raises(UserError, match="PGPASSWORD") as caught:
         submission.send(cluster.Cluster(head.address), asked)
     assert "secret2" not in str(caught.value)
