@@ -24,6 +24,10 @@ StudyStorage = Annotated[
         "sweep's folder does. The password comes from PGPASSWORD or PGPASSFILE.",
     ),
 ]
+MaxConcurrent = Annotated[
+    int | None,
+    typer.Option("--max-concurrent", min=1, help="Runs at work at once; by default its share of the cluster."),
+]
 Detach = Annotated[
     bool,
     typer.Option("--detach", help="Return at once; a process of its own goes on, whatever becomes of the terminal."),

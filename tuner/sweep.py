@@ -56,6 +56,8 @@ class Sweep:
     data: str | None
     created: str
     study_storage: str | None = None
+    max_concurrent: int | None = None
+    """How many of its runs may be at work at once; by default its share of the cluster."""
 
     @property
     def name(self) -> str:
@@ -91,6 +93,7 @@ class Sweep:
         data: Path | None = None,
         warm_start: Sequence[Mapping[str, Any]] = (),
         study_storage: str | None = None,
+        max_concurrent: int | None = None,
     ) -> Sweep:
         """Make the folder of a new sweep; it appears whole or not at all.
 
@@ -103,6 +106,7 @@ class Sweep:
             data: folder where the dataset's files were put by hand.
             warm_start: what earlier sweeps' trials tell, from `tuner.warm_start.gather`.
             study_storage: URL of the database that holds the study, without a password; else it is a file.
+            max_concurrent: how many runs may be at work at once, if not as many as the cluster leaves it.
 
         Raises:
             UserError: the name is taken or not allowed, or the home cannot be written.
@@ -118,6 +122,7 @@ class Sweep:
             data=str(data.absolute()) if data else None,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             study_storage=study_storage,
+            max_concurrent=max_concurrent,
         )
         try:
             with whole_folder(sweep.folder) as folder:
@@ -137,7 +142,7 @@ class Sweep:
         Raises:
             UserError: there is none, or it was written by a release that this one does not read.
         """
-        _check_name(name)
+        check_name(name)
         folder = home / name
         try:
             meta = json.loads((folder / "sweep.json").read_text())
@@ -158,12 +163,15 @@ class Sweep:
             data=meta["data"],
             created=meta["created"],
             study_storage=meta.get("study_storage"),
+            max_concurrent=meta.get("max_concurrent"),  # not in sweeps of the first release
         )
 
-    def extended(self, num_trials: int) -> Sweep:
-        """Return this sweep with another number of trials to reach, saved."""
-        sweep = replace(self, num_trials=num_trials)
-        sweep._save(self.folder)
+    def extended(self, num_trials: int | None = None, max_concurrent: int | None = None) -> Sweep:
+        """Return this sweep with another number of trials to reach, or of runs at once, saved; None leaves either."""
+        num_trials, max_concurrent = num_trials or self.num_trials, max_concurrent or self.max_concurrent
+        sweep = replace(self, num_trials=num_trials, max_concurrent=max_concurrent)
+        if sweep != self:
+            sweep._save(self.folder)
         return sweep
 
     def _save(self, folder: Path) -> None:
@@ -171,7 +179,7 @@ class Sweep:
         meta = {"format": FORMAT, "release": release, "id": self.id, "num_trials": self.num_trials, "data": self.data}
         if self.study_storage:
             meta |= {"format": FORMAT_WITH_DATABASE, "study_storage": self.study_storage}
-        write_json(folder / "sweep.json", {**meta, "created": self.created})
+        write_json(folder / "sweep.json", {**meta, "created": self.created, "max_concurrent": self.max_concurrent})
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -229,7 +237,7 @@ def check_available(name: str, home: Path) -> None:
     Raises:
         UserError: with what to do instead.
     """
-    _check_name(name)
+    check_name(name)
     if (home / name).exists():
         raise UserError(f"a sweep named {name!r} is in {home} already: `tuner resume {name}` continues it")
     nearest = next(folder for folder in (home, *home.parents) if folder.exists())
@@ -237,7 +245,12 @@ def check_available(name: str, home: Path) -> None:
         raise UserError(f"cannot write into {nearest}: choose another --home, or set TUNER_HOME")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse a name that is not allowed.
+
+    Raises:
+        UserError: with the pattern.
+    """
     if not NAME.fullmatch(name):
         raise UserError(
             f"a sweep's name must be 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit, got {name!r}"
