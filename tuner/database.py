@@ -5,7 +5,6 @@ A URL says where it is and never holds a password, which libpq takes from ``PGPA
 
 from __future__ import annotations
 
-import errno
 import functools
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from trainables.files import StorageError
 from tuner.errors import UserError
 
 SCHEMES = ("postgresql+psycopg://", "postgresql://")
@@ -37,14 +37,8 @@ _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
 
-class StudyError(OSError):
+class StudyError(StorageError):
     """The study cannot be written: the sweep is given up as for a full disk, and can go on."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(errno.EIO, reason)
-
-    def __str__(self) -> str:
-        return str(self.strerror)
 
 
 def conninfo(url: str) -> str:
