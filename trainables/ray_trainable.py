@@ -14,10 +14,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
-from trainables import checkpoint, registry
+from trainables import checkpoint, device, registry
 from trainables.config import DatasetConfig, parse
 from trainables.data import Dataset, load
 from trainables.files import is_storage_trouble
@@ -26,9 +27,9 @@ from trainables.run_log import RunLog
 
 
 @functools.lru_cache(maxsize=1)
-def _dataset(config: DatasetConfig, folder: str | None, device: str) -> Dataset:
-    """Return a dataset that stays on the device from one run of this worker to the next."""
-    return load(config.name, validation=config.validation, folder=Path(folder) if folder else None, device=device)
+def _dataset(config: DatasetConfig, folder: str | None, where: str) -> Dataset:
+    """Return a dataset that stays on its device from one run of this worker to the next."""
+    return load(config.name, validation=config.validation, folder=Path(folder) if folder else None, device=where)
 
 
 class RunTrainable(tune.Trainable):
@@ -58,11 +59,25 @@ class RunTrainable(tune.Trainable):
                 metrics, self._replay = self._replay or self._train(loop), None
         except DivergedError as error:
             return self._failed("diverged", str(error))
+        except torch.OutOfMemoryError as error:
+            self._loop = None  # what it holds is in the way of the next run
+            torch.cuda.empty_cache()
+            return self._failed("out of memory", f"{device.memory_advice(self._device, self._gpu_share)}\n{error}")
         except Exception as error:  # whatever a run raises is its result; the sweep goes on
             if is_storage_trouble(error):
                 return self._failed("storage", str(error))
             return self._failed("error", traceback.format_exc())
         return {"metrics": metrics, "finished": loop.done}
+
+    @property
+    def _gpu_share(self) -> float:
+        resources = self.trial_resources
+        return float(resources.required_resources.get("GPU", 0.0)) if resources else 0.0
+
+    @functools.cached_property  # a worker keeps what it was given
+    def _device(self) -> str:
+        ids = ray.get_runtime_context().get_accelerator_ids()["GPU"] if self._gpu_share else []
+        return device.assigned_device(self._gpu_share, ids, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     def _failed(self, failure: str, reason: str) -> dict[str, str]:
         self._log.note(f"{failure}: {reason}")
@@ -74,10 +89,10 @@ class RunTrainable(tune.Trainable):
 
     def _start(self) -> TrainingLoop:
         config = parse(self._run["settings"])
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        who = f"process {os.getpid()} on {socket.gethostname()}, {device}, {torch.get_num_threads()} threads"
+        who = f"process {os.getpid()} on {socket.gethostname()}, {self._device}, {torch.get_num_threads()} threads"
         self._log.note(f"attempt: {who}")
-        loop = registry.build(config, _dataset(config.dataset, self._run.get("data"), device))
+        device.prepare(self._device, self._gpu_share)
+        loop = registry.build(config, _dataset(config.dataset, self._run.get("data"), self._device))
         state = checkpoint.load_newest(self._checkpoints)
         if state is not None:
             loop.restore(state["loop"])
