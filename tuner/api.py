@@ -47,6 +47,7 @@ class Sweep:
         home: Path | str | None = None,
         data: Path | str | None = None,
         warm_start: Sequence[str] = (),
+        study_storage: str | None = None,
         max_concurrent: int | None = None,
         detach: bool = False,
         quiet: bool = True,
@@ -60,6 +61,7 @@ class Sweep:
             home: folder of all sweeps; by default ``TUNER_HOME``, else ``./sweeps``.
             data: folder of the dataset's files; by default they are fetched.
             warm_start: names of earlier sweeps, whose trials the search begins with.
+            study_storage: URL of the PostgreSQL database that holds the study; by default a file in its folder does.
             max_concurrent: how many runs may be at work at once; by default its share of the cluster.
             detach: drive it in a process of its own, which outlives this one.
             quiet: print nothing.
@@ -72,7 +74,8 @@ class Sweep:
         console = Console(markup=False, quiet=quiet)
         where = sweep.home(_path(home))
         options: dict[str, Any] = {"name": name, "trials": trials, "data": _path(data), "warm_start": warm_start}
-        new = starting.new_sweep(space, where, console, **options, max_concurrent=max_concurrent)
+        options |= {"study_storage": study_storage, "max_concurrent": max_concurrent}
+        new = starting.new_sweep(space, where, console, **options)
         return cls(new, quiet=quiet)._drive(detach)
 
     @classmethod

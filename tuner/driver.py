@@ -23,6 +23,7 @@ from tuner.live import LiveTable
 from tuner.mirror import Mirror
 from tuner.mlflow_store import tracking_uri
 from tuner.open_runs import num_left
+from tuner.places import prepare
 from tuner.preflight import check_storage
 from tuner.report import draw_sweep
 from tuner.states import ALL_FAILED, all_failed, state_of
@@ -143,7 +144,7 @@ def _run(sweep: Sweep, ledger: Ledger, control: Control, observers: Sequence[Obs
                 ledger,
                 sweep.space.resources,
                 observers,
-                data=sweep.data,
+                place=prepare(sweep),
                 timeout_s=sweep.space.budget.trial_timeout,
                 is_winding_down=control.is_winding_down,
                 max_concurrent=sweep.max_concurrent,

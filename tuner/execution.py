@@ -12,7 +12,8 @@ import signal
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -23,6 +24,7 @@ from trainables.ray_trainable import RunTrainable
 from tuner.capacity import Capacity, num_slots
 from tuner.dispatch import Dispatcher, Observer
 from tuner.guard import Guard
+from tuner.nodes import secure_own_token
 from tuner.open_runs import RunQueue
 from tuner.tune_adapters import GuardStopper, LedgerCallback, LedgerScheduler, LedgerSearcher
 
@@ -36,6 +38,8 @@ def start_ray(num_cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's coming default, chosen now so that it does not warn about it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not os.environ.get("RAY_ADDRESS"):
+        secure_own_token()
     own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     # Without an address, Ray takes any cluster that was ever started on this machine.
     where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **own}
@@ -60,7 +64,7 @@ def execute(
     resources: Resources,
     observers: Sequence[Observer] = (),
     *,
-    data: str | None = None,
+    place: Mapping[str, Any] = MappingProxyType({}),
     trainable: type[tune.Trainable] = RunTrainable,
     timeout_s: float | None = None,
     is_winding_down: Callable[[], bool] = lambda: False,
@@ -73,7 +77,7 @@ def execute(
         ledger: opened by the caller, who holds the sweep's lock.
         resources: of one run.
         observers: told of every change.
-        data: folder of the dataset's files on every node, if they are not in the cache.
+        place: what workers are told of places, see `tuner.places.prepare`.
         trainable: what trains a run; results as `RunTrainable` gives them.
         timeout_s: how long a run may go without a report before its worker is killed, if there is a limit.
         is_winding_down: asked again and again; once true, no run begins, and each that has begun is put back at its
@@ -102,7 +106,7 @@ def execute(
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(dispatcher, data),
+                search_alg=LedgerSearcher(dispatcher, place),
                 scheduler=LedgerScheduler(dispatcher),
                 num_samples=-1,
                 reuse_actors=True,

@@ -32,6 +32,7 @@ def new_sweep(
     trials: int | None = None,
     data: Path | None = None,
     warm_start: Sequence[str] = (),
+    study_storage: str | None = None,
     max_concurrent: int | None = None,
 ) -> Sweep:
     """Return a new sweep that is ready to be driven; its folder appears once nothing is left to refuse.
@@ -44,12 +45,13 @@ def new_sweep(
         trials: instead of the space's number, at least 1.
         data: folder of the dataset's files; by default they are fetched.
         warm_start: names of earlier sweeps, whose trials the search begins with.
+        study_storage: URL of the database that holds the study; by default a file in the sweep's folder does.
         max_concurrent: how many runs may be at work at once, at least 1; by default its share of the cluster.
 
     Raises:
         SpaceError: the space has mistakes.
-        UserError: the name is taken or not allowed, the home cannot be written, this machine lacks a resource, or no
-            earlier trial fits.
+        UserError: the name is taken or not allowed, the home or the database cannot be written, this machine lacks a
+            resource, or no earlier trial fits.
         DataError: the dataset cannot be had.
     """
     text, source = _text_of(space)
@@ -60,6 +62,10 @@ def new_sweep(
     preflight.check_resources(parsed.resources)
     name = name or _free_name(parsed.name, home)
     check_available(name, home)
+    if study_storage is not None:
+        from tuner import database
+
+        database.check(study_storage)
     earlier = _earlier(parsed, warm_start, home, console) if warm_start else []
     preflight.ensure_data(parsed.dataset.name, data, console)
     return Sweep.create(
@@ -70,6 +76,7 @@ def new_sweep(
         num_trials=trials,
         data=data,
         warm_start=earlier,
+        study_storage=study_storage,
         max_concurrent=max_concurrent,
     )
 

@@ -6,6 +6,7 @@ worker, nor to give the last worker that it keeps for reuse back.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,17 @@ _MACHINE_DIED = "its node has died"  # in what Ray says of a worker whose machin
 class LedgerSearcher(Searcher):
     """Hands the ledger's runs to Tune."""
 
-    def __init__(self, dispatcher: Dispatcher, data: str | None) -> None:
+    def __init__(self, dispatcher: Dispatcher, place: Mapping[str, Any]) -> None:
         super().__init__()
         self._dispatcher = dispatcher
-        self._data = data
+        self._place = place
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Return the next run as a Tune configuration, None if it has to wait for another one's end."""
         run = self._dispatcher.next_run()
         if run is None:
             return str(Searcher.FINISHED) if self._dispatcher.is_done else None
-        return {"key": run.key, "folder": str(run.folder), "settings": run.settings, "data": self._data}
+        return {"key": run.key, "folder": str(run.folder), "settings": run.settings, **self._place}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles what it is given, for a restore that is never called; an open ledger cannot be pickled.
