@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
+from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
 
 _NODE = {"object_store_memory": 100 * 1024**2}
 
@@ -28,6 +31,12 @@ class Raylets:
     def add(self, num_cpus: int) -> object:
         """Start another node, and return it once it belongs to the cluster."""
         return self._cluster.add_node(num_cpus=num_cpus, **_NODE)
+
+    def drain(self, node: object) -> None:
+        """Announce that a node is taken away in a minute, as a cloud does with a spot instance."""
+        gcs, reason = GcsClient(address=self.address), DRAIN_NODE_REASON_PREEMPTION
+        deadline_ms = int(1000 * (time.time() + 60))
+        assert gcs.drain_node(node.node_id, reason, "spot", deadline_ms)[0]  # type: ignore[attr-defined]
 
     def end(self, node: object, number: signal.Signals) -> None:
         """End a node: SIGKILL as a crash does, which the head finds out after a while, SIGTERM as a cloud does."""

@@ -38,18 +38,17 @@ class Cut:
     def __init__(self, folder: Path, network: Network) -> None:
         self.folder = folder
         self.network = network
-        self.environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW"))
-        }
-        self.environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "RAY_USAGE_STATS_ENABLED": "0"}
-        self.environment |= {"RAY_ADDRESS": f"{network.ADDRESSES[0]}:{PORT}", "RAY_worker_niceness": "0"}
-        for number, how in enumerate((["--head", "--port", str(PORT)], ["--address", self.environment["RAY_ADDRESS"]])):
-            self._start_node(number, how)
+        head = network.ADDRESSES[0]
+        mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+        self.environment = mine | {"PYTHONPATH": str(Path(__file__).parents[2]), "RAY_worker_niceness": "0"}
+        self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+        self._start_node(0, "head", "--host", head, "--port", str(PORT))
+        self._start_node(1, "join", f"{head}:{PORT}")
+        self.environment["RAY_ADDRESS"] = f"{head}:{PORT}"
         (folder / "cut.yaml").write_text(SPACE)
 
-    def _start_node(self, number: int, how: list[str]) -> None:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1", *how]
-        command += ["--node-ip-address", self.network.ADDRESSES[number], "--include-dashboard", "false"]
+    def _start_node(self, number: int, *how: str) -> None:
+        command = [sys.executable, "-m", "tuner", "cluster", *how, "--cpus", "1"]
         command += ["--object-store-memory", str(100 * 1024**2)]
         output = self.folder / f"node-{number}"
         process = self.network.machines[number].start(command, self.environment, output)
@@ -58,16 +57,8 @@ class Cut:
 
     def launch(self) -> None:
         """Start the driver."""
-        command = [
-            sys.executable,
-            "-m",
-            "tests.chaos.counted",
-            "launch",
-            str(self.folder / "cut.yaml"),
-            "--name",
-            "cut",
-        ]
-        command += ["--home", str(self.folder / "sweeps")]
+        command = [sys.executable, "-m", "tests.chaos.counted", "launch", str(self.folder / "cut.yaml")]
+        command += ["--name", "cut", "--home", str(self.folder / "sweeps")]
         self.driver = self.network.machines[0].start(command, self.environment, self.folder / "driver")
 
     @property

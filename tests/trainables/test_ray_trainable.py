@@ -138,7 +138,7 @@ def test_an_exception_in_training_is_a_result(run_of, monkeypatch):
 
 
 def test_a_gpu_without_memory_is_named_as_such(run_of, monkeypatch):
-    def full(*args):
+    def full(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
     trainable = RunTrainable(run_of())
