@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 COMMAND_LINE, PROCESS = "integration/test_command_line.py", "integration/test_faults_command_line.py"
+PLACES = "integration/test_cluster_places.py"
 RUNS, DISKS, MIRROR = (
     "integration/test_faults.py",
     "integration/test_storage_faults.py",
@@ -31,6 +32,14 @@ FAULTS = {
         (PROCESS, "test_a_worker_that_is_killed_for_its_memory_is_named_as_such"),
     ],
     "a machine of the cluster dies": [("integration/test_chaos.py", "test_three_rounds_lose_nothing")],
+    "a worker that was taken for dead goes on": [
+        ("trainables/test_attempts.py", "test_an_attempt_that_is_overtaken_while_it_writes_puts_nothing_in_place"),
+        ("trainables/test_ray_trainable.py", "test_a_later_attempt_elsewhere_ends_an_earlier_one"),
+    ],
+    "a machine does not share the sweep's folder": [
+        (PLACES, "test_nodes_share_the_folder_or_are_refused_and_fill_their_caches_from_it"),
+        ("trainables/test_shared_storage.py", "test_another_folder_at_the_same_path_is_noticed"),
+    ],
     "a run raises; five in a row": [
         ("integration/test_execution.py", "test_a_run_that_raises_fails_alone_with_its_traceback"),
         (RUNS, "test_five_failures_in_a_row_end_the_sweep_and_a_new_driver_counts_anew"),

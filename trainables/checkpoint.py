@@ -53,19 +53,23 @@ def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     return value
 
 
-def save(folder: Path, step: int, state: dict[str, Any]) -> None:
+def save(folder: Path, step: int, state: dict[str, Any], *, staging: Path | None = None) -> None:
     """Add the checkpoint of a step to a folder and drop all but the newest two.
 
     Args:
         folder: made if it is missing.
         step: names the checkpoint; saving a step again replaces it.
         state: nested dictionaries and lists of tensors, numbers, strings, booleans and None.
+        staging: where the checkpoint is put together, see `trainables.attempts`; by default beside its place.
+
+    Raises:
+        OSError: it cannot be written; the ones before it are as they were.
     """
     tensors: dict[str, torch.Tensor] = {}
     packed = _pack(state, "", tensors)
     blob = dump_tensors(tensors)
     header = {"format": FORMAT, "sha256": _sha256(blob), "state_sha256": _sha256(_as_json(packed)), "state": packed}
-    with whole_folder(folder / f"{step:08d}", replace=True) as temporary:
+    with whole_folder(folder / f"{step:08d}", replace=True, staging=staging) as temporary:
         write_whole(temporary / "tensors.safetensors", blob)
         write_whole(temporary / "state.json", _as_json(header))
     for old in _steps(folder)[:-2]:

@@ -60,7 +60,14 @@ class Dataset:
     digest: str
 
 
-def load(name: str, *, validation: int, folder: Path | None = None, device: torch.device | str = "cpu") -> Dataset:
+def load(
+    name: str,
+    *,
+    validation: int,
+    folder: Path | None = None,
+    shared: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> Dataset:
     """Load a dataset onto a device, with ``validation`` images carved from the training set.
 
     The training images are put in the order of one fixed permutation (`SPLIT_SEED`); the first ``validation`` of them
@@ -70,6 +77,7 @@ def load(name: str, *, validation: int, folder: Path | None = None, device: torc
         name: one of `data_files.names`.
         validation: how many training images to hold out.
         folder: where the files are; see `data_files.ensure`.
+        shared: where other machines have put them; likewise.
         device: where the tensors live.
 
     Raises:
@@ -81,7 +89,7 @@ def load(name: str, *, validation: int, folder: Path | None = None, device: torc
         raise ValueError(
             f"validation must be above 0 and below the {num_training} training images of {name}, got {validation}"
         )
-    training, test = _load_digits() if name == "digits" else _load_idx(data_files.ensure(name, folder))
+    training, test = _load_digits() if name == "digits" else _load_idx(data_files.ensure(name, folder, shared=shared))
     order = _permutation(num_training)
     return Dataset(
         name=name,

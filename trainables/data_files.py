@@ -33,6 +33,7 @@ __all__ = [
     "num_training_images",
     "read_digits",
     "read_idx",
+    "share",
     "status",
 ]
 
@@ -78,12 +79,15 @@ def digest(name: str) -> str:
     return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
 
 
-def ensure(name: str, folder: Path | None = None, *, on_progress: Progress | None = None) -> Path:
+def ensure(
+    name: str, folder: Path | None = None, *, shared: Path | None = None, on_progress: Progress | None = None
+) -> Path:
     """Return the folder that holds the verified raw files of a dataset, fetching them when needed.
 
     Args:
         name: one of `names`; for ``digits``, the folder of scikit-learn's own copy is returned.
         folder: where the files are, raw or ``.gz``, directly or in a subfolder ``name``; default ``TUNER_DATA``.
+        shared: a folder that `share` has filled; the cache is filled from there before the network is tried.
         on_progress: told about every step; None is silent.
 
     Raises:
@@ -97,11 +101,27 @@ def ensure(name: str, folder: Path | None = None, *, on_progress: Progress | Non
     report = on_progress or _silent
     given = _given_folder(name, folder)
     if given is None:
-        return ensure_cached(dataset, dataset.sources, report)
+        beside = (Folder(shared / name),) if shared else ()
+        return ensure_cached(dataset, (*beside, *dataset.sources), report)
     paths = _verify_given(dataset, given)
     if all(path.suffix != ".gz" for path in paths):
         return given
     return ensure_cached(dataset, (Folder(given),), report)
+
+
+def share(name: str, shared: Path, folder: Path | None = None) -> None:
+    """Put the verified raw files of a dataset where other machines reach them; digits are on every machine anyway.
+
+    Args:
+        name: one of `names`.
+        shared: the folder of all shared datasets.
+        folder: where the files are, see `ensure`.
+
+    Raises:
+        DataError: the files cannot be had, or the shared folder cannot be written.
+    """
+    if name != "digits":
+        ensure_cached(_dataset(name), (Folder(ensure(name, folder)),), _silent, shared / name)
 
 
 def status(name: str, folder: Path | None = None) -> DataStatus:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,13 @@ _NOT_WRITTEN = {
 }
 
 
+class StorageError(OSError):
+    """The place of a sweep cannot be written or read from this machine; the message says which machine and place."""
+
+
 def is_storage_trouble(error: BaseException) -> bool:
     """Return whether an error says that a disk is full, not writable or broken: trying again later may help."""
-    return isinstance(error, OSError) and error.errno in _NOT_WRITTEN
+    return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _NOT_WRITTEN)
 
 
 def append_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
@@ -46,7 +51,7 @@ def append_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -63,19 +68,27 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+def whole_folder(target: Path, *, replace: bool = False, staging: Path | None = None) -> Iterator[Path]:
     """Give a temporary folder to fill, and rename it to the target if nothing was raised.
 
     Args:
         target: made with its parents.
         replace: put it in the place of a folder that is there; otherwise one with content is an OSError.
+        staging: a folder on the same disk where the temporary one is made; without it nothing is written.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = staging / target.name if staging else _temporary(target)
+    replaced = _temporary(temporary)
     try:
-        temporary.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir(parents=staging is None)
         yield temporary
         if replace and target.exists():
-            shutil.rmtree(target)
+            target.rename(replaced)
         temporary.rename(target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in (temporary, replaced):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name beside a path that nobody else uses; machines that share a disk may share a process's number."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")

@@ -18,21 +18,27 @@ import torch
 from ray import tune
 
 from trainables import checkpoint, registry
+from trainables.attempts import Attempt, FencedError
 from trainables.config import DatasetConfig, parse
 from trainables.data import Dataset, load
 from trainables.files import is_storage_trouble
 from trainables.loop import DivergedError, TrainingLoop
 from trainables.run_log import RunLog
+from trainables.shared_storage import prove
 
 
 @functools.lru_cache(maxsize=1)
-def _dataset(config: DatasetConfig, folder: str | None, device: str) -> Dataset:
+def _dataset(config: DatasetConfig, folder: str | None, shared: str | None, device: str) -> Dataset:
     """Return a dataset that stays on the device from one run of this worker to the next."""
-    return load(config.name, validation=config.validation, folder=Path(folder) if folder else None, device=device)
+    there, beside = (Path(path) if path else None for path in (folder, shared))
+    return load(config.name, validation=config.validation, folder=there, shared=beside, device=device)
 
 
 class RunTrainable(tune.Trainable):
-    """One run: ``{"key", "folder", "settings", "data"}`` in, one dictionary of metrics per report out.
+    """One run in, as a dictionary, one dictionary of metrics per report out.
+
+    In are ``key``, ``folder``, ``settings`` and, if they are needed, ``data`` (a folder with the dataset's files),
+    ``shared_data`` (the datasets beside the sweeps) and ``mark`` (see `trainables.shared_storage`).
 
     A result has ``finished`` when the compute is spent, or ``failure`` with ``reason`` when training cannot go on; of
     the kind ``storage`` the run is not to blame, and it can go on from its checkpoint when the disk can be written.
@@ -41,23 +47,35 @@ class RunTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Take over a run; nothing is loaded until its first step, so that a failure there is the run's own."""
         self._run = config
-        self._log = RunLog(Path(config["folder"]))
+        self._attempt = Attempt(self._checkpoints)
+        self._log = RunLog(Path(config["folder"]), self._attempt.is_latest)
         self._loop: TrainingLoop | None = None
         self._replay: dict[str, float] | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take over the next run in the same process."""
+        self.cleanup()
         self.setup(new_config)
         return True
 
+    def cleanup(self) -> None:
+        """Leave the run as it is."""
+        self._attempt.end()
+
     def step(self) -> dict[str, Any]:
-        """Train until the next report and save it in a checkpoint; a restored run first repeats its last report."""
+        """Train until the next report and save it in a checkpoint; a restored run first repeats its last report.
+
+        Raises:
+            FencedError: a later attempt at the run has begun.
+        """
         try:
             with self._log.capture():
                 loop = self._loop = self._loop or self._start()
                 metrics, self._replay = self._replay or self._train(loop), None
         except DivergedError as error:
             return self._failed("diverged", str(error))
+        except FencedError:
+            raise
         except Exception as error:  # whatever a run raises is its result; the sweep goes on
             if is_storage_trouble(error):
                 return self._failed("storage", str(error))
@@ -73,11 +91,14 @@ class RunTrainable(tune.Trainable):
         return Path(self._run["folder"]) / "checkpoint"
 
     def _start(self) -> TrainingLoop:
+        prove(self._run.get("mark"))
+        self._attempt.begin()
         config = parse(self._run["settings"])
         device = "cuda" if torch.cuda.is_available() else "cpu"
         who = f"process {os.getpid()} on {socket.gethostname()}, {device}, {torch.get_num_threads()} threads"
         self._log.note(f"attempt: {who}")
-        loop = registry.build(config, _dataset(config.dataset, self._run.get("data"), device))
+        data = self._run.get("data"), self._run.get("shared_data")
+        loop = registry.build(config, _dataset(config.dataset, *data, device))
         state = checkpoint.load_newest(self._checkpoints)
         if state is not None:
             loop.restore(state["loop"])
@@ -88,6 +109,8 @@ class RunTrainable(tune.Trainable):
 
     def _train(self, loop: TrainingLoop) -> dict[str, float]:
         metrics = loop.step()
-        checkpoint.save(self._checkpoints, loop.num_reports, {"loop": loop.state(), "metrics": metrics})
+        state = {"loop": loop.state(), "metrics": metrics}
+        with self._attempt.writing() as staging:
+            checkpoint.save(self._checkpoints, loop.num_reports, state, staging=staging)
         self._log.note("report " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()))
         return metrics

@@ -23,6 +23,7 @@ from tuner.judged import judge_runs
 from tuner.live import LiveTable
 from tuner.mirror import Mirror
 from tuner.open_runs import num_left
+from tuner.places import prepare
 from tuner.preflight import check_storage
 from tuner.records import Tier
 from tuner.states import state_of
@@ -114,9 +115,11 @@ def _execute(sweep: Sweep, ledger: ConfirmLedger, mirror: Mirror, console: Conso
                 ledger,
                 space.resources,
                 (mirror, live),
-                data=sweep.data,
+                place=prepare(sweep),
                 timeout_s=space.budget.trial_timeout,
                 is_winding_down=control.is_winding_down,
+                max_concurrent=sweep.max_concurrent,
+                name=sweep.id,
             )
         except SweepError as error:
             ending.failure = str(error)

@@ -31,7 +31,7 @@ from search_spaces import text_of
 from search_spaces.schema import Space
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import Ours, Plain
-from tuner.execution import LedgerScheduler, LedgerSearcher, execute, start_ray
+from tuner.execution import execute, start_ray
 from tuner.fields import load_space
 from tuner.ledger import Ledger
 from tuner.live import LiveTable
@@ -40,6 +40,7 @@ from tuner.records import Record
 from tuner.suggest import suggest
 from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter
+from tuner.tune_adapters import LedgerScheduler, LedgerSearcher
 
 NUM_TRIALS = 1000
 NUM_OTHERS, NUM_ALL_NEW = 300, 100

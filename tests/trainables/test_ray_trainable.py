@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from trainables import checkpoint, registry
+from trainables import checkpoint, registry, shared_storage
+from trainables.attempts import FencedError
 from trainables.ray_trainable import RunTrainable
 
 
@@ -130,7 +131,7 @@ def test_an_exception_is_a_result_with_its_traceback(run_of, changes, expected):
 def test_an_exception_in_training_is_a_result(run_of, monkeypatch):
     trainable = RunTrainable(run_of())
     assert "metrics" in trainable.step()
-    monkeypatch.setattr(checkpoint, "save", lambda *args: 1 / 0)
+    monkeypatch.setattr(checkpoint, "save", lambda *args, **options: 1 / 0)
     result = trainable.step()
     assert (result["failure"], "ZeroDivisionError" in result["reason"]) == ("error", True)
 
@@ -141,6 +142,28 @@ def test_when_no_checkpoint_can_be_read_the_run_fails(run_of, tmp_path):
     (tmp_path / "run" / "checkpoint" / "00000001" / "state.json").write_text("{}")
     result = RunTrainable(run).step()
     assert (result["failure"], "no checkpoint can be read" in result["reason"]) == ("error", True)
+
+
+def test_a_later_attempt_elsewhere_ends_an_earlier_one(run_of, tmp_path):
+    """Its worker was taken for dead, as when a network is cut, and goes on."""
+    run = run_of()
+    cut_off, retry = RunTrainable(run), RunTrainable(run)
+    results = [cut_off.step()]
+    assert retry.step()["metrics"] == results[0]["metrics"]
+    with pytest.raises(FencedError):
+        cut_off.step()
+    results += finish(retry)
+    assert metrics_of(results) == metrics_of(finish(RunTrainable(run_of(folder="whole"))))
+    said = [line.split()[1] for line in (tmp_path / "run" / "log.txt").read_text().splitlines()]
+    assert said == ["attempt:", "report", "attempt:", "goes", "report", "report"]
+
+
+def test_a_machine_that_does_not_share_the_folder_trains_nothing_there(run_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(shared_storage, "_ARRIVES_WITHIN_S", 0.0)
+    result = RunTrainable({**run_of(), "mark": str(tmp_path / ".mark-elsewhere")}).step()
+    assert result["failure"] == "storage"
+    assert f"{tmp_path} is not the folder that the driver writes into" in result["reason"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_worker_trains_one_run_after_another(run_of, tmp_path):

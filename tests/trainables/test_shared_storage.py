@@ -1,0 +1,71 @@
+"""Machines prove to each other that they see the same folder."""
+
+import shutil
+import socket
+
+import pytest
+
+from tests.integration.disks import NEEDS_ROOT, mounted
+from trainables import shared_storage
+from trainables.files import StorageError, is_storage_trouble, whole_folder, write_whole
+from trainables.shared_storage import answer, arrives, leave_mark, prove
+
+
+@pytest.fixture(autouse=True)
+def _without_patience(monkeypatch):
+    monkeypatch.setattr(shared_storage, "_ARRIVES_WITHIN_S", 0.0)
+
+
+def test_who_sees_the_mark_is_seen_by_who_left_it(tmp_path):
+    mark = leave_mark(tmp_path)
+    own = answer(mark)
+    assert arrives(own, own.name.encode())
+    assert own.parent == mark.parent
+
+
+def test_another_folder_at_the_same_path_is_noticed(tmp_path):
+    mark = leave_mark(tmp_path)
+    shutil.rmtree(tmp_path)
+    with pytest.raises(StorageError, match=f"{tmp_path} is not the folder that the driver writes into") as error:
+        answer(mark)
+    assert is_storage_trouble(error.value)
+
+
+def test_a_mark_of_earlier_counts_no_more(tmp_path):
+    old = leave_mark(tmp_path)
+    leave_mark(tmp_path)
+    with pytest.raises(StorageError):
+        answer(old)
+
+
+@NEEDS_ROOT
+def test_a_folder_that_can_only_be_read_is_named_with_its_machine(tmp_path):
+    mark = leave_mark(tmp_path)
+    with (
+        mounted(tmp_path / "seen", "--bind", "-o", "ro", str(tmp_path)) as seen,
+        pytest.raises(StorageError, match=r"/seen cannot be written: .*Read-only"),
+    ):
+        answer(seen / mark.name)
+
+
+def test_a_proof_leaves_nothing_and_is_made_once_in_a_process(tmp_path):
+    mark = leave_mark(tmp_path)
+    prove(str(mark))
+    assert list(tmp_path.iterdir()) == [mark]
+    shutil.rmtree(tmp_path)
+    prove(str(mark))
+    prove(None)
+    prove.cache_clear()
+    with pytest.raises(StorageError, match=f"on {socket.gethostname()}, {tmp_path} is not"):
+        prove(str(mark))
+
+
+def test_processes_of_the_same_number_on_two_machines_do_not_share_temporary_names(tmp_path):
+    target = tmp_path / "target"
+    with whole_folder(target, replace=True) as first, whole_folder(target, replace=True) as second:
+        (first / "file").write_text("first")
+        assert list(second.iterdir()) == []
+        (second / "file").write_text("second")
+    assert (target / "file").read_text() == "first"
+    write_whole(target / "file", b"whole")
+    assert [path.name for path in tmp_path.rglob("*")] == ["target", "file"]

@@ -1,0 +1,97 @@
+"""What every node of a cluster needs before it trains: the sweep's storage, proven, and the dataset within reach."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from trainables import data_files
+from trainables.files import StorageError
+from trainables.shared_storage import answer, arrives, leave_mark
+from tuner.errors import UserError
+from tuner.sweep import Sweep
+
+SHARED_DATA = ".data"  # beside the sweeps; no sweep's name begins with a dot
+_ANSWER_S = 60.0
+
+
+def prepare(sweep: Sweep) -> dict[str, Any]:
+    """Return what workers are told of places; Ray has been started, and the sweep's lock is the caller's.
+
+    On a cluster every node proves that it reaches the sweep's folder (one that joins later does so before its first
+    run), and the dataset is put beside the sweeps, from where each node fills its cache.
+
+    Raises:
+        UserError: a node does not reach the folder; the message names both.
+        DataError: the dataset cannot be had, or not be put there.
+    """
+    if not os.environ.get("RAY_ADDRESS") and len(_nodes()) == 1:
+        return {"data": sweep.data}
+    mark = leave_mark(sweep.folder)
+    _prove_nodes(mark)
+    shared = sweep.folder.parent / SHARED_DATA
+    data_files.share(sweep.space.dataset.name, shared, Path(sweep.data) if sweep.data else None)
+    return {"mark": str(mark), "shared_data": str(shared)}
+
+
+def _nodes() -> dict[str, str]:
+    """Return the names of all nodes that are alive, by their ids."""
+    return {
+        node["NodeID"]: f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+
+
+def _prove_nodes(mark: Path) -> None:
+    nodes = _nodes()
+    answers = {node: _answer_on(node, mark) for node in nodes}
+    ray.wait(list(answers.values()), num_returns=len(answers), timeout=_ANSWER_S)
+    problems = {node: problem for node, pending in answers.items() if (problem := _problem(pending, mark))}
+    # A node that has left meanwhile is no problem: should it come back, it proves itself before its first run.
+    lines = [f"  {nodes[node]}: {problems[node]}" for node in _nodes() if node in problems]
+    if lines:
+        raise UserError(
+            "\n".join(
+                [
+                    f"every node of the cluster must write into {mark.parent} and read what others write there:",
+                    *lines,
+                    "mount the same storage there on all of them, or choose another --storage",
+                ]
+            )
+        )
+
+
+def _answer_on(node: str, mark: Path) -> Any:
+    """Begin to answer a mark on a node."""
+    pinned = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(_answer).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned).remote(str(mark))
+
+
+def _answer(mark: str) -> tuple[str, str]:
+    """Answer a mark; return the file that was written, and what went wrong otherwise."""
+    try:
+        return str(answer(Path(mark))), ""
+    except StorageError as error:
+        return "", str(error)
+
+
+def _problem(pending: Any, mark: Path) -> str:
+    """Return what is wrong with a node's answer, nothing if the driver can read it."""
+    try:
+        written, problem = ray.get(pending, timeout=0)
+    except ray.exceptions.GetTimeoutError:
+        return f"no answer within {_ANSWER_S:g} s"
+    except ray.exceptions.RayError as error:
+        return str(error).strip().splitlines()[0]
+    if problem:
+        return str(problem)
+    own = mark.with_name(Path(written).name)
+    if not arrives(own, own.name.encode()):
+        return f"what it writes into {mark.parent} is not seen from here"
+    own.unlink()
+    return ""
