@@ -1,15 +1,17 @@
 """What a stranger is told at every door of the stack: run in its network, it prints one JSON object.
 
-Usage: ``python -m tests.docker.doors [PASSWORD]``, where a password is a wrong one for every door.
+Usage: ``python -m tests.docker.doors [HOST:PORT ...] [--password PASSWORD]``, a wrong one for every door.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
 from typing import Any
 
+import grpc
 import psycopg
 import requests
 
@@ -73,14 +75,59 @@ def cluster(password: str | None) -> str:
     return done.stdout + done.stderr
 
 
+def port(address: str, password: str | None) -> str:
+    """Return what one of Ray's ports says: its HTTP status, its gRPC code, or that it shows metrics.
+
+    Ray's metrics are for whoever is in its network: it has no token for them.
+    """
+    try:
+        answer = requests.get(f"http://{address}/metrics", **credentials(password, HEAD), timeout=30)
+        is_metrics = answer.ok and answer.text.startswith("# HELP")
+        return "metrics" if is_metrics else str(answer.status_code)
+    except requests.ConnectionError:
+        codes = {remote_call(address, method, password) for method in METHODS} - {"UNIMPLEMENTED"}
+        return ", ".join(sorted(codes))
+
+
+METHODS = (
+    "/ray.rpc.NodeInfoGcsService/GetClusterId",
+    "/ray.rpc.InternalKVGcsService/InternalKVKeys",
+    "/ray.rpc.JobInfoGcsService/GetAllJobInfo",
+    "/ray.rpc.NodeManagerService/GetNodeStats",
+    "/ray.rpc.NodeManagerService/RequestWorkerLease",
+    "/ray.rpc.ObjectManagerService/Pull",
+    "/ray.rpc.ReporterService/GetTraceback",
+    "/ray.rpc.LogService/ListLogs",
+    "/ray.rpc.RayletDriver/ClusterInfo",
+    "/ray.rpc.CoreWorkerService/PushTask",
+)
+
+
+def remote_call(address: str, method: str, password: str | None) -> str:
+    """Return the code with which a gRPC call ends."""
+    metadata = [("authorization", f"Bearer {password}")] if password else []
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary(method)(b"", timeout=10, metadata=metadata)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "welcome"
+
+
+def main() -> None:
+    """Knock everywhere."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("ports", nargs="*")
+    parser.add_argument("--password")
+    asked = parser.parse_args()
+    told = {
+        "web": web(asked.password),
+        "ports": {address: port(address, asked.password) for address in asked.ports},
+        "database": [database(asked.password, *pair) for pair in (("tuner", "studies"), ("mlflow", "mlflow"))],
+        "cluster": cluster(asked.password),
+    }
+    print(json.dumps(told))
+
+
 if __name__ == "__main__":
-    WRONG = sys.argv[1] if len(sys.argv) > 1 else None
-    print(
-        json.dumps(
-            {
-                "web": web(WRONG),
-                "database": [database(WRONG, *pair) for pair in (("tuner", "studies"), ("mlflow", "mlflow"))],
-                "cluster": cluster(WRONG),
-            }
-        )
-    )
+    main()

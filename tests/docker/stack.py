@@ -1,10 +1,10 @@
 """The stack of docker/compose.yaml without a container engine, for root on a Debian system.
 
-``unshare --net --mount python -m tests.docker.stack FOLDER``, with FOLDER/secrets made, brings it up until its input ends.
+``unshare --net --mount python -m tests.docker.stack FOLDER`` brings it up until its input ends; FOLDER/secrets is made.
 Each service is a process in a network, a file system and a process table of its own (iproute2, bubblewrap), with the
-command, environment, user, secrets, volumes and rights that compose.yaml gives it, and can write nowhere else. The image's
-part is played by this Python environment, that of PostgreSQL's image by Debian's package. Limits of memory and processors
-are not set. The process that runs this is the machine outside: published ports are on its loopback.
+command, environment, user, secrets, volumes and rights that compose.yaml gives it, and can write nowhere else. The
+image's part is played by this Python environment, that of PostgreSQL's by Debian's package. Limits of memory and
+processors are not set. The process that runs this is the machine outside: published ports are on its loopback.
 """
 
 from __future__ import annotations

@@ -42,10 +42,20 @@ class Stack:
 
     def outside(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the machine outside."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "TUNER_"))
+        }
         environment |= {"PYTHONPATH": str(ROOT), **variables}
         inside = ["nsenter", "--target", str(self.process.pid), "--net", "--mount"]
         return subprocess.run([*inside, *command], env=environment, capture_output=True, text=True, check=False)
+
+    def listening(self, name: str) -> list[str]:
+        """Return where a service can be reached from others, as NAME:PORT."""
+        heard = self.outside("ip", "netns", "exec", name, "ss", "--no-header", "--tcp", "--listening", "--numeric")
+        addresses = {line.split()[3] for line in heard.stdout.splitlines()}
+        ports = {address.rpartition(":")[2] for address in addresses if "127.0.0.1" not in address}
+        assert ports, heard.stderr
+        return [f"{name}:{port}" for port in sorted(ports)]
 
     def down(self) -> None:
         self.process.stdin.close()
@@ -64,13 +74,14 @@ def running(tmp_path_factory):
 
 
 def test_a_sweep_that_is_submitted_appears_in_mlflow(running):
-    submitted = running.outside(
-        *(sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", JOBS, "--"),
-        *("tuner", "launch", "digits", "--name", "first", "--trials", "2"),
-        RAY_AUTH_MODE="token",
-        RAY_AUTH_TOKEN=running.secret("ray_token"),
-    )
-    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    token = {"RAY_AUTH_TOKEN": running.secret("ray_token")}
+    study = "postgresql+psycopg://tuner@postgres/studies"
+    tuner = [sys.executable, "-m", "tuner"]
+    launch = [*tuner, "launch", "digits", "--name", "first", "--trials", "2", "--study-storage", study]
+    launched = running.outside(*launch, "--cluster", JOBS, **token)
+    assert launched.returncode == 0, launched.stdout + launched.stderr
+    watched = running.outside(*tuner, "watch", "first", "--cluster", JOBS, **token)
+    assert watched.returncode == 0, watched.stdout + watched.stderr
     script = """
 import json, mlflow
 runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
@@ -88,14 +99,18 @@ print(json.dumps([[run.data.tags["tuner.run"], run.info.status, len(run.data.met
     assert all(count > 3 for _, count in runs.values())
 
 
-@pytest.mark.parametrize("arguments", [(), ("guessed",)], ids=["no password", "a wrong password"])
+@pytest.mark.parametrize("arguments", [(), ("--password", "guessed")], ids=["no password", "a wrong password"])
 def test_every_door_is_closed(running, arguments):
-    asked = running.outside(sys.executable, "-m", "tests.docker.doors", *arguments)
+    ports = [port for name in running.services if name.startswith("ray-") for port in running.listening(name)]
+    asked = running.outside(sys.executable, "-m", "tests.docker.doors", *ports, *arguments)
     assert asked.returncode == 0, asked.stderr
     told = json.loads(asked.stdout)
     assert {url: status for url, status in told["web"].items() if status not in (401, 403)} == {}
     assert all("authentication failed" in answer or "no password supplied" in answer for answer in told["database"])
     assert "Unauthenticated" in told["cluster"]
+    assert {
+        port: told for port, told in told["ports"].items() if told not in ("401", "UNAUTHENTICATED", "metrics")
+    } == {}
     assert "welcome" not in told["cluster"]
 
 
@@ -107,12 +122,17 @@ def test_mlflow_does_not_answer_to_names_that_are_not_its_own(running):
 def test_the_dashboard_is_to_look_at_only(running):
     script = """
 import requests, sys
-auth = ("anyone", sys.argv[1])
+auth = ("first", sys.argv[1])
 page = requests.get("http://localhost:8080/dashboard", auth=auth)
-gone = requests.delete("http://localhost:8080/api/studies/1", auth=auth)
-print(page.status_code, gone.status_code)
+studies = requests.get("http://localhost:8080/api/studies", auth=auth).json()["study_summaries"]
+gone = requests.delete("http://localhost:8080/api/studies/0", auth=auth)
+unknown = requests.get("http://localhost:8080/dashboard", auth=("other", sys.argv[1]))
+print(page.status_code, [study["study_name"] for study in studies], gone.status_code, unknown.status_code)
 """
-    assert running.outside(sys.executable, "-c", script, running.secret("dashboard_password")).stdout == "200 403\n"
+    shown = running.outside(sys.executable, "-c", script, running.secret("dashboard_password"))
+    assert shown.stdout.startswith("200 ["), shown.stderr
+    assert "trials" in shown.stdout
+    assert shown.stdout.endswith("] 403 401\n")
 
 
 def test_services_are_ordinary_users_who_can_write_only_where_they_must(running):
