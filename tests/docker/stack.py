@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def needs() -> str | None:
     missing = [package for tool, package in tools.items() if shutil.which(tool) is None]
     if not postgres_programs():
         missing.append("postgresql")
-    return f"Debian's packages are missing: {' '.join(missing)}" if missing else None
+    if missing:
+        return f"Debian's packages are missing: {' '.join(missing)}"
+    return None if find_spec("flask_wtf") else "MLflow's authentication is missing: pip install -e '.[server]'"
 
 
 def postgres_programs() -> Path | None:

@@ -131,7 +131,7 @@ print(page.status_code, [study["study_name"] for study in studies], gone.status_
 """
     shown = running.outside(sys.executable, "-c", script, running.secret("dashboard_password"))
     assert shown.stdout.startswith("200 ["), shown.stderr
-    assert "trials" in shown.stdout
+    assert "search" in shown.stdout
     assert shown.stdout.endswith("] 403 401\n")
 
 
