@@ -47,6 +47,8 @@ class Sweep:
         home: Path | str | None = None,
         data: Path | str | None = None,
         warm_start: Sequence[str] = (),
+        study_storage: str | None = None,
+        max_concurrent: int | None = None,
         detach: bool = False,
         quiet: bool = True,
     ) -> Sweep:
@@ -59,6 +61,8 @@ class Sweep:
             home: folder of all sweeps; by default ``TUNER_HOME``, else ``./sweeps``.
             data: folder of the dataset's files; by default they are fetched.
             warm_start: names of earlier sweeps, whose trials the search begins with.
+            study_storage: URL of the PostgreSQL database that holds the study; by default a file in its folder does.
+            max_concurrent: how many runs may be at work at once; by default its share of the cluster.
             detach: drive it in a process of its own, which outlives this one.
             quiet: print nothing.
 
@@ -69,9 +73,9 @@ class Sweep:
         """
         console = Console(markup=False, quiet=quiet)
         where = sweep.home(_path(home))
-        new = starting.new_sweep(
-            space, where, console, name=name, trials=trials, data=_path(data), warm_start=warm_start
-        )
+        options: dict[str, Any] = {"name": name, "trials": trials, "data": _path(data), "warm_start": warm_start}
+        options |= {"study_storage": study_storage, "max_concurrent": max_concurrent}
+        new = starting.new_sweep(space, where, console, **options)
         return cls(new, quiet=quiet)._drive(detach)
 
     @classmethod
@@ -79,11 +83,11 @@ class Sweep:
         """Return the sweep of that name."""
         return cls(sweep.Sweep.open(name, home=sweep.home(_path(home))), quiet=quiet)
 
-    def resume(self, *, trials: int | None = None, detach: bool = False) -> Sweep:
+    def resume(self, *, trials: int | None = None, max_concurrent: int | None = None, detach: bool = False) -> Sweep:
         """Go on where it stands, perhaps to more trials; end the pause of its driver if that is what it is in."""
-        if trials is None and control.end_pause(self._sweep):
+        if trials is None and max_concurrent is None and control.end_pause(self._sweep):
             return self
-        self._sweep = starting.ready_again(self._sweep, self._console, trials=trials)
+        self._sweep = starting.ready_again(self._sweep, self._console, trials=trials, max_concurrent=max_concurrent)
         return self._drive(detach)
 
     def confirm(

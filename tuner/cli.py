@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from trainables.files import is_storage_trouble
 from tuner import cli_confirm, cli_judging, cli_results, cli_spaces, cli_steering, cli_train, control
 from tuner.endings import FAILED, INTERRUPTED, MISTAKE, conclude
 from tuner.errors import SweepError, UserError
-from tuner.options import Data, Detach, Home, SweepName
+from tuner.options import Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
 from tuner.sweep import Sweep, home
 
 app = typer.Typer(
@@ -37,16 +37,18 @@ def launch(
     warm_start: Annotated[
         list[str] | None, typer.Option("--warm-start", metavar="SWEEP", help="Begin with what its trials tell.")
     ] = None,
+    max_concurrent: MaxConcurrent = None,
     detach: Detach = False,
     home_folder: Home = None,
+    study_storage: StudyStorage = None,
     data: Data = None,
 ) -> None:
     """Start a sweep: search the space on Ray, with its baselines beside it."""
     from tuner import starting
 
-    sweep = starting.new_sweep(
-        space, home(home_folder), console, name=name, trials=trials, data=data, warm_start=warm_start or ()
-    )
+    options: dict[str, Any] = {"name": name, "trials": trials, "data": data, "warm_start": warm_start or ()}
+    options |= {"study_storage": study_storage, "max_concurrent": max_concurrent}
+    sweep = starting.new_sweep(space, home(home_folder), console, **options)
     console.print(f"Sweep {sweep.name} in {sweep.folder}", soft_wrap=True, highlight=False)
     _drive(sweep, detach)
 
@@ -55,6 +57,7 @@ def launch(
 def resume(
     sweep_name: SweepName,
     trials: Annotated[int | None, typer.Option(min=1, help="Extend the sweep to this many trials.")] = None,
+    max_concurrent: MaxConcurrent = None,
     detach: Detach = False,
     home_folder: Home = None,
 ) -> None:
@@ -62,10 +65,10 @@ def resume(
     from tuner import starting
 
     sweep = Sweep.open(sweep_name, home=home(home_folder))
-    if trials is None and control.end_pause(sweep):
+    if trials is None and max_concurrent is None and control.end_pause(sweep):
         console.print(f"{sweep.name} goes on; `tuner watch {sweep.name}` shows it", soft_wrap=True, highlight=False)
         return
-    _drive(starting.ready_again(sweep, console, trials=trials), detach)
+    _drive(starting.ready_again(sweep, console, trials=trials, max_concurrent=max_concurrent), detach)
 
 
 @app.command()

@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner.budgets import seconds_spent
 from tuner.confirm_plan import PLAN, Configuration, Plan
-from tuner.journal import Journal
 from tuner.open_runs import OpenRuns
 from tuner.race import configuration_of, is_confirmed, race
 from tuner.records import Record, Run, violations
+from tuner.storage import open_writer
 from tuner.studies import CONFIRM, create_study, read_records, record_of, run_of
 from tuner.sweep import Sweep
 
@@ -30,7 +30,7 @@ class ConfirmLedger:
     def __init__(self, sweep: Sweep, plan: Plan) -> None:
         self._sweep = sweep
         self._plan = plan
-        self._journal = Journal(sweep.journal)
+        self._journal = open_writer(sweep)
         self._study = create_study(JournalStorage(self._journal), CONFIRM, [sweep.space.objective])
         self._study.set_user_attr(PLAN, asdict(plan))
         self._journal.sync()

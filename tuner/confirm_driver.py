@@ -118,6 +118,8 @@ def _execute(sweep: Sweep, ledger: ConfirmLedger, mirror: Mirror, console: Conso
                 place=prepare(sweep),
                 timeout_s=space.budget.trial_timeout,
                 is_winding_down=control.is_winding_down,
+                max_concurrent=sweep.max_concurrent,
+                name=sweep.id,
             )
         except SweepError as error:
             ending.failure = str(error)

@@ -15,8 +15,9 @@ from rich.console import Console
 
 from tuner.compare import winners_of
 from tuner.control import Control
+from tuner.dispatch import Observer
 from tuner.errors import SweepError, UserError
-from tuner.execution import Observer, execute, start_ray
+from tuner.execution import execute, start_ray
 from tuner.ledger import Ledger
 from tuner.live import LiveTable
 from tuner.mirror import Mirror
@@ -146,6 +147,8 @@ def _run(sweep: Sweep, ledger: Ledger, control: Control, observers: Sequence[Obs
                 place=prepare(sweep),
                 timeout_s=sweep.space.budget.trial_timeout,
                 is_winding_down=control.is_winding_down,
+                max_concurrent=sweep.max_concurrent,
+                name=sweep.id,
             )
         except SweepError as error:
             with contextlib.suppress(OSError):  # the disk that it was given up for

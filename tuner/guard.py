@@ -12,6 +12,8 @@ from tuner.errors import SweepError
 from tuner.records import Record
 
 FAILURES_IN_A_ROW = 5
+# A worker that dies is tried again from its run's checkpoint this often. What training itself raises never gets here.
+INFRASTRUCTURE_RETRIES = 3
 # A driver that was stopped or blocked itself hears of nothing meanwhile; what it missed is no run's fault.
 _BLINK_S = 5.0
 
@@ -37,6 +39,7 @@ class Guard:
         self._watched_s = 0.0
         self._heard_s: dict[str, float] = {}
         self._timeouts: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()
         self._num_failures = 0
 
     def hear(self, key: str) -> None:
@@ -60,9 +63,16 @@ class Guard:
             self._timeouts[key] += 1
         return found
 
-    def may_retry(self, key: str) -> bool:
-        """Return whether a run that has hung is tried again: once."""
-        return self._timeouts[key] <= 1
+    def died(self, key: str, error: str, *, with_machine: bool) -> str | None:
+        """Note that a run's worker has died; return why the run fails, or None if it is tried again.
+
+        Three times for deaths on machines that live on, once for hanging, and as often as it takes for those that die
+        with their machine.
+        """
+        self.forget(key)
+        self._deaths[key] += not with_machine
+        goes_on = self._timeouts[key] <= 1 and self._deaths[key] <= INFRASTRUCTURE_RETRIES
+        return None if goes_on else self.reason(key, error)
 
     def reason(self, key: str, error: str) -> str:
         """Return why a run's worker was lost, for people."""

@@ -1,15 +1,16 @@
-"""The ledger's file: Optuna's journal, for the one writer who holds the sweep's lock."""
+"""A sweep's studies as Optuna's journal, for the one writer who holds the sweep's lock; here, in a file."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from collections.abc import Generator
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 from trainables.files import append_whole
 from tuner.errors import UserError
@@ -38,8 +39,45 @@ class JournalReader(JournalFileBackend):
             ) from error
 
 
-class Journal(JournalReader):
-    """Reads like Optuna's backend; its lines are certain to be on disk only after `sync`.
+class JournalWriter(BaseJournalBackend, ABC):
+    """The journal of its only writer, and of one `JournalStorage`: what it has added it need not read back."""
+
+    def __init__(self, reader: BaseJournalBackend) -> None:
+        self._reader: BaseJournalBackend | None = reader
+        self._num_lines = 0
+        self._unread: list[str] = []
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Return the lines that were there, the first time; then those that were added since the last time."""
+        if self._reader is not None:
+            there, self._reader = list(self._reader.read_logs(0)), None
+            self._num_lines = len(there)
+            return iter(there)
+        new, self._unread = self._unread, []
+        return map(json.loads, new)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add lines; they are certain to be kept after `sync`."""
+        lines = [json.dumps(log, separators=(",", ":")) for log in logs]
+        self._write(lines)
+        self._num_lines += len(lines)
+        self._unread += lines
+
+    @abstractmethod
+    def _write(self, lines: list[str]) -> None:
+        """Add lines, or take them to be added by `sync`: all or none."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Wait until every line is kept, whatever happens to this process and its machine.
+
+        Raises:
+            OSError: they cannot be written; see `trainables.files.is_storage_trouble`.
+        """
+
+
+class Journal(JournalWriter):
+    """A journal in a file; readers see a line at once.
 
     Optuna's own takes a lock file and waits for the disk for each of the dozen lines of a trial: on a slow disk that is
     most of what a trial costs. A process that is killed loses no line in either.
@@ -47,12 +85,11 @@ class Journal(JournalReader):
 
     def __init__(self, path: Path) -> None:
         _mend(path)
-        super().__init__(path)
+        super().__init__(JournalReader(path))
+        self._path = path
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Add lines; readers see them at once."""
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        append_whole(self._path, lines.encode())
+    def _write(self, lines: list[str]) -> None:
+        append_whole(self._path, "".join(line + "\n" for line in lines).encode())
 
     def sync(self) -> None:
         """Wait until the disk has every line."""

@@ -1,6 +1,6 @@
 """The ledger: the sweep's Optuna study, the only record that decides what has happened.
 
-Everything else is derived from it and from the runs' folders. It lies in one journal with a study for the search and
+Everything else is derived from it and from the runs' folders. It is one journal with a study for the search and
 one for the baselines; a driver that dies at any moment leaves a ledger from which the next one goes on with the same
 runs.
 """
@@ -17,10 +17,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from tuner import warm_start
 from tuner.budgets import is_complete, seconds_spent, spent_budget
 from tuner.fields import baseline_configurations, configuration_for
-from tuner.journal import Journal
 from tuner.open_runs import OpenRuns
 from tuner.records import Kind, Record, Run, violations
 from tuner.states import GAVE_UP
+from tuner.storage import open_writer
 from tuner.studies import (
     BASELINES,
     SEARCH,
@@ -39,7 +39,7 @@ class Ledger:
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
-        self._journal = Journal(sweep.journal)
+        self._journal = open_writer(sweep)
         self._space = sweep.space
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
         storage = JournalStorage(self._journal)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from optuna.trial import Trial, TrialState
 
-from tuner.journal import Journal
+from tuner.journal import JournalWriter
 from tuner.records import Record, Run, append_metrics
 from tuner.studies import ENDED_S, STATES
 
@@ -67,7 +67,7 @@ class OpenRun:
 class OpenRuns:
     """The open runs of one driver by their keys; keeps the records of all runs up to date."""
 
-    def __init__(self, journal: Journal, records: dict[str, Record]) -> None:
+    def __init__(self, journal: JournalWriter, records: dict[str, Record]) -> None:
         self._journal = journal
         self._records = records
         self._runs: dict[str, OpenRun] = {}

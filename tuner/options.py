@@ -15,6 +15,19 @@ Home = Annotated[
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder with the dataset's files; by default they are fetched.")
 ]
+StudyStorage = Annotated[
+    str | None,
+    typer.Option(
+        "--study-storage",
+        metavar="URL",
+        help="PostgreSQL that holds the study, as postgresql+psycopg://USER@HOST/DATABASE; by default a file in the "
+        "sweep's folder does. The password comes from PGPASSWORD or PGPASSFILE.",
+    ),
+]
+MaxConcurrent = Annotated[
+    int | None,
+    typer.Option("--max-concurrent", min=1, help="Runs at work at once; by default its share of the cluster."),
+]
 Detach = Annotated[
     bool,
     typer.Option("--detach", help="Return at once; a process of its own goes on, whatever becomes of the terminal."),

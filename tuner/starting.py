@@ -32,6 +32,8 @@ def new_sweep(
     trials: int | None = None,
     data: Path | None = None,
     warm_start: Sequence[str] = (),
+    study_storage: str | None = None,
+    max_concurrent: int | None = None,
 ) -> Sweep:
     """Return a new sweep that is ready to be driven; its folder appears once nothing is left to refuse.
 
@@ -43,27 +45,46 @@ def new_sweep(
         trials: instead of the space's number, at least 1.
         data: folder of the dataset's files; by default they are fetched.
         warm_start: names of earlier sweeps, whose trials the search begins with.
+        study_storage: URL of the database that holds the study; by default a file in the sweep's folder does.
+        max_concurrent: how many runs may be at work at once, at least 1; by default its share of the cluster.
 
     Raises:
         SpaceError: the space has mistakes.
-        UserError: the name is taken or not allowed, the home cannot be written, this machine lacks a resource, or no
-            earlier trial fits.
+        UserError: the name is taken or not allowed, the home or the database cannot be written, this machine lacks a
+            resource, or no earlier trial fits.
         DataError: the dataset cannot be had.
     """
     text, source = _text_of(space)
     parsed = parse_space(text, source)
     if trials is not None and trials < 1:
         raise UserError(f"trials must be at least 1, got {trials}")
+    _check_max_concurrent(max_concurrent)
     preflight.check_resources(parsed.resources)
     name = name or _free_name(parsed.name, home)
     check_available(name, home)
+    if study_storage is not None:
+        from tuner import database
+
+        database.check(study_storage)
     earlier = _earlier(parsed, warm_start, home, console) if warm_start else []
     preflight.ensure_data(parsed.dataset.name, data, console)
-    return Sweep.create(name, text, source, home=home, num_trials=trials, data=data, warm_start=earlier)
+    return Sweep.create(
+        name,
+        text,
+        source,
+        home=home,
+        num_trials=trials,
+        data=data,
+        warm_start=earlier,
+        study_storage=study_storage,
+        max_concurrent=max_concurrent,
+    )
 
 
-def ready_again(sweep: Sweep, console: Console, *, trials: int | None = None) -> Sweep:
-    """Return a sweep that is ready to be driven on, perhaps extended to more trials.
+def ready_again(
+    sweep: Sweep, console: Console, *, trials: int | None = None, max_concurrent: int | None = None
+) -> Sweep:
+    """Return a sweep that is ready to be driven on, perhaps extended to more trials, or to other runs at once.
 
     Raises:
         UserError: it has more trials already, a driver is at work on it, or this machine lacks a resource.
@@ -71,9 +92,9 @@ def ready_again(sweep: Sweep, console: Console, *, trials: int | None = None) ->
     """
     if trials is not None and trials < sweep.num_trials:
         raise UserError(f"--trials must not be below the sweep's {sweep.num_trials}, got {trials}")
+    _check_max_concurrent(max_concurrent)
     with sweep.lock():
-        if trials is not None:
-            sweep = sweep.extended(trials)
+        sweep = sweep.extended(trials, max_concurrent)
     preflight.check_resources(sweep.space.resources)
     preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
     return sweep
@@ -103,6 +124,13 @@ def detach(sweep: Sweep) -> int:
             break
         time.sleep(0.1)
     return process.pid
+
+
+def _check_max_concurrent(num: int | None) -> None:
+    if num is not None and num < 1:
+        raise UserError(
+            f"max_concurrent must be at least 1, got {num}: leave it out for the sweep's share of a cluster"
+        )
 
 
 def _text_of(space: str | Path | Mapping[str, Any]) -> tuple[str, str]:

@@ -6,11 +6,10 @@ from collections.abc import Collection
 from typing import Literal
 
 import optuna
-from optuna.storages import JournalStorage
 
 from tuner.budgets import is_complete
-from tuner.journal import JournalReader
 from tuner.records import Record
+from tuner.storage import open_reader
 from tuner.studies import SEARCH
 from tuner.sweep import Sweep
 
@@ -41,9 +40,9 @@ def state_of(sweep: Sweep, records: Collection[Record], *, is_locked: bool | Non
 
 
 def _why_given_up(sweep: Sweep) -> str:
-    if not sweep.journal.exists():
+    storage = open_reader(sweep)
+    if storage is None:
         return ""
-    storage = JournalStorage(JournalReader(sweep.journal))
     attributes = {study.study_name: study.user_attrs for study in optuna.get_all_study_summaries(storage)}
     reason: str = attributes.get(SEARCH, {}).get(GAVE_UP, "")
     return reason

@@ -7,13 +7,13 @@ from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.sections import Objective
-from tuner.journal import JournalReader
 from tuner.records import Kind, Record, Run, State, read_metrics
+from tuner.storage import open_reader
 from tuner.suggest import build_pruner
 from tuner.sweep import Sweep
 
@@ -76,9 +76,9 @@ def read_attributes(sweep: Sweep, study: str) -> dict[str, Any]:
 
 
 def _read_studies(sweep: Sweep) -> dict[str, Study]:
-    if not sweep.journal.exists():
+    storage = open_reader(sweep)
+    if storage is None:
         return {}
-    storage = JournalStorage(JournalReader(sweep.journal))
     names = [study.study_name for study in storage.get_all_studies()]
     return {name: optuna.load_study(study_name=name, storage=storage) for name in names}
 

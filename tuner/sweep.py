@@ -1,9 +1,11 @@
 """A sweep is a folder: what was asked, and everything that has happened.
 
 ``space.yaml`` (the file as it was given), ``sweep.json`` (identity and target), ``provenance.json``, ``study.journal``
-(the ledger), and for every run ``trials/0007/`` or ``baselines/standard/`` with ``metrics.jsonl`` and ``checkpoint/``.
+(the ledger, unless a database holds it), and for every run
+``trials/0007/`` or ``baselines/standard/`` with ``metrics.jsonl`` and ``checkpoint/``.
 
-The format in ``sweep.json`` is that of the whole folder; every other JSON file and every checkpoint says its own, too.
+The format in ``sweep.json`` is that of the whole folder: 1, or 2 if the ledger is in a database, where a release that
+knows only 1 would not look. Every other JSON file and every checkpoint says its own, too.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from tuner.errors import UserError
 from tuner.fields import parse_space
 from tuner.provenance import provenance, versions
 
-FORMAT = 1
+FORMAT, FORMAT_WITH_DATABASE = 1, 2
 WARM_START = "warm_start.json"
 NAME = re.compile(NAME_PATTERN)
 # How long a driver waits for the lock: longer than a look by `tuner status` holds it.
@@ -53,6 +55,9 @@ class Sweep:
     num_trials: int
     data: str | None
     created: str
+    study_storage: str | None = None
+    max_concurrent: int | None = None
+    """How many of its runs may be at work at once; by default its share of the cluster."""
 
     @property
     def name(self) -> str:
@@ -87,6 +92,8 @@ class Sweep:
         num_trials: int | None = None,
         data: Path | None = None,
         warm_start: Sequence[Mapping[str, Any]] = (),
+        study_storage: str | None = None,
+        max_concurrent: int | None = None,
     ) -> Sweep:
         """Make the folder of a new sweep; it appears whole or not at all.
 
@@ -98,6 +105,8 @@ class Sweep:
             num_trials: instead of the space's own number.
             data: folder where the dataset's files were put by hand.
             warm_start: what earlier sweeps' trials tell, from `tuner.warm_start.gather`.
+            study_storage: URL of the database that holds the study, without a password; else it is a file.
+            max_concurrent: how many runs may be at work at once, if not as many as the cluster leaves it.
 
         Raises:
             UserError: the name is taken or not allowed, or the home cannot be written.
@@ -112,6 +121,8 @@ class Sweep:
             num_trials=num_trials or space.num_trials,
             data=str(data.absolute()) if data else None,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            study_storage=study_storage,
+            max_concurrent=max_concurrent,
         )
         try:
             with whole_folder(sweep.folder) as folder:
@@ -139,9 +150,9 @@ class Sweep:
         except FileNotFoundError as error:
             there = ", ".join(names(home)) or "none"
             raise UserError(f"no sweep named {name!r} in {home} (there: {there}); see --home") from error
-        if meta["format"] != FORMAT:
+        if meta["format"] not in (FORMAT, FORMAT_WITH_DATABASE):
             raise UserError(
-                f"{folder} has format {meta['format']}; this release reads format {FORMAT}: it was written by "
+                f"{folder} has format {meta['format']}; this release reads formats 1 and 2: it was written by "
                 f"adversarial-tuner {meta.get('release', 'unknown')}, which reads it"
             )
         return cls(
@@ -151,18 +162,24 @@ class Sweep:
             num_trials=meta["num_trials"],
             data=meta["data"],
             created=meta["created"],
+            study_storage=meta.get("study_storage"),
+            max_concurrent=meta.get("max_concurrent"),  # not in sweeps of the first release
         )
 
-    def extended(self, num_trials: int) -> Sweep:
-        """Return this sweep with another number of trials to reach, saved."""
-        sweep = replace(self, num_trials=num_trials)
-        sweep._save(self.folder)
+    def extended(self, num_trials: int | None = None, max_concurrent: int | None = None) -> Sweep:
+        """Return this sweep with another number of trials to reach, or of runs at once, saved; None leaves either."""
+        num_trials, max_concurrent = num_trials or self.num_trials, max_concurrent or self.max_concurrent
+        sweep = replace(self, num_trials=num_trials, max_concurrent=max_concurrent)
+        if sweep != self:
+            sweep._save(self.folder)
         return sweep
 
     def _save(self, folder: Path) -> None:
         release = versions().get("adversarial-tuner", "unknown")
         meta = {"format": FORMAT, "release": release, "id": self.id, "num_trials": self.num_trials, "data": self.data}
-        write_json(folder / "sweep.json", {**meta, "created": self.created})
+        if self.study_storage:
+            meta |= {"format": FORMAT_WITH_DATABASE, "study_storage": self.study_storage}
+        write_json(folder / "sweep.json", {**meta, "created": self.created, "max_concurrent": self.max_concurrent})
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -173,15 +190,31 @@ class Sweep:
         """
         owner = self.folder / "owner.json"
         try:
-            with FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S):
+            with FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S), self._seated():
                 write_json(owner, {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()})
                 yield
         except Timeout as error:
             who = json.loads(owner.read_text()) if owner.exists() else {"pid": "?", "host": "?"}
             raise UserError(f"sweep {self.name!r} is being run by process {who['pid']} on {who['host']}") from error
 
+    def _seated(self) -> contextlib.AbstractContextManager[None]:
+        """Keep drivers that reach the database, but lock no file that this one can see, off this sweep."""
+        if self.study_storage is None:
+            return contextlib.nullcontext()
+        from tuner.seats import seated
+
+        return seated(self.study_storage, self.id)
+
     def is_running(self) -> bool:
-        """Return whether a driver is at work on this sweep."""
+        """Return whether a driver is at work on this sweep.
+
+        Raises:
+            UserError: the database that would know cannot be reached.
+        """
+        if self.study_storage is not None:
+            from tuner.seats import holder
+
+            return holder(self.study_storage, self.id) is not None
         try:
             with FileLock(self.folder / ".lock", timeout=0):
                 return False

@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from tuner.control import phase_of
-from tuner.journal import JournalReader
 from tuner.live import LiveTable
 from tuner.records import Kind, Record
+from tuner.storage import open_reader
 from tuner.studies import BASELINES, SEARCH, STATES, record_of, run_of
 from tuner.sweep import Sweep
 
@@ -68,9 +68,11 @@ class Follower:
 
     def _open_studies(self) -> None:
         """Open the studies once they are there: a driver that has just begun has none yet."""
-        if len(self._studies) == len(_STUDIES) or not self._sweep.journal.exists():
+        if len(self._studies) == len(_STUDIES):
             return
-        self._storage = self._storage or JournalStorage(JournalReader(self._sweep.journal))
+        self._storage = self._storage or open_reader(self._sweep)
+        if self._storage is None:
+            return
         there = {study.study_name for study in self._storage.get_all_studies()}
         self._studies = {
             kind: optuna.load_study(study_name=name, storage=self._storage)

@@ -1,4 +1,4 @@
-"""Speed, as ratios measured in one run: ``python -m tests.benchmarks [NAME ...]``, or ``make bench`` for all.
+"""Speed, as ratios measured in one run: ``python -m tests.benchmarks [NAME ...]``; ``make bench`` for the short ones.
 
 Nothing fails when a machine is slow or busy: each table shows what was aimed at beside what was measured.
 """
@@ -10,27 +10,31 @@ import time
 
 from rich.console import Console
 
-from tests.benchmarks import attack_speed, bodies, overhead, search, slots, trainers, updates
+from tests.benchmarks import asks, attack_speed, bodies, overhead, scale, search, slots, trainers, updates
 
 BENCHMARKS = {
     "slots": slots.measure,
     "updates": updates.measure,
     "overhead": overhead.measure,
+    "asks": asks.measure,
     "search": search.measure,
     "attacks": attack_speed.measure,
     "trainers": trainers.measure,
     "bodies": bodies.measure,
+    "scale": scale.measure,
 }
+LONG = {"scale"}
+"""Benchmarks that take half an hour or more: only by name."""
 
 
 def main(names: list[str]) -> int:
-    """Run the named benchmarks, or all."""
+    """Run the named benchmarks, or all that are not long."""
     console = Console()
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         console.print(f"unknown benchmark {', '.join(unknown)}: choose from {', '.join(BENCHMARKS)}", style="red")
         return 2
-    for name in names or list(BENCHMARKS):
+    for name in names or [name for name in BENCHMARKS if name not in LONG]:
         started = time.monotonic()
         table = BENCHMARKS[name]()
         console.print(table)

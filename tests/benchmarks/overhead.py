@@ -31,7 +31,7 @@ from search_spaces import text_of
 from search_spaces.schema import Space
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import Ours, Plain
-from tuner.execution import LedgerScheduler, LedgerSearcher, execute, start_ray
+from tuner.execution import execute, start_ray
 from tuner.fields import load_space
 from tuner.ledger import Ledger
 from tuner.live import LiveTable
@@ -40,6 +40,7 @@ from tuner.records import Record
 from tuner.suggest import suggest
 from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter
+from tuner.tune_adapters import LedgerScheduler, LedgerSearcher
 
 NUM_TRIALS = 1000
 NUM_OTHERS, NUM_ALL_NEW = 300, 100
@@ -55,13 +56,13 @@ class Clock(tune.Callback):
     def __init__(self) -> None:
         self.ended_s = [time.perf_counter()]
         self.ours_s = [0.0]
-        self.memory_mb = [_memory_mb()]
+        self.memory_mb = [memory_mb()]
         self.after_s = 0.0  # that the end of the sweep takes
 
     def note(self) -> None:
         self.ended_s.append(time.perf_counter())
         self.ours_s.append(self.ours_s[-1])
-        self.memory_mb.append(_memory_mb())
+        self.memory_mb.append(memory_mb())
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.note()
@@ -96,7 +97,7 @@ class Clock(tune.Callback):
         return {"num": num, **wall, **ours, "MB": self.memory_mb[-1] - self.memory_mb[ends]}
 
 
-def _memory_mb() -> float:
+def memory_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 
@@ -108,7 +109,7 @@ def measure() -> Table:
         "plain, actors reused": _plain_reused,
         "plain, as by default": _plain_new,
     }
-    measured = {name: _in_a_process(run) for name, run in sides.items()}
+    measured = {name: in_a_process(run) for name, run in sides.items()}
     table = Table(title="overhead: trials that do nothing, milliseconds per trial")
     for name in ("side", "trials", "all", f"first {ENDS}", f"last {ENDS}", "last / first", "MB grown", "ours is"):
         table.add_column(name, justify="left" if name == "side" else "right")
@@ -136,7 +137,7 @@ def measure() -> Table:
     return table
 
 
-def _in_a_process(run: Callable[[Path], dict[str, float]]) -> dict[str, float]:
+def in_a_process(run: Callable[[Path], dict[str, float]]) -> dict[str, float]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, run))

@@ -17,8 +17,8 @@ from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 from rich.table import Table
 
+from tuner.capacity import num_slots
 from tuner.driver import drive
-from tuner.execution import num_slots
 from tuner.studies import SEARCH, read_records
 from tuner.sweep import Sweep
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ray import tune
@@ -33,3 +34,19 @@ class Ours(Plain):
 
     def step(self) -> dict[str, Any]:
         return {"metrics": dict(METRICS), "finished": True}
+
+
+class PlainSecond(Plain):
+    """The same, a second later: as long as the shortest run that somebody would search over."""
+
+    def step(self) -> dict[str, Any]:
+        time.sleep(1.0)
+        return super().step()
+
+
+class OursSecond(Ours):
+    """The same, a second later."""
+
+    def step(self) -> dict[str, Any]:
+        time.sleep(1.0)
+        return super().step()

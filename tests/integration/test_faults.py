@@ -13,8 +13,9 @@ import pytest
 from search_spaces.schema import Resources
 from tests.integration.test_execution import SPACE, run, states
 from trainables.ray_trainable import RunTrainable
+from tuner.capacity import num_slots
 from tuner.errors import SweepError, UserError
-from tuner.execution import execute, num_slots
+from tuner.execution import execute
 from tuner.guard import FAILURES_IN_A_ROW
 from tuner.ledger import Ledger
 from tuner.records import read_metrics

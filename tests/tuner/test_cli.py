@@ -45,6 +45,7 @@ BAD = {
     "a dataset that is none": (["evaluate", "net.pt", "--dataset", "imagenet"], ["mnist, fashion_mnist, digits"]),
     "a sweep to draw that is not there": (["draw", "nothing"], ["no sweep named 'nothing'"]),
     "no trials": (["launch", "digits", "--trials", "0"], ["--trials"]),
+    "no runs at once": (["launch", "digits", "--max-concurrent", "0"], ["--max-concurrent"]),
     "an unknown option": (["launch", "digits", "--nmae", "a"], ["--nmae"]),
     "an unknown command": (["lunch"], ["lunch"]),
     "a folder that is no bundle": (["evaluate", "."], ["is no bundle"]),

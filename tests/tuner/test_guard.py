@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.guard import FAILURES_IN_A_ROW, Guard
+from tuner.guard import FAILURES_IN_A_ROW, INFRASTRUCTURE_RETRIES, Guard
 from tuner.records import Record, Run
 
 
@@ -42,12 +42,11 @@ def test_a_run_hangs_when_it_has_not_reported_in_time_and_is_found_once():
     assert watch(guard, clock, 9) == []
     guard.hear("b")
     assert watch(guard, clock, 3) == ["a"]
-    assert guard.may_retry("a")
+    assert guard.died("a", "killed", with_machine=False) is None
     guard.hear("a")
     guard.forget("b")
     assert watch(guard, clock, 30) == ["a"]
-    assert not guard.may_retry("a")
-    assert guard.reason("a", "killed") == "timeout: no report within 10 s, twice"
+    assert guard.died("a", "killed", with_machine=False) == "timeout: no report within 10 s, twice"
     assert guard.reason("b", "killed") == "worker: killed"
 
 
@@ -87,6 +86,15 @@ def test_what_is_said_of_failures_names_the_last_and_its_reason():
     for number in range(FAILURES_IN_A_ROW):
         guard.note(ended("failed", "error: Traceback\n  File\nKeyError: 'x'\n", number))
     assert str(guard.trouble) == "5 runs in a row have failed, trial-0004 by: KeyError: 'x'"
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_three_deaths_of_workers_are_tried_again_and_any_number_of_their_machines(deaths):
+    guard = Guard(None)
+    reasons = [guard.died("a", "killed", with_machine=with_machine) for with_machine in deaths]
+    num_own = sum(not with_machine for with_machine in deaths)
+    assert (reasons[-1:] == ["worker: killed"]) == (num_own > INFRASTRUCTURE_RETRIES)
+    assert guard.died("b", "killed", with_machine=False) is None
 
 
 def test_a_worker_that_was_killed_for_its_memory_is_named_as_such():

@@ -59,6 +59,6 @@ def test_it_goes_on(saved):
 
 def test_of_a_format_that_is_not_read_the_release_is_named(saved):
     path = saved.folder / "sweep.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "release": "3.0.0"}))
-    with pytest.raises(UserError, match=r"format 2; this release reads format 1: .* adversarial-tuner 3\.0\.0"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3, "release": "3.0.0"}))
+    with pytest.raises(UserError, match=r"format 3; this release reads formats 1 and 2: .* adversarial-tuner 3\.0\.0"):
         Sweep.open("saved", home=saved.folder.parent)

@@ -109,3 +109,13 @@ def test_home_follows_argument_then_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("TUNER_HOME", str(tmp_path / "other"))
     assert home() == tmp_path / "other"
     assert home(tmp_path / "given") == tmp_path / "given"
+
+
+def test_how_many_runs_may_be_at_work_is_kept_until_another_number_is_given(make_sweep, tmp_path):
+    sweep = make_sweep()
+    assert Sweep.open("tiny", home=tmp_path).max_concurrent is None
+    sweep.extended(max_concurrent=3)
+    assert Sweep.open("tiny", home=tmp_path).max_concurrent == 3
+    Sweep.open("tiny", home=tmp_path).extended(num_trials=9)
+    again = Sweep.open("tiny", home=tmp_path)
+    assert (again.max_concurrent, again.num_trials) == (3, 9)
