@@ -13,7 +13,18 @@ from rich.text import Text
 from search_spaces.mistakes import SpaceError
 from trainables.data_files import DataError
 from trainables.files import is_storage_trouble
-from tuner import cli_confirm, cli_judging, cli_results, cli_spaces, cli_steering, cli_train, control
+from tuner import (
+    cli_cluster,
+    cli_confirm,
+    cli_judging,
+    cli_results,
+    cli_spaces,
+    cli_steering,
+    cli_train,
+    control,
+    nodes,
+)
+from tuner.cli_cluster import on_cluster
 from tuner.endings import FAILED, INTERRUPTED, MISTAKE, conclude
 from tuner.errors import SweepError, UserError
 from tuner.options import Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
@@ -30,6 +41,7 @@ console = Console(markup=False)  # paths and messages may hold brackets
 
 
 @app.command()
+@on_cluster
 def launch(
     space: Annotated[str, typer.Argument(help="A packaged space (`tuner spaces list`) or a YAML file.")],
     name: Annotated[str | None, typer.Option(help="What to call the sweep; by default the space's name.")] = None,
@@ -54,6 +66,7 @@ def launch(
 
 
 @app.command()
+@on_cluster
 def resume(
     sweep_name: SweepName,
     trials: Annotated[int | None, typer.Option(min=1, help="Extend the sweep to this many trials.")] = None,
@@ -72,6 +85,7 @@ def resume(
 
 
 @app.command()
+@on_cluster
 def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
     """Bring MLflow up to date with a sweep's folder; run again, it changes nothing."""
     sweep = Sweep.open(sweep_name, home=home(home_folder))
@@ -84,11 +98,17 @@ def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine only.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 5000,
+    host: Annotated[
+        str, typer.Option(help="Beyond this machine only with MLflow's basic authentication.")
+    ] = "127.0.0.1",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Open to whoever reaches it, without a password.")
+    ] = False,
     home_folder: Home = None,
 ) -> None:
     """Open the MLflow UI of the sweeps in this home, on loopback, until Ctrl-C."""
-    from tuner.mlflow_store import tracking_uri
+    from tuner.mlflow_store import server_command, tracking_uri
 
     where = home(home_folder)
     if not where.is_dir():
@@ -96,10 +116,12 @@ def ui(
     uri = tracking_uri(where)
     if not uri.startswith("sqlite:"):
         raise UserError(f"MLFLOW_TRACKING_URI is {uri}: that server has a UI of its own, open it in a browser")
-    console.print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
+    is_open = not nodes.is_loopback(host)
+    command = server_command(uri, host, port, asks_for_password=is_open and not insecure)
+    console.print(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", highlight=False)
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
-    os.execve(sys.executable, [*command, "--port", str(port), "--workers", "1"], environment)  # noqa: S606
+    sys.stdout.flush()
+    os.execve(sys.executable, command, environment)  # noqa: S606
 
 
 for _command in (
@@ -110,17 +132,18 @@ for _command in (
     cli_steering.logs,
     cli_steering.trials,
     cli_steering.replay,
+    cli_results.compare,
+    cli_results.draw,
+    cli_results.export,
+    cli_confirm.confirm,
+    cli_judging.judge,
 ):
-    app.command()(_command)
-app.command()(cli_results.compare)
-app.command()(cli_results.draw)
-app.command()(cli_results.export)
+    app.command()(on_cluster(_command))
 app.command()(cli_train.train)
-app.command()(cli_confirm.confirm)
 app.command()(cli_judging.evaluate)
-app.command()(cli_judging.judge)
 app.command()(cli_spaces.data)
 app.add_typer(cli_spaces.app, name="spaces")
+app.add_typer(cli_cluster.app, name="cluster")
 
 
 def _drive(sweep: Sweep, detach: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -83,30 +84,54 @@ def pause(sweep_name: SweepName, home_folder: Home = None) -> None:
 
 def logs(
     sweep_name: SweepName,
-    run: Annotated[str, typer.Argument(help="A trial's number or a baseline.")],
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A trial's number or a baseline; by default the driver.")
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run ends or the driver does.")
     ] = False,
     home_folder: Home = None,
 ) -> None:
-    """Print what a run's process has written: attempts, reports, warnings, output and tracebacks."""
+    """Print what a run's process, or the driver, has written: attempts, reports, warnings, output, tracebacks."""
     sweep = Sweep.open(sweep_name, home=home(home_folder))
+    if run is None:
+        _print_driver_log(sweep, follow)
+        return
     from tuner.export import choose
 
     record = choose(sweep, run, get_args(State))
-    path = record.run.folder / "log.txt"
-    if not path.exists() and not follow:
-        raise UserError(f"{record.run.key} of {sweep.name!r} has written nothing yet")
+
+    def goes_on() -> bool:
+        return follow and sweep.is_running() and choose(sweep, record.run.key, get_args(State)).state == "running"
+
+    missing = f"{record.run.key} of {sweep.name!r} has written nothing yet"
+    _print_growing(record.run.folder / "log.txt", goes_on, "" if follow else missing)
+
+
+def _print_driver_log(sweep: Sweep, follow: bool) -> None:
+    from tuner.starting import LOG
+
+    missing = (
+        f"the driver of {sweep.name!r} has left no log: only one that was launched with --detach writes {LOG}; "
+        f"`tuner logs {sweep.name} RUN` prints a run's"
+    )
+    _print_growing(sweep.folder / LOG, lambda: follow and sweep.is_running(), missing)
+
+
+def _print_growing(path: Path, goes_on: Callable[[], bool], missing: str) -> None:
+    """Print a file, and what is added to it for as long as that goes on."""
+    if not path.exists() and missing:
+        raise UserError(missing)
     written = 0
     while True:
-        goes_on = follow and sweep.is_running() and choose(sweep, record.run.key, get_args(State)).state == "running"
+        is_last = not goes_on()
         if path.exists():
             with path.open("rb") as file:
                 file.seek(written)
                 content = file.read()
             written += len(content)
             typer.echo(content.decode(errors="replace"), nl=False)
-        if not goes_on:
+        if is_last:
             return
         time.sleep(1.0)
 

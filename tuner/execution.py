@@ -24,6 +24,7 @@ from trainables.ray_trainable import RunTrainable
 from tuner.capacity import Capacity, num_slots
 from tuner.dispatch import Dispatcher, Observer
 from tuner.guard import Guard
+from tuner.nodes import secure_own_token
 from tuner.open_runs import RunQueue
 from tuner.tune_adapters import GuardStopper, LedgerCallback, LedgerScheduler, LedgerSearcher
 
@@ -37,6 +38,8 @@ def start_ray(num_cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's coming default, chosen now so that it does not warn about it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not os.environ.get("RAY_ADDRESS"):
+        secure_own_token()
     own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     # Without an address, Ray takes any cluster that was ever started on this machine.
     where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **own}

@@ -4,21 +4,49 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from tuner.errors import UserError
+
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "adversarial-tuner"
+_SECRETS = ("MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_ADMIN_PASSWORD")
 
 
 def tracking_uri(home: Path) -> str:
     """Return ``MLFLOW_TRACKING_URI``, or else a database in the sweeps' home."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+
+
+def server_command(uri: str, host: str, port: int, *, asks_for_password: bool) -> list[str]:
+    """Return the command of a server on a database.
+
+    Args:
+        uri: of the database.
+        host: where it listens.
+        port: likewise.
+        asks_for_password: users sign in; MLflow makes the first one, ``admin``, from two variables.
+
+    Raises:
+        UserError: these variables are not set.
+    """
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host]
+    if asks_for_password:
+        missing = [name for name in _SECRETS if not os.environ.get(name)]
+        if missing:
+            raise UserError(
+                f"beyond this machine MLflow must ask for a password: set {' and '.join(missing)} (and `pip install "
+                "'mlflow[auth]'`), or type --insecure to let in whoever reaches it"
+            )
+        command += ["--app-name", "basic-auth"]
+    return [*command, "--port", str(port), "--workers", "1"]
 
 
 def connect(home: Path) -> MlflowClient:

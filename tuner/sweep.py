@@ -142,7 +142,7 @@ class Sweep:
         Raises:
             UserError: there is none, or it was written by a release that this one does not read.
         """
-        _check_name(name)
+        check_name(name)
         folder = home / name
         try:
             meta = json.loads((folder / "sweep.json").read_text())
@@ -237,7 +237,7 @@ def check_available(name: str, home: Path) -> None:
     Raises:
         UserError: with what to do instead.
     """
-    _check_name(name)
+    check_name(name)
     if (home / name).exists():
         raise UserError(f"a sweep named {name!r} is in {home} already: `tuner resume {name}` continues it")
     nearest = next(folder for folder in (home, *home.parents) if folder.exists())
@@ -245,7 +245,12 @@ def check_available(name: str, home: Path) -> None:
         raise UserError(f"cannot write into {nearest}: choose another --home, or set TUNER_HOME")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse a name that is not allowed.
+
+    Raises:
+        UserError: with the pattern.
+    """
     if not NAME.fullmatch(name):
         raise UserError(
             f"a sweep's name must be 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit, got {name!r}"

@@ -1,0 +1,165 @@
+"""``--cluster``: the same command, run by a Ray cluster; and the commands that start a cluster's nodes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from search_spaces import library
+from tuner import nodes
+from tuner.errors import UserError
+
+if TYPE_CHECKING:
+    from tuner.submission import Asked
+
+app = typer.Typer(help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True)
+_Address = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", metavar="ADDRESS", help="Run on the Ray cluster with this Jobs API; by default RAY_ADDRESS's."
+    ),
+]
+_Open = Annotated[bool, typer.Option("--insecure", help="Take a cluster that asks for no token.")]
+_ADDED = tuple(
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    for name, default, annotation in (
+        ("ctx", inspect.Parameter.empty, typer.Context),
+        ("cluster", None, _Address),
+        ("insecure", False, _Open),
+    )
+)
+# Of the files that a command makes, the last one is made here.
+_OUTPUTS = ("output", "picture")
+_HERE = ("detach", "cluster", "insecure")
+Cpus = Annotated[int | None, typer.Option("--cpus", min=0, help="Processors to offer; by default all.")]
+Gpus = Annotated[int | None, typer.Option("--gpus", min=0, help="GPUs to offer; by default all.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Without a token: whoever reaches it runs code on it.")]
+_FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def on_cluster(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with ``--cluster`` and ``--insecure``: with an address it runs there, else right here."""
+
+    @functools.wraps(function)
+    def wrapper(ctx: typer.Context, cluster: str | None, insecure: bool, **parameters: Any) -> None:
+        address = cluster or _address_of_environment()
+        if address is None:
+            function(**parameters)
+            return
+        from tuner.cluster import Cluster, check_address
+        from tuner.submission import environment, send
+
+        check_address(address)
+        environment()
+        asked = _launch(ctx) if ctx.command.name == "launch" else _asked(ctx, ctx.params)
+        raise typer.Exit(send(Cluster(address, insecure=insecure), asked))
+
+    hints = get_type_hints(function, include_extras=True)
+    own = [one.replace(annotation=hints[one.name]) for one in inspect.signature(function).parameters.values()]
+    wrapper.__signature__ = inspect.Signature([*own, *_ADDED], return_annotation=None)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {one.name: one.annotation for one in [*own, *_ADDED]}
+    return wrapper
+
+
+@app.command(context_settings=_FURTHER)
+def head(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Option(help="Where its dashboard and Jobs API listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="Where other nodes join.")] = 6379,
+    dashboard_port: Annotated[int, typer.Option(min=1024, max=65535, help="Of the dashboard and Jobs API.")] = 8265,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    insecure: Insecure = False,
+) -> None:
+    """Start a cluster's head here, until Ctrl-C; further options go to `ray start` as they are."""
+    command = nodes.head_command(host, port, dashboard_port, cpus=cpus, gpus=gpus, further=ctx.args)
+    if not insecure and not os.environ.get("RAY_AUTH_TOKEN"):
+        typer.echo(f"The cluster's token is in {nodes.make_token()}: other nodes and clients need it")
+    _become(command, insecure)
+
+
+@app.command(context_settings=_FURTHER)
+def join(
+    ctx: typer.Context,
+    address: Annotated[str, typer.Argument(help="The head's HOST:PORT.")],
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    insecure: Insecure = False,
+) -> None:
+    """Let this machine join a cluster, until Ctrl-C; further options go to `ray start` as they are."""
+    command = nodes.join_command(address, cpus=cpus, gpus=gpus, further=ctx.args)
+    if not insecure and nodes.read_token() is None:
+        raise UserError(
+            f"this machine has no token: copy the head's file to {nodes.token_path()} (mode 0600), "
+            "or set RAY_AUTH_TOKEN"
+        )
+    _become(command, insecure)
+
+
+def _become(command: list[str], insecure: bool) -> None:
+    environment = nodes.environment(insecure=insecure)
+    sys.stdout.flush()
+    os.execve(command[0], command, environment)  # noqa: S606
+
+
+def _address_of_environment() -> str | None:
+    address = os.environ.get("RAY_ADDRESS", "")
+    return address if address.startswith(("http://", "https://")) else None
+
+
+def _launch(ctx: typer.Context) -> Asked:
+    """Return a launch with the text of its space; what is wrong with that is found before anything is sent."""
+    from tuner.fields import parse_space
+    from tuner.sweep import check_name
+
+    text, source = library.text_of(ctx.params["space"])
+    name = ctx.params["name"] or parse_space(text, source).name
+    check_name(name)
+    parse_space(text, source)
+    file = Path(source).name
+    return _asked(ctx, {**ctx.params, "space": file, "name": name}, {file: text})
+
+
+def _asked(ctx: typer.Context, parameters: dict[str, Any], files: dict[str, str] | None = None) -> Asked:
+    from tuner.submission import Asked
+
+    storage = parameters.get("home_folder")
+    if storage and "://" not in str(storage) and not Path(storage).is_absolute():
+        raise UserError(f"--storage must be an absolute path on the cluster or a URL, not {str(storage)!r}")
+    output = next((parameters[name] for name in _OUTPUTS if parameters.get(name)), None)
+    there = {**parameters, **{name: parameters[name].name for name in _OUTPUTS if parameters.get(name)}}
+    return Asked(
+        command=str(ctx.command.name),
+        words=_words(ctx, there),
+        sweep=parameters.get("sweep_name") or parameters.get("name"),
+        storage=str(storage) if storage else None,
+        files=files or {},
+        output=output,
+        run=parameters.get("run"),
+        streams=ctx.command.name == "watch" or bool(parameters.get("follow")),
+    )
+
+
+def _words(ctx: typer.Context, parameters: dict[str, Any]) -> list[str]:
+    """Return what was typed after the command, options first, without what concerns this machine alone."""
+    options: list[str] = []
+    arguments: list[str] = []
+    for parameter in ctx.command.params:
+        value = parameters.get(str(parameter.name))
+        if parameter.name in _HERE or value is None or value == parameter.default:
+            continue
+        if parameter.param_type_name == "argument":
+            arguments.append(str(value))
+        elif value is True:
+            options.append(parameter.opts[0])
+        else:
+            for one in value if isinstance(value, list | tuple) else [value]:
+                options += [parameter.opts[0], str(one)]
+    return [*options, *(["--"] if any(word.startswith("-") for word in arguments) else []), *arguments]

@@ -1,0 +1,164 @@
+"""Starting the nodes of a cluster: ``ray start`` in an environment in which a token is always asked for."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tuner.errors import UserError
+
+TOKEN_MODES = ("token", "k8s")
+STOP_WAIT_S = 60
+# A job is asked to end by Ctrl-C, which lets a driver put its runs back, and has time for it.
+JOB_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
+
+
+def token_path() -> Path:
+    """Return the file that holds the cluster's token, as Ray looks for it."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+
+
+def read_token() -> str | None:
+    """Return the token that this machine has, from ``RAY_AUTH_TOKEN`` or its file, or None.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
+        return token
+    path = token_path()
+    try:
+        return path.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the token in {path} cannot be read: {error}; RAY_AUTH_TOKEN_PATH names another file"
+        ) from None
+
+
+def make_token() -> Path:
+    """Write a new token that only this user can read, unless there is one already; return its file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = token_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path
+    except OSError as error:
+        raise UserError(f"cannot write a token into {path}: {error}; RAY_AUTH_TOKEN_PATH names another file") from None
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    return path
+
+
+def check_token_file() -> None:
+    """Refuse a token that others on this machine can read.
+
+    Raises:
+        UserError: with what to do.
+    """
+    path = token_path()
+    if os.environ.get("RAY_AUTH_TOKEN") or not path.exists():
+        return
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise UserError(
+            f"{path} has mode {mode:04o}, so others can read the token; it must be 0600: `chmod 600 {path}`, or, if "
+            "others may have read it, remove it on all nodes, and `tuner cluster head` makes a new one"
+        )
+
+
+def secure_own_token() -> None:
+    """See that the token of a cluster on this machine alone is there before Ray makes one that everybody can read."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_MODE", "token") not in TOKEN_MODES:
+        return
+    path = make_token()
+    if path.stat().st_uid == os.getuid():
+        path.chmod(0o600)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host's name or address leads to this machine alone.
+
+    Raises:
+        UserError: it is unknown.
+    """
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+    except OSError as error:
+        raise UserError(f"--host {host}: {error}") from None
+    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
+
+
+def environment(*, insecure: bool = False) -> dict[str, str]:
+    """Return the environment of ``ray start``: with a token, and so that drivers in jobs end gracefully.
+
+    Args:
+        insecure: somebody has typed it: whoever reaches the cluster may do with it what he likes.
+
+    Raises:
+        UserError: ``RAY_AUTH_MODE`` is against it, or others can read the token.
+    """
+    mode = "disabled" if insecure else os.environ.get("RAY_AUTH_MODE", "token")
+    if not insecure:
+        if mode not in TOKEN_MODES:
+            raise UserError(
+                f"RAY_AUTH_MODE is {mode!r}, so whoever reaches this node could run code on it; it must be 'token' "
+                "(unset does): without authentication a node starts only with --insecure"
+            )
+        check_token_file()
+    return {
+        **os.environ,
+        "RAY_AUTH_MODE": mode,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        **{name: os.environ.get(name, value) for name, value in JOB_ENVIRONMENT.items()},
+    }
+
+
+def head_command(
+    host: str, port: int, dashboard_port: int, *, cpus: float | None, gpus: float | None, further: Sequence[str] = ()
+) -> list[str]:
+    """Return the command of a head, whose dashboard and Jobs API listen at a host alone.
+
+    Ray's own ports listen on every address of the machine, whatever is asked for: the token keeps them.
+    """
+    command = [*_START, "--head", "--port", str(port), "--dashboard-port", str(dashboard_port)]
+    command += ["--dashboard-host", host]
+    if not is_loopback(host) and not _is_any(host):
+        command += ["--node-ip-address", socket.gethostbyname(host)]
+    return [*command, *_resources(cpus, gpus), *further]
+
+
+def join_command(address: str, *, cpus: float | None, gpus: float | None, further: Sequence[str] = ()) -> list[str]:
+    """Return the command of a node that joins the head at ``HOST:PORT``.
+
+    Raises:
+        UserError: that is no such address, or this machine has no token.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        raise UserError(f"ADDRESS must be HOST:PORT, the head's, like 10.0.0.1:6379, not {address!r}")
+    return [*_START, "--address", address, *_resources(cpus, gpus), *further]
+
+
+_START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
+
+
+def _resources(cpus: float | None, gpus: float | None) -> list[str]:
+    asked = (("--num-cpus", cpus), ("--num-gpus", gpus))
+    return [word for name, amount in asked if amount is not None for word in (name, f"{amount:g}")]
+
+
+def _is_any(host: str) -> bool:
+    return host in ("0.0.0.0", "::")  # noqa: S104
