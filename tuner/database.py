@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from trainables.files import StorageError
+from trainables.stores import StorageError
 from tuner.errors import UserError
 
 SCHEMES = ("postgresql+psycopg://", "postgresql://")
