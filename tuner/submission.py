@@ -18,7 +18,7 @@ from tuner.asked import Asked, check_no_password, digest, environment
 from tuner.cluster import Cluster, Job
 from tuner.endings import FAILED, INTERRUPTED, MISTAKE
 from tuner.errors import UserError
-from tuner.following import follow, own_lines, print_log, say_ending, wait
+from tuner.following import follow, own_lines, print_line, print_log, say_ending, wait
 from tuner.job import REQUEST, releases
 from tuner.nodes import STOP_WAIT_S
 
@@ -132,7 +132,8 @@ def _print_answer(cluster: Cluster, job: Job, base: Path, output: Path | None) -
     log = cluster.log(job.id)
     answer = parcel.Answer.find(log)
     if answer is None:
-        print("\n".join(own_lines(log)), file=sys.stderr)
+        for line in own_lines(log):
+            print_line(line)
         return say_ending(job, log)
     parcel.unpack(answer.files, base, may_replace=output.name if output else None)
     sys.stdout.write(answer.output)

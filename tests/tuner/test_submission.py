@@ -16,7 +16,7 @@ from tests.tuner.heads import TOKEN, Head, playing
 from tuner import cluster, job, submission
 from tuner.asked import Asked
 from tuner.errors import UserError
-from tuner.parcel import BEGIN, Answer, Request
+from tuner.parcel import BEGIN, ERROR_MARK, Answer, Request
 from tuner.provenance import versions
 
 
@@ -118,7 +118,7 @@ def test_the_same_launch_again_finds_the_first_and_another_is_refused(there, hea
 @pytest.mark.parametrize("exit_code", [2, None])
 def test_a_launch_that_was_refused_can_be_mended(there, head: Head, exit_code):
     head.ending = {"status": "FAILED", "driver_exit_code": exit_code}
-    head.log = f"Ray's own\n{BEGIN}\nerror: a run asks for 8 CPU\n"
+    head.log = f"Ray's own\n{BEGIN}\n{ERROR_MARK}error: a run asks for 8 CPU\n"
     code, output = there("launch", "tiny.yaml")
     assert (code, output) == (exit_code or 1, "error: a run asks for 8 CPU\n")
     there("launch", "tiny.yaml", "--trials", "9")
