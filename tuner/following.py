@@ -81,6 +81,6 @@ def say_ending(job: Job, log: str) -> int:
 
 
 def own_lines(log: str) -> list[str]:
-    """Return the lines that our command has written: what comes before is Ray's."""
-    own = log.partition(f"{parcel.BEGIN}\n")[2]
-    return own.removesuffix("\n").split("\n") if own else []
+    """Return the lines that our command has written: what comes before is Ray's, or of a job that was deleted."""
+    _, begin, own = log.rpartition(f"{parcel.BEGIN}\n")
+    return own.removesuffix("\n").split("\n") if begin and own else []
