@@ -31,7 +31,14 @@ FAULTS = {
         ("integration/test_execution.py", "test_a_worker_that_always_dies_fails_its_run_alone"),
         (PROCESS, "test_a_worker_that_is_killed_for_its_memory_is_named_as_such"),
     ],
-    "a machine of the cluster dies": [("integration/test_chaos.py", "test_three_rounds_lose_nothing")],
+    "a machine of the cluster dies, or is drained": [
+        ("integration/test_chaos.py", "test_three_rounds_lose_nothing"),
+        ("integration/test_elasticity.py", "test_machines_may_die_more_often_than_workers"),
+        ("tuner/test_guard.py", "test_three_deaths_of_workers_are_tried_again_and_any_number_of_their_machines"),
+    ],
+    "the head and a machine are cut off from each other": [
+        ("integration/test_partition.py", "test_a_cut_loses_nothing_and_counts_nothing_twice")
+    ],
     "a worker that was taken for dead goes on": [
         ("trainables/test_attempts.py", "test_an_attempt_that_is_overtaken_while_it_writes_puts_nothing_in_place"),
         ("trainables/test_ray_trainable.py", "test_a_later_attempt_elsewhere_ends_an_earlier_one"),
