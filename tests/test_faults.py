@@ -32,9 +32,14 @@ FAULTS = {
         ("integration/test_execution.py", "test_a_worker_that_always_dies_fails_its_run_alone"),
         (PROCESS, "test_a_worker_that_is_killed_for_its_memory_is_named_as_such"),
     ],
-    "a machine of the cluster dies": [
+    "a machine of the cluster dies, or is drained": [
         ("integration/test_chaos.py", "test_three_rounds_lose_nothing"),
         (CLUSTER, "test_a_worker_node_that_dies_loses_nothing"),
+        ("integration/test_elasticity.py", "test_machines_may_die_more_often_than_workers"),
+        ("tuner/test_guard.py", "test_three_deaths_of_workers_are_tried_again_and_any_number_of_their_machines"),
+    ],
+    "the head and a machine are cut off from each other": [
+        ("integration/test_partition.py", "test_a_cut_loses_nothing_and_counts_nothing_twice")
     ],
     "the head of the cluster dies": [(CLUSTER, "test_when_the_head_dies_the_sweep_goes_on_on_another_cluster")],
     "the answer to a submission is lost; the same sweep is submitted twice": [
