@@ -142,6 +142,12 @@ def test_services_are_ordinary_users_who_can_write_only_where_they_must(running)
         )
 
 
+def test_nothing_is_run_that_was_written_there(running):
+    for service in running.services.values():
+        script = "echo '#!/bin/sh' > /tmp/x; chmod +x /tmp/x; /tmp/x"
+        assert "Permission denied" in service.run("sh", "-c", script).stderr
+
+
 def test_no_secret_is_written_down(running):
     """Neither in what services print, nor in Ray's logs, nor in the sweeps' folder, nor in MLflow's artifacts."""
     secrets = [running.secret(path.name) for path in sorted((running.folder / "secrets").iterdir())]
