@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.postgres import PostgresServer, missing
+from tuner import seats
 from tuner.studies import read_records
 from tuner.sweep import Sweep
 
@@ -27,14 +29,36 @@ def ray_here() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[PostgresServer]:
+    """One server for all tests of a session."""
+    if reason := missing():
+        pytest.skip(reason)
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres(_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
+    """The server, up, with its user's password in the environment, where libpq looks for it."""
+    monkeypatch.setenv("PGPASSWORD", _postgres.password)
+    monkeypatch.setattr(seats, "_RESTARTED_S", 0.0)  # it has just been started: nobody had a lock before
+    _postgres.start()
+    yield _postgres
+    _postgres.start()
+
+
 class Command:
     """A command in a process of its own. Its output goes to a file: Ray's processes may hold it open for longer."""
 
-    def __init__(self, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], output: Path) -> None:
+    def __init__(
+        self, module: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], output: Path
+    ) -> None:
         self._output = output
         with output.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tuner", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 cwd=folder,
                 env=environment,
                 stdout=file,
@@ -58,6 +82,7 @@ class CommandLine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.module = "tuner"
         self.home = folder / "sweeps"
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         for name in ("TUNER_HOME", "MLFLOW_TRACKING_URI"):
@@ -66,7 +91,8 @@ class CommandLine:
 
     def start(self, *arguments: str) -> Command:
         """Start a command; it is ended with the test."""
-        command = Command(arguments, self.folder, self.environment, self.folder / f"output-{len(self._started)}")
+        output = self.folder / f"output-{len(self._started)}"
+        command = Command(self.module, arguments, self.folder, self.environment, output)
         self._started.append(command)
         return command
 
@@ -79,7 +105,7 @@ class CommandLine:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             assert command.process.poll() is None, command.output
-            if (self.home / name / "study.journal").exists():
+            if (self.home / name / "sweep.json").exists():
                 records = read_records(Sweep.open(name, home=self.home))
                 if condition(records):
                     return
