@@ -15,10 +15,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
-from trainables import checkpoint, registry, working_copy
+from trainables import checkpoint, device, registry, working_copy
 from trainables.attempts import Attempt, FencedError
 from trainables.config import DatasetConfig, parse
 from trainables.data import Dataset, load
@@ -29,10 +30,10 @@ from trainables.shared_storage import prove
 
 
 @functools.lru_cache(maxsize=1)
-def _dataset(config: DatasetConfig, folder: str | None, shared: str | None, device: str) -> Dataset:
-    """Return a dataset that stays on the device from one run of this worker to the next."""
+def _dataset(config: DatasetConfig, folder: str | None, shared: str | None, where: str) -> Dataset:
+    """Return a dataset that stays on its device from one run of this worker to the next."""
     there = Path(folder) if folder else None
-    return load(config.name, validation=config.validation, folder=there, shared=shared, device=device)
+    return load(config.name, validation=config.validation, folder=there, shared=shared, device=where)
 
 
 class RunTrainable(tune.Trainable):
@@ -87,6 +88,10 @@ class RunTrainable(tune.Trainable):
             return self._failed("diverged", str(error))
         except FencedError:
             raise
+        except torch.OutOfMemoryError as error:
+            self._loop = None  # what it holds is in the way of the next run
+            torch.cuda.empty_cache()
+            return self._failed("out of memory", f"{device.memory_advice(self._device, self._gpu_share)}\n{error}")
         except Exception as error:  # whatever a run raises is its result; the sweep goes on
             if is_storage_trouble(error):
                 return self._failed("storage", str(error))
@@ -94,6 +99,16 @@ class RunTrainable(tune.Trainable):
         finally:
             self._log.keep()
         return {"metrics": metrics, "finished": loop.done}
+
+    @property
+    def _gpu_share(self) -> float:
+        resources = self.trial_resources
+        return float(resources.required_resources.get("GPU", 0.0)) if resources else 0.0
+
+    @functools.cached_property  # a worker keeps what it was given
+    def _device(self) -> str:
+        ids = ray.get_runtime_context().get_accelerator_ids()["GPU"] if self._gpu_share else []
+        return device.assigned_device(self._gpu_share, ids, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     def _failed(self, failure: str, reason: str) -> dict[str, str]:
         self._log.note(f"{failure}: {reason}")
@@ -105,11 +120,11 @@ class RunTrainable(tune.Trainable):
         self._attempt.begin()
         self._log.fetch()
         config = parse(self._run["settings"])
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        who = f"process {os.getpid()} on {socket.gethostname()}, {device}, {torch.get_num_threads()} threads"
+        who = f"process {os.getpid()} on {socket.gethostname()}, {self._device}, {torch.get_num_threads()} threads"
         self._log.note(f"attempt: {who}")
+        device.prepare(self._device, self._gpu_share)
         data = self._run.get("data"), self._run.get("shared_data")
-        loop = registry.build(config, _dataset(config.dataset, *data, device))
+        loop = registry.build(config, _dataset(config.dataset, *data, self._device))
         state = checkpoint.load_newest(self._folder / "checkpoint")
         if state is not None:
             loop.restore(state["loop"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 
 from trainables import checkpoint, registry, shared_storage
 from trainables.attempts import FencedError
@@ -134,6 +135,17 @@ def test_an_exception_in_training_is_a_result(run_of, monkeypatch):
     monkeypatch.setattr(checkpoint, "save", lambda *args, **options: 1 / 0)
     result = trainable.step()
     assert (result["failure"], "ZeroDivisionError" in result["reason"]) == ("error", True)
+
+
+def test_a_gpu_without_memory_is_named_as_such(run_of, monkeypatch):
+    def full(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    trainable = RunTrainable(run_of())
+    monkeypatch.setattr(checkpoint, "save", full)
+    result = trainable.step()
+    assert result["failure"] == "out of memory"
+    assert "lower batch_size\nCUDA out of memory" in result["reason"]
 
 
 def test_when_no_checkpoint_can_be_read_the_run_fails(run_of, tmp_path):
