@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
+from wsgiref.util import setup_testing_defaults
 
 import psycopg
 import pytest
@@ -17,12 +20,14 @@ from tests.tuner.conftest import SPACE, row, train, train_all
 from tests.tuner.test_ledger import PRUNED_SPACE
 from trainables.files import is_storage_trouble
 from tuner import database, seats
+from tuner.all_studies import all_studies
 from tuner.database import Database, StudyError
 from tuner.database_journal import DatabaseReader
 from tuner.errors import UserError
 from tuner.guard import Guard
 from tuner.ledger import Ledger
 from tuner.states import state_of
+from tuner.storage import open_reader
 from tuner.studies import read_records
 from tuner.sweep import Sweep
 from tuner.watching import Follower
@@ -45,6 +50,11 @@ def lines(sweep: Sweep) -> list[dict]:
 
 def states(sweep: Sweep) -> dict[str, str]:
     return {record.run.key: record.state for record in read_records(sweep)}
+
+
+def seated(sweep: Sweep) -> AbstractContextManager[None]:
+    """Take the sweep's lock in the database alone, as a driver does whose folder locks nothing here."""
+    return seats.seated(sweep.study_storage, sweep.id, sweep.name)
 
 
 def restart(server: PostgresServer, after_s: float = 1.5) -> threading.Thread:
@@ -108,7 +118,10 @@ def test_a_driver_on_another_host_is_refused_by_name(sweep, tmp_path):
     other.start()
     assert ready.wait(60)
     assert sweep.is_running()
-    with pytest.raises(UserError, match=f"run by process {other.pid} on "), seats.seated(sweep.study_storage, sweep.id):
+    with (
+        pytest.raises(UserError, match=f"run by process {other.pid} on "),
+        seated(sweep),
+    ):
         pass
     other.kill()
     other.join(30)
@@ -145,7 +158,10 @@ def test_an_idle_driver_takes_its_lock_again_before_anybody_else_can(sweep, post
         monkeypatch.setattr(seats, "_RESTARTED_S", 60.0)
         postgres.crash()
         postgres.start()
-        with pytest.raises(UserError, match="is being run by process"), seats.seated(sweep.study_storage, sweep.id):
+        with (
+            pytest.raises(UserError, match="is being run by process"),
+            seated(sweep),
+        ):
             pass
         assert train_all(Ledger(sweep))
 
@@ -269,3 +285,51 @@ def test_a_password_file_does_as_well(postgres, monkeypatch, tmp_path):
     (tmp_path / "passwords").chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(tmp_path / "passwords"))
     database.check(postgres.database())
+
+
+def test_all_studies_are_seen_at_once_as_they_grow(postgres, tmp_path):
+    url = postgres.database()
+    first, second = make(tmp_path, url, "first"), make(tmp_path, url, "second")
+    with first.lock(), second.lock():
+        ledgers = Ledger(first), Ledger(second)
+        storage = all_studies(url)
+        assert len(storage.get_all_studies()) == 0, "nothing is synced yet"
+        for _ in range(3):  # turn by turn, so that their lines alternate
+            for ledger in ledgers:
+                run = ledger.next_run()
+                ledger.report(run.key, row(1))
+                storage.get_all_studies()
+                ledger.complete(run.key, row(3, 0.1 * run.number))
+        Ledger(first), Ledger(second)  # which make their studies once more
+        train_all(ledgers[1])
+        studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
+        assert len(studies) == 4
+        for sweep in (first, second):
+            shown = storage.get_all_trials(studies[f"{sweep.name} {sweep.id[:8]}: search"])
+            own = open_reader(sweep)
+            trials = own.get_all_trials(own.get_study_id_from_name("search"))
+            assert [(one.number, one.params, one.values, one.state, one.user_attrs) for one in shown] == [
+                (one.number, one.params, one.values, one.state, one.user_attrs) for one in trials
+            ]
+            assert len(trials) == (1 if sweep is first else 4)
+        with pytest.raises(PermissionError):
+            storage.create_new_trial(0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_optuna_s_dashboard_shows_them(postgres, tmp_path):
+    dashboard = pytest.importorskip("optuna_dashboard", reason="pip install -e '.[dashboard]'")
+    url = postgres.database()
+    shown = dashboard.wsgi(all_studies(url))  # before anything has begun
+    sweep = make(tmp_path, url)
+    with sweep.lock():
+        train_all(Ledger(sweep))
+    before = lines(sweep)
+    status = []
+    environ = {"PATH_INFO": "/api/studies"}
+    setup_testing_defaults(environ)
+    answer = b"".join(shown(environ, lambda code, *_: status.append(code)))
+    assert status[0].startswith("200")
+    names = [one["study_name"] for one in json.loads(answer)["study_summaries"]]
+    assert sorted(names) == [f"tiny {sweep.id[:8]}: baselines", f"tiny {sweep.id[:8]}: search"]
+    assert lines(sweep) == before
