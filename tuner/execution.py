@@ -21,7 +21,7 @@ from ray import tune
 
 from search_spaces.schema import Resources
 from trainables.ray_trainable import RunTrainable
-from tuner.capacity import Capacity, num_slots
+from tuner.capacity import Capacity, await_machines
 from tuner.dispatch import Dispatcher, Observer
 from tuner.guard import Guard
 from tuner.nodes import secure_own_token
@@ -70,6 +70,7 @@ def execute(
     is_winding_down: Callable[[], bool] = lambda: False,
     max_concurrent: int | None = None,
     name: str | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Train the ledger's runs on Ray until it hands out no more, or until Ctrl-C.
 
@@ -84,13 +85,14 @@ def execute(
             next report, which is in its checkpoint.
         max_concurrent: how many runs may be at work at once; by default as many as fit the cluster. Beside other
             drivers no more than a fair share, see `tuner.shares`.
+        tell: says to a person what is waited for.
         name: of this driver among those on the cluster; the next one of the same name takes over what it had.
 
     Raises:
         UserError: the cluster lacks what a run asks for.
         SweepError: the sweep has given up; the ledger is whole, and what has not ended can go on.
     """
-    num_slots(resources)
+    await_machines(resources, tell)
     guard = Guard(timeout_s, is_winding_down=is_winding_down)
     dispatcher = Dispatcher(ledger, guard, observers)
     # Tune's own snapshots are not used, so they go where nobody looks, seldom; and its progress output is not ours.
