@@ -12,6 +12,8 @@ from typing import Any
 
 from ray import tune
 
+from trainables.files import write_whole
+
 METRICS = dict.fromkeys(("clean_accuracy", "fgsm_accuracy", "pgd_accuracy", "robust_accuracy"), 0.5)
 
 
@@ -37,7 +39,7 @@ class Idle(tune.Trainable):
         if self._has_begun or step == 0:
             time.sleep(0.25)
             step += 1
-            last.write_text(str(step))
+            write_whole(last, str(step).encode())
         self._has_begun = True  # a report that the driver may not have heard was said again
         metrics = {**METRICS, "step": step, "compute": float(step), "train_s": 0.0, "evaluation_s": 0.0}
         return {"metrics": metrics, "finished": step >= self._run["settings"]["compute"]}
