@@ -5,7 +5,6 @@ A URL says where it is and never holds a password, which libpq takes from ``PGPA
 
 from __future__ import annotations
 
-import errno
 import functools
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from trainables.stores import StorageError
 from tuner.errors import UserError
 
 SCHEMES = ("postgresql+psycopg://", "postgresql://")
@@ -37,14 +37,8 @@ _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
 
-class StudyError(OSError):
+class StudyError(StorageError):
     """The study cannot be written: the sweep is given up as for a full disk, and can go on."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(errno.EIO, reason)
-
-    def __str__(self) -> str:
-        return str(self.strerror)
 
 
 def conninfo(url: str) -> str:
@@ -59,10 +53,8 @@ def conninfo(url: str) -> str:
         raise UserError(f"--study-storage must be {SCHEMES[0]}USER@HOST/DATABASE, got {kind}")
     try:
         parts = conninfo_to_dict("postgresql://" + url.removeprefix(scheme))
-    except psycopg.ProgrammingError as error:  # libpq's words may repeat the URL, and so a password in it
-        raise UserError(
-            f"--study-storage is no URL of a database: it must be {SCHEMES[0]}USER@HOST/DATABASE"
-        ) from error
+    except (psycopg.ProgrammingError, UnicodeDecodeError):  # whose words may repeat a password
+        raise UserError(f"--study-storage is no URL: it must be {SCHEMES[0]}USER@HOST/DATABASE") from None
     if "password" in parts or "sslpassword" in parts:
         raise UserError(
             "--study-storage must not hold a password, which others could read: put it into PGPASSWORD, or into a file "
@@ -176,13 +168,13 @@ def check(url: str) -> None:
 
 def ensure_table(connection: psycopg.Connection) -> None:
     """Make the table that all sweeps share; of several that try at once, one does."""
-    if row(connection, "SELECT to_regclass('tuner_journal')", ())[0] is None:
+    if first_row(connection, "SELECT to_regclass('tuner_journal')", ())[0] is None:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('tuner_journal'))")
             connection.execute(_TABLE)
 
 
-def row(connection: psycopg.Connection, query: str, values: tuple[int, ...]) -> tuple[Any, ...]:
+def first_row(connection: psycopg.Connection, query: str, values: tuple[int, ...]) -> tuple[Any, ...]:
     """Return the first row that a query finds, empty if it finds none."""
     return connection.execute(query.encode(), values).fetchone() or ()
 

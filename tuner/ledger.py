@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from optuna.storages import JournalStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -20,7 +19,7 @@ from tuner.fields import baseline_configurations, configuration_for
 from tuner.open_runs import OpenRuns
 from tuner.records import Kind, Record, Run, violations
 from tuner.states import GAVE_UP
-from tuner.storage import open_writer
+from tuner.storage import WriterStorage, open_writer
 from tuner.studies import (
     BASELINES,
     SEARCH,
@@ -42,7 +41,7 @@ class Ledger:
         self._journal = open_writer(sweep)
         self._space = sweep.space
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
-        storage = JournalStorage(self._journal)
+        self._storage = storage = WriterStorage(self._journal)
         search = create_study(storage, SEARCH, self._space.objectives)
         self._studies: dict[Kind, Study] = {
             "trial": search,
@@ -57,6 +56,8 @@ class Ledger:
             for frozen in self._trials(kind)
             if frozen.state == TrialState.RUNNING
         ]
+        self._num_begun = sum(trial.state != TrialState.WAITING for trial in self._trials("trial"))
+        self._num_reporting = len(self._pruning.get_trials(deepcopy=False))
         self._settle_pruning()
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep)}
         self._open = OpenRuns(self._journal, self.records)
@@ -102,18 +103,19 @@ class Ledger:
             kind, frozen = self._unfinished.pop(0)
             self._prepare_sampler(frozen.number)
             return self._hand_out(kind, Trial(self._studies[kind], frozen._trial_id))
-        if len(self._studies["baseline"].get_trials(deepcopy=False, states=(TrialState.WAITING,))):
+        if self._storage.has_waiting(self._studies["baseline"]._study_id):
             return self._hand_out("baseline", self._studies["baseline"].ask())
-        begun = [trial for trial in self._trials("trial") if trial.state != TrialState.WAITING]
-        if len(begun) - self._num_earlier >= self._sweep.num_trials or self._spent_budget:
+        if self._num_begun - self._num_earlier >= self._sweep.num_trials or self._spent_budget:
             return None
-        self._prepare_sampler(len(begun))
-        return self._hand_out("trial", self._studies["trial"].ask())
+        self._prepare_sampler(self._num_begun)
+        trial = self._studies["trial"].ask()
+        self._num_begun += 1
+        return self._hand_out("trial", trial)
 
     def put_back(self, key: str) -> None:
         """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
         run = self._open.drop(key)
-        self._unfinished.append((run.kind, self._trials(run.kind)[run.number]))
+        self._unfinished.append((run.kind, self._trial(self._studies[run.kind], run.number)))
 
     def report(self, key: str, metrics: dict[str, float]) -> bool:
         """Take in the metrics of one report; return False if the run is to stop here (it is pruned then)."""
@@ -150,6 +152,10 @@ class Ledger:
     def _trials(self, kind: Kind) -> list[FrozenTrial]:
         return self._studies[kind].get_trials(deepcopy=False)
 
+    def _trial(self, study: Study, number: int) -> FrozenTrial:
+        """Return one trial, without a look at the others: they may be many."""
+        return self._storage.get_trial(self._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+
     def _enqueue(self) -> None:
         """Queue what is known beforehand: baselines, the grid, known configurations. A second call adds nothing."""
         baselines = list(baseline_configurations(self._space, self._sweep.num_seeds).items())
@@ -178,21 +184,21 @@ class Ledger:
             num_before = trial.number // len(self._grid) if self._grid else trial.number
             seed = self._space.search.seed + num_before
             trial.set_user_attr("settings", configuration_for(self._space, settings, seed))
-        frozen = self._trials(kind)[trial.number]
+        frozen = self._trial(self._studies[kind], trial.number)
         record = record_of(run_of(self._sweep, kind, frozen), frozen)
         if kind == "baseline":
             return self._open.begin(record, trial)
         reports = self._reports(trial)
-        last_report = self._pruning.get_trials(deepcopy=False)[trial.number].last_step
+        last_report = self._trial(self._pruning, trial.number).last_step
         return self._open.begin(record, trial, reports, last_report)
 
     def _reports(self, trial: Trial) -> Trial:
         """Return the trial of the same number in the study that prunes."""
         if self._pruning is self._studies["trial"]:
             return trial
-        there = self._pruning.get_trials(deepcopy=False)
-        if len(there) > trial.number:
-            return Trial(self._pruning, there[trial.number]._trial_id)
-        for _ in range(trial.number - len(there)):  # numbers that no trial of this sweep has
+        if self._num_reporting > trial.number:
+            return Trial(self._pruning, self._trial(self._pruning, trial.number)._trial_id)
+        for _ in range(trial.number - self._num_reporting):  # numbers that no trial of this sweep has
             self._pruning.add_trial(create_trial(state=TrialState.FAIL))
+        self._num_reporting = trial.number + 1
         return self._pruning.ask()

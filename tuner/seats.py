@@ -10,13 +10,13 @@ from typing import Any
 
 import psycopg
 
-from tuner.database import LOST, WRITER_PATIENCE_S, Database, StudyError, ensure_table, reader, row, shown
+from tuner.database import LOST, WRITER_PATIENCE_S, Database, StudyError, ensure_table, first_row, reader, shown
 from tuner.errors import UserError
 
 _LOCK_WAIT_S = 5.0
-_PING_EVERY_S = 1.0
-# Drivers that lost their lock with the server take it again before anybody new can.
-_PRECEDENCE_S = 5.0
+_PING_EVERY_S = 0.5
+# Drivers that lost their lock to a restart of the server take it again before anybody new can.
+_RESTARTED_S, _PRECEDENCE_S = 60.0, 2.0
 _HOLDER = """SELECT pid, application_name FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND classid = %s AND objid = %s
     AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
@@ -59,8 +59,8 @@ class Seat(Database):
         if not self._had_it:
             ensure_table(connection)
             deadline += _wait_for_others(connection)
-        while not row(connection, "SELECT pg_try_advisory_lock(%s, %s)", self._key)[0]:
-            holder = row(connection, _HOLDER, self._key)
+        while not first_row(connection, "SELECT pg_try_advisory_lock(%s, %s)", self._key)[0]:
+            holder = first_row(connection, _HOLDER, self._key)
             if holder and holder[1] == self._name:  # ourselves, on a connection that is no more
                 connection.execute("SELECT pg_terminate_backend(%s)", holder[:1])
             elif time.monotonic() > deadline:
@@ -104,7 +104,7 @@ def holder(url: str, sweep_id: str) -> str | None:
         UserError: the database cannot be reached or used.
     """
     try:
-        row = reader(url).run(lambda connection: row(connection, _HOLDER, _key(sweep_id)))
+        row = reader(url).run(lambda connection: first_row(connection, _HOLDER, _key(sweep_id)))
     except StudyError as error:
         raise UserError(str(error)) from error
     return _who(row) if row else None
@@ -112,8 +112,8 @@ def holder(url: str, sweep_id: str) -> str | None:
 
 def _wait_for_others(connection: psycopg.Connection) -> float:
     """Let drivers that have lost the lock to a restart of the server take it first; return the seconds that took."""
-    up_s = float(row(connection, "SELECT extract(epoch FROM now() - pg_postmaster_start_time())", ())[0])
-    wait_s = max(0.0, _PRECEDENCE_S - up_s)
+    up_s = float(first_row(connection, "SELECT extract(epoch FROM now() - pg_postmaster_start_time())", ())[0])
+    wait_s = _PRECEDENCE_S if up_s < _RESTARTED_S else 0.0
     time.sleep(wait_s)
     return wait_s
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.postgres import PostgresServer, missing
+from tuner import seats
 from tuner.studies import read_records
 from tuner.sweep import Sweep
 
@@ -25,6 +27,26 @@ def ray_here() -> Iterator[None]:
     start_ray(num_cpus=2)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[PostgresServer]:
+    """One server for all tests of a session."""
+    if reason := missing():
+        pytest.skip(reason)
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres(_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
+    """The server, up, with its user's password in the environment, where libpq looks for it."""
+    monkeypatch.setenv("PGPASSWORD", _postgres.password)
+    monkeypatch.setattr(seats, "_RESTARTED_S", 0.0)  # it has just been started: nobody had a lock before
+    _postgres.start()
+    yield _postgres
+    _postgres.start()
 
 
 class Command:
@@ -83,7 +105,7 @@ class CommandLine:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             assert command.process.poll() is None, command.output
-            if (self.home / name / "study.journal").exists():
+            if (self.home / name / "sweep.json").exists():
                 records = read_records(Sweep.open(name, home=self.home))
                 if condition(records):
                     return

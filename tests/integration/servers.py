@@ -15,22 +15,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
 class MlflowServer:
     """One server on one database; every process of it is in a group of its own, which is ended by its id."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str | None = None) -> None:
+        """Take the folder of its artifacts and, unless they are in another database, of its runs."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._store = store or f"sqlite:///{self._database}"
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self._port = one.getsockname()[1]
+        self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Start it, unless it is up; return when it answers."""
         if self._process is None:
-            command = ["server", "--backend-store-uri", f"sqlite:///{self._database}", "--workers", "1"]
+            command = ["server", "--backend-store-uri", self._store, "--workers", "1"]
             command += ["--artifacts-destination", str(self._folder / "artifacts"), "--host", "127.0.0.1"]
             environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
             environment["MLFLOW_DISABLE_TELEMETRY"] = "true"

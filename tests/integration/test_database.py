@@ -1,0 +1,271 @@
+"""The study in PostgreSQL: a ledger like any other, one writer at a time, and a server that goes and comes back."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import threading
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.integration.cutting import Cutting
+from tests.integration.postgres import PostgresServer
+from tests.tuner.conftest import SPACE, row, train, train_all
+from tests.tuner.test_ledger import PRUNED_SPACE
+from trainables.files import is_storage_trouble
+from tuner import database, seats
+from tuner.database import Database, StudyError
+from tuner.database_journal import DatabaseReader
+from tuner.errors import UserError
+from tuner.guard import Guard
+from tuner.ledger import Ledger
+from tuner.states import state_of
+from tuner.studies import read_records
+from tuner.sweep import Sweep
+from tuner.watching import Follower
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture
+def sweep(postgres: PostgresServer, tmp_path: Path) -> Sweep:
+    return make(tmp_path, postgres.database())
+
+
+def make(home: Path, url: str | None, name: str = "tiny") -> Sweep:
+    return Sweep.create(name, SPACE.replace(*PRUNED_SPACE), "tiny.yaml", home=home, study_storage=url)
+
+
+def lines(sweep: Sweep) -> list[dict]:
+    return list(DatabaseReader(sweep.study_storage, sweep.id).read_logs(0))
+
+
+def states(sweep: Sweep) -> dict[str, str]:
+    return {record.run.key: record.state for record in read_records(sweep)}
+
+
+def restart(server: PostgresServer, after_s: float = 1.5) -> threading.Thread:
+    """Crash the server, and let it come back in a while."""
+    server.crash()
+    thread = threading.Thread(target=lambda: (time.sleep(after_s), server.start()))
+    thread.start()
+    return thread
+
+
+def test_it_holds_what_a_file_does(sweep, tmp_path):
+    in_file = make(tmp_path, None, "file")
+    for one in (in_file, sweep):
+        with one.lock():
+            ledger = Ledger(one)
+            for run in iter(ledger.next_run, None):
+                train(ledger, run, robust=0.9 - 0.1 * run.number)
+            assert Ledger(one).is_complete
+    assert not sweep.journal.exists()
+    plain = [(one.run.key, one.state, one.value, one.run.settings, one.metrics) for one in read_records(sweep)]
+    assert [(one.run.key, one.state, one.value, one.run.settings) for one in read_records(in_file)] == [
+        one[:4] for one in plain
+    ]
+    assert {one[1] for one in plain} == {"complete", "pruned"}
+    assert state_of(sweep, read_records(sweep)) == ("completed", "")
+    again = Sweep.open("tiny", home=tmp_path)
+    assert again.study_storage == sweep.study_storage
+    assert read_records(again) == read_records(sweep)
+
+
+def test_it_can_be_read_while_it_is_written_and_only_what_is_new_is(sweep, monkeypatch):
+    read = []
+    page = DatabaseReader._page
+    monkeypatch.setattr(DatabaseReader, "_page", lambda self, start: read.append(page(self, start)) or read[-1])
+    follower = Follower(sweep)
+    assert follower.records == {}
+    with sweep.lock():
+        ledger = Ledger(sweep)
+        while (run := ledger.next_run()) is not None:
+            read.clear()
+            follower.refresh()
+            assert sum(map(len, read)) < 40
+            assert follower.records[run.key].state == "running"
+            ledger.complete(run.key, row(3))
+        follower.refresh()
+    assert {key: record.state for key, record in follower.records.items()} == states(sweep)
+    assert set(states(sweep).values()) == {"complete"}
+
+
+def _hold(home: Path, ready, done) -> None:
+    with Sweep.open("tiny", home=home).lock():
+        ready.set()
+        done.wait(60)
+
+
+def test_a_driver_on_another_host_is_refused_by_name(sweep, tmp_path):
+    """Two folders that lock nothing of each other's, as on two hosts, and one study."""
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, ready, done))
+    other.start()
+    assert ready.wait(60)
+    assert sweep.is_running()
+    with pytest.raises(UserError, match=f"run by process {other.pid} on "), seats.seated(sweep.study_storage, sweep.id):
+        pass
+    other.kill()
+    other.join(30)
+    assert not sweep.is_running()
+    with sweep.lock():
+        assert sweep.is_running()
+    assert not sweep.is_running()
+
+
+def test_a_restart_of_the_server_loses_nothing_and_doubles_nothing(sweep, postgres, caplog):
+    trained = []
+    with sweep.lock():
+        ledger = Ledger(sweep)
+        while (run := ledger.next_run()) is not None:
+            trained.append(run.key)
+            ledger.report(run.key, row(1))
+            back = restart(postgres, after_s=0.5) if len(trained) in (1, 4) else None
+            ledger.report(run.key, row(2))
+            ledger.complete(run.key, row(3, 0.9))
+            if back:
+                back.join()
+                assert sweep.is_running(), "the lock was taken again before anything was written"
+    assert trained == sorted(set(trained), key=trained.index)
+    assert states(sweep) == dict.fromkeys(trained, "complete")
+    assert len(trained) == sweep.num_runs
+    warnings = [one for one in caplog.records if one.levelno == logging.WARNING and one.name == "tuner.database"]
+    assert 2 <= len(warnings) <= 4, "one for each outage, from the driver and from who reads"
+    assert all("out of reach, tried again" in one.getMessage() for one in warnings)
+
+
+def test_an_idle_driver_takes_its_lock_again_before_anybody_else_can(sweep, postgres, monkeypatch):
+    monkeypatch.setattr(seats, "_LOCK_WAIT_S", 0.5)
+    with sweep.lock():
+        monkeypatch.setattr(seats, "_RESTARTED_S", 60.0)
+        postgres.crash()
+        postgres.start()
+        with pytest.raises(UserError, match="is being run by process"), seats.seated(sweep.study_storage, sweep.id):
+            pass
+        assert train_all(Ledger(sweep))
+
+
+def test_an_answer_that_is_lost_leaves_every_line_once(postgres, tmp_path):
+    url = postgres.database()
+    host, _, port = url.partition("127.0.0.1:")[2].partition("/")
+    way = Cutting(int(host))
+    sweep = make(tmp_path, url.replace(f":{host}/", f":{way.port}/"))
+    trained = []
+    with sweep.lock():
+        ledger = Ledger(sweep)
+        sync = ledger._journal.sync
+
+        def losing_sync() -> None:
+            if ledger._journal._pending:
+                way.lose_next_answer()
+            sync()
+            assert way.has_lost
+
+        ledger._journal.sync = losing_sync
+        trained = train_all(ledger)
+    numbers = postgres.execute("SELECT line FROM tuner_journal ORDER BY line", port)
+    assert [number for (number,) in numbers] == list(range(len(numbers)))
+    assert len(states(sweep)) == len(trained) == sweep.num_runs
+    way.close()
+
+
+def test_who_was_cut_off_and_replaced_writes_nothing_any_more(sweep, postgres, monkeypatch):
+    monkeypatch.setattr(seats, "_LOCK_WAIT_S", 0.5)
+    with sweep.lock():
+        ledger = Ledger(sweep)
+        first = ledger.next_run()
+        assert Ledger(sweep).next_run().key == first.key
+        with pytest.raises(StudyError, match="another driver has written"):
+            ledger.complete(first.key, row(3))
+    before = lines(sweep)
+    with sweep.lock():
+        ledger = Ledger(sweep)
+        run = ledger.next_run()
+        seat = seats.seat_of(sweep.id)
+        with seat._guard:  # its connection is cut, and another takes the lock
+            postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tuner'")
+            other = psycopg.connect(seat._conninfo, autocommit=True, application_name="tuner 7@elsewhere 0")
+            while not other.execute("SELECT pg_try_advisory_lock(%s, %s)", seat._key).fetchone()[0]:
+                time.sleep(0.05)
+        with pytest.raises(StudyError, match="process 7 on elsewhere has taken over the sweep") as refused:
+            ledger.complete(run.key, row(3))
+        assert is_storage_trouble(refused.value)
+        other.close()
+    assert lines(sweep)[: len(before)] == before
+    assert states(sweep)[run.key] == "running"
+
+
+def test_a_server_that_stays_away_ends_the_sweep_which_goes_on_later(sweep, postgres, monkeypatch):
+    monkeypatch.setattr(seats, "WRITER_PATIENCE_S", 1.0)
+    guard = Guard(None)
+    with sweep.lock():
+        ledger = Ledger(sweep)
+        run = ledger.next_run()
+        postgres.crash()
+        with guard.storage():
+            ledger.complete(run.key, row(3))
+        assert "out of reach" in str(guard.trouble)
+        began = time.monotonic()
+        with pytest.raises(StudyError):
+            ledger.give_up(str(guard.trouble))
+        assert time.monotonic() - began < 30, "whoever has given up does not wait again"
+    postgres.start()
+    with sweep.lock():
+        assert train_all(Ledger(sweep))[0] == run.key
+    assert len(states(sweep)) == sweep.num_runs
+
+
+def test_a_server_that_is_down_is_refused_in_words(sweep, postgres, tmp_path):
+    postgres.crash()
+    with pytest.raises(UserError, match=r"database postgresql\+psycopg://tuner@127.0.0.1:\d+/\w+ cannot be used: "):
+        Database(sweep.study_storage, patience_s=60)
+    with pytest.raises(UserError, match="cannot be used"), sweep.lock():
+        pass
+
+
+def _begin(home: Path, url: str, name: str, start) -> None:
+    sweep = make(home, url, name)
+    start.wait(60)
+    with sweep.lock():
+        train_all(Ledger(sweep))
+
+
+def test_four_drivers_make_the_table_at_once(postgres, tmp_path):
+    url = postgres.database()
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(4)
+    drivers = [context.Process(target=_begin, args=(tmp_path, url, f"s{number}", start)) for number in range(4)]
+    for driver in drivers:
+        driver.start()
+    for driver in drivers:
+        driver.join(60)
+    assert [driver.exitcode for driver in drivers] == [0] * 4
+    for number in range(4):
+        sweep = Sweep.open(f"s{number}", home=tmp_path)
+        assert len(states(sweep)) == sweep.num_runs
+
+
+def test_a_user_who_may_make_no_table_is_told_so(postgres):
+    url = postgres.database()
+    postgres.execute(f"ALTER DATABASE {url.rpartition('/')[2]} OWNER TO admin")
+    with pytest.raises(UserError, match="permission denied"):
+        database.check(url)
+
+
+def test_a_wrong_password_is_refused(postgres, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    with pytest.raises(UserError, match="password authentication failed"):
+        database.check(postgres.database())
+
+
+def test_a_password_file_does_as_well(postgres, monkeypatch, tmp_path):
+    monkeypatch.delenv("PGPASSWORD")
+    (tmp_path / "passwords").write_text(f"127.0.0.1:*:*:tuner:{postgres.password}\n")
+    (tmp_path / "passwords").chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "passwords"))
+    database.check(postgres.database())
