@@ -45,7 +45,7 @@ def start_ray(num_cpus: int | None = None) -> None:
     own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     # Without an address, Ray takes any cluster that was ever started on this machine.
     where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **own}
-    # Of a node that dies, Ray prints a page of its own statistics right into the live table; `execute` says it in a line.
+    # Of a node that dies, Ray prints a page of its own statistics into the live table; `execute` says it in a line.
     ray_logging.stdout_deduplicator.skip_re = re.compile("")
     with _signal_handlers_given_back():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)

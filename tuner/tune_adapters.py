@@ -6,8 +6,7 @@ worker, nor to give the last worker that it keeps for reuse back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
