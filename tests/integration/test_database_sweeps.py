@@ -65,7 +65,7 @@ def num_ended(home: Path) -> int:
 
 
 def test_nothing_is_lost_and_nothing_is_there_twice(
-    command_line: CommandLine, postgres: PostgresServer, mlflow: MlflowServer, ray_address: str
+    postgres: PostgresServer, mlflow: MlflowServer, ray_address: str, command_line: CommandLine
 ):
     command_line.environment |= {"RAY_ADDRESS": ray_address, "MLFLOW_TRACKING_URI": mlflow.uri}
     command_line.environment["PYTHONPATH"] = str(Path(__file__).parents[2])
