@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.integration.postgres import PostgresServer
 from tests.integration.s3 import BUCKET, S3Server
@@ -125,6 +126,7 @@ def test_a_url_that_cannot_be_used_is_refused_in_words(url):
 
 
 def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, study: str, tmp_path: Path):
+    torch.set_num_threads(1)
     sweep = Sweep.create("real", REAL, "real.yaml", home=machine(1), study_storage=study)
     with sweep.lock():
         train_really(Ledger(sweep))

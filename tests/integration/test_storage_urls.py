@@ -10,13 +10,14 @@ import pytest
 
 from tests.integration.conftest import CommandLine
 from tests.integration.postgres import PostgresServer
+from tests.integration.ray_nodes import RayNodes
 from tests.integration.s3 import BUCKET, S3Server
 from trainables.stores import store_at
 from tuner.records import read_metrics
 from tuner.studies import read_records
 from tuner.sweep import Sweep, home
 
-pytestmark = [pytest.mark.ray, pytest.mark.database]
+pytestmark = [pytest.mark.cluster, pytest.mark.database]
 
 HOME = f"s3://{BUCKET}/team/sweeps"
 SPACE = """\
@@ -35,8 +36,8 @@ parameters:
 
 @pytest.fixture
 def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch):
-    """Give a command line whose sweeps are in an object store, and the options that a launch needs."""
-    server = S3Server()
+    """Give a store, and the options of a launch on a cluster that keeps nothing but Ray's own files."""
+    server, nodes = S3Server(), RayNodes()
     own = {
         **server.environment,
         "PGPASSWORD": postgres.password,
@@ -46,11 +47,16 @@ def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pyt
     }
     for name, value in own.items():
         monkeypatch.setenv(name, value)
-    command_line.environment |= own
+    nodes.environment |= server.environment
+    command_line.environment = nodes.environment | own
     server.make_bucket()
     (command_line.folder / "space.yaml").write_text(SPACE)
-    yield server, ["space.yaml", "--study-storage", postgres.database()]
-    server.close()
+    try:
+        nodes.start("--num-cpus=2", is_head=True)
+        yield server, ["space.yaml", "--study-storage", postgres.database()]
+    finally:
+        nodes.end()
+        server.close()
 
 
 def rows_of(name: str = "stored") -> dict[str, list]:
