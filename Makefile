@@ -35,5 +35,5 @@ clean:
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check,server]'
 	touch $@

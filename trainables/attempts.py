@@ -3,6 +3,8 @@
 When a network is cut, a worker that is taken for dead trains on while its run goes on elsewhere. Each attempt puts its
 checkpoints together in a folder of its own, from where they are renamed; the next attempt removes that folder, so the
 last one has nothing left to rename. Unlike a look beforehand, this holds at whatever moment a worker comes back.
+
+In a store (`trainables.stores`) nothing is renamed: there, a file says which attempt is the latest, and each looks.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from trainables import working_copy
 
 _PREFIX = ".attempt-"
 
@@ -26,6 +30,7 @@ class Attempt:
     def __init__(self, checkpoints: Path) -> None:
         """Take the folder of the run's checkpoints; nothing is done there yet."""
         self._staging = checkpoints / f"{_PREFIX}{uuid.uuid4().hex}"
+        self._latest = checkpoints.with_name("attempt")
 
     def begin(self) -> None:
         """Take the means to write from whoever had them.
@@ -34,6 +39,7 @@ class Attempt:
             OSError: the folder cannot be written.
         """
         self._staging.mkdir(parents=True)
+        working_copy.put(self._latest, self._staging.name.encode())
         for other in self._staging.parent.glob(".*"):
             if other != self._staging and other.is_dir():
                 _take_away(other)
@@ -49,6 +55,8 @@ class Attempt:
         Raises:
             FencedError: a later attempt has begun; nothing was put in place.
         """
+        if working_copy.read(self._latest) not in (None, self._staging.name.encode()):
+            self.end()
         try:
             yield self._staging
         except OSError as error:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
+from trainables import working_copy
 from trainables.files import whole_folder, write_whole
 
 FORMAT = 1
@@ -69,10 +70,11 @@ def save(folder: Path, step: int, state: dict[str, Any], *, staging: Path | None
     packed = _pack(state, "", tensors)
     blob = dump_tensors(tensors)
     header = {"format": FORMAT, "sha256": _sha256(blob), "state_sha256": _sha256(_as_json(packed)), "state": packed}
-    with whole_folder(folder / f"{step:08d}", replace=True, staging=staging) as temporary:
+    with whole_folder(folder / f"{step:08d}", replace=True, staging=staging, last="state.json") as temporary:
         write_whole(temporary / "tensors.safetensors", blob)
         write_whole(temporary / "state.json", _as_json(header))
     for old in _steps(folder)[:-2]:
+        working_copy.remove(old)
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -82,6 +84,7 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     Raises:
         CheckpointError: a checkpoint is there but none can be read.
     """
+    working_copy.fetch_folder(folder)
     problems = []
     for path in reversed(_steps(folder)):
         try:

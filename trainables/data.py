@@ -65,7 +65,7 @@ def load(
     *,
     validation: int,
     folder: Path | None = None,
-    shared: Path | None = None,
+    shared: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Dataset:
     """Load a dataset onto a device, with ``validation`` images carved from the training set.

@@ -56,21 +56,13 @@ def problems_in(folder: Path, dataset: IdxDataset) -> dict[str, str]:
     return found
 
 
-def ensure_cached(
-    dataset: IdxDataset, sources: tuple[Source, ...], on_progress: Progress, folder: Path | None = None
-) -> Path:
-    """Return a folder with all four files verified; missing and damaged ones are fetched from ``sources``.
-
-    Args:
-        dataset: whose files they are.
-        sources: asked one after the other.
-        on_progress: told about every step.
-        folder: by default that of the cache.
+def ensure_cached(dataset: IdxDataset, sources: tuple[Source, ...], on_progress: Progress) -> Path:
+    """Return the cache folder with all four files verified; missing and damaged ones are fetched from ``sources``.
 
     Raises:
-        DataError: no source has the files, or the folder cannot be written.
+        DataError: no source has the files, or the cache cannot be written.
     """
-    folder = folder or cache_folder(dataset.name)
+    folder = cache_folder(dataset.name)
     try:
         # Verified files need no lock, so a complete cache may be read-only.
         if problems_in(folder, dataset):

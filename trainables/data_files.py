@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from trainables.data_cache import DataError, cache_folder, ensure_cached, mismatch, problems_in
 from trainables.data_catalog import IDX_DATASETS, IdxDataset
-from trainables.data_sources import Folder, Progress, find_raw
+from trainables.data_sources import Folder, Progress, Shared, find_raw
+from trainables.stores import store_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,14 +81,14 @@ def digest(name: str) -> str:
 
 
 def ensure(
-    name: str, folder: Path | None = None, *, shared: Path | None = None, on_progress: Progress | None = None
+    name: str, folder: Path | None = None, *, shared: str | None = None, on_progress: Progress | None = None
 ) -> Path:
     """Return the folder that holds the verified raw files of a dataset, fetching them when needed.
 
     Args:
         name: one of `names`; for ``digits``, the folder of scikit-learn's own copy is returned.
         folder: where the files are, raw or ``.gz``, directly or in a subfolder ``name``; default ``TUNER_DATA``.
-        shared: a folder that `share` has filled; the cache is filled from there before the network is tried.
+        shared: what `share` has filled; the cache is filled from there before the network is tried.
         on_progress: told about every step; None is silent.
 
     Raises:
@@ -101,7 +102,7 @@ def ensure(
     report = on_progress or _silent
     given = _given_folder(name, folder)
     if given is None:
-        beside = (Folder(shared / name),) if shared else ()
+        beside = (Shared(shared, name),) if shared else ()
         return ensure_cached(dataset, (*beside, *dataset.sources), report)
     paths = _verify_given(dataset, given)
     if all(path.suffix != ".gz" for path in paths):
@@ -109,19 +110,25 @@ def ensure(
     return ensure_cached(dataset, (Folder(given),), report)
 
 
-def share(name: str, shared: Path, folder: Path | None = None) -> None:
+def share(name: str, shared: str, folder: Path | None = None) -> None:
     """Put the verified raw files of a dataset where other machines reach them; digits are on every machine anyway.
 
     Args:
         name: one of `names`.
-        shared: the folder of all shared datasets.
+        shared: the place of all shared datasets, a folder or a URL.
         folder: where the files are, see `ensure`.
 
     Raises:
-        DataError: the files cannot be had, or the shared folder cannot be written.
+        DataError: the files cannot be had.
+        StorageError: the place cannot be written.
     """
-    if name != "digits":
-        ensure_cached(_dataset(name), (Folder(ensure(name, folder)),), _silent, shared / name)
+    if name == "digits":
+        return
+    there, store = ensure(name, folder), store_at(shared)
+    stored = store.files(name)
+    for path in (there / file for file in _dataset(name).sha256):
+        if path.name not in stored or stored[path.name].size != path.stat().st_size:
+            store.write(f"{name}/{path.name}", path.read_bytes())
 
 
 def status(name: str, folder: Path | None = None) -> DataStatus:

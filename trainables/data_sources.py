@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from trainables.stores import StorageError, store_at
+
 Progress = Callable[[int, int, str], None]
 """Called with bytes done, bytes in total (0 when unknown) and what is being fetched."""
 
@@ -91,6 +93,29 @@ class Folder:
                 raise SourceError(f"has neither {name} nor {name}.gz")
             on_progress(0, 0, name)
             _unpack(packed, folder / name)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What another machine has put into a folder or at a URL that this one reaches, too; see `data_files.share`."""
+
+    place: str
+    dataset: str
+
+    def __str__(self) -> str:
+        return f"{self.place}/{self.dataset}"
+
+    def fetch(self, names: Iterable[str], folder: Path, on_progress: Progress) -> None:
+        """See `Source.fetch`."""
+        for name in names:
+            on_progress(0, 0, name)
+            try:
+                raw = store_at(self.place).read(f"{self.dataset}/{name}")
+            except StorageError as error:
+                raise SourceError(str(error)) from error
+            if raw is None:
+                raise SourceError(f"has no {name}")
+            write_raw(raw, folder / name)
 
 
 class _DownloadProgress:

@@ -1,4 +1,7 @@
-"""Files and folders that appear whole or not at all: a temporary name, then a rename. Imports no torch."""
+"""Files and folders that appear whole or not at all: a temporary name, then a rename. Imports no torch.
+
+Where they lie in a working copy (`trainables.working_copy`), the store has them before they are here.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trainables import working_copy
+from trainables.stores import StorageError
+
 _NOT_WRITTEN = {
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE")
     if hasattr(errno, name)
 }
-
-
-class StorageError(OSError):
-    """The place of a sweep cannot be written or read from this machine; the message says which machine and place."""
 
 
 def is_storage_trouble(error: BaseException) -> bool:
@@ -44,6 +46,7 @@ def append_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
                 rest = rest[file.write(rest) :]
             if sync:
                 os.fsync(file.fileno())
+            working_copy.put_again(path)
         except OSError:
             file.truncate(end)
             raise
@@ -57,6 +60,7 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        working_copy.put(path, content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -68,19 +72,23 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def whole_folder(target: Path, *, replace: bool = False, staging: Path | None = None) -> Iterator[Path]:
+def whole_folder(
+    target: Path, *, replace: bool = False, staging: Path | None = None, last: str | None = None
+) -> Iterator[Path]:
     """Give a temporary folder to fill, and rename it to the target if nothing was raised.
 
     Args:
         target: made with its parents.
         replace: put it in the place of a folder that is there; otherwise one with content is an OSError.
-        staging: a folder on the same disk where the temporary one is made; without it nothing is written.
+        staging: a folder on the same disk where the temporary one is made; if it is gone, nothing is written.
+        last: the file that a store gets last: where it is, all are.
     """
     temporary = staging / target.name if staging else _temporary(target)
     replaced = _temporary(temporary)
     try:
         temporary.mkdir(parents=staging is None)
         yield temporary
+        working_copy.put_folder(temporary, target, last)
         if replace and target.exists():
             target.rename(replaced)
         temporary.rename(target)

@@ -11,10 +11,15 @@ class PrecisionError(ValueError):
     """A precision that this machine does not compute in."""
 
 
+def multiplies_bfloat16(capability: tuple[int, int]) -> bool:
+    """Return whether GPUs of a compute capability multiply bfloat16 themselves: from Ampere on."""
+    return capability >= (8, 0)
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device multiplies bfloat16 itself: AVX512_BF16 or AMX of a CPU, Ampere or newer of a GPU."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        return multiplies_bfloat16(torch.cuda.get_device_capability(device))
     if device.type == "cpu":
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return False

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from trainables import working_copy
+
 NAME = "log.txt"
 
 
@@ -33,6 +35,17 @@ class RunLog(io.TextIOBase):
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
         return len(text)
+
+    def fetch(self) -> None:
+        """Begin with what earlier attempts have written, if this is a working copy of a store."""
+        with contextlib.suppress(OSError):
+            working_copy.fetch(self._path)
+
+    def keep(self) -> None:
+        """Put it to the store, if there is one."""
+        with contextlib.suppress(OSError):
+            if self._may_write():
+                working_copy.put_again(self._path)
 
     def note(self, text: str) -> None:
         """Add a line with the time of day in UTC."""

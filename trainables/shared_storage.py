@@ -10,69 +10,60 @@ import functools
 import socket
 import time
 import uuid
-from pathlib import Path
 
-from trainables.files import StorageError, write_whole
+from trainables.stores import StorageError, store_at
 
 _PREFIX = ".mark-"
 _ARRIVES_WITHIN_S = 5.0  # network file systems look again after seconds
 _LOOK_EVERY_S = 0.25
 
 
-def leave_mark(folder: Path) -> Path:
-    """Leave a new mark in a folder, in the place of all earlier ones.
+def leave_mark(place: str) -> str:
+    """Leave a new mark in a folder or at a URL, in the place of all earlier ones, and return its name there.
 
     Raises:
-        OSError: the folder cannot be written.
+        StorageError: the place cannot be written.
     """
-    for old in folder.glob(f"{_PREFIX}*"):
-        old.unlink(missing_ok=True)
-    mark = folder / f"{_PREFIX}{uuid.uuid4().hex}"
-    write_whole(mark, mark.name.encode())
+    store = store_at(place)
+    for name in store.files(recursive=False):
+        if name.startswith(_PREFIX):
+            store.remove(name)
+    mark = f"{_PREFIX}{uuid.uuid4().hex}"
+    store.write(mark, mark.encode())
     return mark
 
 
-def answer(mark: Path) -> Path:
-    """Write a file beside a mark that another machine has left, and return it: whoever left the mark can read it.
+def answer(place: str, mark: str) -> str:
+    """Write a file beside a mark that another machine has left, and return its name: whoever left the mark can read it.
 
     Raises:
         StorageError: the mark is not seen here, or nothing can be written beside it.
     """
-    own = mark.with_name(f"{mark.name}-{uuid.uuid4().hex}")
-    try:
-        is_there = arrives(mark, mark.name.encode())
-        if is_there:
-            write_whole(own, own.name.encode())
-    except OSError as error:
-        raise StorageError(f"{mark.parent} cannot be written: {error}") from error
-    if not is_there:
-        raise StorageError(f"{mark.parent} is not the folder that the driver writes into")
+    own = f"{mark}-{uuid.uuid4().hex}"
+    if not arrives(place, mark):
+        raise StorageError(f"{place} is not the folder that the driver writes into")
+    store_at(place).write(own, own.encode())
     return own
 
 
-def arrives(path: Path, content: bytes) -> bool:
-    """Return whether a file has a content, or gets it within seconds."""
+def arrives(place: str, name: str) -> bool:
+    """Return whether a file that another machine has written there is seen here, or is within seconds."""
     deadline = time.monotonic() + _ARRIVES_WITHIN_S
-    while True:
-        try:
-            if path.read_bytes() == content:
-                return True
-        except FileNotFoundError:
-            pass
+    while store_at(place).read(name) != name.encode():
         if time.monotonic() > deadline:
             return False
         time.sleep(_LOOK_EVERY_S)
+    return True
 
 
 @functools.cache
-def prove(mark: str | None) -> None:
-    """Answer a mark, once in a process; nothing is to be proven where no mark was left.
+def prove(place: str, mark: str) -> None:
+    """Answer a mark, once in a process.
 
     Raises:
-        StorageError: see `answer`; the message names this machine and the folder.
+        StorageError: see `answer`; the message names this machine and the place.
     """
-    if mark:
-        try:
-            answer(Path(mark)).unlink()
-        except StorageError as error:
-            raise StorageError(f"on {socket.gethostname()}, {error}") from error
+    try:
+        store_at(place).remove(answer(place, mark))
+    except StorageError as error:
+        raise StorageError(f"on {socket.gethostname()}, {error}") from error

@@ -28,8 +28,19 @@ _CLAIM_LASTS_S = 15.0
 
 
 def machines() -> list[dict[str, float]]:
-    """Return what each machine of the cluster has, by resource."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    """Return what each machine of the cluster has, by resource; those that are being drained are as good as gone."""
+    leaving = drained()
+    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+
+
+def drained() -> frozenset[str]:
+    """Return the machines that a cloud or an autoscaler is about to take away: Ray starts nothing there any more."""
+    return frozenset(ray._private.state.state.get_draining_nodes())
+
+
+def machine_of(actor: ray.actor.ActorHandle[Any]) -> str:
+    """Return the machine that an actor is on."""
+    return str(ray._private.state.actors(actor._actor_id.hex())["Address"]["NodeID"])
 
 
 def num_fitting(resources: Resources, there: Iterable[Mapping[str, float]]) -> int:
@@ -77,6 +88,8 @@ class Capacity:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._keep_looking, name="capacity", daemon=True)
         self.limit = 1
+        self.leaving: frozenset[str] = frozenset()
+        """Machines that are about to be taken away, see `drained`."""
 
     def __enter__(self) -> Capacity:
         self._look()
@@ -102,6 +115,7 @@ class Capacity:
         self._beat += 1
         value = json.dumps({**asdict(claim), "beat": self._beat})
         internal_kv._internal_kv_put(self._key, value, namespace=_NAMESPACE)
+        self.leaving = drained()
         self.limit = self._limit(claim, machines(), self._others.look())
 
     def _limit(self, own: Claim, there: list[dict[str, float]], others: dict[str, Claim]) -> int:

@@ -17,7 +17,7 @@ from tuner import nodes
 from tuner.errors import UserError
 
 if TYPE_CHECKING:
-    from tuner.submission import Asked
+    from tuner.asked import Asked
 
 app = typer.Typer(help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True)
 _Address = Annotated[
@@ -53,8 +53,9 @@ def on_cluster(function: Callable[..., None]) -> Callable[..., None]:
         if address is None:
             function(**parameters)
             return
+        from tuner.asked import environment
         from tuner.cluster import Cluster, check_address
-        from tuner.submission import environment, send
+        from tuner.submission import send
 
         check_address(address)
         environment()
@@ -117,28 +118,30 @@ def _address_of_environment() -> str | None:
 def _launch(ctx: typer.Context) -> Asked:
     """Return a launch with the text of its space; what is wrong with that is found before anything is sent."""
     from tuner.fields import parse_space
-    from tuner.sweep import check_name
 
     text, source = library.text_of(ctx.params["space"])
-    name = ctx.params["name"] or parse_space(text, source).name
-    check_name(name)
-    parse_space(text, source)
+    name = parse_space(text, source).name
     file = Path(source).name
-    return _asked(ctx, {**ctx.params, "space": file, "name": name}, {file: text})
+    return _asked(ctx, {**ctx.params, "space": file, "name": ctx.params["name"] or name}, {file: text})
 
 
 def _asked(ctx: typer.Context, parameters: dict[str, Any], files: dict[str, str] | None = None) -> Asked:
-    from tuner.submission import Asked
+    from tuner.asked import Asked
+    from tuner.sweep import check_name
 
     storage = parameters.get("home_folder")
-    if storage and "://" not in str(storage) and not Path(storage).is_absolute():
-        raise UserError(f"--storage must be an absolute path on the cluster or a URL, not {str(storage)!r}")
+    for option, path in (("--storage", storage), ("--data", parameters.get("data"))):
+        if path and "://" not in str(path) and not Path(path).is_absolute():
+            raise UserError(f"{option} must be an absolute path on the cluster, or a URL, not {str(path)!r}")
     output = next((parameters[name] for name in _OUTPUTS if parameters.get(name)), None)
     there = {**parameters, **{name: parameters[name].name for name in _OUTPUTS if parameters.get(name)}}
+    sweep = parameters.get("sweep_name") or parameters.get("name")
+    if sweep:
+        check_name(sweep)
     return Asked(
         command=str(ctx.command.name),
         words=_words(ctx, there),
-        sweep=parameters.get("sweep_name") or parameters.get("name"),
+        sweep=sweep,
         storage=str(storage) if storage else None,
         files=files or {},
         output=output,

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from trainables.files import StorageError
+from trainables.stores import StorageError
 from tuner.errors import UserError
 
 SCHEMES = ("postgresql+psycopg://", "postgresql://")
@@ -30,9 +30,8 @@ LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnl
 _CLIENT = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _CLIENT_TIMEOUT_MS = 25_000
 _SERVER = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
-_TABLES = """CREATE TABLE IF NOT EXISTS tuner_journal
-    (sweep text NOT NULL, line bigint NOT NULL, content text NOT NULL, PRIMARY KEY (sweep, line));
-    CREATE TABLE IF NOT EXISTS tuner_sweeps (sweep text PRIMARY KEY, name text NOT NULL)"""
+_TABLE = """CREATE TABLE IF NOT EXISTS tuner_journal
+    (sweep text NOT NULL, line bigint NOT NULL, content text NOT NULL, PRIMARY KEY (sweep, line))"""
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -162,17 +161,17 @@ def check(url: str) -> None:
         UserError: with what to do.
     """
     try:
-        reader(url).run(ensure_tables)
+        reader(url).run(ensure_table)
     except (psycopg.Error, StudyError) as error:
         raise _unusable(url, error) from error
 
 
-def ensure_tables(connection: psycopg.Connection) -> None:
-    """Make the tables that all sweeps share, their journals and their names; of several that try at once, one does."""
-    if first_row(connection, "SELECT to_regclass('tuner_sweeps')", ())[0] is None:
+def ensure_table(connection: psycopg.Connection) -> None:
+    """Make the table that all sweeps share; of several that try at once, one does."""
+    if first_row(connection, "SELECT to_regclass('tuner_journal')", ())[0] is None:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('tuner_journal'))")
-            connection.execute(_TABLES)
+            connection.execute(_TABLE)
 
 
 def first_row(connection: psycopg.Connection, query: str, values: tuple[int, ...]) -> tuple[Any, ...]:

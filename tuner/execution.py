@@ -107,7 +107,7 @@ def execute(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=tune.TuneConfig(
                 search_alg=LedgerSearcher(dispatcher, place),
-                scheduler=LedgerScheduler(dispatcher),
+                scheduler=LedgerScheduler(dispatcher, capacity),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),

@@ -40,6 +40,7 @@ class Guard:
         self._heard_s: dict[str, float] = {}
         self._timeouts: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
+        self._moving: set[str] = set()
         self._num_failures = 0
 
     def hear(self, key: str) -> None:
@@ -63,6 +64,10 @@ class Guard:
             self._timeouts[key] += 1
         return found
 
+    def move(self, key: str) -> None:
+        """Note that a run's worker is about to be ended because its machine is taken away, which is no run's fault."""
+        self._moving.add(key)
+
     def died(self, key: str, error: str, *, with_machine: bool) -> str | None:
         """Note that a run's worker has died; return why the run fails, or None if it is tried again.
 
@@ -70,7 +75,8 @@ class Guard:
         with their machine.
         """
         self.forget(key)
-        self._deaths[key] += not with_machine
+        self._deaths[key] += not (with_machine or key in self._moving)
+        self._moving.discard(key)
         goes_on = self._timeouts[key] <= 1 and self._deaths[key] <= INFRASTRUCTURE_RETRIES
         return None if goes_on else self.reason(key, error)
 
@@ -106,5 +112,5 @@ class Guard:
             self.give_up(str(error))
 
     def give_up(self, reason: str) -> None:
-        """Give the sweep up for a disk that cannot be written; whatever is reported from now on is done again."""
-        self.trouble = self.trouble or SweepError(f"the sweep's folder cannot be written: {reason}")
+        """Give the sweep up for a disk, or a database, that cannot be written; whatever is reported from now on is done again."""
+        self.trouble = self.trouble or SweepError(f"the sweep cannot be written: {reason}")

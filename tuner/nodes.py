@@ -117,8 +117,9 @@ def environment(*, insecure: bool = False) -> dict[str, str]:
                 "(unset does): without authentication a node starts only with --insecure"
             )
         check_token_file()
+    mine = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}  # another cluster's
     return {
-        **os.environ,
+        **mine,
         "RAY_AUTH_MODE": mode,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

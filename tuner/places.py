@@ -9,9 +9,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables import data_files
-from trainables.files import StorageError
+from trainables import data_files, working_copy
 from trainables.shared_storage import answer, arrives, leave_mark
+from trainables.stores import StorageError, store_at
 from tuner.errors import UserError
 from tuner.sweep import Sweep
 
@@ -27,15 +27,18 @@ def prepare(sweep: Sweep) -> dict[str, Any]:
 
     Raises:
         UserError: a node does not reach the folder; the message names both.
-        DataError: the dataset cannot be had, or not be put there.
+        DataError: the dataset cannot be had.
+        StorageError: the folder, or the one of all sweeps, cannot be written.
     """
+    home = sweep.folder.parent
+    stored = {"store": (working_copy.place_of(home), str(home))} if working_copy.root_of(home) else {}
     if not os.environ.get("RAY_ADDRESS") and len(_nodes()) == 1:
-        return {"data": sweep.data}
-    mark = leave_mark(sweep.folder)
-    _prove_nodes(mark)
-    shared = sweep.folder.parent / SHARED_DATA
+        return {"data": sweep.data, **stored}
+    place, shared = working_copy.place_of(sweep.folder), working_copy.place_of(home / SHARED_DATA)
+    mark = leave_mark(place)
+    _prove_nodes(place, mark)
     data_files.share(sweep.space.dataset.name, shared, Path(sweep.data) if sweep.data else None)
-    return {"mark": str(mark), "shared_data": str(shared)}
+    return {"mark": (place, mark), "shared_data": shared, **stored}
 
 
 def _nodes() -> dict[str, str]:
@@ -47,51 +50,50 @@ def _nodes() -> dict[str, str]:
     }
 
 
-def _prove_nodes(mark: Path) -> None:
+def _prove_nodes(place: str, mark: str) -> None:
     nodes = _nodes()
-    answers = {node: _answer_on(node, mark) for node in nodes}
+    answers = {node: _answer_on(node, place, mark) for node in nodes}
     ray.wait(list(answers.values()), num_returns=len(answers), timeout=_ANSWER_S)
-    problems = {node: problem for node, pending in answers.items() if (problem := _problem(pending, mark))}
+    problems = {node: problem for node, pending in answers.items() if (problem := _problem(pending, place))}
     # A node that has left meanwhile is no problem: should it come back, it proves itself before its first run.
     lines = [f"  {nodes[node]}: {problems[node]}" for node in _nodes() if node in problems]
     if lines:
         raise UserError(
             "\n".join(
                 [
-                    f"every node of the cluster must write into {mark.parent} and read what others write there:",
+                    f"every node of the cluster must write into {place} and read what others write there:",
                     *lines,
-                    "mount the same storage there on all of them, or choose another --storage",
+                    "let all of them reach the same storage there, or choose another --storage",
                 ]
             )
         )
 
 
-def _answer_on(node: str, mark: Path) -> Any:
+def _answer_on(node: str, place: str, mark: str) -> Any:
     """Begin to answer a mark on a node."""
     pinned = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(_answer).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned).remote(str(mark))
+    return ray.remote(_answer).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned).remote(place, mark)
 
 
-def _answer(mark: str) -> tuple[str, str]:
+def _answer(place: str, mark: str) -> tuple[str, str]:
     """Answer a mark; return the file that was written, and what went wrong otherwise."""
     try:
-        return str(answer(Path(mark))), ""
+        return answer(place, mark), ""
     except StorageError as error:
         return "", str(error)
 
 
-def _problem(pending: Any, mark: Path) -> str:
+def _problem(pending: Any, place: str) -> str:
     """Return what is wrong with a node's answer, nothing if the driver can read it."""
     try:
-        written, problem = ray.get(pending, timeout=0)
+        own, problem = ray.get(pending, timeout=0)
     except ray.exceptions.GetTimeoutError:
         return f"no answer within {_ANSWER_S:g} s"
     except ray.exceptions.RayError as error:
         return str(error).strip().splitlines()[0]
     if problem:
         return str(problem)
-    own = mark.with_name(Path(written).name)
-    if not arrives(own, own.name.encode()):
-        return f"what it writes into {mark.parent} is not seen from here"
-    own.unlink()
+    if not arrives(place, own):
+        return f"what it writes into {place} is not seen from here"
+    store_at(place).remove(own)
     return ""

@@ -10,14 +10,13 @@ from typing import Any
 
 import psycopg
 
-from tuner.database import LOST, WRITER_PATIENCE_S, Database, StudyError, ensure_tables, first_row, reader, shown
+from tuner.database import LOST, WRITER_PATIENCE_S, Database, StudyError, ensure_table, first_row, reader, shown
 from tuner.errors import UserError
 
 _LOCK_WAIT_S = 5.0
 _PING_EVERY_S = 0.5
 # Drivers that lost their lock to a restart of the server take it again before anybody new can.
 _RESTARTED_S, _PRECEDENCE_S = 60.0, 2.0
-_NAME = "INSERT INTO tuner_sweeps VALUES (%s, %s) ON CONFLICT (sweep) DO UPDATE SET name = excluded.name"
 _HOLDER = """SELECT pid, application_name FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND classid = %s AND objid = %s
     AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
@@ -30,8 +29,8 @@ class Seat(Database):
     that the lock is soon taken again when the server was restarted.
     """
 
-    def __init__(self, url: str, sweep_id: str, sweep_name: str) -> None:
-        """Take the seat; people know the sweep by its name.
+    def __init__(self, url: str, sweep_id: str) -> None:
+        """Take the seat.
 
         Raises:
             UserError: the database cannot be used, or another driver has the lock; the message names it.
@@ -41,7 +40,6 @@ class Seat(Database):
         self._closing = threading.Event()
         super().__init__(url, patience_s=WRITER_PATIENCE_S)
         self._had_it = True
-        self.run(lambda connection: connection.execute(_NAME, (sweep_id, sweep_name)))
         self._keeper = threading.Thread(target=self._keep, name="study-lock", daemon=True)
         self._keeper.start()
 
@@ -59,7 +57,7 @@ class Seat(Database):
     def _prepare(self, connection: psycopg.Connection) -> None:
         deadline = time.monotonic() + _LOCK_WAIT_S
         if not self._had_it:
-            ensure_tables(connection)
+            ensure_table(connection)
             deadline += _wait_for_others(connection)
         while not first_row(connection, "SELECT pg_try_advisory_lock(%s, %s)", self._key)[0]:
             holder = first_row(connection, _HOLDER, self._key)
@@ -79,13 +77,13 @@ _seats: dict[str, Seat] = {}
 
 
 @contextlib.contextmanager
-def seated(url: str, sweep_id: str, sweep_name: str) -> Iterator[None]:
+def seated(url: str, sweep_id: str) -> Iterator[None]:
     """Keep other drivers, on whatever host, from a sweep's study.
 
     Raises:
         UserError: see `Seat`.
     """
-    seat = Seat(url, sweep_id, sweep_name)
+    seat = Seat(url, sweep_id)
     _seats[sweep_id] = seat
     try:
         yield

@@ -203,7 +203,7 @@ class Sweep:
             return contextlib.nullcontext()
         from tuner.seats import seated
 
-        return seated(self.study_storage, self.id, self.name)
+        return seated(self.study_storage, self.id)
 
     def is_running(self) -> bool:
         """Return whether a driver is at work on this sweep.

@@ -16,6 +16,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from tuner.capacity import Capacity, machine_of
 from tuner.dispatch import Dispatcher
 
 _MACHINE_DIED = "its node has died"  # in what Ray says of a worker whose machine crashed, was drained or is cut off
@@ -53,9 +54,10 @@ class LedgerSearcher(Searcher):
 class LedgerScheduler(FIFOScheduler):
     """Takes every result to the ledger, and stops the runs that are over or above the limit."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, capacity: Capacity) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._dispatcher = dispatcher
+        self._capacity = capacity
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see LedgerSearcher
@@ -63,7 +65,16 @@ class LedgerScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Return STOP for a run that is pruned, complete, failed or put back."""
         goes_on = self._dispatcher.take_in(trial.config["key"], result)
+        if goes_on and self._capacity.leaving:
+            self._leave(trial)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def _leave(self, trial: Trial) -> None:
+        """Let a run go on elsewhere if its machine is about to be taken away: now its last report is its newest."""
+        worker = trial.temporary_state.ray_actor
+        if worker and machine_of(worker) in self._capacity.leaving:
+            self._dispatcher.guard.move(trial.config["key"])
+            ray.kill(worker)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Leave the choice to Tune, which starts what waits in order; called in each of its steps, so tidy up here."""

@@ -5,6 +5,7 @@ import tomllib
 from importlib.metadata import entry_points
 
 import pytest
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from tests.docker.manifests import DOCKER, DOCKERFILE, ROOT, compose, documents, image_environment, pods
@@ -120,12 +121,9 @@ def test_what_is_started_is_there(service):
         return
     scripts = {script.name for script in entry_points(group="console_scripts")}
     assert name in scripts | set(re.findall(r"docker/(\w+)", DOCKERFILE))
-    if name == "tuner":
-        commands = get_command(app)
-        for word in arguments:
-            if word.startswith("-"):
-                break
-            commands = commands.commands[word]
+    command = get_command(app) if name == "tuner" else None
+    while isinstance(command, TyperGroup):
+        command = command.commands[arguments.pop(0)]
 
 
 def container(pod):

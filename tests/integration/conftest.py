@@ -52,11 +52,13 @@ def postgres(_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iter
 class Command:
     """A command in a process of its own. Its output goes to a file: Ray's processes may hold it open for longer."""
 
-    def __init__(self, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], output: Path) -> None:
+    def __init__(
+        self, module: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], output: Path
+    ) -> None:
         self._output = output
         with output.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tuner", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 cwd=folder,
                 env=environment,
                 stdout=file,
@@ -80,6 +82,7 @@ class CommandLine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.module = "tuner"
         self.home = folder / "sweeps"
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         for name in ("TUNER_HOME", "MLFLOW_TRACKING_URI"):
@@ -88,7 +91,8 @@ class CommandLine:
 
     def start(self, *arguments: str) -> Command:
         """Start a command; it is ended with the test."""
-        command = Command(arguments, self.folder, self.environment, self.folder / f"output-{len(self._started)}")
+        output = self.folder / f"output-{len(self._started)}"
+        command = Command(self.module, arguments, self.folder, self.environment, output)
         self._started.append(command)
         return command
 

@@ -94,7 +94,7 @@ def test_launched_followed_stopped_resumed_and_exported_from_elsewhere(laptop: C
 
     assert "a has begun as job tuner-a.2;" in laptop.run("resume", "a")
     assert "is being run by process" in laptop.run("resume", "a", code=2)
-    assert "4 of 4 runs" in laptop.run("watch", "a") + laptop.run("logs", "a", "--follow")
+    assert "4 of 4 runs" in laptop.run("logs", "a", "--follow")
     check_nothing_lost(before, {}, read_records(sweep))
     check_end(sweep, tracking_uri(laptop.home))
 
@@ -122,9 +122,9 @@ def test_a_worker_node_that_dies_loses_nothing(laptop: CommandLine, cluster: Ray
 
 def test_other_releases_are_refused_before_anything_begins(laptop: CommandLine, monkeypatch):
     from tuner.cluster import Cluster
+    from tuner.following import own_lines
     from tuner.job import releases
     from tuner.parcel import Request
-    from tuner.submission import own_lines
 
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", laptop.environment["RAY_AUTH_TOKEN_PATH"])
     there = Cluster(laptop.environment["RAY_ADDRESS"])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import threading
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
-from wsgiref.util import setup_testing_defaults
 
 import psycopg
 import pytest
@@ -20,14 +18,12 @@ from tests.tuner.conftest import SPACE, row, train, train_all
 from tests.tuner.test_ledger import PRUNED_SPACE
 from trainables.files import is_storage_trouble
 from tuner import database, seats
-from tuner.all_studies import all_studies
 from tuner.database import Database, StudyError
 from tuner.database_journal import DatabaseReader
 from tuner.errors import UserError
 from tuner.guard import Guard
 from tuner.ledger import Ledger
 from tuner.states import state_of
-from tuner.storage import open_reader
 from tuner.studies import read_records
 from tuner.sweep import Sweep
 from tuner.watching import Follower
@@ -54,7 +50,7 @@ def states(sweep: Sweep) -> dict[str, str]:
 
 def seated(sweep: Sweep) -> AbstractContextManager[None]:
     """Take the sweep's lock in the database alone, as a driver does whose folder locks nothing here."""
-    return seats.seated(sweep.study_storage, sweep.id, sweep.name)
+    return seats.seated(sweep.study_storage, sweep.id)
 
 
 def restart(server: PostgresServer, after_s: float = 1.5) -> threading.Thread:
@@ -285,51 +281,3 @@ def test_a_password_file_does_as_well(postgres, monkeypatch, tmp_path):
     (tmp_path / "passwords").chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(tmp_path / "passwords"))
     database.check(postgres.database())
-
-
-def test_all_studies_are_seen_at_once_as_they_grow(postgres, tmp_path):
-    url = postgres.database()
-    first, second = make(tmp_path, url, "first"), make(tmp_path, url, "second")
-    with first.lock(), second.lock():
-        ledgers = Ledger(first), Ledger(second)
-        storage = all_studies(url)
-        assert len(storage.get_all_studies()) == 0, "nothing is synced yet"
-        for _ in range(3):  # turn by turn, so that their lines alternate
-            for ledger in ledgers:
-                run = ledger.next_run()
-                ledger.report(run.key, row(1))
-                storage.get_all_studies()
-                ledger.complete(run.key, row(3, 0.1 * run.number))
-        Ledger(first), Ledger(second)  # which make their studies once more
-        train_all(ledgers[1])
-        studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
-        assert len(studies) == 4
-        for sweep in (first, second):
-            shown = storage.get_all_trials(studies[f"{sweep.name} {sweep.id[:8]}: search"])
-            own = open_reader(sweep)
-            trials = own.get_all_trials(own.get_study_id_from_name("search"))
-            assert [(one.number, one.params, one.values, one.state, one.user_attrs) for one in shown] == [
-                (one.number, one.params, one.values, one.state, one.user_attrs) for one in trials
-            ]
-            assert len(trials) == (1 if sweep is first else 4)
-        with pytest.raises(PermissionError):
-            storage.create_new_trial(0)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_optuna_s_dashboard_shows_them(postgres, tmp_path):
-    dashboard = pytest.importorskip("optuna_dashboard", reason="pip install -e '.[dashboard]'")
-    url = postgres.database()
-    shown = dashboard.wsgi(all_studies(url))  # before anything has begun
-    sweep = make(tmp_path, url)
-    with sweep.lock():
-        train_all(Ledger(sweep))
-    before = lines(sweep)
-    status = []
-    environ = {"PATH_INFO": "/api/studies"}
-    setup_testing_defaults(environ)
-    answer = b"".join(shown(environ, lambda code, *_: status.append(code)))
-    assert status[0].startswith("200")
-    names = [one["study_name"] for one in json.loads(answer)["study_summaries"]]
-    assert sorted(names) == [f"tiny {sweep.id[:8]}: baselines", f"tiny {sweep.id[:8]}: search"]
-    assert lines(sweep) == before

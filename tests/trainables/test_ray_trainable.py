@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 
 from trainables import checkpoint, registry, shared_storage
 from trainables.attempts import FencedError
@@ -136,6 +137,17 @@ def test_an_exception_in_training_is_a_result(run_of, monkeypatch):
     assert (result["failure"], "ZeroDivisionError" in result["reason"]) == ("error", True)
 
 
+def test_a_gpu_without_memory_is_named_as_such(run_of, monkeypatch):
+    def full(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    trainable = RunTrainable(run_of())
+    monkeypatch.setattr(checkpoint, "save", full)
+    result = trainable.step()
+    assert result["failure"] == "out of memory"
+    assert "lower batch_size\nCUDA out of memory" in result["reason"]
+
+
 def test_when_no_checkpoint_can_be_read_the_run_fails(run_of, tmp_path):
     run = run_of()
     RunTrainable(run).step()
@@ -160,7 +172,7 @@ def test_a_later_attempt_elsewhere_ends_an_earlier_one(run_of, tmp_path):
 
 def test_a_machine_that_does_not_share_the_folder_trains_nothing_there(run_of, tmp_path, monkeypatch):
     monkeypatch.setattr(shared_storage, "_ARRIVES_WITHIN_S", 0.0)
-    result = RunTrainable({**run_of(), "mark": str(tmp_path / ".mark-elsewhere")}).step()
+    result = RunTrainable({**run_of(), "mark": (str(tmp_path), ".mark-elsewhere")}).step()
     assert result["failure"] == "storage"
     assert f"{tmp_path} is not the folder that the driver writes into" in result["reason"]
     assert list(tmp_path.iterdir()) == []

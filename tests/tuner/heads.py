@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -27,6 +29,13 @@ class Head(ThreadingHTTPServer):
         self.jobs: dict[str, dict[str, Any]] = {}
         self.log = "Ray's own\n--- tuner begins\n"
         self.ending = {"status": "SUCCEEDED", "driver_exit_code": 0}
+
+    def secure(self, certificate: Path, key: Path) -> None:
+        """Speak TLS alone from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.address = self.address.replace("http:", "https:")
 
     def submit(self, request: dict[str, Any]) -> int:
         if request["submission_id"] in self.jobs:

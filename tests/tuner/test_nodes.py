@@ -57,13 +57,15 @@ def test_for_a_cluster_on_this_machine_alone_the_token_is_mended(token, monkeypa
     assert not token.exists()
 
 
-def test_a_node_asks_for_the_token_and_lets_drivers_end(token):
+def test_a_node_asks_for_the_token_and_lets_drivers_end(token, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://elsewhere:8265")
     environment = nodes.environment()
     assert environment["RAY_AUTH_MODE"] == "token"
     assert environment["RAY_JOB_STOP_SIGNAL"] == "SIGINT"
     assert environment["RAY_JOB_STOP_WAIT_TIME_S"] == "60"
     assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
     assert environment["PATH"] == os.environ["PATH"]
+    assert "RAY_ADDRESS" not in environment
 
 
 def test_no_node_starts_without_authentication_unless_it_is_typed(token, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import socket
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.tuner.conftest import SPACE
 from tests.tuner.heads import TOKEN, Head, playing
 from tuner import cluster, job, submission
+from tuner.asked import Asked
 from tuner.errors import UserError
 from tuner.parcel import BEGIN, Answer, Request
 from tuner.provenance import versions
@@ -67,7 +69,7 @@ BAD = {
     "a storage of this machine": (
         ["status", "--home", "sweeps"],
         {},
-        "must be an absolute path on the cluster or a URL",
+        "must be an absolute path on the cluster, or a URL",
     ),
     "a password for MLflow": (
         ["status"],
@@ -94,7 +96,7 @@ def test_mistakes_are_refused_before_anybody_is_asked(run, head: Head, monkeypat
 
 
 def test_no_password_is_sent(head: Head):
-    asked = submission.Asked("launch", ["--study-storage", "postgresql://me:secret2@host/db", "tiny.yaml"], "tiny")
+    asked = Asked("launch", ["--study-storage", "postgresql://me:secret2@host/db", "tiny.yaml"], "tiny")
     with pytest.raises(UserError, match="PGPASSWORD") as caught:
         submission.send(cluster.Cluster(head.address), asked)
     assert "secret2" not in str(caught.value)
@@ -121,6 +123,17 @@ def test_a_launch_that_was_refused_can_be_mended(there, head: Head, exit_code):
     assert (code, output) == (exit_code or 1, "error: a run asks for 8 CPU\n")
     there("launch", "tiny.yaml", "--trials", "9")
     assert list(head.jobs) == ["tuner-tiny", "tuner-tiny.2"]
+
+
+def test_the_driver_log_is_that_of_the_last_job_that_was_not_refused(there, head: Head):
+    there("launch", "tiny.yaml")
+    head.ending = {"status": "FAILED", "driver_exit_code": 2}
+    assert there("resume", "tiny")[0] == 2
+    head.log = f"Ray's own\n{BEGIN}\nall its words\n"
+    assert there("logs", "tiny") == (0, "all its words\n")
+    assert there("logs", "tiny", "--follow") == (0, "all its words\n")
+    logs = [request for request in head.requests if request.endswith("/logs")]
+    assert logs[-2:] == ["GET /api/jobs/tuner-tiny/logs"] * 2
 
 
 def test_what_could_not_begin_says_why(there, head: Head):
@@ -209,6 +222,21 @@ def test_errors_of_the_way_are_told_in_words(run, there, head: Head, monkeypatch
     assert "cannot be reached: is the cluster up" in output
     output = run("status", "--cluster", "https://127.0.0.1:9")[1]
     assert "cannot be reached" in output
+
+
+def test_a_certificate_is_trusted_by_its_authority_alone(run, head: Head, monkeypatch, tmp_path):
+    subject = ["-subj", "/CN=head", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "ca")]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    head.secure(tmp_path / "ca", tmp_path / "key")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    code, output = run("status", "--cluster", head.address)
+    assert (code, "REQUESTS_CA_BUNDLE names the file" in output) == (2, True)
+    assert head.requests == []
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca"))
+    head.log += Answer("no sweeps", "").encode()
+    assert run("status", "--cluster", head.address) == (0, "no sweeps")
 
 
 @given(st.integers(0, 40))

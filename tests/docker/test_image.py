@@ -1,0 +1,46 @@
+"""The Dockerfile is built and its image runs the demo, without a container engine or a registry."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docker.manifests import DOCKER
+from trainables import data_files
+from tuner import Sweep
+
+TOOLS = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "bwrap": "bubblewrap"}
+
+
+def missing() -> str | None:
+    """Return what is missing here to build an image, if anything."""
+    if os.geteuid() != 0:
+        return "building an image needs root"
+    packages = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+    if packages:
+        return f"Debian's packages are missing: {' '.join(packages)}"
+    shown = subprocess.run(["apt-cache", "show", "python3"], capture_output=True, text=True, check=False).stdout
+    version = f"{sys.version_info.major}.{sys.version_info.minor}."
+    return None if f"\nVersion: {version}" in shown else f"wheels for {version[:-1]} do not fit Debian's own Python"
+
+
+@pytest.mark.image
+@pytest.mark.mnist
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_the_image_is_built_and_runs_the_demo(tmp_path):
+    mnist = data_files.ensure("mnist")
+    environment = {**os.environ, "PIP": str(Path(sys.executable).parent / "pip")}
+    built = subprocess.run(
+        ["sh", DOCKER / "build_local.sh", tmp_path, mnist], env=environment, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "uid=10001(tuner) gid=10001(tuner) groups=10001(tuner)" in built.stdout
+    sweep = Sweep.open("quick", home=tmp_path / "shared/sweeps")
+    assert sweep.status()["state"] == "completed"
+    assert sweep.best.metrics["robust_accuracy"] > 0.5
+    assert (tmp_path / "shared/best/model.safetensors").exists()

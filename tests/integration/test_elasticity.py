@@ -1,0 +1,142 @@
+"""Clusters whose machines come and go, and that several sweeps share."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from search_spaces.schema import Resources
+from tests.integration.conftest import Command, CommandLine
+from tests.integration.raylets import Raylets, raylets
+from tuner.capacity import Capacity
+from tuner.guard import INFRASTRUCTURE_RETRIES
+from tuner.records import Record, read_metrics
+from tuner.studies import read_records
+from tuner.sweep import Sweep
+
+SPACE = """\
+name: elastic
+trainable: standard
+dataset: {name: digits, validation: 200}
+evaluation: {watch_images: 50, rank_images: 100}
+budget: {trials: TRIALS, compute: COMPUTE}
+search: {sampler: random, pruner: none}
+parameters:
+  classifier: {architecture: mlp, learning_rate: {float: [1.0e-4, 2.0e-4]}}
+"""
+
+
+@pytest.fixture
+def cluster(request) -> Iterator[Raylets]:
+    with raylets(request.param) as started:
+        yield started
+
+
+def launch(line: CommandLine, cluster: Raylets, name: str, trials: int, compute: int, *options: str) -> Command:
+    line.module = "tests.integration.idle"
+    line.environment |= {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(Path(__file__).parents[2])}
+    space = line.folder / f"{name}.yaml"
+    space.write_text(SPACE.replace("TRIALS", str(trials)).replace("COMPUTE", str(compute)))
+    return line.start("launch", str(space), "--name", name, *options)
+
+
+def wait_for(condition: Callable[[], bool], *commands: Command) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        for command in commands:
+            assert command.process.poll() is None, command.output
+        assert time.monotonic() < deadline, "it did not come to that in two minutes"
+        time.sleep(0.1)
+
+
+def length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def check_whole(line: CommandLine, name: str, trials: int) -> list[Record]:
+    """Check that every run has ended, and return them all."""
+    records = read_records(Sweep.open(name, home=line.home))
+    assert [record.state for record in records] == ["complete"] * trials
+    check_rows(records)
+    return records
+
+
+def check_rows(records: list[Record]) -> None:
+    """Check that every run has each of its reports once."""
+    for record in records:
+        steps = [row["step"] for row in read_metrics(record.run.folder)]
+        assert steps == list(range(1, len(steps) + 1))
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("cluster", [0], indirect=True)
+def test_machines_may_die_more_often_than_workers(command_line, cluster):
+    node = cluster.add(1)
+    command = launch(command_line, cluster, "spot", 1, 80)
+    run = command_line.home / "spot" / "trials" / "0000"
+    kills = (signal.SIGKILL, *[signal.SIGTERM] * 4)
+    for num_attempts, number in enumerate(kills, 1):
+        wait_for(lambda num=num_attempts: length(run / "attempts") == num, command)
+        before = length(run / "metrics.jsonl")
+        wait_for(lambda before=before: length(run / "metrics.jsonl") > before, command)
+        another = cluster.add(1)
+        cluster.end(node, number)
+        node = another
+    wait_for(lambda: length(run / "attempts") == len(kills) + 1, command)
+    cluster.add(1)
+    cluster.drain(node)
+    wait_for(lambda: length(run / "attempts") == len(kills) + 2, command)
+    command.finish(0)
+    check_whole(command_line, "spot", 1)
+    assert length(run / "attempts") == len(kills) + 2 > INFRASTRUCTURE_RETRIES + 1
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("cluster", [2], indirect=True)
+def test_sweeps_grow_with_their_cluster_share_it_fairly_and_take_what_others_leave(command_line, cluster):
+    first = launch(command_line, cluster, "first", 100, 20)
+    wait_for(lambda: cluster.workers().total() == 2, first)
+    cluster.add(2)
+    wait_for(lambda: cluster.workers().total() == 4, first)
+    second = launch(command_line, cluster, "second", 3, 12)
+    wait_for(lambda: sorted(cluster.workers().values()) == [2, 2], first, second)
+    second.finish(0)
+    wait_for(lambda: cluster.workers().total() == 4, first)
+    third = launch(command_line, cluster, "third", 3, 4, "--max-concurrent", "1")
+    seen: Counter[str] = Counter()
+    while third.process.poll() is None:
+        seen |= cluster.workers()
+        time.sleep(0.1)
+    third.finish(0)
+    assert sorted(seen.values()) == [1, 4]
+    check_whole(command_line, "second", 3)
+    check_whole(command_line, "third", 3)
+    command_line.run("stop", "first")
+    first.finish(3)
+    check_rows(read_records(Sweep.open("first", home=command_line.home)))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_here")
+def test_drivers_find_each_other_and_what_a_dead_one_had_is_free_after_a_while(monkeypatch):
+    monkeypatch.setattr("tuner.capacity._LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("tuner.capacity._CLAIM_LASTS_S", 1.0)
+    one = Resources(cpu=1)
+    with Capacity("a", one, None, lambda: 9) as a:
+        assert a.limit == 2
+        with Capacity("b", one, None, lambda: 9) as b:
+            wait_for(lambda: (a.limit, b.limit) == (1, 1))
+        wait_for(lambda: a.limit == 2)
+        dead = Capacity("c", one, None, lambda: 9)
+        dead._look()
+        wait_for(lambda: a.limit == 1)
+        wait_for(lambda: a.limit == 2)
+        with Capacity("d", one, 7, lambda: 9) as d:
+            wait_for(lambda: (a.limit, d.limit) == (1, 1))
+    with Capacity("d", one, 7, lambda: 9) as d:
+        assert d.limit == 7
