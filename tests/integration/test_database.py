@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -240,26 +241,16 @@ def test_a_server_that_is_down_is_refused_in_words(sweep, postgres, tmp_path):
         pass
 
 
-def _begin(home: Path, url: str, name: str, start) -> None:
-    sweep = make(home, url, name)
-    start.wait(60)
-    with sweep.lock():
-        train_all(Ledger(sweep))
-
-
-def test_four_drivers_make_the_table_at_once(postgres, tmp_path):
-    url = postgres.database()
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(4)
-    drivers = [context.Process(target=_begin, args=(tmp_path, url, f"s{number}", start)) for number in range(4)]
-    for driver in drivers:
-        driver.start()
-    for driver in drivers:
-        driver.join(60)
-    assert [driver.exitcode for driver in drivers] == [0] * 4
-    for number in range(4):
-        sweep = Sweep.open(f"s{number}", home=tmp_path)
-        assert len(states(sweep)) == sweep.num_runs
+def test_four_who_make_the_table_at_once(postgres):
+    for _ in range(5):
+        url = postgres.database()
+        four = [Database(url, patience_s=0.0) for _ in range(4)]
+        start = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda one, start=start: (start.wait(30), one.run(database.ensure_table)), four))
+        for one in four:
+            assert one.run(lambda connection: connection.execute("SELECT * FROM tuner_journal").fetchall()) == []
+            one.close()
 
 
 def test_a_user_who_may_make_no_table_is_told_so(postgres):
