@@ -272,3 +272,15 @@ def test_a_password_file_does_as_well(postgres, monkeypatch, tmp_path):
     (tmp_path / "passwords").chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(tmp_path / "passwords"))
     database.check(postgres.database())
+
+
+def test_the_server_proves_itself_where_one_asks_for_it(postgres, tmp_path):
+    url = f"{postgres.database()}?sslmode=verify-full&sslrootcert="
+    connection = Database(f"{url}{postgres.certificate}", patience_s=0.0)
+    kind = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    assert connection.run(lambda one: one.execute(kind).fetchone())[0].startswith("TLSv1.")
+    connection.close()
+    with pytest.raises(UserError, match=r"cannot be used: .*(certificate|root)"):
+        Database(f"{url}{tmp_path / 'none'}", patience_s=0.0)
+    with pytest.raises(UserError, match="cannot be used"):
+        Database(f"{url}{postgres.certificate}".replace("127.0.0.1", "localhost"), patience_s=0.0)
