@@ -5,13 +5,13 @@
 #
 # A base like python:slim is made with mmdebstrap and the Dockerfile is built as it is by buildah, from wheels that PIP
 # fetches (the pip of a Python like the base's, Debian's own). The demo runs as the image's user, without a network, on
-# a root that cannot be written. FOLDER takes about 10 GB and is used again; MNIST holds the four files of MNIST.
+# a root that cannot be written. FOLDER takes some gigabytes and is used again; MNIST holds the four files of MNIST.
 set -eu
 cd "$(dirname "$0")/.."
 folder=$(realpath -m "$1")
 mnist=$(realpath "$2")
 mkdir -p "$folder"
-export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs TMPDIR="$folder"
+export BUILDAH_ISOLATION=chroot TMPDIR="$folder"
 
 builder() { buildah --root "$folder/storage" --runroot "$folder/run" "$@"; }
 

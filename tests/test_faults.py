@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 COMMAND_LINE, PROCESS = "integration/test_command_line.py", "integration/test_faults_command_line.py"
+CLUSTER = "integration/test_cluster.py"
 PLACES = "integration/test_cluster_places.py"
 RUNS, DISKS, MIRROR = (
     "integration/test_faults.py",
@@ -33,7 +34,25 @@ FAULTS = {
         ("integration/test_execution.py", "test_a_worker_that_always_dies_fails_its_run_alone"),
         (PROCESS, "test_a_worker_that_is_killed_for_its_memory_is_named_as_such"),
     ],
-    "a machine of the cluster dies": [("integration/test_chaos.py", "test_three_rounds_lose_nothing")],
+    "a machine of the cluster dies, or is drained": [
+        ("integration/test_chaos.py", "test_three_rounds_lose_nothing"),
+        (CLUSTER, "test_a_worker_node_that_dies_loses_nothing"),
+        ("integration/test_elasticity.py", "test_machines_may_die_more_often_than_workers"),
+        ("tuner/test_guard.py", "test_three_deaths_of_workers_are_tried_again_and_any_number_of_their_machines"),
+    ],
+    "the head and a machine are cut off from each other": [
+        ("integration/test_partition.py", "test_a_cut_loses_nothing_and_counts_nothing_twice")
+    ],
+    "the head of the cluster dies": [(CLUSTER, "test_when_the_head_dies_the_sweep_goes_on_on_another_cluster")],
+    "the answer to a submission is lost; the same sweep is submitted twice": [
+        ("tuner/test_submission.py", "test_an_answer_to_a_launch_that_is_lost_begins_nothing_twice"),
+        ("tuner/test_submission.py", "test_two_who_launch_the_same_at_once_have_one"),
+        (CLUSTER, "test_launched_followed_stopped_resumed_and_exported_from_elsewhere"),
+    ],
+    "machine and cluster have other releases": [
+        (CLUSTER, "test_other_releases_are_refused_before_anything_begins"),
+        ("tuner/test_submission.py", "test_errors_of_the_way_are_told_in_words"),
+    ],
     "a worker that was taken for dead goes on": [
         ("trainables/test_attempts.py", "test_an_attempt_that_is_overtaken_while_it_writes_puts_nothing_in_place"),
         ("trainables/test_ray_trainable.py", "test_a_later_attempt_elsewhere_ends_an_earlier_one"),

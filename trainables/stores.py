@@ -149,7 +149,7 @@ class Store:
 
 def is_url(place: str | Path) -> bool:
     """Return whether a place is a URL."""
-    return isinstance(place, str) and "://" in place
+    return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
 
 
 def below(place: str, name: str) -> str:
@@ -177,6 +177,8 @@ def store_at(place: str) -> Store:
             f"a storage URL must not hold a secret, as one for {where} does: put it into the environment or into a "
             "file (for s3://: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials)"
         )
+    if not parts.path.strip("/") and not parts.netloc:
+        raise ValueError(f"the URL {place} names no bucket")
     try:
         filesystem, base = FileSystem.from_uri(place)
         return Store(filesystem, base, place)

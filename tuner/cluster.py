@@ -229,7 +229,9 @@ def _in_words(address: str) -> Iterator[None]:
     except (requests.exceptions.RequestException, ValueError, LookupError) as error:
         raise UserError(f"{address} does not answer as the Jobs API of a Ray cluster does: {_last(error)}") from None
     except RuntimeError as error:
-        raise UserError(f"{address} refuses: {_last(error)}") from None
+        # A head that has just started says so until its agent is up.
+        kind = UnreachableError if "please try again later" in str(error) else UserError
+        raise kind(f"{address} refuses: {_last(error)}") from None
 
 
 def _about_token(address: str, code: int) -> str:

@@ -118,16 +118,22 @@ class LedgerCallback(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Fail a run whose worker has died too often; it is withdrawn before another one starts. Else it goes on."""
-        key, error = trial.config["key"], _last_error(trial)
-        reason = self._guard.died(key, error, with_machine=_MACHINE_DIED in error)
+        reason = self._why_not_again(trial)
         if reason is not None:
-            self._dispatcher.fail(key, reason)
+            self._dispatcher.fail(trial.config["key"], reason)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Say that a run cannot go on."""
-        key = trial.config["key"]
+        """Take back a run that Tune gives up, as it does when a worker dies between two runs."""
+        key, reason = trial.config["key"], self._why_not_again(trial)
         if self._dispatcher.is_at_work(key):
-            self._dispatcher.fail(key, self._guard.reason(key, _last_error(trial)))
+            if reason is None:
+                self._dispatcher.put_back(key)
+            else:
+                self._dispatcher.fail(key, reason)
+
+    def _why_not_again(self, trial: Trial) -> str | None:
+        error = _last_error(trial)
+        return self._guard.died(trial.config["key"], error, with_machine=_MACHINE_DIED in error)
 
 
 class GuardStopper(tune.Stopper):

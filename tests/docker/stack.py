@@ -132,6 +132,12 @@ class Service:
             os.chown(folder, *map(int, self.settings["user"].split(":")))
         return folder
 
+    def _forbid_execution(self) -> None:
+        """Let nothing in a temporary file system be run, as Docker's mounts do."""
+        for mount in self.settings["tmpfs"]:
+            options = ["-o", "remount,bind,noexec,nosuid,nodev", mount.partition(":")[0]]
+            _run("nsenter", "--target", str(self.pid), "--mount", "mount", *options)
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command inside, as `docker exec` does."""
         variables = [f"{name}={value}" for name, value in self.environment.items()]
@@ -153,6 +159,7 @@ class Service:
                 log = (self.folder / f"{self.name}.log").read_text(errors="replace")
                 raise RuntimeError(f"{self.name} did not get well: exit code {self.process.returncode}\n{log[-8000:]}")
             time.sleep(0.5)
+        self._forbid_execution()
 
 
 def _folders(target: str) -> list[str]:

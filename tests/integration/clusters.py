@@ -74,7 +74,7 @@ class RayCluster:
         self.token = token
         self.nodes: list[Node] = []
         port, dashboard_port = free_port(), free_port()
-        self._join = f"127.0.0.1:{port}"
+        self.gcs = f"127.0.0.1:{port}"
         self.address = f"http://127.0.0.1:{dashboard_port}"
         mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNER_", "MLFLOW_"))}
         mine |= {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT)}
@@ -90,7 +90,7 @@ class RayCluster:
 
     def add_worker(self) -> Node:
         """Let one more node join."""
-        return self._start("join", self._join, "--cpus", "1")
+        return self._start("join", self.gcs, "--cpus", "1")
 
     def get(self, path: str, token: str | None = None) -> int:
         """Return the status with which the dashboard answers."""
@@ -112,8 +112,10 @@ class RayCluster:
     def _start(self, *arguments: str) -> Node:
         folder = self._folder / str(len(self.nodes))
         folder.mkdir()
-        # Ray's client server has one port by default, which a second cluster would miss.
-        further = ["--ray-client-server-port", str(free_port())] if arguments[0] == "head" else []
+        # By default these have one port each, which a second node of this machine would miss.
+        further = ["--dashboard-agent-listen-port", str(free_port())]
+        if arguments[0] == "head":
+            further += ["--ray-client-server-port", str(free_port())]
         self.nodes.append(Node([*arguments, *further], self.environment, folder))
         return self.nodes[-1]
 
