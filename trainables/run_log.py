@@ -39,7 +39,7 @@ class RunLog(io.TextIOBase):
     def fetch(self) -> None:
         """Begin with what earlier attempts have written, if this is a working copy of a store."""
         with contextlib.suppress(OSError):
-            working_copy.fetch(self._path)
+            working_copy.fetch(self._path, only_if_there=True)
 
     def keep(self) -> None:
         """Put it to the store, if there is one."""

@@ -149,7 +149,7 @@ class Store:
 
 def is_url(place: str | Path) -> bool:
     """Return whether a place is a URL."""
-    return isinstance(place, str) and "://" in place
+    return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
 
 
 def below(place: str, name: str) -> str:
@@ -177,14 +177,22 @@ def store_at(place: str) -> Store:
             f"a storage URL must not hold a secret, as one for {where} does: put it into the environment or into a "
             "file (for s3://: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials)"
         )
+    if not parts.path.strip("/") and not parts.netloc:
+        raise ValueError(f"the URL {place} names no bucket")
     try:
-        filesystem, base = FileSystem.from_uri(place)
+        filesystem, base = FileSystem.from_uri(_in_one_request(place) if parts.scheme == "s3" else place)
         return Store(filesystem, base, place)
     except (ArrowException, OSError, ImportError) as error:
         try:
             return _fsspec_store(place)
         except (ValueError, ImportError) as unknown:
             raise ValueError(f"{place} is no URL of a store: {error}; {unknown}") from unknown
+
+
+def _in_one_request(url: str) -> str:
+    """Return a URL by which small files are put at once, instead of being begun, filled and completed."""
+    option = "allow_delayed_open"
+    return url if option in url else f"{url}{'&' if '?' in url else '?'}{option}=true"
 
 
 def _fsspec_store(url: str) -> Store:

@@ -85,14 +85,19 @@ def read(path: Path) -> bytes | None:
     return found[0].read(found[1]) if found else None
 
 
-def fetch(path: Path) -> None:
-    """Make a file here what it is in the store, if there is one; one that is not there any more goes here, too."""
+def fetch(path: Path, *, only_if_there: bool = False) -> None:
+    """Make a file here what it is in the store, if there is one.
+
+    Args:
+        path: of the file.
+        only_if_there: leave it as it is if the store does not have it; otherwise it is removed then.
+    """
     if not _find(path):
         return
     content = read(path)
-    if content is None:
+    if content is None and not only_if_there:
         path.unlink(missing_ok=True)
-    else:
+    elif content is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, content)
 
@@ -146,7 +151,10 @@ def names(root: Path) -> list[str] | None:
     if root_of(root) != root:
         return None
     store = _store_of(root)
-    return [name for name in store.folders() if store.read(f"{name}/sweep.json") is not None]
+    there = store.folders()
+    with ThreadPoolExecutor(_NUM_CONNECTIONS) as pool:
+        metas = pool.map(lambda name: store.read(f"{name}/sweep.json"), there)
+        return [name for name, meta in zip(there, metas, strict=True) if meta is not None]
 
 
 def _store_of(root: Path) -> Store:

@@ -72,7 +72,7 @@ class Sweep:
             DataError: the dataset is not to be had.
         """
         console = Console(markup=False, quiet=quiet)
-        where = sweep.home(_path(home))
+        where = sweep.home(home)
         options: dict[str, Any] = {"name": name, "trials": trials, "data": _path(data), "warm_start": warm_start}
         options |= {"study_storage": study_storage, "max_concurrent": max_concurrent}
         new = starting.new_sweep(space, where, console, **options)
@@ -81,7 +81,7 @@ class Sweep:
     @classmethod
     def open(cls, name: str, *, home: Path | str | None = None, quiet: bool = True) -> Sweep:
         """Return the sweep of that name."""
-        return cls(sweep.Sweep.open(name, home=sweep.home(_path(home))), quiet=quiet)
+        return cls(sweep.Sweep.open(name, home=sweep.home(home)), quiet=quiet)
 
     def resume(self, *, trials: int | None = None, max_concurrent: int | None = None, detach: bool = False) -> Sweep:
         """Go on where it stands, perhaps to more trials; end the pause of its driver if that is what it is in."""

@@ -61,7 +61,7 @@ def launch(
     options: dict[str, Any] = {"name": name, "trials": trials, "data": data, "warm_start": warm_start or ()}
     options |= {"study_storage": study_storage, "max_concurrent": max_concurrent}
     sweep = starting.new_sweep(space, home(home_folder), console, **options)
-    console.print(f"Sweep {sweep.name} in {sweep.folder}", soft_wrap=True, highlight=False)
+    console.print(f"Sweep {sweep.name} in {sweep.place}", soft_wrap=True, highlight=False)
     _drive(sweep, detach)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_args
 import typer
 from rich.console import Console
 
+from trainables import working_copy
 from tuner import control
 from tuner.endings import FAILED, INTERRUPTED, STOPPED
 from tuner.errors import UserError
@@ -120,11 +121,13 @@ def _print_driver_log(sweep: Sweep, follow: bool) -> None:
 
 def _print_growing(path: Path, goes_on: Callable[[], bool], missing: str) -> None:
     """Print a file, and what is added to it for as long as that goes on."""
+    working_copy.fetch(path, only_if_there=True)
     if not path.exists() and missing:
         raise UserError(missing)
     written = 0
     while True:
         is_last = not goes_on()
+        working_copy.fetch(path, only_if_there=True)
         if path.exists():
             with path.open("rb") as file:
                 file.seek(written)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 import math
+from bisect import insort
 from collections.abc import Container, Iterable, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
@@ -115,7 +117,8 @@ class _Seen(Study):
 
     def __init__(self, study: Study) -> None:
         super().__init__(study.study_name, study._storage)
-        trials = seen(study.get_trials(deepcopy=False), study.direction)
+        history = _histories.setdefault(study, _History(study.direction))
+        trials = seen(study.get_trials(deepcopy=False), study.direction, history)
         self.domains = {name: domain for trial in trials for name, domain in trial.distributions.items()}
         self._trials = [_placed(trial) for trial in trials]
 
@@ -125,7 +128,47 @@ class _Seen(Study):
         return [trial for trial in self._trials if states is None or trial.state in states]
 
 
-def seen(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
+class _History:
+    """What a study's ended trials come to, which change no more: each is looked at once, however often one asks."""
+
+    def __init__(self, direction: StudyDirection) -> None:
+        self.sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
+        self.open: list[FrozenTrial] = []
+        self.best: dict[float, float] = {}
+        self.constraints: set[str] = set()
+        self._num_known = 0
+        self._leaders: dict[float, list[tuple[float, int]]] = {}
+
+    def take(self, trials: Sequence[FrozenTrial]) -> None:
+        """Look at the trials that are new or have ended since the last time; all are given, in their order."""
+        changed = [trials[one.number - trials[0].number] for one in self.open] + list(trials[self._num_known :])
+        self._num_known = len(trials)
+        self.open = [trial for trial in changed if not trial.state.is_finished()]
+        for trial in changed:
+            if trial.state.is_finished():
+                self.constraints.update(trial.constraints)
+                if _is_able(trial):
+                    _note_best(self.best, trial, self.sign)
+                    self._rank(trial)
+
+    def leaders(self) -> list[int]:
+        """Return the numbers of those that may be among the `NUM_BEST` best ones: as many of every step."""
+        return [number for ranked in self._leaders.values() for _, number in ranked]
+
+    def _rank(self, trial: FrozenTrial) -> None:
+        step, value = _last_report(trial)
+        if value is not None and not math.isnan(value):
+            ranked = self._leaders.setdefault(step, [])
+            insort(ranked, (-self.sign * value, trial.number))
+            del ranked[NUM_BEST:]
+
+
+_histories: WeakKeyDictionary[Study, _History] = WeakKeyDictionary()
+
+
+def seen(
+    trials: Sequence[FrozenTrial], direction: StudyDirection, history: _History | None = None
+) -> list[FrozenTrial]:
     """Return what a sampler is to see of a study's trials, at most `NUM_SEEN` of them, in their order.
 
     Those that have reported come as complete ones with their share for a value; if the best value is not above zero,
@@ -134,44 +177,58 @@ def seen(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[Froze
     Args:
         trials: of one study, in their order.
         direction: of its only objective.
+        history: of the same study, which then is not looked through again.
     """
-    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
-    constraints = {trial.number: trial.constraints for trial in trials}
-    able = [trial for trial in trials if all(violation <= 0 for violation in constraints[trial.number].values())]
-    best = _best_reports(able, sign)
+    history = history or _History(direction)
+    history.take(trials)
+    able = [trial for trial in history.open if _is_able(trial)]
+    best = dict(history.best)
+    for trial in able:
+        _note_best(best, trial, history.sign)
     is_shared = best.get(_END, 1.0) > 0
-    shares = {trial.number: share for trial in trials if is_shared and (share := _share(trial, best)) is not None}
-    ranked = sorted((trial.number for trial in able if trial.number in shares), key=lambda one: -sign * shares[one])
-    chosen = set(ranked[:NUM_BEST] if len(trials) > NUM_SEEN else ())
-    others = [trial.number for trial in trials if trial.number not in chosen]
-    chosen |= set(others[-(NUM_SEEN - len(chosen)) :])
-    names = {name for kept in constraints.values() for name in kept}
-    return [
-        _as_complete(trial, shares[trial.number], names) if trial.number in shares else trial
-        for trial in trials
-        if trial.number in chosen
-    ]
+
+    def share(trial: FrozenTrial) -> float | None:
+        return _share(trial, best) if is_shared else None
+
+    first = trials[0].number if trials else 0
+    chosen: set[int] = set()
+    if len(trials) > NUM_SEEN:
+        candidates = [trials[number - first] for number in history.leaders()] + able
+        ranked = sorted((-history.sign * value, one.number) for one in candidates if (value := share(one)) is not None)
+        chosen = {number for _, number in ranked[:NUM_BEST]}
+    newest = (trial.number for trial in reversed(trials) if trial.number not in chosen)
+    chosen |= set(islice(newest, NUM_SEEN - len(chosen)))
+    names = history.constraints.union(*(trial.constraints for trial in history.open))
+    shown = [trials[number - first] for number in sorted(chosen)]
+    return [trial if (value := share(trial)) is None else _as_complete(trial, value, names) for trial in shown]
 
 
-def _best_reports(trials: Sequence[FrozenTrial], sign: float) -> dict[float, float]:
-    """Return the best report at every step, and the best value at the end; no number (NaN) is better than none."""
-    best: dict[float, float] = {}
+def _is_able(trial: FrozenTrial) -> bool:
+    return all(violation <= 0 for violation in trial.constraints.values())
+
+
+def _note_best(best: dict[float, float], trial: FrozenTrial, sign: float) -> None:
+    """Note a trial's reports and its value at the end where they are the best so far; NaN is none."""
     worst = -sign * math.inf
-    for trial in trials:
-        value = trial.value if trial.state == TrialState.COMPLETE else None
-        if value is not None and sign * value > sign * best.get(_END, worst):
-            best[_END] = value
-        for step, report in trial.intermediate_values.items():
-            if sign * report > sign * best.get(step, worst):
-                best[step] = report
-    return best
+    value = trial.value if trial.state == TrialState.COMPLETE else None
+    if value is not None and sign * value > sign * best.get(_END, worst):
+        best[_END] = value
+    for step, report in trial.intermediate_values.items():
+        if sign * report > sign * best.get(step, worst):
+            best[step] = report
+
+
+def _last_report(trial: FrozenTrial) -> tuple[float, float | None]:
+    """Return what a trial is compared by, and its step: its value if it is complete, else its last report."""
+    step, value = _END, trial.value if trial.state == TrialState.COMPLETE else None
+    if value is None and trial.state in (TrialState.PRUNED, TrialState.RUNNING):
+        return max(trial.intermediate_values.items(), default=(_END, None))
+    return step, value
 
 
 def _share(trial: FrozenTrial, best: dict[float, float]) -> float | None:
     """Return a trial's last report in units of the best at its step; None where there is nothing to compare."""
-    step, value = _END, trial.value if trial.state == TrialState.COMPLETE else None
-    if value is None and trial.state in (TrialState.PRUNED, TrialState.RUNNING):
-        step, value = max(trial.intermediate_values.items(), default=(_END, None))
+    step, value = _last_report(trial)
     if value is None or math.isnan(value) or best.get(step, 0.0) <= 0:
         return None
     return value / best[step]

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Literal, get_args
 
+from trainables import working_copy
 from trainables.files import write_json
 from tuner.errors import UserError
 from tuner.sweep import Sweep
@@ -31,6 +32,7 @@ _STEPS: tuple[tuple[Phase, Request, Phase], ...] = (
     ("paused", "resume", "running"),
 )
 _LOOK_EVERY_S = 0.5
+_ASK_STORE_EVERY_S = 2.0
 _ANSWER_S = 10.0
 
 
@@ -46,6 +48,8 @@ def ask(folder: Path, request: Request) -> None:
 
 def phase_of(folder: Path) -> Phase:
     """Return what the driver of the sweep in a folder was about when it last said so."""
+    with contextlib.suppress(OSError):
+        working_copy.fetch(folder / _PHASE)
     try:
         phase = json.loads((folder / _PHASE).read_bytes())["phase"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -67,11 +71,16 @@ def ask_driver(sweep: Sweep, request: Request) -> bool:
         raise UserError(f"{sweep.name!r} is paused already: `tuner resume {sweep.name}` goes on")
     ask(sweep.folder, request)
     deadline = time.monotonic() + _ANSWER_S
-    while (sweep.folder / _REQUEST).exists() and sweep.is_running():
+    while _is_untaken(sweep.folder) and sweep.is_running():
         if time.monotonic() > deadline:
             return False
         time.sleep(_LOOK_EVERY_S / 5)
-    return not (sweep.folder / _REQUEST).exists()
+    return not _is_untaken(sweep.folder)
+
+
+def _is_untaken(folder: Path) -> bool:
+    working_copy.fetch(folder / _REQUEST)
+    return (folder / _REQUEST).exists()
 
 
 def end_pause(sweep: Sweep) -> bool:
@@ -90,13 +99,15 @@ class Control:
         self.phase: Phase = "running"
         self._request: object = None
         self._looked_at = time.monotonic()
+        self._look_every_s = _LOOK_EVERY_S if working_copy.root_of(folder) is None else _ASK_STORE_EVERY_S
         for name in (_REQUEST, _PHASE):
+            working_copy.remove(folder / name)
             (folder / name).unlink(missing_ok=True)
 
     def is_winding_down(self) -> bool:
         """Return whether runs are to stop at their next report. Cheap: it looks twice a second at most."""
         now = time.monotonic()
-        if now - self._looked_at >= _LOOK_EVERY_S:
+        if now - self._looked_at >= self._look_every_s:
             self._looked_at = now
             self._look()
         return self.phase != "running"
@@ -108,7 +119,7 @@ class Control:
             self._look()
             if self.phase != "paused":
                 return self.phase == "running"
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(self._look_every_s)
 
     def end(self) -> None:
         """Say that the driver has stopped as it was asked to, if it was."""
@@ -117,9 +128,11 @@ class Control:
 
     def _look(self) -> None:
         """Take what is asked, by a rename, so that nothing asked meanwhile is lost; heed it once the phase lets it."""
-        taken = self._folder / f".{_REQUEST}.taken"
+        request, taken = self._folder / _REQUEST, self._folder / f".{_REQUEST}.taken"
         try:
-            (self._folder / _REQUEST).rename(taken)
+            working_copy.fetch(request)
+            request.rename(taken)
+            working_copy.remove(request)
             content = taken.read_bytes()
             taken.unlink()
             self._request = json.loads(content)["request"]

@@ -103,7 +103,7 @@ class Ledger:
             kind, frozen = self._unfinished.pop(0)
             self._prepare_sampler(frozen.number)
             return self._hand_out(kind, Trial(self._studies[kind], frozen._trial_id))
-        if self._storage.waiting(self._studies["baseline"]._study_id):
+        if self._storage.has_waiting(self._studies["baseline"]._study_id):
             return self._hand_out("baseline", self._studies["baseline"].ask())
         if self._num_begun - self._num_earlier >= self._sweep.num_trials or self._spent_budget:
             return None

@@ -19,6 +19,7 @@ from tuner.records import Record, best
 
 _MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust": "robust_accuracy"}
 _ROWS_KEPT = 20
+_SUMMARY_EVERY_S = 1.0  # it looks at every run
 
 
 class Runs(Protocol):
@@ -73,6 +74,7 @@ class LiveTable:
         self._mode = mode
         self._phase = phase
         self._started = time.monotonic()
+        self._summed_up = -_SUMMARY_EVERY_S
         self._done_before = progress(ledger, budget)
         is_terminal = console.is_terminal
         self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if is_terminal else None
@@ -100,7 +102,15 @@ class LiveTable:
         text = (
             f"{record.run.key:<24} {record.run.label:<22} {record.outcome:<10} compute {compute:4.1f}  {cells}{reason}"
         )
-        return f"{text}  | {self._summary()}" if record.state != "running" else text
+        return f"{text}  | {self._summary()}" if record.state != "running" and self._is_summary_due() else text
+
+    def _is_summary_due(self) -> bool:
+        """Return whether a line ends with the summary: at most one a second does, but for the last runs'."""
+        now = time.monotonic()
+        if now - self._summed_up < _SUMMARY_EVERY_S and len(self._ledger.records) < self._ledger.num_runs:
+            return False
+        self._summed_up = now
+        return True
 
     def _screen(self) -> Group:
         return Group(self._table(), Text(self._summary()))

@@ -68,6 +68,8 @@ def connect(home: Path) -> MlflowClient:
 
 def experiment(client: MlflowClient, home: Path) -> str:
     """Return the id of the experiment that all sweeps are in, made if it is not there."""
+    from mlflow.exceptions import MlflowException
+
     uri = tracking_uri(home)
     artifacts = str(home / "mlflow-artifacts") if uri.startswith("sqlite:") else None
     with FileLock(home / ".mlflow.lock"):
@@ -76,4 +78,10 @@ def experiment(client: MlflowClient, home: Path) -> str:
             return str(there.experiment_id)
         # Without the kind the UI would take the experiment for one of language models.
         tags = {"mlflow.experimentKind": "custom_model_development"}
-        return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=tags))
+        try:
+            return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=tags))
+        except MlflowException:  # a driver on another host, which does not see the lock, was quicker
+            there = client.get_experiment_by_name(EXPERIMENT)
+            if there is None:
+                raise
+            return str(there.experiment_id)

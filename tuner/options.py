@@ -10,7 +10,13 @@ from rich.console import Console
 
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name; `tuner status` lists them.")]
 Home = Annotated[
-    Path | None, typer.Option("--home", help="Folder of all sweeps; by default TUNER_HOME, else ./sweeps.")
+    str | None,
+    typer.Option(
+        "--home",
+        "--storage",
+        metavar="FOLDER|URL",
+        help="Where all sweeps are: a folder, or s3://, gs:// and the like; by default TUNER_HOME, else ./sweeps.",
+    ),
 ]
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder with the dataset's files; by default they are fetched.")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from search_spaces.schema import MAX_TRIALS, Resources, Space
-from trainables import data_files
+from trainables import data_files, working_copy
 from trainables.files import write_whole
 from tuner.errors import UserError
 from tuner.fields import configuration_for
@@ -70,6 +70,8 @@ def check_storage(sweep: Sweep, num_left: int) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"cannot write into {sweep.folder}: {error}; make room, or mend its permissions") from error
+    if working_copy.root_of(sweep.folder):  # the checkpoints lie in the store
+        return
     needed = (num_left if num_left < MAX_TRIALS else _RUNS_OF_AN_OPEN_END) * _bytes_per_run(sweep.space)
     free = shutil.disk_usage(sweep.folder).free
     if free < needed:

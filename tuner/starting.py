@@ -61,7 +61,7 @@ def new_sweep(
     _check_max_concurrent(max_concurrent)
     preflight.check_resources(parsed.resources)
     name = name or _free_name(parsed.name, home)
-    check_available(name, home)
+    check_available(name, home, study_storage)
     if study_storage is not None:
         from tuner import database
 

@@ -12,6 +12,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.sections import Objective
+from trainables import working_copy
 from tuner.records import Kind, Record, Run, State, read_metrics
 from tuner.storage import open_reader
 from tuner.suggest import build_pruner
@@ -59,6 +60,7 @@ def create_pruning_study(storage: BaseStorage, sweep: Sweep, search: Study) -> S
 
 def read_records(sweep: Sweep, kinds: Sequence[Kind] = ("baseline", "trial")) -> list[Record]:
     """Return what the ledger says of every run, baselines first. Reads only; a sweep may be running meanwhile."""
+    working_copy.pull(sweep.folder)
     studies = _read_studies(sweep)
     return [
         record_of(run_of(sweep, kind, trial), trial)

@@ -11,6 +11,7 @@ knows only 1 would not look. Every other JSON file and every checkpoint says its
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -23,12 +24,16 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
 from search_spaces.schema import Space
 from search_spaces.sections import NAME_PATTERN
+from trainables import working_copy
+from trainables.data_cache import cache_folder
 from trainables.files import is_storage_trouble, whole_folder, write_json
+from trainables.stores import StorageError, is_url, store_at
 from tuner.errors import UserError
 from tuner.fields import parse_space
 from tuner.provenance import provenance, versions
@@ -40,9 +45,25 @@ NAME = re.compile(NAME_PATTERN)
 _LOCK_WAIT_S = 1.0
 
 
-def home(folder: Path | None = None) -> Path:
-    """Return the folder that holds all sweeps: the argument, else ``TUNER_HOME``, else ``sweeps`` right here."""
-    return (folder or Path(os.environ.get("TUNER_HOME", "sweeps"))).absolute()
+def home(place: str | Path | None = None) -> Path:
+    """Return the folder that holds all sweeps: the argument, else ``TUNER_HOME``, else ``sweeps`` right here.
+
+    Of a URL of an object store it is a working copy in this machine's cache.
+
+    Raises:
+        UserError: the URL is none of a store, holds a secret, or cannot be reached.
+    """
+    place = place or os.environ.get("TUNER_HOME", "sweeps")
+    if not is_url(place):
+        return Path(place).absolute()
+    url = str(place)
+    if url.startswith("file://"):
+        return Path(urlsplit(url).path)
+    try:
+        store_at(url).check()
+    except (ValueError, StorageError) as error:
+        raise UserError(f"the sweeps' storage cannot be used: {error}; choose another --storage") from error
+    return working_copy.make(url, cache_folder("sweeps") / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16])
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,11 @@ class Sweep:
     def name(self) -> str:
         """The name that people call it by."""
         return self.folder.name
+
+    @property
+    def place(self) -> str:
+        """Where it is kept: its folder, or a URL of which the folder is a working copy."""
+        return working_copy.place_of(self.folder)
 
     @cached_property  # the grid of a large space takes a while
     def num_seeds(self) -> int:
@@ -112,7 +138,7 @@ class Sweep:
             UserError: the name is taken or not allowed, or the home cannot be written.
             SpaceError: the space has mistakes.
         """
-        check_available(name, home)
+        check_available(name, home, study_storage)
         space = parse_space(text, source)
         sweep = cls(
             folder=home / name,
@@ -125,14 +151,14 @@ class Sweep:
             max_concurrent=max_concurrent,
         )
         try:
-            with whole_folder(sweep.folder) as folder:
+            with whole_folder(sweep.folder, last="sweep.json") as folder:
                 (folder / "space.yaml").write_text(text)
                 sweep._save(folder)
                 if warm_start:
                     write_json(folder / WARM_START, {"format": FORMAT, "trials": list(warm_start)})
                 write_json(folder / "provenance.json", provenance(source=source, dataset=space.dataset.name))
         except OSError as error:
-            raise UserError(f"cannot write {sweep.folder}: {error}; choose another --home") from error
+            raise UserError(f"cannot write {sweep.place}: {error}; choose another --home") from error
         return sweep
 
     @classmethod
@@ -144,12 +170,14 @@ class Sweep:
         """
         check_name(name)
         folder = home / name
+        working_copy.pull(folder)
         try:
             meta = json.loads((folder / "sweep.json").read_text())
             text = (folder / "space.yaml").read_text()
         except FileNotFoundError as error:
             there = ", ".join(names(home)) or "none"
-            raise UserError(f"no sweep named {name!r} in {home} (there: {there}); see --home") from error
+            where = working_copy.place_of(home)
+            raise UserError(f"no sweep named {name!r} in {where} (there: {there}); see --home") from error
         if meta["format"] not in (FORMAT, FORMAT_WITH_DATABASE):
             raise UserError(
                 f"{folder} has format {meta['format']}; this release reads formats 1 and 2: it was written by "
@@ -190,7 +218,7 @@ class Sweep:
         """
         owner = self.folder / "owner.json"
         try:
-            with FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S), self._seated():
+            with FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S), self._seated(), working_copy.held(self.folder):
                 write_json(owner, {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()})
                 yield
         except Timeout as error:
@@ -228,18 +256,29 @@ class Sweep:
 
 def names(home: Path) -> list[str]:
     """Return the names of the sweeps in a home."""
+    stored = working_copy.names(home)
+    if stored is not None:
+        return stored
     return sorted(path.parent.name for path in home.glob("*/sweep.json") if not path.parent.name.startswith("."))
 
 
-def check_available(name: str, home: Path) -> None:
-    """Refuse a name that is not allowed or taken, or a home that cannot be written, before anything else is done.
+def check_available(name: str, home: Path, study_storage: str | None = None) -> None:
+    """Refuse a name that is not allowed or taken, or a home that cannot be written or keep a study, before all else.
 
     Raises:
         UserError: with what to do instead.
     """
     check_name(name)
+    if study_storage is None and working_copy.root_of(home):
+        raise UserError(
+            f"{working_copy.place_of(home)} cannot keep a study, because nothing can be added to a file there: name "
+            "a database with --study-storage postgresql+psycopg://USER@HOST/DATABASE"
+        )
+    working_copy.pull(home / name)
     if (home / name).exists():
-        raise UserError(f"a sweep named {name!r} is in {home} already: `tuner resume {name}` continues it")
+        raise UserError(
+            f"a sweep named {name!r} is in {working_copy.place_of(home)} already: `tuner resume {name}` continues it"
+        )
     nearest = next(folder for folder in (home, *home.parents) if folder.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise UserError(f"cannot write into {nearest}: choose another --home, or set TUNER_HOME")

@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
+from trainables import working_copy
 from tuner.control import phase_of
 from tuner.live import LiveTable
 from tuner.records import Kind, Record
@@ -41,6 +42,7 @@ class Follower:
 
     def refresh(self) -> list[Record]:
         """Read what is new, and return the records that have changed."""
+        working_copy.pull(self._sweep.folder)
         changed = []
         self._open_studies()
         for kind, study in self._studies.items():

@@ -33,7 +33,7 @@ _GROUP = "root:x:0:\npostgres:x:999:\ntuner:x:10001:\n"
 
 def needs() -> str | None:
     """Return what is missing here to run the stack, if anything."""
-    if os.geteuid() != 0:
+    if subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False).returncode != 0:
         return "network namespaces need root"
     tools = {"ip": "iproute2", "bwrap": "bubblewrap", "nsenter": "util-linux"}
     missing = [package for tool, package in tools.items() if shutil.which(tool) is None]
@@ -132,6 +132,12 @@ class Service:
             os.chown(folder, *map(int, self.settings["user"].split(":")))
         return folder
 
+    def _forbid_execution(self) -> None:
+        """Let nothing in a temporary file system be run, as Docker's mounts do."""
+        for mount in self.settings["tmpfs"]:
+            options = ["-o", "remount,bind,noexec,nosuid,nodev", mount.partition(":")[0]]
+            _run("nsenter", "--target", str(self.pid), "--mount", "mount", *options)
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command inside, as `docker exec` does."""
         variables = [f"{name}={value}" for name, value in self.environment.items()]
@@ -153,6 +159,7 @@ class Service:
                 log = (self.folder / f"{self.name}.log").read_text(errors="replace")
                 raise RuntimeError(f"{self.name} did not get well: exit code {self.process.returncode}\n{log[-8000:]}")
             time.sleep(0.5)
+        self._forbid_execution()
 
 
 def _folders(target: str) -> list[str]:

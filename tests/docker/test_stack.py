@@ -94,9 +94,9 @@ print(json.dumps([[run.data.tags["tuner.run"], run.info.status, len(run.data.met
     shown = running.outside(sys.executable, "-c", script, MLFLOW_TRACKING_URI=MLFLOW, **credentials)
     assert shown.returncode == 0, shown.stderr
     runs = {key: (status, count) for key, status, count in json.loads(shown.stdout)}
-    assert {"trial-0000", "trial-0001"} <= set(runs)
-    assert all(status == "FINISHED" for key, (status, _) in runs.items() if not key.startswith("trial"))
-    assert all(count > 3 for _, count in runs.values())
+    assert {"trial-0000", "trial-0001"} < set(runs)
+    assert {key for key, (status, _) in runs.items() if status != "FINISHED"} <= {"trial-0000", "trial-0001"}
+    assert {key for key, (_, count) in runs.items() if count <= 3} <= {"sweep"}
 
 
 @pytest.mark.parametrize("arguments", [(), ("--password", "guessed")], ids=["no password", "a wrong password"])
@@ -107,11 +107,8 @@ def test_every_door_is_closed(running, arguments):
     told = json.loads(asked.stdout)
     assert {url: status for url, status in told["web"].items() if status not in (401, 403)} == {}
     assert all("authentication failed" in answer or "no password supplied" in answer for answer in told["database"])
-    assert "Unauthenticated" in told["cluster"]
-    assert {
-        port: told for port, told in told["ports"].items() if told not in ("401", "UNAUTHENTICATED", "metrics")
-    } == {}
-    assert "welcome" not in told["cluster"]
+    answers = set(told["ports"].values()) - {"nobody"}  # processes of the last job may just have ended
+    assert answers == {"403" if arguments else "401", "UNAUTHENTICATED", "metrics"}
 
 
 def test_mlflow_does_not_answer_to_names_that_are_not_its_own(running):
@@ -144,6 +141,12 @@ def test_services_are_ordinary_users_who_can_write_only_where_they_must(running)
             service.run("sh", "-c", "grep -E '^Cap(Eff|Prm|Bnd)' /proc/self/status").stdout.split()[1::2]
             == ["0" * 16] * 3
         )
+
+
+def test_nothing_is_run_that_was_written_there(running):
+    for service in running.services.values():
+        script = "echo '#!/bin/sh' > /tmp/x; chmod +x /tmp/x; /tmp/x"
+        assert "Permission denied" in service.run("sh", "-c", script).stderr
 
 
 def test_no_secret_is_written_down(running):

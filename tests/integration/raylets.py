@@ -28,9 +28,9 @@ class Raylets:
         """What RAY_ADDRESS is to be."""
         return str(self._cluster.address)
 
-    def add(self, num_cpus: int) -> object:
-        """Start another node, and return it once it belongs to the cluster."""
-        return self._cluster.add_node(num_cpus=num_cpus, **_NODE)
+    def add(self, num_cpus: int, num_gpus: int = 0) -> object:
+        """Start another node, and return it once it belongs to the cluster; GPUs are those that Ray is told of."""
+        return self._cluster.add_node(num_cpus=num_cpus, num_gpus=num_gpus, **_NODE)
 
     def drain(self, node: object) -> None:
         """Announce that a node is taken away in a minute, as a cloud does with a spot instance."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from search_spaces.schema import Resources
 from tests.integration.conftest import Command, CommandLine
@@ -26,6 +28,7 @@ dataset: {name: digits, validation: 200}
 evaluation: {watch_images: 50, rank_images: 100}
 budget: {trials: TRIALS, compute: COMPUTE}
 search: {sampler: random, pruner: none}
+resources: {cpu: 1, gpu: SHARE}
 parameters:
   classifier: {architecture: mlp, learning_rate: {float: [1.0e-4, 2.0e-4]}}
 """
@@ -37,11 +40,14 @@ def cluster(request) -> Iterator[Raylets]:
         yield started
 
 
-def launch(line: CommandLine, cluster: Raylets, name: str, trials: int, compute: int, *options: str) -> Command:
-    line.module = "tests.integration.idle"
+def launch(
+    line: CommandLine, cluster: Raylets, name: str, trials: int, compute: int, *options: str, gpu: float = 0
+) -> Command:
+    line.module = "tuner" if gpu else "tests.integration.idle"
     line.environment |= {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(Path(__file__).parents[2])}
     space = line.folder / f"{name}.yaml"
-    space.write_text(SPACE.replace("TRIALS", str(trials)).replace("COMPUTE", str(compute)))
+    numbers = {"TRIALS": trials, "COMPUTE": compute, "SHARE": gpu}
+    space.write_text(re.sub("|".join(numbers), lambda match: str(numbers[match[0]]), SPACE))
     return line.start("launch", str(space), "--name", name, *options)
 
 
@@ -91,7 +97,8 @@ def test_machines_may_die_more_often_than_workers(command_line, cluster):
     cluster.add(1)
     cluster.drain(node)
     wait_for(lambda: length(run / "attempts") == len(kills) + 2, command)
-    command.finish(0)
+    assert "trial-0000 has lost its machine, and goes on" in command.finish(0)
+    assert "state-dump" not in command.output
     check_whole(command_line, "spot", 1)
     assert length(run / "attempts") == len(kills) + 2 > INFRASTRUCTURE_RETRIES + 1
 
@@ -119,6 +126,18 @@ def test_sweeps_grow_with_their_cluster_share_it_fairly_and_take_what_others_lea
     command_line.run("stop", "first")
     first.finish(3)
     check_rows(read_records(Sweep.open("first", home=command_line.home)))
+
+
+@pytest.mark.cluster
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch has a GPU here")
+@pytest.mark.parametrize("cluster", [1], indirect=True)
+def test_a_run_that_was_assigned_a_gpu_takes_nothing_else(command_line, cluster):
+    cluster.add(1, num_gpus=1)
+    command = launch(command_line, cluster, "gpu", 2, 1, "--max-concurrent", "1", gpu=0.5)
+    assert "every run has failed" in command.finish(1)
+    for record in read_records(Sweep.open("gpu", home=command_line.home)):
+        assert "cuda:0 was assigned to the run, but torch sees no GPU" in record.reason
+        assert ", cuda:0, " in (record.run.folder / "log.txt").read_text()
 
 
 @pytest.mark.ray

@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.tuner.conftest import train
-from tuner.comparing import NUM_BEST, NUM_SEEN, ComparingSampler, seen
+from tuner.comparing import NUM_BEST, NUM_SEEN, ComparingSampler, _History, seen
 from tuner.journal import Journal
 from tuner.ledger import Ledger
 
@@ -63,6 +63,35 @@ def test_a_running_trial_counts_once_it_has_reported():
     shown = seen(trials, MAX)
     assert values(shown) == pytest.approx({0: 1.0, 1: 0.5})
     assert shown[2].state == TrialState.RUNNING
+
+
+_REPORTS = st.lists(st.sampled_from([-0.1, 0.2, 0.5, 0.5, 0.8, UNKNOWN]), max_size=3)
+_STATES = st.sampled_from([TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+
+
+@given(
+    st.lists(st.lists(st.tuples(_STATES, _REPORTS, st.booleans()), max_size=30), max_size=8),
+    st.sampled_from([MAX, MIN]),
+)
+def test_what_is_kept_of_ended_trials_changes_nothing(looks, direction):
+    """At each look some trials are new, and of those that ran some have ended."""
+    trials: list[FrozenTrial] = []
+    history = _History(direction)
+    for new in looks:
+        ends = iter(new)
+        for number in [one.number for one in trials if one.state == TrialState.RUNNING]:
+            trials[number] = _made(number, *next(ends, (TrialState.RUNNING, [0.2], False)))
+        trials += [_made(len(trials) + place, *one) for place, one in enumerate(ends)]
+        shown, anew = seen(trials, direction, history), seen(trials, direction)
+        assert [(one.number, one.state, one.values) for one in shown] == [
+            (one.number, one.state, one.values) for one in anew
+        ]
+        assert [one.constraints for one in shown] == [one.constraints for one in anew]
+
+
+def _made(number: int, state: TrialState, reports: list[float], breaks_a_constraint: bool) -> FrozenTrial:
+    value = 0.1 + number / 100 if state == TrialState.COMPLETE else None
+    return trial(number, *reports, value=value, state=state, masking=float(breaks_a_constraint))
 
 
 def test_the_best_of_what_is_minimised_is_the_lowest():

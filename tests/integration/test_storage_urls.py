@@ -1,0 +1,108 @@
+"""A sweep in an object store, its study in a database: whatever machine drives it, and whatever becomes of that one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import pytest
+
+from tests.integration.conftest import CommandLine
+from tests.integration.postgres import PostgresServer
+from tests.integration.ray_nodes import RayNodes
+from tests.integration.s3 import BUCKET, S3Server
+from trainables.stores import store_at
+from tuner.records import read_metrics
+from tuner.studies import read_records
+from tuner.sweep import Sweep, home
+
+pytestmark = [pytest.mark.cluster, pytest.mark.database]
+
+HOME = f"s3://{BUCKET}/team/sweeps"
+SPACE = """\
+name: stored
+trainable: standard
+dataset: {name: digits, validation: 200}
+evaluation: {watch_images: 50, rank_images: 100}
+budget: {trials: 2, compute: 20}
+search: {sampler: random, pruner: none}
+parameters:
+  report_every: 0.5
+  batch_size: 32
+  classifier: {architecture: mlp, learning_rate: {float: [1.0e-3, 2.0e-3]}}
+"""
+
+
+@pytest.fixture
+def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch):
+    """Give a store, and the options of a launch on a cluster that keeps nothing but Ray's own files."""
+    server, nodes = S3Server(), RayNodes()
+    own = {
+        **server.environment,
+        "PGPASSWORD": postgres.password,
+        "TUNER_HOME": HOME,
+        "TUNER_CACHE": str(command_line.folder / "cache"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{command_line.folder}/mlflow.db",
+    }
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    nodes.environment |= server.environment
+    command_line.environment = nodes.environment | own
+    server.make_bucket()
+    (command_line.folder / "space.yaml").write_text(SPACE)
+    try:
+        nodes.start("--num-cpus=2", is_head=True)
+        yield server, ["space.yaml", "--study-storage", postgres.database()]
+    finally:
+        nodes.end()
+        server.close()
+
+
+def rows_of(name: str = "stored") -> dict[str, list]:
+    return {record.run.key: read_metrics(record.run.folder) for record in read_records(Sweep.open(name, home=home()))}
+
+
+def wait_until(command, condition) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert command.process.poll() is None, command.output
+        if "stored" in store_at(HOME).folders() and condition(rows_of()):
+            return
+        time.sleep(0.3)
+    raise AssertionError("the sweep did not get there in two minutes")
+
+
+def test_a_machine_that_is_lost_takes_nothing_with_it(command_line, stored):
+    server, options = stored
+    command = command_line.start("launch", *options)
+    wait_until(command, lambda rows: sum(map(len, rows.values())) > 4)
+    with server.away():
+        time.sleep(3)
+    command.process.kill()
+    command.process.wait(30)
+    before = rows_of()
+    assert sum(map(len, before.values())) > 4
+    # Another machine has nothing of it.
+    shutil.rmtree(command_line.folder / "cache")
+
+    command = command_line.start("resume", "stored")
+    wait_until(command, lambda rows: sum(map(len, rows.values())) > sum(map(len, before.values())) + 2)
+    command_line.run("stop", "stored")
+    command.finish(3)
+    shutil.rmtree(command_line.folder / "cache")
+    command_line.run("resume", "stored")
+
+    shutil.rmtree(command_line.folder / "cache")
+    about = json.loads(command_line.run("status", "--format", "json"))
+    assert [(one["name"], one["state"]) for one in about] == [("stored", "completed")]
+    after = rows_of()
+    assert len(after) == 2
+    for key, rows in after.items():
+        assert [row["step"] for row in rows] == list(range(1, 41))
+        assert rows[: len(before.get(key, []))] == before.get(key, [])
+    said = command_line.run("logs", "stored", "0")
+    assert said.count(" report ") >= 40
+    assert said.count(" attempt: ") >= 2
+    command_line.run("export", "stored", "--output", "bundle")
+    assert (command_line.folder / "bundle" / "classifier.safetensors").exists()
