@@ -154,8 +154,9 @@ def test_a_sweep_is_found_where_it_was_launched(there, head: Head):
     there("launch", "tiny.yaml", "--home", "/shared/sweeps")
     there("resume", "tiny", "--trials", "9")
     assert words(head.jobs["tuner-tiny.2"])[4:] == ["resume", "--home", "/shared/sweeps", "--trials", "9", "tiny"]
-    there("resume", "tiny", "--home", "/elsewhere")
-    assert head.jobs["tuner-tiny.3"]["metadata"]["tuner.storage"] == "/elsewhere"
+    there("resume", "tiny", "--storage", "s3://bucket/elsewhere")
+    assert words(head.jobs["tuner-tiny.3"])[4:] == ["resume", "--home", "s3://bucket/elsewhere", "tiny"]
+    assert head.jobs["tuner-tiny.3"]["metadata"]["tuner.storage"] == "s3://bucket/elsewhere"
 
 
 def test_a_query_answers_as_it_would_here_and_is_forgotten(there, head: Head, tmp_path):
