@@ -121,6 +121,7 @@ def ui(
     console.print(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", highlight=False)
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     sys.stdout.flush()
+    os.chdir(where)  # MLflow puts its database of users right here
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
