@@ -17,6 +17,8 @@ RUNS, DISKS, MIRROR = (
     "integration/test_mirror_faults.py",
 )
 
+DATABASE = "integration/test_database.py"
+
 FAULTS = {
     "the driver is killed, twice in a row, too": [
         (COMMAND_LINE, "test_killed_then_interrupted_then_terminated_then_completed"),
@@ -78,6 +80,10 @@ FAULTS = {
     "storage is locked, or stands still": [
         (DISKS, "test_a_journal_that_another_process_has_locked_is_written_all_the_same"),
         (DISKS, "test_a_file_system_that_stands_still_is_waited_for"),
+        (DATABASE, "test_a_restart_of_the_server_loses_nothing_and_doubles_nothing"),
+        (DATABASE, "test_an_answer_that_is_lost_leaves_every_line_once"),
+        (DATABASE, "test_a_server_that_stays_away_ends_the_sweep_which_goes_on_later"),
+        ("integration/test_database_sweeps.py", "test_nothing_is_lost_and_nothing_is_there_twice"),
     ],
     "a disk is full or cannot be written": [
         (DISKS, "test_a_full_disk_leaves_the_ledger_whole_and_the_sweep_goes_on_when_there_is_room"),
@@ -97,6 +103,15 @@ FAULTS = {
     "one name twice, two drivers at once": [
         ("tuner/test_sweep.py", "test_a_name_is_taken_once"),
         ("tuner/test_sweep.py", "test_a_second_driver_is_refused_by_name"),
+        (DATABASE, "test_a_driver_on_another_host_is_refused_by_name"),
+        (DATABASE, "test_an_idle_driver_takes_its_lock_again_before_anybody_else_can"),
+        (DATABASE, "test_who_was_cut_off_and_replaced_writes_nothing_any_more"),
+    ],
+    "the machine that drives a sweep in an object store is lost": [
+        ("integration/test_storage_urls.py", "test_a_machine_that_is_lost_takes_nothing_with_it"),
+        ("integration/test_storage_ledgers.py", "test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks"),
+        ("trainables/test_working_copy.py", "test_of_attempts_on_two_machines_the_later_one_writes"),
+        ("trainables/test_stores.py", "test_a_store_that_is_away_is_waited_for"),
     ],
     "a search space is wrong": [
         ("tuner/test_cli.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),

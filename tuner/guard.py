@@ -112,5 +112,5 @@ class Guard:
             self.give_up(str(error))
 
     def give_up(self, reason: str) -> None:
-        """Give the sweep up for a disk that cannot be written; whatever is reported from now on is done again."""
-        self.trouble = self.trouble or SweepError(f"the sweep's folder cannot be written: {reason}")
+        """Give the sweep up for a place that cannot be written; whatever is reported from now on is done again."""
+        self.trouble = self.trouble or SweepError(f"the sweep cannot be written: {reason}")

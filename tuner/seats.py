@@ -15,6 +15,7 @@ from tuner.errors import UserError
 
 _LOCK_WAIT_S = 5.0
 _PING_EVERY_S = 0.5
+_CLOSE_S = 3.0
 # Drivers that lost their lock to a restart of the server take it again before anybody new can.
 _RESTARTED_S, _PRECEDENCE_S = 60.0, 2.0
 _HOLDER = """SELECT pid, application_name FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
@@ -44,15 +45,17 @@ class Seat(Database):
         self._keeper.start()
 
     def close(self) -> None:
-        """Free the lock."""
+        """Free the lock; whoever quits waits for no server that is away."""
         self._closing.set()
-        self._keeper.join()
-        super().close()
+        self._keeper.join(_CLOSE_S)
 
     def _keep(self) -> None:
-        while not self._closing.wait(_PING_EVERY_S):
-            with contextlib.suppress(*LOST, StudyError), self._guard:
-                self.once(lambda connection: connection.execute("SELECT 1"))
+        try:
+            while not self._closing.wait(_PING_EVERY_S):
+                with contextlib.suppress(*LOST, StudyError), self._guard:
+                    self.once(lambda connection: connection.execute("SELECT 1"))
+        finally:
+            super().close()
 
     def _prepare(self, connection: psycopg.Connection) -> None:
         deadline = time.monotonic() + _LOCK_WAIT_S

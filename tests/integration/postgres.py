@@ -25,7 +25,7 @@ def missing() -> str | None:
     """Return what keeps PostgreSQL from being started here, None if nothing does."""
     if _BINARIES is None and shutil.which("initdb") is None:
         return "PostgreSQL is not installed: apt-get install postgresql"
-    return None
+    return None if shutil.which("openssl") else "openssl is not installed: apt-get install openssl"
 
 
 class PostgresServer:
@@ -48,13 +48,22 @@ class PostgresServer:
         password.write_text(self.password)
         options = ["--username", "admin", "--pwfile", str(password), "--auth", "scram-sha-256", "--no-sync"]
         self._do("initdb", "--pgdata", self._data, "--no-instructions", *options)
+        self._certify()
         self.start()
         self.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{self.password}'")
+
+    def _certify(self) -> None:
+        """Make the key and the certificate with which it proves that it is 127.0.0.1."""
+        key, self.certificate = self._folder / "data/server.key", self._folder / "data/server.crt"
+        names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+        kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        command = ["openssl", "req", *kind, *names, "-keyout", str(key), "-out", str(self.certificate)]
+        subprocess.run(command, check=True, capture_output=True, **self._account)
 
     def start(self) -> None:
         """Start it, unless it is up; return when it answers."""
         if self._process is None:
-            places = ["-D", self._data, "-p", str(self._port), "-c", "listen_addresses=127.0.0.1"]
+            places = ["-D", self._data, "-p", str(self._port), "-c", "listen_addresses=127.0.0.1", "-c", "ssl=on"]
             with (self._folder / "log").open("ab") as log:
                 self._process = subprocess.Popen(
                     [_binary("postgres"), *places, "-c", "unix_socket_directories="],

@@ -6,6 +6,8 @@ import logging
 import multiprocessing
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg
@@ -45,6 +47,11 @@ def lines(sweep: Sweep) -> list[dict]:
 
 def states(sweep: Sweep) -> dict[str, str]:
     return {record.run.key: record.state for record in read_records(sweep)}
+
+
+def seated(sweep: Sweep) -> AbstractContextManager[None]:
+    """Take the sweep's lock in the database alone, as a driver does whose folder locks nothing here."""
+    return seats.seated(sweep.study_storage, sweep.id)
 
 
 def restart(server: PostgresServer, after_s: float = 1.5) -> threading.Thread:
@@ -108,7 +115,10 @@ def test_a_driver_on_another_host_is_refused_by_name(sweep, tmp_path):
     other.start()
     assert ready.wait(60)
     assert sweep.is_running()
-    with pytest.raises(UserError, match=f"run by process {other.pid} on "), seats.seated(sweep.study_storage, sweep.id):
+    with (
+        pytest.raises(UserError, match=f"run by process {other.pid} on "),
+        seated(sweep),
+    ):
         pass
     other.kill()
     other.join(30)
@@ -145,7 +155,10 @@ def test_an_idle_driver_takes_its_lock_again_before_anybody_else_can(sweep, post
         monkeypatch.setattr(seats, "_RESTARTED_S", 60.0)
         postgres.crash()
         postgres.start()
-        with pytest.raises(UserError, match="is being run by process"), seats.seated(sweep.study_storage, sweep.id):
+        with (
+            pytest.raises(UserError, match="is being run by process"),
+            seated(sweep),
+        ):
             pass
         assert train_all(Ledger(sweep))
 
@@ -228,26 +241,16 @@ def test_a_server_that_is_down_is_refused_in_words(sweep, postgres, tmp_path):
         pass
 
 
-def _begin(home: Path, url: str, name: str, start) -> None:
-    sweep = make(home, url, name)
-    start.wait(60)
-    with sweep.lock():
-        train_all(Ledger(sweep))
-
-
-def test_four_drivers_make_the_table_at_once(postgres, tmp_path):
-    url = postgres.database()
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(4)
-    drivers = [context.Process(target=_begin, args=(tmp_path, url, f"s{number}", start)) for number in range(4)]
-    for driver in drivers:
-        driver.start()
-    for driver in drivers:
-        driver.join(60)
-    assert [driver.exitcode for driver in drivers] == [0] * 4
-    for number in range(4):
-        sweep = Sweep.open(f"s{number}", home=tmp_path)
-        assert len(states(sweep)) == sweep.num_runs
+def test_four_who_make_the_table_at_once(postgres):
+    for _ in range(5):
+        url = postgres.database()
+        four = [Database(url, patience_s=0.0) for _ in range(4)]
+        start = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda one, start=start: (start.wait(30), one.run(database.ensure_table)), four))
+        for one in four:
+            assert one.run(lambda connection: connection.execute("SELECT * FROM tuner_journal").fetchall()) == []
+            one.close()
 
 
 def test_a_user_who_may_make_no_table_is_told_so(postgres):
@@ -269,3 +272,15 @@ def test_a_password_file_does_as_well(postgres, monkeypatch, tmp_path):
     (tmp_path / "passwords").chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(tmp_path / "passwords"))
     database.check(postgres.database())
+
+
+def test_the_server_proves_itself_where_one_asks_for_it(postgres, tmp_path):
+    url = f"{postgres.database()}?sslmode=verify-full&sslrootcert="
+    connection = Database(f"{url}{postgres.certificate}", patience_s=0.0)
+    kind = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    assert connection.run(lambda one: one.execute(kind).fetchone())[0].startswith("TLSv1.")
+    connection.close()
+    with pytest.raises(UserError, match=r"cannot be used: .*(certificate|root)"):
+        Database(f"{url}{tmp_path / 'none'}", patience_s=0.0)
+    with pytest.raises(UserError, match="cannot be used"):
+        Database(f"{url}{postgres.certificate}".replace("127.0.0.1", "localhost"), patience_s=0.0)

@@ -59,8 +59,14 @@ def ray_address() -> Iterator[str]:
     cluster.shutdown()
 
 
-def num_ended(home: Path) -> int:
-    sweeps = [Sweep.open(name, home=home) for name in NAMES if (home / name / "sweep.json").exists()]
+def home_of(name: str, folder: Path) -> Path:
+    """Return the sweeps' home on the host of one driver: they share nothing but the servers."""
+    return folder / f"host-{name}"
+
+
+def num_ended(folder: Path) -> int:
+    homes = {name: home_of(name, folder) for name in NAMES}
+    sweeps = [Sweep.open(name, home=home) for name, home in homes.items() if (home / name / "sweep.json").exists()]
     return sum(record.state != "running" for sweep in sweeps for record in read_records(sweep))
 
 
@@ -71,13 +77,13 @@ def test_nothing_is_lost_and_nothing_is_there_twice(
     command_line.environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     (command_line.folder / "small.yaml").write_text(SPACE)
     url = postgres.database()
-    home = command_line.home
+    homes = {name: home_of(name, command_line.folder) for name in NAMES}
     drivers = [
         command_line.start("launch", "small.yaml", "--name", name, "--study-storage", url, "--home", str(home))
-        for name in NAMES
+        for name, home in homes.items()
     ]
     deadline = time.monotonic() + 200
-    while num_ended(home) < 4:
+    while num_ended(command_line.folder) < 4:
         assert time.monotonic() < deadline
         assert all(driver.process.poll() is None for driver in drivers), [driver.output for driver in drivers]
         time.sleep(0.2)
@@ -90,15 +96,15 @@ def test_nothing_is_lost_and_nothing_is_there_twice(
         assert "Traceback" not in output
         assert postgres.password not in output
         if "MLflow is not up to date" in output:
-            command_line.run("sync", name, "--home", str(home))
-    for name in NAMES:
+            command_line.run("sync", name, "--home", str(homes[name]))
+    for name, home in homes.items():
         sweep = Sweep.open(name, home=home)
         check_end(sweep, mlflow.uri)
         assert not sweep.journal.exists()
         for path in (sweep.folder / "sweep.json", sweep.folder / "provenance.json"):
             assert postgres.password not in path.read_text()
+        assert "completed, 3 of 3 trials" in command_line.run("status", "--home", str(home))
     assert pictures(mlflow.uri)
-    assert "completed, 3 of 3 trials" in command_line.run("status", "--home", str(home))
 
 
 def pictures(uri: str) -> list[str]:

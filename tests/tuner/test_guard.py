@@ -107,7 +107,7 @@ def test_a_disk_that_cannot_be_written_gives_the_sweep_up(number):
     guard = Guard(None)
     with guard.storage():
         raise OSError(number, "cannot")
-    assert "the sweep's folder cannot be written" in str(guard.trouble)
+    assert "the sweep cannot be written" in str(guard.trouble)
 
 
 def test_other_errors_are_not_taken_for_the_disk():
