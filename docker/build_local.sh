@@ -29,6 +29,8 @@ make_base &
 "${PIP:-pip}" wheel --quiet --disable-pip-version-check -w "$folder/wheels" -c constraints.txt setuptools '.[server]'
 wait $!
 
+builder rm --all >/dev/null
+trap 'builder rm --all >/dev/null' EXIT
 container=$(builder from scratch)
 builder add --quiet "$container" "$folder/base.tar" / >/dev/null
 builder commit --quiet --rm "$container" base >/dev/null
@@ -52,9 +54,9 @@ while IFS='=' read -r name value; do
 done < "$folder/environment"
 "$@" -- setpriv --reuid="${user%:*}" --regid="${user#*:}" --clear-groups --no-new-privs --bounding-set=-all \
     --inh-caps=-all entrypoint sh -c '
+    set -e
     id
-    ! touch /x /opt/tuner/x /usr/x 2>/dev/null
+    if touch /x /opt/tuner/x 2>/dev/null; then echo "the root can be written" >&2; exit 1; fi
     tuner launch quick --data /mnt --trials 2
     tuner export quick --output /shared/best'
 du -sh "$root"
-builder rm --all >/dev/null

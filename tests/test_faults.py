@@ -107,6 +107,12 @@ FAULTS = {
         (DATABASE, "test_an_idle_driver_takes_its_lock_again_before_anybody_else_can"),
         (DATABASE, "test_who_was_cut_off_and_replaced_writes_nothing_any_more"),
     ],
+    "the machine that drives a sweep in an object store is lost": [
+        ("integration/test_storage_urls.py", "test_a_machine_that_is_lost_takes_nothing_with_it"),
+        ("integration/test_storage_ledgers.py", "test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks"),
+        ("trainables/test_working_copy.py", "test_of_attempts_on_two_machines_the_later_one_writes"),
+        ("trainables/test_stores.py", "test_a_store_that_is_away_is_waited_for"),
+    ],
     "a search space is wrong": [
         ("tuner/test_cli.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
         ("search_spaces/test_document.py", "test_no_text_raises_anything_but_a_space_error"),

@@ -180,13 +180,19 @@ def store_at(place: str) -> Store:
     if not parts.path.strip("/") and not parts.netloc:
         raise ValueError(f"the URL {place} names no bucket")
     try:
-        filesystem, base = FileSystem.from_uri(place)
+        filesystem, base = FileSystem.from_uri(_in_one_request(place) if parts.scheme == "s3" else place)
         return Store(filesystem, base, place)
     except (ArrowException, OSError, ImportError) as error:
         try:
             return _fsspec_store(place)
         except (ValueError, ImportError) as unknown:
             raise ValueError(f"{place} is no URL of a store: {error}; {unknown}") from unknown
+
+
+def _in_one_request(url: str) -> str:
+    """Return a URL by which small files are put at once, instead of being begun, filled and completed."""
+    option = "allow_delayed_open"
+    return url if option in url else f"{url}{'&' if '?' in url else '?'}{option}=true"
 
 
 def _fsspec_store(url: str) -> Store:

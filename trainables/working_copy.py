@@ -151,7 +151,10 @@ def names(root: Path) -> list[str] | None:
     if root_of(root) != root:
         return None
     store = _store_of(root)
-    return [name for name in store.folders() if store.read(f"{name}/sweep.json") is not None]
+    there = store.folders()
+    with ThreadPoolExecutor(_NUM_CONNECTIONS) as pool:
+        metas = pool.map(lambda name: store.read(f"{name}/sweep.json"), there)
+        return [name for name, meta in zip(there, metas, strict=True) if meta is not None]
 
 
 def _store_of(root: Path) -> Store:

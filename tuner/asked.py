@@ -30,6 +30,10 @@ class Asked:
     run: str | None = None
     streams: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a password, before it goes anywhere."""
+        _check_no_password(self.words)
+
 
 def environment() -> dict[str, str]:
     """Return the variables that a job takes along: everybody on the cluster can read them, so no secret is among them.
@@ -54,12 +58,7 @@ def digest(asked: Asked) -> str:
     return hashlib.sha256(json.dumps([asked.words, asked.files], sort_keys=True).encode()).hexdigest()
 
 
-def check_no_password(words: Sequence[str]) -> None:
-    """Refuse a command with a password in it.
-
-    Raises:
-        UserError: with where it belongs.
-    """
+def _check_no_password(words: Sequence[str]) -> None:
     for word in words:
         if _PASSWORD.search(word):
             raise UserError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ import ray
 from ray.experimental import internal_kv
 
 from search_spaces.schema import Resources
+from tuner.autoscaling import starts_machines_for
 from tuner.errors import UserError
 from tuner.shares import Claim, fair_shares
 
@@ -70,6 +72,24 @@ def num_slots(resources: Resources) -> int:
     if not slots:
         raise UserError(f"no machine of the cluster has both {resources.cpu:g} CPU and {resources.gpu:g} GPU")
     return slots
+
+
+def await_machines(resources: Resources, tell: Callable[[str], None]) -> None:
+    """See that runs will fit the cluster: now, or once an autoscaler has started the machines that they need.
+
+    Args:
+        resources: of one run.
+        tell: says to a person what is waited for.
+
+    Raises:
+        UserError: not even one run fits, and nobody starts machines.
+    """
+    try:
+        num_slots(resources)
+    except UserError as error:
+        if not (os.environ.get("RAY_ADDRESS") and starts_machines_for(resources)):
+            raise
+        tell(f"Waiting for machines that the cluster's autoscaler starts: {str(error).partition(':')[0]}")
 
 
 class Capacity:

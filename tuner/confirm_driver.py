@@ -120,6 +120,7 @@ def _execute(sweep: Sweep, ledger: ConfirmLedger, mirror: Mirror, console: Conso
                 is_winding_down=control.is_winding_down,
                 max_concurrent=sweep.max_concurrent,
                 name=sweep.id,
+                tell=lambda text: warn(console, text),
             )
         except SweepError as error:
             ending.failure = str(error)

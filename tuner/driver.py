@@ -149,6 +149,7 @@ def _run(sweep: Sweep, ledger: Ledger, control: Control, observers: Sequence[Obs
                 is_winding_down=control.is_winding_down,
                 max_concurrent=sweep.max_concurrent,
                 name=sweep.id,
+                tell=lambda text: warn(console, text),
             )
         except SweepError as error:
             with contextlib.suppress(OSError):  # the disk that it was given up for

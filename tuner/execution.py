@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -18,10 +19,11 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray._private import ray_logging
 
 from search_spaces.schema import Resources
 from trainables.ray_trainable import RunTrainable
-from tuner.capacity import Capacity, num_slots
+from tuner.capacity import Capacity, await_machines
 from tuner.dispatch import Dispatcher, Observer
 from tuner.guard import Guard
 from tuner.nodes import secure_own_token
@@ -43,6 +45,8 @@ def start_ray(num_cpus: int | None = None) -> None:
     own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     # Without an address, Ray takes any cluster that was ever started on this machine.
     where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **own}
+    # Of a node that dies, Ray prints a page of its own statistics into the live table; `execute` says it in a line.
+    ray_logging.stdout_deduplicator.skip_re = re.compile("")
     with _signal_handlers_given_back():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
 
@@ -70,6 +74,7 @@ def execute(
     is_winding_down: Callable[[], bool] = lambda: False,
     max_concurrent: int | None = None,
     name: str | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Train the ledger's runs on Ray until it hands out no more, or until Ctrl-C.
 
@@ -84,13 +89,14 @@ def execute(
             next report, which is in its checkpoint.
         max_concurrent: how many runs may be at work at once; by default as many as fit the cluster. Beside other
             drivers no more than a fair share, see `tuner.shares`.
+        tell: says to a person what is waited for, and what machines have done to runs.
         name: of this driver among those on the cluster; the next one of the same name takes over what it had.
 
     Raises:
         UserError: the cluster lacks what a run asks for.
         SweepError: the sweep has given up; the ledger is whole, and what has not ended can go on.
     """
-    num_slots(resources)
+    await_machines(resources, tell)
     guard = Guard(timeout_s, is_winding_down=is_winding_down)
     dispatcher = Dispatcher(ledger, guard, observers)
     # Tune's own snapshots are not used, so they go where nobody looks, seldom; and its progress output is not ours.
@@ -116,7 +122,7 @@ def execute(
                 storage_path=scratch,
                 name="tune",
                 verbose=0,
-                callbacks=[LedgerCallback(dispatcher)],
+                callbacks=[LedgerCallback(dispatcher, tell)],
                 stop=GuardStopper(dispatcher),
                 # Runs save themselves (see `RunTrainable`); Tune would save them once more at their end.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

@@ -18,8 +18,15 @@ _LOOK_EVERY_S = 0.5
 
 def print_log(cluster: Cluster, job: Job) -> int:
     """Print what a job has written; return 0, for an exit code."""
-    print("\n".join(own_lines(cluster.log(job.id))))
+    for line in own_lines(cluster.log(job.id)):
+        print_line(line)
     return 0
+
+
+def print_line(line: str) -> None:
+    """Print a line of a job's log to where its command has written it."""
+    is_error = line.startswith(parcel.ERROR_MARK)
+    print(line.removeprefix(parcel.ERROR_MARK), file=sys.stderr if is_error else sys.stdout, flush=True)
 
 
 def follow(cluster: Cluster, job_id: str, is_enough: re.Pattern[str] | None = None) -> int | None:
@@ -31,7 +38,7 @@ def follow(cluster: Cluster, job_id: str, is_enough: re.Pattern[str] | None = No
         for line in whole[num_printed:]:
             if is_enough and is_enough.match(line):
                 return None
-            print(line, file=sys.stderr if line.startswith("error: ") else sys.stdout, flush=True)
+            print_line(line)
         num_printed = max(num_printed, len(whole))
         if job.has_ended:
             return say_ending(job, log)
@@ -74,5 +81,6 @@ def say_ending(job: Job, log: str) -> int:
 
 
 def own_lines(log: str) -> list[str]:
-    """Return the lines that our command has written: what comes before is Ray's."""
-    return log.partition(f"{parcel.BEGIN}\n")[2].splitlines()
+    """Return the lines that our command has written: what comes before is Ray's, or of a job that was deleted."""
+    _, begin, own = log.rpartition(f"{parcel.BEGIN}\n")
+    return own.removesuffix("\n").split("\n") if begin and own else []

@@ -5,6 +5,7 @@ Its request comes with the job's description, which Ray passes on as a variable 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from tuner.endings import MISTAKE
 from tuner.errors import UserError
-from tuner.parcel import BEGIN, Answer, Request, pack
+from tuner.parcel import BEGIN, Answer, Marked, Request, pack
 from tuner.provenance import versions
 
 REQUEST = "tuner.request"
@@ -64,7 +65,8 @@ def run(request: Request, arguments: list[str]) -> int:
         from tuner.cli import main
 
         sys.argv = ["tuner", *arguments]
-        main()
+        with contextlib.redirect_stderr(Marked(sys.stderr)):
+            main()
     return 0
 
 
@@ -85,7 +87,7 @@ def main() -> None:
         request = Request.decode(json.loads(os.environ[_DESCRIPTION])["metadata"][REQUEST])
         sys.exit(run(request, sys.argv[1:]))
     except UserError as error:
-        print(f"error: {error}", flush=True)
+        print(f"error: {error}", file=Marked(sys.stderr))
         sys.exit(MISTAKE)
 
 

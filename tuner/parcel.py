@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from tuner.errors import UserError
 
@@ -26,6 +27,32 @@ MAX_REQUEST = 100_000
 MAX_ANSWER = 256 * 1024**2
 BEGIN = "--- tuner begins"
 ANSWER = "--- tuner answers"
+ERROR_MARK = "\x01"  # begins each line of standard error where a job's log holds both
+
+
+class Marked(io.TextIOBase):
+    """Standard error of a job: its lines can be told from those of standard output, which the same log holds."""
+
+    def __init__(self, log: TextIO) -> None:
+        super().__init__()
+        self._log = log
+        self._is_line_begun = False
+
+    def writable(self) -> bool:
+        """Say that text can be written."""
+        return True
+
+    def fileno(self) -> int:
+        """Return where the log is written."""
+        return self._log.fileno()
+
+    def write(self, text: str) -> int:
+        """Add text as it is, but for the marks."""
+        for line in io.StringIO(text):
+            self._log.write(line if self._is_line_begun else f"{ERROR_MARK}{line}")
+            self._is_line_begun = not line.endswith("\n")
+        self._log.flush()
+        return len(text)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuner import parcel
-from tuner.asked import Asked, check_no_password, digest, environment
+from tuner.asked import Asked, digest, environment
 from tuner.cluster import Cluster, Job
 from tuner.endings import FAILED, INTERRUPTED, MISTAKE
 from tuner.errors import UserError
-from tuner.following import follow, own_lines, print_log, say_ending, wait
+from tuner.following import follow, own_lines, print_line, print_log, say_ending, wait
 from tuner.job import REQUEST, releases
 from tuner.nodes import STOP_WAIT_S
 
@@ -26,6 +26,7 @@ from tuner.nodes import STOP_WAIT_S
 BEGINNING, DRIVING = ("launch", "resume"), ("launch", "resume", "confirm", "judge")
 _SWEEP, _STORAGE, _COMMAND, _DIGEST = "tuner.sweep", "tuner.storage", "tuner.command", "tuner.digest"
 _A_RUN = re.compile(r"(trial|baseline)-\S+ ")
+_TRIES = 3
 _PASSING = "tuner."  # no sweep's job is named so
 
 
@@ -35,7 +36,6 @@ def send(cluster: Cluster, asked: Asked) -> int:
     Raises:
         UserError: it cannot be sent, or the cluster does not take it.
     """
-    check_no_password(asked.words)
     if asked.command in DRIVING:
         return _drive(cluster, asked)
     jobs = jobs_of(cluster, asked)
@@ -62,7 +62,7 @@ def next_id(sweep: str, taken: list[str]) -> str:
 def _drive(cluster: Cluster, asked: Asked) -> int:
     """Submit a driver, unless the same is there already, and follow it until its runs begin or it ends."""
     sweep = str(asked.sweep)
-    while True:
+    for _ in range(_TRIES):
         named = [job for job in cluster.jobs() if job.metadata.get(_SWEEP) == sweep]
         launches = [job for job in named if job.metadata[_COMMAND] == "launch" and _has_driven(job)]
         if asked.command == "launch" and launches:
@@ -72,6 +72,8 @@ def _drive(cluster: Cluster, asked: Asked) -> int:
         job_id = next_id(sweep, [job.id for job in named])
         if _submit(cluster, job_id, asked):
             break
+    else:
+        raise UserError(f"{cluster.address} has a job {job_id} of somebody else's: choose another --name")
     try:
         code = follow(cluster, job_id, _A_RUN if asked.command in BEGINNING else None)
     except KeyboardInterrupt:
@@ -132,7 +134,8 @@ def _print_answer(cluster: Cluster, job: Job, base: Path, output: Path | None) -
     log = cluster.log(job.id)
     answer = parcel.Answer.find(log)
     if answer is None:
-        print("\n".join(own_lines(log)), file=sys.stderr)
+        for line in own_lines(log):
+            print_line(line)
         return say_ending(job, log)
     parcel.unpack(answer.files, base, may_replace=output.name if output else None)
     sys.stdout.write(answer.output)

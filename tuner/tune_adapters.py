@@ -6,7 +6,7 @@ worker, nor to give the last worker that it keeps for reuse back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,11 @@ class LedgerScheduler(FIFOScheduler):
 class LedgerCallback(tune.Callback):
     """Takes the deaths of workers to the guard, and ends workers that hang."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, tell: Callable[[str], None]) -> None:
         super().__init__()
         self._dispatcher = dispatcher
         self._guard = dispatcher.guard
+        self._tell = tell
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see LedgerSearcher
@@ -121,6 +122,9 @@ class LedgerCallback(tune.Callback):
         reason = self._why_not_again(trial)
         if reason is not None:
             self._dispatcher.fail(trial.config["key"], reason)
+        else:
+            lost = "machine" if _MACHINE_DIED in _last_error(trial) else "worker"
+            self._tell(f"{trial.config['key']} has lost its {lost}, and goes on from its last report")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Take back a run that Tune gives up, as it does when a worker dies between two runs."""

@@ -14,7 +14,7 @@ class Counted(RunTrainable):
     """Adds the number of each report to a file in the run's folder when the training for it begins."""
 
     def _train(self, loop: TrainingLoop) -> dict[str, float]:
-        folder = self._checkpoints.parent
+        folder = self._folder
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "trained").open("a") as file:
             file.write(f"{loop.num_reports + 1}\n")

@@ -63,7 +63,7 @@ def database(password: str | None, user: str, name: str) -> str:
 
 
 def port(address: str, password: str | None) -> str:
-    """Return what one of Ray's ports says: its HTTP status, its gRPC code, or that it shows metrics.
+    """Return what one of Ray's ports says: its HTTP status, its gRPC code, that it shows metrics, or nobody is there.
 
     Ray's metrics are for whoever is in its network: it has no token for them.
     """
@@ -72,8 +72,8 @@ def port(address: str, password: str | None) -> str:
         is_metrics = answer.ok and answer.text.startswith("# HELP")
         return "metrics" if is_metrics else str(answer.status_code)
     except requests.ConnectionError:
-        codes = {remote_call(address, method, password) for method in METHODS} - {"UNIMPLEMENTED"}
-        return ", ".join(sorted(codes))
+        codes = {remote_call(address, method, password) for method in METHODS} - {"UNIMPLEMENTED", "UNAVAILABLE"}
+        return ", ".join(sorted(codes)) or "nobody"
 
 
 METHODS = (

@@ -107,7 +107,8 @@ def test_every_door_is_closed(running, arguments):
     told = json.loads(asked.stdout)
     assert {url: status for url, status in told["web"].items() if status not in (401, 403)} == {}
     assert all("authentication failed" in answer or "no password supplied" in answer for answer in told["database"])
-    assert set(told["ports"].values()) == {"403" if arguments else "401", "UNAUTHENTICATED", "metrics"}
+    answers = set(told["ports"].values()) - {"nobody"}  # processes of the last job may just have ended
+    assert answers == {"403" if arguments else "401", "UNAUTHENTICATED", "metrics"}
 
 
 def test_mlflow_does_not_answer_to_names_that_are_not_its_own(running):

@@ -12,6 +12,8 @@ from typing import Any
 
 from ray import tune
 
+from trainables.files import write_whole
+
 METRICS = dict.fromkeys(("clean_accuracy", "fgsm_accuracy", "pgd_accuracy", "robust_accuracy"), 0.5)
 
 
@@ -29,14 +31,16 @@ class Idle(tune.Trainable):
     def step(self) -> dict[str, Any]:
         folder = Path(self._run["folder"])
         folder.mkdir(parents=True, exist_ok=True)
+        last = folder / "last_report"
+        step = int(last.read_text()) if last.exists() else 0
         if not self._has_begun:
-            self._has_begun = True
             with (folder / "attempts").open("a") as file:
                 file.write("x")
-        time.sleep(0.25)
-        last = folder / "last_report"
-        step = int(last.read_text()) + 1 if last.exists() else 1
-        last.write_text(str(step))
+        if self._has_begun or step == 0:
+            time.sleep(0.25)
+            step += 1
+            write_whole(last, str(step).encode())
+        self._has_begun = True  # a report that the driver may not have heard was said again
         metrics = {**METRICS, "step": step, "compute": float(step), "train_s": 0.0, "evaluation_s": 0.0}
         return {"metrics": metrics, "finished": step >= self._run["settings"]["compute"]}
 

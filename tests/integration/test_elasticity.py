@@ -97,7 +97,8 @@ def test_machines_may_die_more_often_than_workers(command_line, cluster):
     cluster.add(1)
     cluster.drain(node)
     wait_for(lambda: length(run / "attempts") == len(kills) + 2, command)
-    command.finish(0)
+    assert "trial-0000 has lost its machine, and goes on" in command.finish(0)
+    assert "state-dump" not in command.output
     check_whole(command_line, "spot", 1)
     assert length(run / "attempts") == len(kills) + 2 > INFRASTRUCTURE_RETRIES + 1
 

@@ -23,8 +23,9 @@ name: cut
 trainable: standard
 dataset: {name: digits, validation: 200}
 evaluation: {epsilon: 0.05, watch_images: 50, rank_images: 100}
-budget: {trials: 4, compute: 40}
+budget: {trials: 3, compute: 15}
 search: {sampler: random, pruner: none}
+baselines: [standard]
 parameters:
   batch_size: 2
   classifier: {architecture: mlp, learning_rate: {float: [1.0e-4, 2.0e-4]}}

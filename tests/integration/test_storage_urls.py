@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 
 import pytest
 
 from tests.integration.conftest import CommandLine
 from tests.integration.postgres import PostgresServer
+from tests.integration.ray_nodes import RayNodes
 from tests.integration.s3 import BUCKET, S3Server
 from trainables.stores import store_at
 from tuner.records import read_metrics
 from tuner.studies import read_records
 from tuner.sweep import Sweep, home
 
-pytestmark = [pytest.mark.ray, pytest.mark.database]
+pytestmark = [pytest.mark.cluster, pytest.mark.database]
 
 HOME = f"s3://{BUCKET}/team/sweeps"
 SPACE = """\
@@ -23,9 +25,8 @@ name: stored
 trainable: standard
 dataset: {name: digits, validation: 200}
 evaluation: {watch_images: 50, rank_images: 100}
-budget: {trials: 4, compute: 30}
+budget: {trials: 2, compute: 20}
 search: {sampler: random, pruner: none}
-baselines: [fgsm_retraining]
 parameters:
   report_every: 0.5
   batch_size: 32
@@ -35,8 +36,8 @@ parameters:
 
 @pytest.fixture
 def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch):
-    """Give a command line whose sweeps are in an object store, and the options that a launch needs."""
-    server = S3Server()
+    """Give a store, and the options of a launch on a cluster that keeps nothing but Ray's own files."""
+    server, nodes = S3Server(), RayNodes()
     own = {
         **server.environment,
         "PGPASSWORD": postgres.password,
@@ -46,11 +47,16 @@ def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pyt
     }
     for name, value in own.items():
         monkeypatch.setenv(name, value)
-    command_line.environment |= own
+    nodes.environment |= server.environment
+    command_line.environment = nodes.environment | own
     server.make_bucket()
     (command_line.folder / "space.yaml").write_text(SPACE)
-    yield server, ["space.yaml", "--study-storage", postgres.database()]
-    server.close()
+    try:
+        nodes.start("--num-cpus=2", is_head=True)
+        yield server, ["space.yaml", "--study-storage", postgres.database()]
+    finally:
+        nodes.end()
+        server.close()
 
 
 def rows_of(name: str = "stored") -> dict[str, list]:
@@ -58,8 +64,6 @@ def rows_of(name: str = "stored") -> dict[str, list]:
 
 
 def wait_until(command, condition) -> None:
-    import time
-
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         assert command.process.poll() is None, command.output
@@ -72,34 +76,33 @@ def wait_until(command, condition) -> None:
 def test_a_machine_that_is_lost_takes_nothing_with_it(command_line, stored):
     server, options = stored
     command = command_line.start("launch", *options)
-    wait_until(command, lambda rows: sum(map(len, rows.values())) > 20)
+    wait_until(command, lambda rows: sum(map(len, rows.values())) > 4)
     with server.away():
-        pass
+        time.sleep(3)
     command.process.kill()
     command.process.wait(30)
     before = rows_of()
-    assert sum(map(len, before.values())) > 20
+    assert sum(map(len, before.values())) > 4
     # Another machine has nothing of it.
     shutil.rmtree(command_line.folder / "cache")
 
     command = command_line.start("resume", "stored")
-    wait_until(command, lambda rows: sum(map(len, rows.values())) > sum(map(len, before.values())) + 5)
+    wait_until(command, lambda rows: sum(map(len, rows.values())) > sum(map(len, before.values())) + 2)
     command_line.run("stop", "stored")
     command.finish(3)
     shutil.rmtree(command_line.folder / "cache")
-    assert command_line.run("resume", "stored").count("complete") >= 5
+    command_line.run("resume", "stored")
 
     shutil.rmtree(command_line.folder / "cache")
     about = json.loads(command_line.run("status", "--format", "json"))
     assert [(one["name"], one["state"]) for one in about] == [("stored", "completed")]
     after = rows_of()
-    assert len(after) == 5
+    assert len(after) == 2
     for key, rows in after.items():
-        assert [row["step"] for row in rows] == list(range(1, 61))
+        assert [row["step"] for row in rows] == list(range(1, 41))
         assert rows[: len(before.get(key, []))] == before.get(key, [])
     said = command_line.run("logs", "stored", "0")
-    assert said.count(" report ") >= 60
+    assert said.count(" report ") >= 40
     assert said.count(" attempt: ") >= 2
     command_line.run("export", "stored", "--output", "bundle")
-    assert (command_line.folder / "bundle" / "weights.safetensors").exists()
-    command_line.run("judge", "stored", "--images", "20", "--tier", "rank") if False else None
+    assert (command_line.folder / "bundle" / "classifier.safetensors").exists()

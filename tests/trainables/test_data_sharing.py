@@ -27,6 +27,11 @@ def test_what_the_driver_shares_fills_the_caches_of_others(tmp_path, packed):
     assert contents(tmp_path / "cache" / "small") == FILES
 
 
+def test_a_url_will_do_as_well(tmp_path):
+    data_files.share("small", "memory://sweeps/.data", write(tmp_path / "given"))
+    assert contents(data_files.ensure("small", shared="memory://sweeps/.data")) == FILES
+
+
 def test_a_shared_file_that_is_damaged_is_put_there_again_and_taken_by_nobody(tmp_path):
     shared = tmp_path / ".data"
     data_files.share("small", str(shared), write(tmp_path / "given"))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import UserError
-from tuner.parcel import Answer, Request, pack, unpack
+from tuner.parcel import ERROR_MARK, Answer, Marked, Request, pack, unpack
 
 TEXTS = st.text(max_size=300)
 
@@ -23,6 +23,18 @@ def test_a_request_comes_as_it_was_sent(files, folder, is_captured):
     assert Request.decode(line) == request
     assert line.isascii()
     assert len(line.split()) == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.text("ab \n", max_size=9)), max_size=9))
+def test_standard_error_can_be_told_from_output_line_by_line(written):
+    log = io.StringIO()
+    marked = Marked(log)
+    for is_error, text in written:
+        (marked if is_error else log).write(f"{text}\n")
+    lines = log.getvalue().split("\n")[:-1]
+    for kind in (True, False):
+        expected = [line for is_error, text in written if is_error is kind for line in text.split("\n")]
+        assert [line.removeprefix(ERROR_MARK) for line in lines if line.startswith(ERROR_MARK) is kind] == expected
 
 
 def test_a_request_that_does_not_fit_is_refused():

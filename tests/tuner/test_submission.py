@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from tests.tuner.conftest import SPACE
 from tests.tuner.heads import TOKEN, Head, playing
 from tuner import cluster, job, submission
-from tuner.asked import Asked
 from tuner.errors import UserError
-from tuner.parcel import BEGIN, Answer, Request
+from tuner.parcel import BEGIN, ERROR_MARK, Answer, Request
 from tuner.provenance import versions
 
 
@@ -95,12 +94,12 @@ def test_mistakes_are_refused_before_anybody_is_asked(run, head: Head, monkeypat
     assert head.requests == []
 
 
-def test_no_password_is_sent(head: Head):
-    asked = Asked("launch", ["--study-storage", "postgresql://me:secret2@host/db", "tiny.yaml"], "tiny")
-    with pytest.raises(UserError, match="PGPASSWORD") as caught:
-        submission.send(cluster.Cluster(head.address), asked)
-    assert "secret2" not in str(caught.value)
-    assert head.jobs == {}
+def test_no_password_is_sent(there, head: Head):
+    code, output = there("launch", "tiny.yaml", "--study-storage", "postgresql+psycopg://me:secret2@host/db")
+    assert code == 2
+    assert "PGPASSWORD" in output
+    assert "secret2" not in output
+    assert head.requests == []
 
 
 def test_the_same_launch_again_finds_the_first_and_another_is_refused(there, head: Head):
@@ -118,7 +117,7 @@ def test_the_same_launch_again_finds_the_first_and_another_is_refused(there, hea
 @pytest.mark.parametrize("exit_code", [2, None])
 def test_a_launch_that_was_refused_can_be_mended(there, head: Head, exit_code):
     head.ending = {"status": "FAILED", "driver_exit_code": exit_code}
-    head.log = f"Ray's own\n{BEGIN}\nerror: a run asks for 8 CPU\n"
+    head.log = f"Ray's own\n{BEGIN}\n{ERROR_MARK}error: a run asks for 8 CPU\n"
     code, output = there("launch", "tiny.yaml")
     assert (code, output) == (exit_code or 1, "error: a run asks for 8 CPU\n")
     there("launch", "tiny.yaml", "--trials", "9")
@@ -134,6 +133,13 @@ def test_the_driver_log_is_that_of_the_last_job_that_was_not_refused(there, head
     assert there("logs", "tiny", "--follow") == (0, "all its words\n")
     logs = [request for request in head.requests if request.endswith("/logs")]
     assert logs[-2:] == ["GET /api/jobs/tuner-tiny/logs"] * 2
+
+
+def test_a_job_of_somebody_else_is_left_alone(there, head: Head):
+    head.jobs["tuner-tiny"] = {"type": "SUBMISSION", "submission_id": "tuner-tiny", "entrypoint": "", **head.ending}
+    code, output = there("launch", "tiny.yaml")
+    assert (code, "somebody else's" in output) == (2, True)
+    assert list(head.jobs) == ["tuner-tiny"]
 
 
 def test_what_could_not_begin_says_why(there, head: Head):

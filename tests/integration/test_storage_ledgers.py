@@ -1,0 +1,142 @@
+"""A sweep in an object store as several machines see it, without Ray: ledger, results, steering."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.integration.postgres import PostgresServer
+from tests.integration.s3 import BUCKET, S3Server
+from tests.tuner.conftest import REAL, SPACE, row, train_all, train_really
+from trainables.stores import store_at
+from tuner import control, database
+from tuner.control import Control
+from tuner.errors import UserError
+from tuner.export import export
+from tuner.judged import judge_runs
+from tuner.ledger import Ledger
+from tuner.records import read_metrics, read_verdict
+from tuner.studies import read_records
+from tuner.sweep import Sweep, home, names
+from tuner.watching import Follower
+
+pytestmark = pytest.mark.database
+HOME = f"s3://{BUCKET}/team/sweeps"
+
+
+@pytest.fixture(scope="module")
+def s3():
+    server = S3Server()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        server.make_bucket()
+        yield server
+    server.close()
+
+
+@pytest.fixture
+def machine(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that goes to a machine, by its number; the store is empty at the beginning."""
+    store_at(f"s3://{BUCKET}/team").remove("sweeps")
+
+    def go(number: int) -> Path:
+        monkeypatch.setenv("TUNER_CACHE", str(tmp_path / f"machine-{number}"))
+        return home(HOME)
+
+    return go
+
+
+@pytest.fixture
+def study(postgres: PostgresServer):
+    """Return the URL of a database."""
+    url = postgres.database()
+    yield url
+    database.reader(url).close()
+
+
+def test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks(machine, study: str):
+    sweep = Sweep.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
+    with sweep.lock():
+        ledger = Ledger(sweep)
+        run = ledger.next_run()
+        ledger.report(run.key, row(1))
+    assert names(machine(3)) == ["tiny"]
+    assert [
+        read_metrics(record.run.folder)[0]["step"] for record in read_records(Sweep.open("tiny", home=machine(3)))
+    ] == [1]
+
+    with pytest.raises(UserError, match=f"a sweep named 'tiny' is in {HOME} already"):
+        Sweep.create("tiny", SPACE, "tiny.yaml", home=machine(2), study_storage=sweep.study_storage)
+    again = Sweep.open("tiny", home=machine(2))
+    with again.lock():
+        assert sorted(train_all(Ledger(again))) == sorted(record.run.key for record in read_records(again))
+    # The first machine sees what the second one has done, though it has a copy of its own.
+    for number in (1, 3):
+        records = read_records(Sweep.open("tiny", home=machine(number)))
+        assert {record.state for record in records} == {"complete"}
+        assert [[one["step"] for one in read_metrics(record.run.folder)] for record in records] == [[1, 2, 3]] * 6
+
+
+def test_what_is_watched_from_elsewhere_is_up_to_date(machine, study: str):
+    sweep = Sweep.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
+    with sweep.lock():
+        ledger = Ledger(sweep)
+        follower = Follower(Sweep.open("tiny", home=machine(2)))
+        run = ledger.next_run()
+        for step in (1, 2):
+            ledger.report(run.key, row(step))
+            assert [(one.run.key, one.metrics["step"]) for one in follower.refresh()] == [(run.key, step)]
+
+
+def test_a_driver_is_steered_from_elsewhere(machine, study: str):
+    sweep = Sweep.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
+    elsewhere = Sweep.open("tiny", home=machine(2))
+    with sweep.lock():
+        driver = Control(sweep.folder)
+        asked = threading.Thread(target=control.ask_driver, args=(elsewhere, "stop"))
+        asked.start()
+        while not driver.is_winding_down():
+            assert asked.is_alive()
+        asked.join(10)
+        assert control.phase_of(elsewhere.folder) == "stopping"
+        driver.end()
+        assert control.phase_of(elsewhere.folder) == "stopped"
+        Control(sweep.folder)
+        assert control.phase_of(elsewhere.folder) == "running"
+
+
+def test_an_object_store_keeps_no_study(machine):
+    with pytest.raises(UserError, match=f"{HOME} cannot keep a study, .*--study-storage postgresql"):
+        Sweep.create("tiny", SPACE, "tiny.yaml", home=machine(1))
+    assert names(machine(1)) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://KEY:hush@bucket/sweeps", "nothing://bucket", "s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http"],
+)
+def test_a_url_that_cannot_be_used_is_refused_in_words(url):
+    with pytest.raises(UserError, match=r"the sweeps' storage cannot be used: .*choose another --storage") as error:
+        home(url)
+    assert "hush" not in str(error.value)
+
+
+def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, study: str, tmp_path: Path):
+    torch.set_num_threads(1)
+    sweep = Sweep.create("real", REAL, "real.yaml", home=machine(1), study_storage=study)
+    with sweep.lock():
+        train_really(Ledger(sweep))
+    here = Sweep.open("real", home=machine(2))
+    best = next(record for record in read_records(here) if record.run.key == "trial-0000")
+    with here.lock():
+        judge_runs(here, [best], tier="rank", num_images=20, workers=1, tell=lambda text: None)
+    target = export(here, tmp_path / "bundle", "0")
+    assert (target / "classifier.safetensors").exists()
+    there = Sweep.open("real", home=machine(3))
+    folder = next(record for record in read_records(there) if record.run.key == "trial-0000").run.folder
+    assert read_verdict(folder, "rank") == read_verdict(best.run.folder, "rank")
+    assert read_verdict(folder, "rank") is not None
