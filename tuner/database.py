@@ -5,6 +5,7 @@ A URL says where it is and never holds a password, which libpq takes from ``PGPA
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
@@ -151,7 +152,9 @@ def reader(url: str) -> Database:
     Raises:
         UserError: the database cannot be reached or used.
     """
-    return Database(url, patience_s=READER_PATIENCE_S)
+    database = Database(url, patience_s=READER_PATIENCE_S)
+    atexit.register(database.close)
+    return database
 
 
 def check(url: str) -> None:

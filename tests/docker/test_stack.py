@@ -31,7 +31,9 @@ class Stack:
         command = ["unshare", "--net", "--mount", sys.executable, "-m", "tests.docker.stack", str(folder)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
-        assert line, "the stack did not come up; it says why above"
+        if not line:
+            self.down()
+            pytest.fail("the stack did not come up; it says why above")
         pids = json.loads(line)
         self.services = {one.name: one for wave in stack.waves(folder) for one in wave}
         for name, pid in pids.items():
@@ -58,8 +60,7 @@ class Stack:
         return [f"{name}:{port}" for port in sorted(ports)]
 
     def down(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(60)
+        self.process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
