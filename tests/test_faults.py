@@ -121,6 +121,10 @@ FAULTS = {
     "more is asked for than there is": [
         ("tuner/test_cli.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
         (RUNS, "test_more_than_any_machine_of_the_cluster_has_is_refused_with_both_numbers"),
+        (
+            "integration/test_autoscaler.py",
+            "test_machines_that_an_autoscaler_starts_are_waited_for_and_others_are_not",
+        ),
     ],
     "data are missing or damaged": [
         ("trainables/test_data_ensure.py", "test_a_damaged_file_is_an_error_with_both_checksums"),
