@@ -22,6 +22,9 @@ class Counted(RunTrainable):
 
 
 if __name__ == "__main__":
+    # To pickle a class of this file, Ray looks through all modules; one that the mirror has half imported breaks then.
+    import mlflow.tracking  # noqa: F401
+
     tuner.driver._pictures = lambda *_, **__: {}
     tuner.driver.execute = functools.partial(tuner.driver.execute, trainable=Counted)
     main()

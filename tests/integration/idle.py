@@ -46,6 +46,9 @@ class Idle(tune.Trainable):
 
 
 if __name__ == "__main__":
+    # To pickle a class of this file, Ray looks through all modules; one that the mirror has half imported breaks then.
+    import mlflow.tracking  # noqa: F401
+
     import tuner.driver
     from tuner.cli import main
 

@@ -28,10 +28,10 @@ CLOUD = {
         "disable_node_updaters": True,
     },
     "available_node_types": {
-        "head": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 0},
+        "ray.head.default": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 0},
         "large": {"resources": {"CPU": 4, "object_store_memory": 10**8}, "node_config": {}, "max_workers": 1},
     },
-    "head_node_type": "head",
+    "head_node_type": "ray.head.default",
     "upscaling_speed": 1.0,
     "idle_timeout_minutes": 5,
     "docker": {},
