@@ -100,7 +100,7 @@ def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 5000,
     host: Annotated[
-        str, typer.Option(help="Beyond this machine only with MLflow's basic authentication.")
+        str, typer.Option(help="Beyond this machine with passwords; MLFLOW_SERVER_ALLOWED_HOSTS: its names.")
     ] = "127.0.0.1",
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Open to whoever reaches it, without a password.")
