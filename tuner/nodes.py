@@ -14,6 +14,7 @@ from tuner.errors import UserError
 
 TOKEN_MODES = ("token", "k8s")
 STOP_WAIT_S = 60
+_AGENT_PORT = 52365  # Ray's own choice
 # A job is asked to end by Ctrl-C, which lets a driver put its runs back, and has time for it.
 JOB_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
 
@@ -138,7 +139,7 @@ def head_command(
     command += ["--dashboard-host", host]
     if not is_loopback(host) and not _is_any(host):
         command += ["--node-ip-address", socket.gethostbyname(host)]
-    return [*command, *_resources(cpus, gpus), *further]
+    return [*command, *_agent_port(), *_resources(cpus, gpus), *further]
 
 
 def join_command(address: str, *, cpus: float | None, gpus: float | None, further: Sequence[str] = ()) -> list[str]:
@@ -150,7 +151,7 @@ def join_command(address: str, *, cpus: float | None, gpus: float | None, furthe
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
         raise UserError(f"ADDRESS must be HOST:PORT, the head's, like 10.0.0.1:6379, not {address!r}")
-    return [*_START, "--address", address, *_resources(cpus, gpus), *further]
+    return [*_START, "--address", address, *_agent_port(), *_resources(cpus, gpus), *further]
 
 
 _START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
@@ -159,6 +160,17 @@ _START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--di
 def _resources(cpus: float | None, gpus: float | None) -> list[str]:
     asked = (("--num-cpus", cpus), ("--num-gpus", gpus))
     return [word for name, amount in asked if amount is not None for word in (name, f"{amount:g}")]
+
+
+def _agent_port() -> list[str]:
+    """Return another port for the node's agent where a Ray of this machine has the usual one: jobs need an agent."""
+    with socket.socket() as one:
+        try:
+            one.bind(("", _AGENT_PORT))
+        except OSError:
+            one.bind(("", 0))
+            return ["--dashboard-agent-listen-port", str(one.getsockname()[1])]
+    return []
 
 
 def _is_any(host: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
@@ -84,12 +85,21 @@ def test_which_hosts_are_this_machine_alone():
 
 def test_the_dashboard_of_a_head_listens_where_it_is_asked_to():
     command = nodes.head_command("127.0.0.1", 6379, 8265, cpus=None, gpus=None)
-    assert command[-2:] == ["--dashboard-host", "127.0.0.1"]
+    assert command[command.index("--dashboard-host") + 1] == "127.0.0.1"
     assert "--num-cpus" not in command
     command = nodes.head_command("192.0.2.7", 1, 2, cpus=3, gpus=0, further=["--resources", "{}"])
     assert command[command.index("--node-ip-address") + 1] == "192.0.2.7"
     assert command[-6:] == ["--num-cpus", "3", "--num-gpus", "0", "--resources", "{}"]
     assert "--node-ip-address" not in nodes.head_command("0.0.0.0", 1, 2, cpus=None, gpus=None)
+
+
+def test_an_agent_finds_a_port_where_another_ray_has_the_usual_one(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr(nodes, "_AGENT_PORT", other.getsockname()[1])
+        command = nodes.join_command("127.0.0.1:6379", cpus=None, gpus=None)
+    port = command[command.index("--dashboard-agent-listen-port") + 1]
+    assert int(port) != nodes._AGENT_PORT
+    assert "--dashboard-agent-listen-port" not in nodes.join_command("127.0.0.1:6379", cpus=None, gpus=None)
 
 
 @pytest.mark.parametrize("address", ["head", "http://head:6379", "head:", ":6379", "head:port"])
