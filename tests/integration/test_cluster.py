@@ -116,13 +116,24 @@ def test_a_worker_node_that_dies_loses_nothing(laptop: CommandLine, cluster: Ray
     check_end(sweep, tracking_uri(laptop.home))
 
 
-def test_other_releases_are_refused_before_anything_begins(laptop: CommandLine, monkeypatch):
+@pytest.fixture
+def its_token(laptop: CommandLine, monkeypatch) -> Iterator[None]:
+    """Have the cluster's token in this process, too; Ray keeps what it has read until it is told to forget."""
+    from ray._raylet import AuthenticationTokenLoader
+
+    with monkeypatch.context() as here:
+        here.setenv("RAY_AUTH_TOKEN_PATH", laptop.environment["RAY_AUTH_TOKEN_PATH"])
+        yield
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@pytest.mark.usefixtures("its_token")
+def test_other_releases_are_refused_before_anything_begins(laptop: CommandLine):
     from tuner.cluster import Cluster
     from tuner.following import own_lines
     from tuner.job import releases
     from tuner.parcel import Request
 
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", laptop.environment["RAY_AUTH_TOKEN_PATH"])
     there = Cluster(laptop.environment["RAY_ADDRESS"])
     request = Request({**releases(), "Python": "3.99", "adversarial-tuner": "9.9"}, {"small.yaml": SPACE})
     words = ["launch", "--home", str(laptop.home), "small.yaml"]
