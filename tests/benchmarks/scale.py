@@ -40,7 +40,7 @@ from tuner.tracking import MlflowWriter
 
 NUM_TRIALS = int(os.environ.get("TRIALS", "10000"))
 NODES, CPUS = 4, 6
-PATIENCE_S = 3600.0
+PATIENCE_S = float(os.environ.get("PATIENCE", "3600"))
 """After which the other side is stopped, wherever it is."""
 SPACE = """
 name: scale

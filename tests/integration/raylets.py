@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
+from unittest import mock
 
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
@@ -18,50 +22,82 @@ _NODE = {"object_store_memory": 100 * 1024**2}
 
 
 class Raylets:
-    """Nodes that come and go."""
+    """Nodes that come and go, each known by its number."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, num_cpus: int) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        head = {"num_cpus": num_cpus, "include_dashboard": False, **_NODE}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._nodes: list[Any] = []
 
-    @property
     def address(self) -> str:
-        """What RAY_ADDRESS is to be."""
+        """Return what RAY_ADDRESS is to be."""
         return str(self._cluster.address)
 
-    def add(self, num_cpus: int, num_gpus: int = 0) -> object:
-        """Start another node, and return it once it belongs to the cluster; GPUs are those that Ray is told of."""
-        return self._cluster.add_node(num_cpus=num_cpus, num_gpus=num_gpus, **_NODE)
+    def add(self, num_cpus: int, num_gpus: int = 0) -> int:
+        """Start another node, and return its number once it is there; GPUs are those that Ray is told of."""
+        self._nodes.append(self._cluster.add_node(num_cpus=num_cpus, num_gpus=num_gpus, **_NODE))
+        return len(self._nodes) - 1
 
-    def drain(self, node: object) -> None:
+    def drain(self, number: int) -> None:
         """Announce that a node is taken away in a minute, as a cloud does with a spot instance."""
-        gcs, reason = GcsClient(address=self.address), DRAIN_NODE_REASON_PREEMPTION
+        gcs, reason = GcsClient(address=self.address()), DRAIN_NODE_REASON_PREEMPTION
         deadline_ms = int(1000 * (time.time() + 60))
-        assert gcs.drain_node(node.node_id, reason, "spot", deadline_ms)[0]  # type: ignore[attr-defined]
+        assert gcs.drain_node(self._nodes[number].node_id, reason, "spot", deadline_ms)[0]
 
-    def end(self, node: object, number: signal.Signals) -> None:
+    def end(self, number: int, how: signal.Signals) -> None:
         """End a node: SIGKILL as a crash does, which the head finds out after a while, SIGTERM as a cloud does."""
-        os.kill(_raylet(node), number)
-        self._cluster.remove_node(node, allow_graceful=False)
+        os.kill(_raylet(self._nodes[number]), how)
+        self._cluster.remove_node(self._nodes[number], allow_graceful=False)
 
     def workers(self) -> Counter[str]:
         """Return how many workers train runs right now, by the job of their driver."""
         pids = [pid for node in self._cluster.list_all_nodes() for pid in _children(_raylet(node))]
         return Counter(job for pid in pids if "ResourceTrainable" in _read(pid, "cmdline") for job in _jobs(pid))
 
+    def shutdown(self) -> None:
+        """End the head and all nodes."""
+        self._cluster.shutdown()
+
+
+class _Elsewhere:
+    """Passes what is asked of `Raylets` on to those of another process."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *arguments, **options: self._pool.submit(_do, name, arguments, options).result()
+
+
+_there: list[Raylets] = []
+
+
+def _do(name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    if name == "start":
+        return _there.append(Raylets(*arguments))
+    return getattr(_there[-1], name)(*arguments, **options)
+
 
 @contextmanager
 def raylets(num_cpus: int) -> Iterator[Raylets]:
-    """Start a head; it ends with all its nodes."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, "include_dashboard": False, **_NODE})
-    try:
-        yield Raylets(cluster)
-    finally:
-        cluster.shutdown()
+    """Start a head in a process of its own, for here it would take the place of a Ray that runs already.
+
+    It ends with all its nodes.
+    """
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        cluster = _Elsewhere(pool)
+        with mock.patch.dict(os.environ, mine, clear=True):
+            cluster.start(num_cpus)
+        try:
+            yield cast(Raylets, cluster)
+        finally:
+            cluster.shutdown()
 
 
-def _raylet(node: object) -> int:
-    pid: int = node.all_processes["raylet"][0].process.pid  # type: ignore[attr-defined]
+def _raylet(node: Any) -> int:
+    pid: int = node.all_processes["raylet"][0].process.pid
     return pid
 
 

@@ -16,6 +16,7 @@ import pytest
 from pyarrow.fs import FileSystem
 
 from tests.integration.servers import free_port
+from trainables.stores import store_at
 
 BUCKET = "sweeps"
 
@@ -61,6 +62,7 @@ class S3Server:
             os.kill(self._process.pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """End it."""
+        """End it, and forget it: the next one has the same names at another port."""
         self._process.kill()
         self._process.wait(30)
+        store_at.cache_clear()

@@ -11,6 +11,7 @@ import pytest
 from tests.chaos.invariants import check_end
 from tests.integration.conftest import CommandLine
 from tests.integration.postgres import PostgresServer
+from tests.integration.raylets import raylets
 from tests.integration.servers import MlflowServer
 from tuner.mlflow_store import EXPERIMENT
 from tuner.studies import read_records
@@ -49,14 +50,8 @@ def mlflow(postgres: PostgresServer, tmp_path: Path) -> Iterator[MlflowServer]:
 @pytest.fixture
 def ray_address() -> Iterator[str]:
     """One machine with room for a run of each sweep, if only by its own account."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 4, "object_store_memory": 100 * 1024**2, "include_dashboard": False},
-    )
-    yield str(cluster.address)
-    cluster.shutdown()
+    with raylets(4) as cluster:
+        yield cluster.address()
 
 
 def home_of(name: str, folder: Path) -> Path:

@@ -44,7 +44,7 @@ def launch(
     line: CommandLine, cluster: Raylets, name: str, trials: int, compute: int, *options: str, gpu: float = 0
 ) -> Command:
     line.module = "tuner" if gpu else "tests.integration.idle"
-    line.environment |= {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(Path(__file__).parents[2])}
+    line.environment |= {"RAY_ADDRESS": cluster.address(), "PYTHONPATH": str(Path(__file__).parents[2])}
     space = line.folder / f"{name}.yaml"
     numbers = {"TRIALS": trials, "COMPUTE": compute, "SHARE": gpu}
     space.write_text(re.sub("|".join(numbers), lambda match: str(numbers[match[0]]), SPACE))
