@@ -28,7 +28,7 @@ from tuner.dispatch import Dispatcher, Observer
 from tuner.guard import Guard
 from tuner.nodes import secure_own_token
 from tuner.open_runs import RunQueue
-from tuner.tune_adapters import GuardStopper, LedgerCallback, LedgerScheduler, LedgerSearcher
+from tuner.tune_adapters import GuardStopper, LedgerCallback, LedgerScheduler, LedgerSearcher, NoProgress
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
 
@@ -122,7 +122,7 @@ def execute(
                 storage_path=scratch,
                 name="tune",
                 verbose=0,
-                callbacks=[LedgerCallback(dispatcher, tell)],
+                callbacks=[LedgerCallback(dispatcher, tell), NoProgress()],
                 stop=GuardStopper(dispatcher),
                 # Runs save themselves (see `RunTrainable`); Tune would save them once more at their end.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

@@ -1,7 +1,7 @@
 """Ray Tune's ends of the dispatcher: thin adapters, every decision is made elsewhere.
 
 What is named with an underscore here belongs to Tune, which has no public way to withdraw a run that waits for its
-worker, nor to give the last worker that it keeps for reuse back.
+worker, to give the last worker that it keeps for reuse back, nor to forget runs that have ended.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -89,6 +90,7 @@ class LedgerScheduler(FIFOScheduler):
         if not controller._pending_trials:
             # Tune keeps one worker for a next run, and with it its resources, which another sweep may wait for.
             controller._cleanup_cached_actors(force_all=True)
+        _forget_ended(controller)
         return None
 
 
@@ -140,6 +142,15 @@ class LedgerCallback(tune.Callback):
         return self._guard.died(trial.config["key"], error, with_machine=_MACHINE_DIED in error)
 
 
+class NoProgress(TrialProgressCallback):
+    """Stands where Tune would otherwise put one that formats every result to print it, and keeps every run."""
+
+    def on_trial_result(self, *args: Any, **info: Any) -> None:
+        """Do nothing, and so for the others: observers show what goes on."""
+
+    on_trial_error = on_trial_complete = on_trial_result
+
+
 class GuardStopper(tune.Stopper):
     """Ends everything once the sweep is given up."""
 
@@ -166,6 +177,20 @@ def _withdraw(controller: Any, trial: Trial) -> None:
     if actor is not None:
         actor.set_on_error(None)  # the run that it would blame is no longer known then
     controller.stop_trial(trial)
+
+
+def _forget_ended(controller: Any) -> None:
+    """Let go of what Tune keeps of runs that have ended, some 60 kB each: all that is wanted is in the ledger."""
+    ended = controller._stopped_trials | controller._failed_trials
+    if ended:
+        controller._trials[:] = [trial for trial in controller._trials if trial not in ended]
+        for kept in (
+            controller._live_trials,
+            controller._trials_to_cache,
+            controller._stopped_trials,
+            controller._failed_trials,
+        ):
+            kept.difference_update(ended)
 
 
 def _last_error(trial: Trial) -> str:

@@ -38,9 +38,9 @@ from tuner.mirror import Mirror
 from tuner.sweep import Sweep
 from tuner.tracking import MlflowWriter
 
-NUM_TRIALS = int(os.environ.get("TRIALS", "10000"))
+NUM_TRIALS = 10_000
 NODES, CPUS = 4, 6
-PATIENCE_S = float(os.environ.get("PATIENCE", "3600"))
+PATIENCE_S = 3600
 """After which the other side is stopped, wherever it is."""
 SPACE = """
 name: scale

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
+from ray.tune.experiment import Trial
 
 from trainables.ray_trainable import RunTrainable
 from tuner.execution import execute
@@ -96,3 +98,17 @@ def test_a_run_that_diverges_fails_and_says_so(tmp_path):
     sweep = run(tmp_path, text=text)
     assert set(states(sweep).values()) == {"failed"}
     assert all(record.reason.startswith("diverged: classifier_loss is") for record in read_records(sweep))
+
+
+def test_what_tune_keeps_of_a_run_is_let_go_with_its_end(tmp_path):
+    sweep = Sweep.create("faults", SPACE.replace("trials: 3", "trials: 12"), "faults.yaml", home=tmp_path)
+    kept = []
+
+    class Census:
+        def changed(self, record):
+            gc.collect()
+            kept.append(sum(type(thing) is Trial for thing in gc.get_objects()))
+
+    execute(Ledger(sweep), sweep.space.resources, [Census()], max_concurrent=2)
+    assert list(states(sweep).values()) == 12 * ["complete"]
+    assert max(kept) <= kept[0] + 2

@@ -66,3 +66,9 @@ def test_a_trial_that_has_ended_is_not_read_again(make_sweep, monkeypatch):
         counts.append(len(read))
         assert len(set(read)) <= 2
     assert max(counts[-20:]) <= max(counts[2:20])
+
+
+def test_names_of_settings_are_in_memory_once(make_sweep):
+    ledger = Ledger(make_sweep())
+    one, other = [run for run in iter(ledger.next_run, None) if run.kind == "trial"][:2]
+    assert [id(name) for name in one.settings] == [id(name) for name in other.settings]
