@@ -41,7 +41,7 @@ def environment() -> dict[str, str]:
     Raises:
         UserError: MLflow's address holds a password.
     """
-    found = {**JOB_ENVIRONMENT, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    found = dict(JOB_ENVIRONMENT)
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if urlsplit(uri).scheme in ("http", "https"):
         if "@" in urlsplit(uri).netloc:

@@ -55,7 +55,6 @@ def test_a_launch_takes_its_space_along(there, head: Head, monkeypatch):
     assert submitted["runtime_env"]["env_vars"] == {
         "RAY_JOB_STOP_SIGNAL": "SIGINT",
         "RAY_JOB_STOP_WAIT_TIME_S": "60",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "MLFLOW_TRACKING_URI": "http://mlflow:5000",
     }
     assert "secret" not in json.dumps(submitted)
