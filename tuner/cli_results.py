@@ -34,6 +34,7 @@ def print_comparison(sweep: Sweep, console: Console) -> None:
 def print_confirmed(sweep: Sweep, console: Console) -> None:
     """Print what confirming a sweep found; nothing if it has not been confirmed."""
     from tuner import confirm_report
+    from tuner.confirm_plan import newer_leaders
     from tuner.confirmed import read_confirmed
 
     found = read_confirmed(sweep)
@@ -44,6 +45,10 @@ def print_confirmed(sweep: Sweep, console: Console) -> None:
         wide(console).print(confirm_report.differences_table(found))
     for line in confirm_report.sentences(found):
         console.print(line, soft_wrap=True, highlight=False)
+    newer = newer_leaders(sweep, [one["name"] for one in found["configurations"]])
+    if newer:
+        said = f"The search has found better since, by one seed: {', '.join(newer[: found['top']])}"
+        console.print(f"{said}; `tuner confirm {sweep.name}` takes it in.", soft_wrap=True, highlight=False)
 
 
 def compare(

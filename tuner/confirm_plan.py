@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, islice, takewhile
 from typing import Any
 
 from tuner.errors import UserError
@@ -105,6 +105,11 @@ def best_configurations(sweep: Sweep) -> list[Configuration]:
         if is_able and (standing is None or any(record.run.key in standing for record in ended)):
             found.append(Configuration(ended[0].run.key, _without_seed(ended[0].run.settings)))
     return found
+
+
+def newer_leaders(sweep: Sweep, confirmed: Container[str]) -> list[str]:
+    """Return the configurations that the search has found better than any of those that were confirmed."""
+    return [one.name for one in takewhile(lambda one: one.name not in confirmed, best_configurations(sweep))]
 
 
 def _baselines(sweep: Sweep, names: Sequence[str] | None) -> list[Configuration]:

@@ -135,6 +135,19 @@ def test_a_confirmed_sweep_is_compared_and_exported_as_such(searched, run, tmp_p
     assert choose(searched, "3").run.key == "trial-0003"
 
 
+def test_what_leads_since_then_is_said(make_sweep, run, tmp_path):
+    sweep = make_sweep()
+    ledger = Ledger(sweep)
+    for _ in range(5):
+        started = ledger.next_run()
+        train(ledger, started, 0.1 * (started.number + 1))
+    confirm(sweep, {**VALUES, "trial-0000": [0.5, 0.5, 0.5]})
+    assert "The search has found better since" not in run("compare", "tiny", "--home", str(tmp_path))[1]
+    train_all(Ledger(sweep))
+    said = run("compare", "tiny", "--home", str(tmp_path))[1]
+    assert "The search has found better since, by one seed: trial-0003; `tuner confirm tiny` takes it in." in said
+
+
 def test_a_file_of_another_release_is_refused(searched):
     (searched.folder / "confirm.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(UserError, match="has format 99; this release reads format 1"):
