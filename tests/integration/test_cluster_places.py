@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.clusters import RayCluster
 from tests.integration.conftest import CommandLine
 from tests.integration.disks import NEEDS_ROOT
-from tests.integration.ray_nodes import RayNodes
 from trainables import data_files
 from tuner.records import read_metrics
 from tuner.studies import read_records
@@ -31,15 +31,13 @@ parameters:
 
 
 @pytest.fixture
-def nodes(command_line: CommandLine) -> Iterator[RayNodes]:
+def cluster(command_line: CommandLine) -> Iterator[RayCluster]:
     """Give a head on which nothing is trained."""
-    nodes = RayNodes()
-    command_line.environment = nodes.environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{command_line.folder}/mlflow.db"}
-    try:
-        nodes.start("--num-cpus=0", is_head=True)
-        yield nodes
-    finally:
-        nodes.end()
+    cluster = RayCluster(command_line.folder / "token")
+    command_line.environment = cluster.environment_inside
+    command_line.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{command_line.folder}/mlflow.db"
+    yield cluster
+    cluster.end()
 
 
 def with_a_disk_of_its_own_at(folder: Path) -> list[str]:
@@ -49,7 +47,7 @@ def with_a_disk_of_its_own_at(folder: Path) -> list[str]:
 
 
 @NEEDS_ROOT
-def test_nodes_share_the_folder_or_are_refused_and_fill_their_caches_from_it(command_line, nodes):
+def test_nodes_share_the_folder_or_are_refused_and_fill_their_caches_from_it(command_line, cluster):
     try:
         cached = data_files.ensure("mnist")
     except data_files.DataError as error:
@@ -59,22 +57,22 @@ def test_nodes_share_the_folder_or_are_refused_and_fill_their_caches_from_it(com
     space.write_text(SPACE)
     not_shared = f"{home / 'places'} is not the folder that the driver writes into"
 
-    stranger = nodes.start("--num-cpus=1", before=with_a_disk_of_its_own_at(home))
+    stranger = cluster.add_worker(before=with_a_disk_of_its_own_at(home))
     said = command_line.run("launch", str(space), code=2)
     assert f"every node of the cluster must write into {home / 'places'}" in said
     assert said.count(not_shared) == 1  # the head shares it
-    nodes.kill(stranger)
+    stranger.kill("raylet")
 
     # Neither data nor a network: whatever this node asks for elsewhere, it does not get.
     cache, nowhere = command_line.folder / "cache of the node", "http://127.0.0.1:9"
-    good = nodes.start("--num-cpus=1", TUNER_CACHE=str(cache), https_proxy=nowhere, http_proxy=nowhere)
+    good = cluster.add_worker(TUNER_CACHE=str(cache), https_proxy=nowhere, http_proxy=nowhere)
     command = command_line.start("resume", "places")
     command_line.wait_until("places", lambda records: any(record.metrics for record in records), command)
     names = {path.name for path in (home / ".data" / "mnist").iterdir()}
     assert {path.name for path in (cache / "mnist").iterdir()} == names == {path.name for path in cached.iterdir()}
 
-    nodes.kill(good)
-    nodes.start("--num-cpus=1", before=with_a_disk_of_its_own_at(home))
+    good.kill("raylet")
+    cluster.add_worker(before=with_a_disk_of_its_own_at(home))
     assert not_shared in command.finish(1)
     records = read_records(Sweep.open("places", home=home))
     assert {record.state for record in records} == {"running"}

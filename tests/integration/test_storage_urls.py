@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
 
 import pytest
 
+from tests.integration.clusters import RayCluster
 from tests.integration.conftest import CommandLine
 from tests.integration.postgres import PostgresServer
-from tests.integration.ray_nodes import RayNodes
 from tests.integration.s3 import BUCKET, S3Server
 from trainables.stores import store_at
 from tuner.records import read_metrics
@@ -37,26 +38,22 @@ parameters:
 @pytest.fixture
 def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch):
     """Give a store, and the options of a launch on a cluster that keeps nothing but Ray's own files."""
-    server, nodes = S3Server(), RayNodes()
-    own = {
-        **server.environment,
-        "PGPASSWORD": postgres.password,
-        "TUNER_HOME": HOME,
-        "TUNER_CACHE": str(command_line.folder / "cache"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{command_line.folder}/mlflow.db",
-    }
-    for name, value in own.items():
-        monkeypatch.setenv(name, value)
-    nodes.environment |= server.environment
-    command_line.environment = nodes.environment | own
-    server.make_bucket()
-    (command_line.folder / "space.yaml").write_text(SPACE)
-    try:
-        nodes.start("--num-cpus=2", is_head=True)
+    with contextlib.closing(S3Server()) as server:
+        own = {
+            **server.environment,
+            "PGPASSWORD": postgres.password,
+            "TUNER_HOME": HOME,
+            "TUNER_CACHE": str(command_line.folder / "cache"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{command_line.folder}/mlflow.db",
+        }
+        for name, value in own.items():
+            monkeypatch.setenv(name, value)
+        server.make_bucket()
+        (command_line.folder / "space.yaml").write_text(SPACE)
+        cluster = RayCluster(command_line.folder / "token", cpus=2, **server.environment)
+        command_line.environment = cluster.environment_inside | own
         yield server, ["space.yaml", "--study-storage", postgres.database()]
-    finally:
-        nodes.end()
-        server.close()
+        cluster.end()
 
 
 def rows_of(name: str = "stored") -> dict[str, list]:
