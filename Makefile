@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NAME := demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo table test check bench clean
+.PHONY: demo table test test-unit test-integration check bench clean
 
 demo: .venv/installed  ## Search, compare, export: real MNIST, this machine, minutes
 	$(BIN)/tuner launch quick --name $(NAME)
@@ -14,8 +14,13 @@ table: .venv/installed  ## The README's table of defences: an hour and a half on
 	else $(BIN)/tuner launch defences --name defences; fi
 	$(BIN)/tuner judge defences --images 1000
 
-test: .venv/installed  ## All tests that can run here; the end says what was skipped and why
-	$(BIN)/pytest
+test: test-unit test-integration  ## All tests that can run here; the end of each says what was skipped and why
+
+test-unit: .venv/installed  ## Tests that need no Ray: minutes of computing
+	$(BIN)/pytest --ignore=tests/docker --ignore=tests/integration
+
+test-integration: .venv/installed  ## Tests with Ray, servers and images: half an hour, mostly of waiting
+	$(BIN)/pytest --durations=20 tests/docker tests/integration
 
 check: .venv/installed  ## Format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .
