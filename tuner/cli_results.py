@@ -47,7 +47,7 @@ def print_confirmed(sweep: Sweep, console: Console) -> None:
         console.print(line, soft_wrap=True, highlight=False)
     newer = newer_leaders(sweep, [one["name"] for one in found["configurations"]])
     if newer:
-        said = f"The search has found better since, by one seed: {', '.join(newer[: found['top']])}"
+        said = f"The search has found better since: {', '.join(newer[: found['top']])}"
         console.print(f"{said}; `tuner confirm {sweep.name}` takes it in.", soft_wrap=True, highlight=False)
 
 
