@@ -4,10 +4,12 @@ Knows the grammar alone: that a space's keys are settings of its trainable is ch
 ``read(..., check=...)``.
 """
 
+from __future__ import annotations
+
+from search_spaces.errors import Mistake, SpaceError
 from search_spaces.library import names, text_of
-from search_spaces.mistakes import Mistake, SpaceError
 from search_spaces.parameters import Choice, Domain, Fixed, FloatRange, Fragments, IntRange, Parameter, Part
-from search_spaces.reader import Draft, read
+from search_spaces.parsing.reader import Draft, read
 from search_spaces.schema import Space
 from search_spaces.sections import Baseline
 

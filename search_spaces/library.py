@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from search_spaces.document import MAX_BYTES
-from search_spaces.mistakes import Mistake, SpaceError
-from search_spaces.wording import nearest
+from search_spaces.errors import Mistake, SpaceError, nearest
+from search_spaces.parsing.yaml_document import MAX_BYTES
+
+
+def _packaged() -> Traversable:
+    return files("search_spaces").joinpath("packaged")
 
 
 def names() -> tuple[str, ...]:
     """Return the names of the packaged search spaces, sorted."""
-    entries = files("search_spaces").iterdir()
+    entries = _packaged().iterdir()
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml")))
 
 
@@ -26,7 +30,7 @@ def text_of(name_or_path: str) -> tuple[str, str]:
     """
     if name_or_path in names():
         name = f"{name_or_path}.yaml"
-        return files("search_spaces").joinpath(name).read_text(encoding="utf-8"), name
+        return _packaged().joinpath(name).read_text(encoding="utf-8"), name
     path = Path(name_or_path)
     try:
         return _text(path, name_or_path), name_or_path

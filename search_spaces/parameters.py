@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from search_spaces.wording import shown
+from search_spaces.errors import shown
 
 Condition = tuple[tuple[str, ...], tuple[Any, ...]]  # the path of a sibling, and the values that it must have one of
 
@@ -178,3 +178,13 @@ def _append(settings: dict[str, Any], path: tuple[str, ...], value: object) -> N
     for key in path[:-1]:
         settings = settings.setdefault(key, {})
     settings.setdefault(path[-1], []).append(value)
+
+
+def with_changes(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with those of another mapping in their place; both are copied."""
+    result: dict[str, Any] = deepcopy(dict(settings))
+    for key, value in changes.items():
+        before = result.get(key)
+        both = isinstance(before, Mapping) and isinstance(value, Mapping)
+        result[key] = with_changes(before, value) if both else deepcopy(value)  # type: ignore[arg-type]
+    return result

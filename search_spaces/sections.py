@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from search_spaces.wording import shown
+from search_spaces.errors import shown
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}

@@ -1,1 +1,3 @@
-"""Learns: recipes, networks, attacks and their evaluation, in one process. Only `ray_trainable` knows Ray."""
+"""Learns: recipes, networks, attacks and their evaluation, in one process. Only `worker` knows Ray."""
+
+from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuner.api import Sweep
 
+
 __all__ = ["Sweep"]
 
 

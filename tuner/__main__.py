@@ -1,5 +1,7 @@
 """``python -m tuner`` is ``tuner``."""
 
-from tuner.cli import main
+from __future__ import annotations
+
+from tuner.cli.app import main
 
 main()

@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from tuner import control, starting, sweep
 from tuner.errors import UserError
-from tuner.records import Record, Tier, best, front
-from tuner.status import full
-from tuner.studies import read_records
+from tuner.execution import launch as starting
+from tuner.sweep import control
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.folder import home as home_folder
+from tuner.sweep.ranking import best, front
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import Record, Tier
+from tuner.sweep.status import full
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuner.driver import Ending
+    from tuner.execution.driver import Ending
 
 
 class Sweep:
@@ -31,7 +35,7 @@ class Sweep:
     Every method raises `UserError` for what the caller can put right; the message says what to do.
     """
 
-    def __init__(self, folder: sweep.Sweep, *, quiet: bool = True) -> None:
+    def __init__(self, folder: SweepFolder, *, quiet: bool = True) -> None:
         self._sweep = folder
         self._console = Console(markup=False, quiet=quiet)
         self.ending: Ending | None = None
@@ -72,7 +76,7 @@ class Sweep:
             DataError: the dataset is not to be had.
         """
         console = Console(markup=False, quiet=quiet)
-        where = sweep.home(home)
+        where = home_folder(home)
         options: dict[str, Any] = {"name": name, "trials": trials, "data": _path(data), "warm_start": warm_start}
         options |= {"study_storage": study_storage, "max_concurrent": max_concurrent}
         new = starting.new_sweep(space, where, console, **options)
@@ -81,7 +85,7 @@ class Sweep:
     @classmethod
     def open(cls, name: str, *, home: Path | str | None = None, quiet: bool = True) -> Sweep:
         """Return the sweep of that name."""
-        return cls(sweep.Sweep.open(name, home=sweep.home(home)), quiet=quiet)
+        return cls(SweepFolder.open(name, home=home_folder(home)), quiet=quiet)
 
     def resume(self, *, trials: int | None = None, max_concurrent: int | None = None, detach: bool = False) -> Sweep:
         """Go on where it stands, perhaps to more trials; end the pause of its driver if that is what it is in."""
@@ -111,8 +115,8 @@ class Sweep:
         Returns:
             What ``confirm.json`` holds; None if it was cut short: called again, it goes on.
         """
-        from tuner.confirm_driver import confirm
-        from tuner.confirmed import read_confirmed
+        from tuner.execution.confirm import confirm
+        from tuner.results.confirmation import read_confirmed
 
         options: dict[str, Any] = {"top": top, "num_seeds": seeds, "baselines": baselines}
         self.ending = confirm(self._sweep, self._console, **options, tier=tier, num_images=images)
@@ -122,7 +126,7 @@ class Sweep:
         if detach:
             starting.detach(self._sweep)
             return self
-        from tuner.driver import drive
+        from tuner.execution.driver import drive
 
         self.ending = drive(self._sweep, self._console)
         return self
@@ -138,8 +142,8 @@ class Sweep:
         return self._sweep.folder
 
     def trials(self) -> pd.DataFrame:
-        """Return one row per run, baselines included: see `tuner.frames.frame` for the columns."""
-        from tuner.frames import frame
+        """Return one row per run, baselines included: see `tuner.results.frames.frame` for the columns."""
+        from tuner.results.frames import frame
 
         return frame(read_records(self._sweep))
 
@@ -154,12 +158,12 @@ class Sweep:
         return front(read_records(self._sweep), self._sweep.space.objectives)
 
     def status(self) -> dict[str, Any]:
-        """Return its state, counts, best trial, cost and time left: see `tuner.status.full`."""
+        """Return its state, counts, best trial, cost and time left: see `tuner.sweep.status.full`."""
         return full(self._sweep, read_records(self._sweep))
 
     def export(self, run: str | None = None, *, output: Path | str | None = None) -> Path:
         """Write a run, by default the best trial, as a folder that stands alone, and return that folder."""
-        from tuner.export import export
+        from tuner.results.export import export
 
         return export(self._sweep, _path(output), run)
 
@@ -173,7 +177,7 @@ class Sweep:
 
     def watch(self) -> dict[str, Any]:
         """Show it until its driver ends, and return its status then."""
-        from tuner.watching import watch
+        from tuner.results.live import watch
 
         watch(self._sweep, Console(markup=False))
         return self.status()

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import METRICS
-from tuner.ledger import Ledger
-from tuner.sweep import Sweep
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
 
 NUM_TRIALS = (100, 1000, 10000)
 NUM_ASKS = 20
@@ -39,7 +39,7 @@ def measure() -> Table:
     for name in columns:
         table.add_column(name, justify="right")
     with temporary_home() as home:
-        sweep = Sweep.create("asks", SPACE.format(sampler="random"), "asks.yaml", home=home, num_trials=10**6)
+        sweep = SweepFolder.create("asks", SPACE.format(sampler="random"), "asks.yaml", home=home, num_trials=10**6)
         filled = 0
         for num in NUM_TRIALS:
             spent = _fill(Ledger(sweep), num - filled)
@@ -66,14 +66,14 @@ def _fill(ledger: Ledger, num: int) -> float:
     return statistics.median(spent[-100:])
 
 
-def _ask(sweep: Sweep, sampler: str) -> str:
+def _ask(sweep: SweepFolder, sampler: str) -> str:
     """Return the milliseconds of handing out one more trial, with a copy of the sweep whose space has the sampler."""
     copy = Path(f"{sweep.folder}-{sampler}")
     copy.mkdir()
     for name in ("sweep.json", "provenance.json", "study.journal"):
         (copy / name).write_bytes((sweep.folder / name).read_bytes())
     (copy / "space.yaml").write_text(SPACE.format(sampler=sampler))
-    ledger = Ledger(Sweep.open(copy.name, home=copy.parent))
+    ledger = Ledger(SweepFolder.open(copy.name, home=copy.parent))
     spent = []
     for _ in range(NUM_ASKS):
         started = time.perf_counter()

@@ -14,13 +14,14 @@ from rich.table import Table
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from trainables import attacks, registry
-from trainables.allocator import keep_freed_memory
-from trainables.apgd import apgd
+from trainables.attacks import gradient as attacks
+from trainables.attacks.apgd import apgd
+from trainables.attacks.square import square
 from trainables.config import parse
-from trainables.data import Dataset, load
-from trainables.data_cache import cache_folder
-from trainables.square import square
+from trainables.data.tensors import Dataset, load
+from trainables.storage.atomic import cache_folder
+from trainables.training import registry
+from trainables.training.loop import keep_freed_memory
 
 EPSILON = 0.3
 NUM_IMAGES = 1000

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import torch
 from rich.table import Table
 
-from trainables.allocator import keep_freed_memory
-from trainables.attacks import cross_entropy
-from trainables.compute import ComputeMeter, standard_flops_per_image
+from trainables.attacks.losses import cross_entropy
 from trainables.config import ClassifierConfig, GeneratorConfig
-from trainables.models import GENERATOR_BODIES, IMAGE_SHAPE, build_classifier
+from trainables.networks.classifiers import IMAGE_SHAPE, build_classifier
+from trainables.networks.generators import GENERATOR_BODIES
+from trainables.training.compute import ComputeMeter, standard_flops_per_image
+from trainables.training.loop import keep_freed_memory
 
 NUM_IMAGES = 128
 CHANNELS = 2  # the image and the gradient

@@ -28,19 +28,19 @@ from rich.console import Console
 from rich.table import Table
 
 from search_spaces import text_of
+from search_spaces.configurations import load_space
 from search_spaces.schema import Space
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import Ours, Plain
-from tuner.execution import execute, start_ray
-from tuner.fields import load_space
-from tuner.ledger import Ledger
-from tuner.live import LiveTable
-from tuner.mirror import Mirror
-from tuner.records import Record
-from tuner.suggest import suggest
-from tuner.sweep import Sweep
-from tuner.tracking import MlflowWriter
-from tuner.tune_adapters import LedgerScheduler, LedgerSearcher
+from tuner.execution.ray_tune.runner import execute, start_ray
+from tuner.execution.ray_tune.tune_adapters import LedgerScheduler, LedgerSearcher
+from tuner.results.live import LiveTable
+from tuner.search.ledger import Ledger
+from tuner.search.samplers import suggest
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.runs import Record
+from tuner.tracking.mirror import Mirror
+from tuner.tracking.writer import MlflowWriter
 
 NUM_TRIALS = 1000
 NUM_OTHERS, NUM_ALL_NEW = 300, 100
@@ -232,9 +232,9 @@ def _tune(
 
 
 def _ours(home: Path) -> dict[str, float]:
-    """Run the trials of the packaged space `quick` as `tuner.driver` does, but for what trains them."""
+    """Run the trials of the packaged space `quick` as `tuner.execution.driver` does, but for what trains them."""
     text, source = text_of("quick")
-    sweep = Sweep.create("ours", text.replace("baselines: [standard, fgsm_retraining]", ""), source, home=home)
+    sweep = SweepFolder.create("ours", text.replace("baselines: [standard, fgsm_retraining]", ""), source, home=home)
     sweep = sweep.extended(NUM_TRIALS)
     resources, budget = sweep.space.resources, sweep.space.budget
     clock = Clock()

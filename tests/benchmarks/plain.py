@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from trainables.config import GeneratorConfig
-from trainables.models import build_generator, small_cnn
+from trainables.networks.classifiers import small_cnn
+from trainables.networks.generators import build_generator
 
 EPSILON = 0.3
 LEARNING_RATE = 1e-3

@@ -31,12 +31,12 @@ from rich.table import Table
 from tests.benchmarks.overhead import Clock
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import OursSecond, PlainSecond
-from tuner.execution import execute
-from tuner.ledger import Ledger
-from tuner.live import LiveTable
-from tuner.mirror import Mirror
-from tuner.sweep import Sweep
-from tuner.tracking import MlflowWriter
+from tuner.execution.ray_tune.runner import execute
+from tuner.results.live import LiveTable
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.tracking.mirror import Mirror
+from tuner.tracking.writer import MlflowWriter
 
 NUM_TRIALS = 10_000
 NODES, CPUS = 4, 6
@@ -102,10 +102,10 @@ def _cluster() -> Iterator[None]:
 
 
 def ours() -> Clock:
-    """Run the trials as `tuner.driver` does, but for what trains them."""
+    """Run the trials as `tuner.execution.driver` does, but for what trains them."""
     clock = Clock()
     with temporary_home() as home, _cluster(), Path(os.devnull).open("w") as nowhere:
-        sweep = Sweep.create("ours", SPACE, "scale.yaml", home=home, num_trials=NUM_TRIALS)
+        sweep = SweepFolder.create("ours", SPACE, "scale.yaml", home=home, num_trials=NUM_TRIALS)
         with sweep.lock():
             console = Console(file=nowhere)
             ledger = Ledger(sweep)

@@ -21,13 +21,13 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 from rich.table import Table
 
+from search_spaces.configurations import load_space
 from tests.benchmarks import curves
 from tests.benchmarks.curves import Curve
-from tuner.fields import load_space
-from tuner.journal import Journal
-from tuner.ledger import Ledger
-from tuner.suggest import suggest
-from tuner.sweep import Sweep
+from tuner.search.ledger import Ledger
+from tuner.search.samplers import suggest
+from tuner.storage.journal import Journal
+from tuner.sweep.folder import SweepFolder
 
 NUM_SEEDS = 20
 WORKERS = (2, 4)
@@ -65,7 +65,7 @@ class Ours:
     def __init__(self, folder: Path, search: str, seed: int) -> None:
         text = curves.SPACE.read_text().replace("budget: {", "budget: {trials: 1000000, ")
         text = text.replace(GRID, f"search: {{{search}, seed: {seed}}}")
-        sweep = Sweep.create("search", text, "search.yaml", home=folder)
+        sweep = SweepFolder.create("search", text, "search.yaml", home=folder)
         self._ledger = Ledger(sweep)
         self._space = sweep.space
 

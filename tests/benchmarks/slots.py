@@ -17,10 +17,10 @@ from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 from rich.table import Table
 
-from tuner.capacity import num_slots
-from tuner.driver import drive
-from tuner.studies import SEARCH, read_records
-from tuner.sweep import Sweep
+from tuner.execution.driver import drive
+from tuner.execution.ray_tune.capacity import num_slots
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import SEARCH, read_records
 
 AIM = 0.9
 SPACE = """
@@ -46,7 +46,7 @@ def temporary_home() -> Iterator[Path]:
 def measure() -> Table:
     """Run the sweep and return the shares."""
     with temporary_home() as home, Path(os.devnull).open("w") as nowhere:
-        sweep = Sweep.create("slots", SPACE, "slots.yaml", home=home)
+        sweep = SweepFolder.create("slots", SPACE, "slots.yaml", home=home)
         started = time.time()
         drive(sweep, Console(file=nowhere))
         slots = num_slots(sweep.space.resources)
@@ -66,7 +66,7 @@ def measure() -> Table:
     return table
 
 
-def _begun_and_ended(sweep: Sweep) -> tuple[float, float]:
+def _begun_and_ended(sweep: SweepFolder) -> tuple[float, float]:
     storage = JournalStorage(JournalFileBackend(str(sweep.journal)))
     trials = optuna.load_study(study_name=SEARCH, storage=storage).trials
     begun = [trial.datetime_start.timestamp() for trial in trials if trial.datetime_start]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from search_spaces.configurations import load_space
 from tests.benchmarks import curves
 from tests.benchmarks.curves import Curve
 from tests.benchmarks.search import METRIC, Plain, compute_needed
-from tuner.fields import load_space
 
 
 class Scripted:

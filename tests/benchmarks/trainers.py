@@ -18,10 +18,10 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from trainables import registry
 from trainables.config import parse
-from trainables.data import Dataset, load
-from trainables.models import small_cnn
+from trainables.data.tensors import Dataset, load
+from trainables.networks.classifiers import small_cnn
+from trainables.training import registry
 
 AIM = 2.0
 EPSILON = 0.3

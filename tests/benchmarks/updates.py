@@ -19,9 +19,9 @@ import torch
 from rich.table import Table
 
 from tests.benchmarks import plain
-from trainables import registry
 from trainables.config import parse
-from trainables.data import Dataset, load
+from trainables.data.tensors import Dataset, load
+from trainables.training import registry
 
 AIM = 1.5
 BATCH_SIZE = 128

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 
-import tuner.driver
-from trainables.loop import TrainingLoop
-from trainables.ray_trainable import RunTrainable
-from tuner.cli import main
+from trainables.training.loop import TrainingLoop
+from trainables.worker.trainable import RunTrainable
+from tuner.cli.app import main
+from tuner.execution import driver
 
 
 class Counted(RunTrainable):
@@ -25,6 +25,6 @@ if __name__ == "__main__":
     # To pickle a class of this file, Ray looks through all modules; one that the mirror has half imported breaks then.
     import mlflow.tracking  # noqa: F401
 
-    tuner.driver._pictures = lambda *_, **__: {}
-    tuner.driver.execute = functools.partial(tuner.driver.execute, trainable=Counted)
+    driver.draw_pictures = lambda *_, **__: {}
+    driver.execute = functools.partial(driver.execute, trainable=Counted)
     main()

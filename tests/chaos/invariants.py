@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from trainables import checkpoint
-from tuner.mlflow_store import EXPERIMENT
-from tuner.records import Record, read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from trainables.storage import checkpoint
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import Record, read_metrics
+from tuner.tracking.server import EXPERIMENT
 
 Rows = dict[str, list[dict[str, float]]]
 
@@ -39,7 +39,7 @@ def check_nothing_lost(before: Rows, ended: dict[str, str], records: list[Record
     assert {key: states[key] for key in ended} == ended
 
 
-def check_end(sweep: Sweep, uri: str) -> None:
+def check_end(sweep: SweepFolder, uri: str) -> None:
     """Check a sweep that says it is complete: every run once, with all its reports, here and in MLflow."""
     records = read_records(sweep)
     kinds = Counter(record.run.kind for record in records)
@@ -55,7 +55,7 @@ def check_end(sweep: Sweep, uri: str) -> None:
     _check_mlflow(sweep, records, uri)
 
 
-def _check_mlflow(sweep: Sweep, records: list[Record], uri: str) -> None:
+def _check_mlflow(sweep: SweepFolder, records: list[Record], uri: str) -> None:
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(uri)

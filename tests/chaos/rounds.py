@@ -17,10 +17,10 @@ from types import TracebackType
 from ray.cluster_utils import Cluster
 
 from tests.chaos.invariants import check_end, check_nothing_lost, repeated, rows_of
-from tests.integration.servers import MlflowServer
-from tuner.records import Record
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tests.support.servers import MlflowServer
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import Record
 
 FAULTS = ("driver", "worker", "machine", "mlflow", "storage")
 REPORT_EVERY = 1.0
@@ -72,9 +72,9 @@ class Chaos:
             sys.stderr.write((self._folder / "output").read_text())
 
     @property
-    def sweep(self) -> Sweep:
+    def sweep(self) -> SweepFolder:
         """The sweep as it is on disk."""
-        return Sweep.open("chaos", home=self._home)
+        return SweepFolder.open("chaos", home=self._home)
 
     @property
     def records(self) -> list[Record]:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from tests.docker.manifests import DOCKER, compose
 from tests.tuner.conftest import SPACE
-from tuner.ledger import Ledger
-from tuner.sweep import Sweep
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
 
 SERVICES = compose("compose.yaml")["services"]
 OURS = {name: one for name, one in SERVICES.items() if one["image"].startswith("adversarial-tuner:")}
@@ -112,7 +112,7 @@ def test_nobody_guesses_the_way_in(text, kind):
 
 
 def test_the_dashboard_shows_a_sweep_and_changes_nothing(tmp_path, monkeypatch):
-    made = Sweep.create("tiny", SPACE, "tiny.yaml", home=tmp_path)
+    made = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=tmp_path)
     monkeypatch.setenv("TUNER_HOME", str(tmp_path))
     app = script("dashboard").guarded("the password")
     assert b"has not begun" in ask(app, **login("tiny", "the password"))[1]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.manifests import DOCKER
-from trainables import data_files
+from trainables.data import files as data_files
 from tuner import Sweep
 
 TOOLS = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "bwrap": "bubblewrap"}

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from tests.docker.manifests import DOCKER, DOCKERFILE, ROOT, compose, documents, image_environment, pods
-from tuner.cli import app
+from tuner.cli.app import app
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)[1]

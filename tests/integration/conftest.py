@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.postgres import PostgresServer, missing
-from tuner import seats
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tests.support.postgres import PostgresServer, missing
+from tuner.storage import postgres_lock as seats
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
 
 
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
     import ray
 
-    from tuner.execution import start_ray
+    from tuner.execution.ray_tune.runner import start_ray
 
     start_ray(num_cpus=2)
     yield
@@ -106,7 +106,7 @@ class CommandLine:
         while time.monotonic() < deadline:
             assert command.process.poll() is None, command.output
             if (self.home / name / "sweep.json").exists():
-                records = read_records(Sweep.open(name, home=self.home))
+                records = read_records(SweepFolder.open(name, home=self.home))
                 if condition(records):
                     return
             time.sleep(0.1)

@@ -9,8 +9,8 @@ import pytest
 
 from tuner import Sweep
 from tuner.errors import UserError
-from tuner.studies import read_records
-from tuner.sweep import Sweep as Folder
+from tuner.sweep.folder import Sweep as Folder
+from tuner.sweep.reader import read_records
 
 pytestmark = [
     pytest.mark.ray,

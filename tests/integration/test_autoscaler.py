@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.namespaces import Machine, needs_namespaces
 from tests.integration.test_elasticity import SPACE
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tests.support.namespaces import Machine, needs_namespaces
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
 
 pytestmark = [pytest.mark.cluster, needs_namespaces]
 
@@ -64,12 +64,12 @@ def test_machines_that_an_autoscaler_starts_are_waited_for_and_others_are_not(tm
             name = f"cpus-{cpus}"
             space = SPACE.replace("TRIALS", "1").replace("COMPUTE", "2").replace("cpu: 1", f"cpu: {cpus}")
             (tmp_path / f"{name}.yaml").write_text(space.replace("SHARE", "0"))
-            command = [sys.executable, "-m", "tests.integration.idle", "launch", str(tmp_path / f"{name}.yaml")]
+            command = [sys.executable, "-m", "tests.support.idle", "launch", str(tmp_path / f"{name}.yaml")]
             command += ["--name", name, "--home", str(tmp_path / "sweeps")]
             driver = machine.start(command, environment | {"RAY_ADDRESS": "127.0.0.1:6379"}, tmp_path / name)
             assert driver.wait(120) == code, (tmp_path / name).read_text()
             assert words in (tmp_path / name).read_text()
-        [record] = read_records(Sweep.open("cpus-3", home=tmp_path / "sweeps"))
+        [record] = read_records(SweepFolder.open("cpus-3", home=tmp_path / "sweeps"))
         assert record.state == "complete"
     finally:
         machine.end()

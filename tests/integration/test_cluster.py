@@ -13,11 +13,11 @@ import grpc
 import pytest
 
 from tests.chaos.invariants import check_end, check_nothing_lost, rows_of
-from tests.integration.clusters import RayCluster
 from tests.integration.conftest import CommandLine
-from tuner.mlflow_store import tracking_uri
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tests.support.clusters import RayCluster
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.tracking.server import tracking_uri
 
 pytestmark = [
     pytest.mark.ray,
@@ -71,7 +71,7 @@ def launch(laptop: CommandLine, name: str, *options: str, code: int = 0) -> str:
     return laptop.run("launch", "small.yaml", "--name", name, "--home", str(laptop.home), *options, code=code)
 
 
-def num_rows(sweep: Sweep) -> int:
+def num_rows(sweep: SweepFolder) -> int:
     return sum(len(rows) for rows in rows_of(read_records(sweep)).values())
 
 
@@ -81,7 +81,7 @@ def test_launched_followed_stopped_resumed_and_exported_from_elsewhere(laptop: C
     assert f"with --cluster {cluster.address}" in output
     assert "a is there already (job tuner-a, running)" in launch(laptop, "a")
     assert "has another sweep named 'a'" in launch(laptop, "a", "--trials", "4", code=2)
-    sweep = Sweep.open("a", home=laptop.home)
+    sweep = SweepFolder.open("a", home=laptop.home)
     assert json.loads(laptop.run("status", "a", "--format", "json"))["state"] == "running"
     wait_until(lambda: num_rows(sweep) > 2, "it reports")
 
@@ -106,7 +106,7 @@ def test_launched_followed_stopped_resumed_and_exported_from_elsewhere(laptop: C
 
 def test_a_worker_node_that_dies_loses_nothing(laptop: CommandLine, cluster: RayCluster):
     launch(laptop, "killed")
-    sweep = Sweep.open("killed", home=laptop.home)
+    sweep = SweepFolder.open("killed", home=laptop.home)
     wait_until(lambda: sum(bool(rows) for rows in rows_of(read_records(sweep)).values()) >= 2, "two runs report")
     before = rows_of(read_records(sweep))
     cluster.nodes[1].kill("raylet")
@@ -129,15 +129,14 @@ def its_token(laptop: CommandLine, monkeypatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("its_token")
 def test_other_releases_are_refused_before_anything_begins(laptop: CommandLine):
-    from tuner.cluster import Cluster
-    from tuner.following import own_lines
-    from tuner.job import releases
-    from tuner.parcel import Request
+    from tuner.cluster.client import Cluster
+    from tuner.cluster.logs import own_lines
+    from tuner.cluster.payload import Request, releases
 
     there = Cluster(laptop.environment["RAY_ADDRESS"])
     request = Request({**releases(), "Python": "3.99", "adversarial-tuner": "9.9"}, {"small.yaml": SPACE})
     words = ["launch", "--home", str(laptop.home), "small.yaml"]
-    entrypoint = f"exec python3 -m tuner.job {shlex.join(words)}"
+    entrypoint = f"exec python3 -m tuner job {shlex.join(words)}"
     assert there.submit("other", entrypoint, {"tuner.request": request.encode()}, {}, secrets.token_hex(8))
     wait_until(lambda: there.job("other").has_ended, "it ends")
     assert there.job("other").exit_code == 2
@@ -177,7 +176,7 @@ def test_when_the_head_dies_the_sweep_goes_on_on_another_cluster(command_line: C
         first.add_worker()
         laptop = connected(command_line, first)
         launch(laptop, "a")
-        sweep = Sweep.open("a", home=laptop.home)
+        sweep = SweepFolder.open("a", home=laptop.home)
         wait_until(lambda: num_rows(sweep) > 1, "it reports")
         first.head.kill("gcs_server")
         wait_until(lambda: not sweep.is_running(), "the driver ends")

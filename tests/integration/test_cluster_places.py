@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.clusters import RayCluster
 from tests.integration.conftest import CommandLine
-from tests.integration.disks import NEEDS_ROOT
-from trainables import data_files
-from tuner.records import read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tests.support.clusters import RayCluster
+from tests.support.disks import NEEDS_ROOT
+from trainables.data import files as data_files
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
 
 pytestmark = [pytest.mark.cluster, pytest.mark.mnist]
 
@@ -74,6 +74,6 @@ def test_nodes_share_the_folder_or_are_refused_and_fill_their_caches_from_it(com
     good.kill("raylet")
     cluster.add_worker(before=with_a_disk_of_its_own_at(home))
     assert not_shared in command.finish(1)
-    records = read_records(Sweep.open("places", home=home))
+    records = read_records(SweepFolder.open("places", home=home))
     assert {record.state for record in records} == {"running"}
     assert any(read_metrics(record.run.folder) for record in records)

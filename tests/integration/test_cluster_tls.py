@@ -10,8 +10,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.integration.clusters import RayCluster
 from tests.integration.conftest import CommandLine
+from tests.support.clusters import RayCluster
 
 pytestmark = [
     pytest.mark.ray,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import CommandLine
-from tuner.mlflow_store import EXPERIMENT, tracking_uri
-from tuner.records import read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
+from tuner.tracking.server import EXPERIMENT, tracking_uri
 
 pytestmark = [
     pytest.mark.ray,
@@ -80,7 +80,7 @@ def test_killed_then_interrupted_then_terminated_then_completed(command_line: Co
     command_line.wait_until("a", lambda records: len(ended(records)) >= 3, command)
     command.process.kill()
     command.process.wait(30)
-    sweep = Sweep.open("a", home=command_line.home)
+    sweep = SweepFolder.open("a", home=command_line.home)
     finished = ended(read_records(sweep))
     before = {record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)}
     assert 3 <= len(finished) < 8

@@ -9,9 +9,9 @@ import pytest
 
 from tests.integration.conftest import CommandLine
 from tests.integration.test_command_line import ended, mlflow_children
-from tuner.records import read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
 
 pytestmark = [
     pytest.mark.ray,
@@ -36,7 +36,7 @@ parameters:
 def test_killed_then_interrupted_then_confirmed(command_line: CommandLine):
     (command_line.folder / "small.yaml").write_text(SPACE)
     command_line.run("launch", "small.yaml", "--name", "a")
-    sweep = Sweep.open("a", home=command_line.home)
+    sweep = SweepFolder.open("a", home=command_line.home)
     searched = read_records(sweep)
 
     before: dict[str, list] = {}

@@ -13,43 +13,44 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.integration.cutting import Cutting
-from tests.integration.postgres import PostgresServer
+from tests.support.cutting import Cutting
+from tests.support.postgres import PostgresServer
 from tests.tuner.conftest import SPACE, row, train, train_all
-from tests.tuner.test_ledger import PRUNED_SPACE
-from trainables.files import is_storage_trouble
-from tuner import database, seats
-from tuner.database import Database, StudyError
-from tuner.database_journal import DatabaseReader
+from tests.tuner.search.test_ledger import PRUNED_SPACE
+from trainables.storage.atomic import is_storage_trouble
 from tuner.errors import UserError
-from tuner.guard import Guard
-from tuner.ledger import Ledger
-from tuner.states import state_of
-from tuner.studies import read_records
-from tuner.sweep import Sweep
-from tuner.watching import Follower
+from tuner.execution.failures import Guard
+from tuner.search.ledger import Ledger
+from tuner.storage import postgres as database
+from tuner.storage import postgres_lock as seats
+from tuner.storage.postgres import Database, StudyError
+from tuner.storage.postgres_journal import DatabaseReader
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.follower import Follower
+from tuner.sweep.reader import read_records
+from tuner.sweep.state import state_of
 
 pytestmark = pytest.mark.database
 
 
 @pytest.fixture
-def sweep(postgres: PostgresServer, tmp_path: Path) -> Sweep:
+def sweep(postgres: PostgresServer, tmp_path: Path) -> SweepFolder:
     return make(tmp_path, postgres.database())
 
 
-def make(home: Path, url: str | None, name: str = "tiny") -> Sweep:
-    return Sweep.create(name, SPACE.replace(*PRUNED_SPACE), "tiny.yaml", home=home, study_storage=url)
+def make(home: Path, url: str | None, name: str = "tiny") -> SweepFolder:
+    return SweepFolder.create(name, SPACE.replace(*PRUNED_SPACE), "tiny.yaml", home=home, study_storage=url)
 
 
-def lines(sweep: Sweep) -> list[dict]:
+def lines(sweep: SweepFolder) -> list[dict]:
     return list(DatabaseReader(sweep.study_storage, sweep.id).read_logs(0))
 
 
-def states(sweep: Sweep) -> dict[str, str]:
+def states(sweep: SweepFolder) -> dict[str, str]:
     return {record.run.key: record.state for record in read_records(sweep)}
 
 
-def seated(sweep: Sweep) -> AbstractContextManager[None]:
+def seated(sweep: SweepFolder) -> AbstractContextManager[None]:
     """Take the sweep's lock in the database alone, as a driver does whose folder locks nothing here."""
     return seats.seated(sweep.study_storage, sweep.id)
 
@@ -77,7 +78,7 @@ def test_it_holds_what_a_file_does(sweep, tmp_path):
     ]
     assert {one[1] for one in plain} == {"complete", "pruned"}
     assert state_of(sweep, read_records(sweep)) == ("completed", "")
-    again = Sweep.open("tiny", home=tmp_path)
+    again = SweepFolder.open("tiny", home=tmp_path)
     assert again.study_storage == sweep.study_storage
     assert read_records(again) == read_records(sweep)
 
@@ -102,7 +103,7 @@ def test_it_can_be_read_while_it_is_written_and_only_what_is_new_is(sweep, monke
 
 
 def _hold(home: Path, ready, done) -> None:
-    with Sweep.open("tiny", home=home).lock():
+    with SweepFolder.open("tiny", home=home).lock():
         ready.set()
         done.wait(60)
 
@@ -144,7 +145,9 @@ def test_a_restart_of_the_server_loses_nothing_and_doubles_nothing(sweep, postgr
     assert trained == sorted(set(trained), key=trained.index)
     assert states(sweep) == dict.fromkeys(trained, "complete")
     assert len(trained) == sweep.num_runs
-    warnings = [one for one in caplog.records if one.levelno == logging.WARNING and one.name == "tuner.database"]
+    warnings = [
+        one for one in caplog.records if one.levelno == logging.WARNING and one.name == "tuner.storage.postgres"
+    ]
     assert 2 <= len(warnings) <= 4, "one for each outage, from the driver and from who reads"
     assert all("out of reach, tried again" in one.getMessage() for one in warnings)
 

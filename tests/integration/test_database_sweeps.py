@@ -10,12 +10,12 @@ import pytest
 
 from tests.chaos.invariants import check_end
 from tests.integration.conftest import CommandLine
-from tests.integration.postgres import PostgresServer
-from tests.integration.raylets import raylets
-from tests.integration.servers import MlflowServer
-from tuner.mlflow_store import EXPERIMENT
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tests.support.postgres import PostgresServer
+from tests.support.raylets import raylets
+from tests.support.servers import MlflowServer
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.tracking.server import EXPERIMENT
 
 pytestmark = [
     pytest.mark.database,
@@ -61,7 +61,9 @@ def home_of(name: str, folder: Path) -> Path:
 
 def num_ended(folder: Path) -> int:
     homes = {name: home_of(name, folder) for name in NAMES}
-    sweeps = [Sweep.open(name, home=home) for name, home in homes.items() if (home / name / "sweep.json").exists()]
+    sweeps = [
+        SweepFolder.open(name, home=home) for name, home in homes.items() if (home / name / "sweep.json").exists()
+    ]
     return sum(record.state != "running" for sweep in sweeps for record in read_records(sweep))
 
 
@@ -93,7 +95,7 @@ def test_nothing_is_lost_and_nothing_is_there_twice(
         if "MLflow is not up to date" in output:
             command_line.run("sync", name, "--home", str(homes[name]))
     for name, home in homes.items():
-        sweep = Sweep.open(name, home=home)
+        sweep = SweepFolder.open(name, home=home)
         check_end(sweep, mlflow.uri)
         assert not sweep.journal.exists()
         for path in (sweep.folder / "sweep.json", sweep.folder / "provenance.json"):

@@ -14,12 +14,12 @@ import torch
 
 from search_spaces.schema import Resources
 from tests.integration.conftest import Command, CommandLine
-from tests.integration.raylets import Raylets, raylets
-from tuner.capacity import Capacity
-from tuner.guard import INFRASTRUCTURE_RETRIES
-from tuner.records import Record, read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tests.support.raylets import Raylets, raylets
+from tuner.execution.failures import INFRASTRUCTURE_RETRIES
+from tuner.execution.ray_tune.capacity import Capacity
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import Record, read_metrics
 
 SPACE = """\
 name: elastic
@@ -43,7 +43,7 @@ def cluster(request) -> Iterator[Raylets]:
 def launch(
     line: CommandLine, cluster: Raylets, name: str, trials: int, compute: int, *options: str, gpu: float = 0
 ) -> Command:
-    line.module = "tuner" if gpu else "tests.integration.idle"
+    line.module = "tuner" if gpu else "tests.support.idle"
     line.environment |= {"RAY_ADDRESS": cluster.address(), "PYTHONPATH": str(Path(__file__).parents[2])}
     space = line.folder / f"{name}.yaml"
     numbers = {"TRIALS": trials, "COMPUTE": compute, "SHARE": gpu}
@@ -66,7 +66,7 @@ def length(path: Path) -> int:
 
 def check_whole(line: CommandLine, name: str, trials: int) -> list[Record]:
     """Check that every run has ended, and return them all."""
-    records = read_records(Sweep.open(name, home=line.home))
+    records = read_records(SweepFolder.open(name, home=line.home))
     assert [record.state for record in records] == ["complete"] * trials
     check_rows(records)
     return records
@@ -125,7 +125,7 @@ def test_sweeps_grow_with_their_cluster_share_it_fairly_and_take_what_others_lea
     check_whole(command_line, "third", 3)
     command_line.run("stop", "first")
     first.finish(3)
-    check_rows(read_records(Sweep.open("first", home=command_line.home)))
+    check_rows(read_records(SweepFolder.open("first", home=command_line.home)))
 
 
 @pytest.mark.cluster
@@ -135,7 +135,7 @@ def test_a_run_that_was_assigned_a_gpu_takes_nothing_else(command_line, cluster)
     cluster.add(1, num_gpus=1)
     command = launch(command_line, cluster, "gpu", 2, 1, "--max-concurrent", "1", gpu=0.5)
     assert "every run has failed" in command.finish(1)
-    for record in read_records(Sweep.open("gpu", home=command_line.home)):
+    for record in read_records(SweepFolder.open("gpu", home=command_line.home)):
         assert "cuda:0 was assigned to the run, but torch sees no GPU" in record.reason
         assert ", cuda:0, " in (record.run.folder / "log.txt").read_text()
 
@@ -143,8 +143,8 @@ def test_a_run_that_was_assigned_a_gpu_takes_nothing_else(command_line, cluster)
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_here")
 def test_drivers_find_each_other_and_what_a_dead_one_had_is_free_after_a_while(monkeypatch):
-    monkeypatch.setattr("tuner.capacity._LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr("tuner.capacity._CLAIM_LASTS_S", 1.0)
+    monkeypatch.setattr("tuner.execution.ray_tune.capacity._LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("tuner.execution.ray_tune.capacity._CLAIM_LASTS_S", 1.0)
     one = Resources(cpu=1)
     with Capacity("a", one, None, lambda: 9) as a:
         assert a.limit == 2

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from ray.tune.experiment import Trial
 
-from trainables.ray_trainable import RunTrainable
-from tuner.execution import execute
-from tuner.ledger import Ledger
-from tuner.records import read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from trainables.worker.trainable import RunTrainable
+from tuner.execution.ray_tune.runner import execute
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
 
@@ -59,13 +59,13 @@ class Raising(RunTrainable):
         return super()._start()
 
 
-def run(folder: Path, trainable=RunTrainable, text: str = SPACE) -> Sweep:
-    sweep = Sweep.create("faults", text, "faults.yaml", home=folder)
+def run(folder: Path, trainable=RunTrainable, text: str = SPACE) -> SweepFolder:
+    sweep = SweepFolder.create("faults", text, "faults.yaml", home=folder)
     execute(Ledger(sweep), sweep.space.resources, trainable=trainable)
     return sweep
 
 
-def states(sweep: Sweep) -> dict[str, str]:
+def states(sweep: SweepFolder) -> dict[str, str]:
     return {record.run.key: record.state for record in read_records(sweep)}
 
 
@@ -101,7 +101,7 @@ def test_a_run_that_diverges_fails_and_says_so(tmp_path):
 
 
 def test_what_tune_keeps_of_a_run_is_let_go_with_its_end(tmp_path):
-    sweep = Sweep.create("faults", SPACE.replace("trials: 3", "trials: 8"), "faults.yaml", home=tmp_path)
+    sweep = SweepFolder.create("faults", SPACE.replace("trials: 3", "trials: 8"), "faults.yaml", home=tmp_path)
     kept = []
 
     class Census:

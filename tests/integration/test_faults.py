@@ -12,15 +12,15 @@ import pytest
 
 from search_spaces.schema import Resources
 from tests.integration.test_execution import SPACE, run, states
-from trainables.ray_trainable import RunTrainable
-from tuner.capacity import num_slots
+from trainables.worker.trainable import RunTrainable
 from tuner.errors import SweepError, UserError
-from tuner.execution import execute
-from tuner.guard import FAILURES_IN_A_ROW
-from tuner.ledger import Ledger
-from tuner.records import read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tuner.execution.failures import FAILURES_IN_A_ROW
+from tuner.execution.ray_tune.capacity import num_slots
+from tuner.execution.ray_tune.runner import execute
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
 
@@ -88,24 +88,24 @@ class Raising(RunTrainable):
         return super()._start()
 
 
-def reason(sweep: Sweep, key: str) -> str:
+def reason(sweep: SweepFolder, key: str) -> str:
     return next(record.reason for record in read_records(sweep) if record.run.key == key)
 
 
-def steps(sweep: Sweep, key: str) -> list[float]:
+def steps(sweep: SweepFolder, key: str) -> list[float]:
     folder = next(record.run.folder for record in read_records(sweep) if record.run.key == key)
     return [row["step"] for row in read_metrics(folder)]
 
 
 def test_a_run_that_hangs_is_tried_once_more_from_its_checkpoint(tmp_path):
-    sweep = Sweep.create("faults", SPACE, "faults.yaml", home=tmp_path)
+    sweep = SweepFolder.create("faults", SPACE, "faults.yaml", home=tmp_path)
     execute(Ledger(sweep), sweep.space.resources, trainable=HangingOnce, timeout_s=5)
     assert set(states(sweep).values()) == {"complete"}
     assert steps(sweep, "trial-0001") == [1, 2, 3]
 
 
 def test_a_run_that_hangs_again_fails_alone(tmp_path):
-    sweep = Sweep.create("faults", SPACE, "faults.yaml", home=tmp_path)
+    sweep = SweepFolder.create("faults", SPACE, "faults.yaml", home=tmp_path)
     execute(Ledger(sweep), sweep.space.resources, trainable=Stopped, timeout_s=5)
     assert states(sweep) == {"trial-0000": "complete", "trial-0001": "failed", "trial-0002": "complete"}
     assert reason(sweep, "trial-0001") == "timeout: no report within 5 s, twice"
@@ -113,7 +113,7 @@ def test_a_run_that_hangs_again_fails_alone(tmp_path):
 
 
 def test_five_failures_in_a_row_end_the_sweep_and_a_new_driver_counts_anew(tmp_path):
-    sweep = Sweep.create("faults", SPACE.replace("trials: 3", "trials: 20"), "faults.yaml", home=tmp_path)
+    sweep = SweepFolder.create("faults", SPACE.replace("trials: 3", "trials: 20"), "faults.yaml", home=tmp_path)
     with pytest.raises(SweepError, match=r"5 runs in a row have failed, .* by: RuntimeError: no module named"):
         execute(Ledger(sweep), sweep.space.resources, trainable=Raising)
     ended = [record for record in read_records(sweep) if record.state != "running"]
@@ -125,7 +125,7 @@ def test_five_failures_in_a_row_end_the_sweep_and_a_new_driver_counts_anew(tmp_p
 
 
 def test_a_disk_that_is_full_for_a_worker_fails_no_run(tmp_path):
-    sweep = Sweep.create("faults", SPACE, "faults.yaml", home=tmp_path)
+    sweep = SweepFolder.create("faults", SPACE, "faults.yaml", home=tmp_path)
     full = tmp_path / "full"
     full.write_text("")
     with pytest.raises(SweepError, match=r"cannot be written: .*No space left"):

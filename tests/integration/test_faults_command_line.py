@@ -8,13 +8,13 @@ import time
 import pytest
 
 from tests.integration.conftest import CommandLine
-from tests.integration.disks import NEEDS_ROOT, fill, small_disk
 from tests.integration.test_command_line import SLOW, ended
 from tests.integration.test_execution import SPACE
-from tuner.mlflow_store import EXPERIMENT, tracking_uri
-from tuner.records import read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tests.support.disks import NEEDS_ROOT, fill, small_disk
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
+from tuner.tracking.server import EXPERIMENT, tracking_uri
 
 pytestmark = [
     pytest.mark.ray,
@@ -52,7 +52,7 @@ def test_a_disk_that_runs_full_ends_the_sweep_in_words_and_it_goes_on_when_there
         assert "No space left on device" in output
         assert "`tuner resume a` goes on where it stands" in output
         assert "Traceback" not in output
-        sweep = Sweep.open("a", home=command_line.home)
+        sweep = SweepFolder.open("a", home=command_line.home)
         before = {record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)}
         assert "failed" not in {record.state for record in read_records(sweep)}
         assert "No space left on device" in command_line.run("resume", "a", code=1)
@@ -71,7 +71,7 @@ def test_a_worker_that_is_killed_for_its_memory_is_named_as_such(command_line: C
     command_line.environment["RAY_memory_usage_threshold"] = "0.0001"
     output = command_line.run("launch", "one.yaml", "--name", "a", code=1)
     assert "error: every run has failed" in output
-    record = read_records(Sweep.open("a", home=command_line.home))[0]
+    record = read_records(SweepFolder.open("a", home=command_line.home))[0]
     assert record.state == "failed"
     assert record.reason.startswith("out of memory: ")
 
@@ -88,7 +88,9 @@ def test_nothing_but_failures_end_the_sweep_which_says_why_everywhere(command_li
     status = command_line.run("status", "a")
     assert "a: failed" in status
     assert expected in status.replace("\n", " ")
-    records = [record for record in read_records(Sweep.open("a", home=command_line.home)) if record.state == "failed"]
+    records = [
+        record for record in read_records(SweepFolder.open("a", home=command_line.home)) if record.state == "failed"
+    ]
     assert 5 <= len(records) < 12
     client = MlflowClient(tracking_uri(command_line.home))
     runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.integration.servers import MlflowServer
+from tests.support.servers import MlflowServer
 from tests.tuner.conftest import SPACE, row, train, train_all
-from tuner.driver import mirror_now
-from tuner.ledger import Ledger
-from tuner.mirror import Mirror
-from tuner.mlflow_store import EXPERIMENT
-from tuner.records import flatten, read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
-from tuner.tracking import MlflowWriter
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import flatten, read_metrics
+from tuner.tracking.mirror import Mirror
+from tuner.tracking.server import EXPERIMENT
+from tuner.tracking.sync import mirror_now
+from tuner.tracking.writer import MlflowWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -33,15 +33,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 
 
 @pytest.fixture
-def sweep(tmp_path: Path) -> Sweep:
-    return Sweep.create("tiny", SPACE, "tiny.yaml", home=tmp_path)
+def sweep(tmp_path: Path) -> SweepFolder:
+    return SweepFolder.create("tiny", SPACE, "tiny.yaml", home=tmp_path)
 
 
-def writer_of(sweep: Sweep) -> MlflowWriter:
+def writer_of(sweep: SweepFolder) -> MlflowWriter:
     return MlflowWriter(sweep, json.loads((sweep.folder / "provenance.json").read_text()))
 
 
-def content(sweep: Sweep, uri: str) -> dict[str, tuple]:
+def content(sweep: SweepFolder, uri: str) -> dict[str, tuple]:
     """Return everything that MLflow has of a sweep, checked: one run for each, every step of every metric once."""
     from mlflow.tracking import MlflowClient
 
@@ -170,7 +170,7 @@ def test_rows_that_are_sent_again_are_stored_once(sweep, database):
 
 
 def test_more_rows_than_a_request_takes_are_cut_between_rows(sweep, database, monkeypatch):
-    monkeypatch.setattr("tuner.tracking._METRICS_PER_BATCH", 130)
+    monkeypatch.setattr("tuner.tracking.writer._METRICS_PER_BATCH", 130)
     ledger = Ledger(sweep)
     train(ledger, ledger.next_run())
     writer = writer_of(sweep)
@@ -206,7 +206,7 @@ def test_a_clock_that_is_set_back_changes_no_order(sweep, database, monkeypatch)
         now[0] -= 3600.0
         return now[0]
 
-    monkeypatch.setattr("tuner.open_runs.time.time", clock)
+    monkeypatch.setattr("tuner.search.open_runs.time.time", clock)
     ledger = Ledger(sweep)
     train_all(ledger)
     for record in read_records(sweep):

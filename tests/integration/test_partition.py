@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.invariants import Rows, check_end, check_nothing_lost, repeated, rows_of
-from tests.integration.namespaces import Network, needs_namespaces, network
-from tuner.records import Record
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tests.support.namespaces import Network, needs_namespaces, network
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import Record
 
 pytestmark = [
     pytest.mark.cluster,
@@ -71,8 +71,8 @@ class Cut:
         return (self.folder / "driver").read_text()
 
     @property
-    def sweep(self) -> Sweep:
-        return Sweep.open("cut", home=self.folder / "sweeps")
+    def sweep(self) -> SweepFolder:
+        return SweepFolder.open("cut", home=self.folder / "sweeps")
 
     @property
     def records(self) -> list[Record]:

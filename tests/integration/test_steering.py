@@ -12,10 +12,10 @@ import pytest
 
 from tests.integration.conftest import CommandLine
 from tests.integration.test_command_line import ended
-from tuner.control import phase_of
-from tuner.records import read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tuner.sweep.control import phase_of
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
 
 pytestmark = [
     pytest.mark.ray,
@@ -43,14 +43,14 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
-def num_rows(sweep: Sweep) -> int:
+def num_rows(sweep: SweepFolder) -> int:
     return sum(len(read_metrics(record.run.folder)) for record in read_records(sweep))
 
 
 def test_detached_watched_paused_resumed_stopped_and_resumed(command_line: CommandLine):
     (command_line.folder / "slow.yaml").write_text(SLOW)
     output = command_line.run("launch", "slow.yaml", "--name", "a", "--detach")
-    sweep = Sweep.open("a", home=command_line.home)
+    sweep = SweepFolder.open("a", home=command_line.home)
     assert sweep.is_running()
     assert "`tuner watch a` shows how" in output
     owner = json.loads((sweep.folder / "owner.json").read_text())
@@ -114,7 +114,7 @@ def test_a_detached_driver_outlives_its_terminal_and_ends_by_itself(command_line
     (command_line.folder / "slow.yaml").write_text(SLOW)
     command = command_line.start("launch", "slow.yaml", "--name", "b", "--detach")
     command.finish(0)
-    sweep = Sweep.open("b", home=command_line.home)
+    sweep = SweepFolder.open("b", home=command_line.home)
     pid = json.loads((sweep.folder / "owner.json").read_text())["pid"]
     session = subprocess.run(["ps", "-o", "sid=", "-p", str(pid)], capture_output=True, text=True, check=True)
     assert int(session.stdout) == pid, "it has a session of its own: no terminal's hang-up reaches it"
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_a_paused_driver(command_line: CommandLine):
     (command_line.folder / "slow.yaml").write_text(SLOW)
     command = command_line.start("launch", "slow.yaml", "--name", "c")
     command_line.wait_until("c", lambda records: any(record.metrics for record in records), command)
-    sweep = Sweep.open("c", home=command_line.home)
+    sweep = SweepFolder.open("c", home=command_line.home)
     command_line.run("pause", "c")
     wait_until(lambda: phase_of(sweep.folder) == "paused", "it pauses")
     command.process.send_signal(signal.SIGINT)

@@ -12,22 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.disks import NEEDS_ROOT, fill, mounted, small_disk
+from tests.support.disks import NEEDS_ROOT, fill, mounted, small_disk
 from tests.tuner.conftest import SPACE, row, train, train_all
 from tuner.errors import UserError
-from tuner.guard import Guard
-from tuner.ledger import Ledger
-from tuner.preflight import check_storage
-from tuner.records import read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep
+from tuner.execution.failures import Guard
+from tuner.execution.preflight import check_storage
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
 
 
-def make(home: Path, text: str = SPACE) -> Sweep:
-    return Sweep.create("tiny", text, "tiny.yaml", home=home)
+def make(home: Path, text: str = SPACE) -> SweepFolder:
+    return SweepFolder.create("tiny", text, "tiny.yaml", home=home)
 
 
-def report_until_full(sweep: Sweep) -> tuple[Ledger, dict[str, list]]:
+def report_until_full(sweep: SweepFolder) -> tuple[Ledger, dict[str, list]]:
     """Report runs to the end of the disk; return the ledger and what it had taken in."""
     ledger = Ledger(sweep)
     for run in iter(ledger.next_run, None):
@@ -37,7 +37,7 @@ def report_until_full(sweep: Sweep) -> tuple[Ledger, dict[str, list]]:
     return ledger, {record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)}
 
 
-def check_goes_on(sweep: Sweep, before: dict[str, list]) -> None:
+def check_goes_on(sweep: SweepFolder, before: dict[str, list]) -> None:
     train_all(Ledger(sweep))
     records = read_records(sweep)
     assert len(records) == 6
@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_can_be_read(tmp_path):
         with pytest.raises(UserError, match="Read-only file system"):
             check_storage(sweep, sweep.num_runs)
         with pytest.raises(UserError, match="--home"):
-            Sweep.create("other", SPACE, "tiny.yaml", home=disk)
+            SweepFolder.create("other", SPACE, "tiny.yaml", home=disk)
         assert not sweep.is_running()
         assert len(read_records(sweep)) == 6
 
@@ -192,4 +192,4 @@ def test_a_sweep_of_a_later_release_names_it(tmp_path):
     meta = json.loads((sweep.folder / "sweep.json").read_text())
     (sweep.folder / "sweep.json").write_text(json.dumps({**meta, "format": 7, "release": "9.1.0"}))
     with pytest.raises(UserError, match=r"format 7; .* written by adversarial-tuner 9\.1\.0"):
-        Sweep.open("tiny", home=tmp_path)
+        SweepFolder.open("tiny", home=tmp_path)

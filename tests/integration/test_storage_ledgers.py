@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.integration.postgres import PostgresServer
-from tests.integration.s3 import BUCKET, S3Server
+from tests.support.postgres import PostgresServer
+from tests.support.s3 import BUCKET, S3Server
 from tests.tuner.conftest import REAL, SPACE, row, train_all, train_really
-from trainables.stores import store_at
-from tuner import control, database
-from tuner.control import Control
+from trainables.storage.object_store import store_at
 from tuner.errors import UserError
-from tuner.export import export
-from tuner.judged import judge_runs
-from tuner.ledger import Ledger
-from tuner.records import read_metrics, read_verdict
-from tuner.studies import read_records
-from tuner.sweep import Sweep, home, names
-from tuner.watching import Follower
+from tuner.execution.judging import judge_runs
+from tuner.results.export import export
+from tuner.search.ledger import Ledger
+from tuner.storage import postgres as database
+from tuner.sweep import control
+from tuner.sweep.control import Control
+from tuner.sweep.folder import SweepFolder, home, names
+from tuner.sweep.follower import Follower
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics, read_verdict
 
 pytestmark = pytest.mark.database
 HOME = f"s3://{BUCKET}/team/sweeps"
@@ -59,33 +60,33 @@ def study(postgres: PostgresServer):
 
 
 def test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks(machine, study: str):
-    sweep = Sweep.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
+    sweep = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
     with sweep.lock():
         ledger = Ledger(sweep)
         run = ledger.next_run()
         ledger.report(run.key, row(1))
     assert names(machine(3)) == ["tiny"]
     assert [
-        read_metrics(record.run.folder)[0]["step"] for record in read_records(Sweep.open("tiny", home=machine(3)))
+        read_metrics(record.run.folder)[0]["step"] for record in read_records(SweepFolder.open("tiny", home=machine(3)))
     ] == [1]
 
     with pytest.raises(UserError, match=f"a sweep named 'tiny' is in {HOME} already"):
-        Sweep.create("tiny", SPACE, "tiny.yaml", home=machine(2), study_storage=sweep.study_storage)
-    again = Sweep.open("tiny", home=machine(2))
+        SweepFolder.create("tiny", SPACE, "tiny.yaml", home=machine(2), study_storage=sweep.study_storage)
+    again = SweepFolder.open("tiny", home=machine(2))
     with again.lock():
         assert sorted(train_all(Ledger(again))) == sorted(record.run.key for record in read_records(again))
     # The first machine sees what the second one has done, though it has a copy of its own.
     for number in (1, 3):
-        records = read_records(Sweep.open("tiny", home=machine(number)))
+        records = read_records(SweepFolder.open("tiny", home=machine(number)))
         assert {record.state for record in records} == {"complete"}
         assert [[one["step"] for one in read_metrics(record.run.folder)] for record in records] == [[1, 2, 3]] * 6
 
 
 def test_what_is_watched_from_elsewhere_is_up_to_date(machine, study: str):
-    sweep = Sweep.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
+    sweep = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
     with sweep.lock():
         ledger = Ledger(sweep)
-        follower = Follower(Sweep.open("tiny", home=machine(2)))
+        follower = Follower(SweepFolder.open("tiny", home=machine(2)))
         run = ledger.next_run()
         for step in (1, 2):
             ledger.report(run.key, row(step))
@@ -93,8 +94,8 @@ def test_what_is_watched_from_elsewhere_is_up_to_date(machine, study: str):
 
 
 def test_a_driver_is_steered_from_elsewhere(machine, study: str):
-    sweep = Sweep.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
-    elsewhere = Sweep.open("tiny", home=machine(2))
+    sweep = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
+    elsewhere = SweepFolder.open("tiny", home=machine(2))
     with sweep.lock():
         driver = Control(sweep.folder)
         asked = threading.Thread(target=control.ask_driver, args=(elsewhere, "stop"))
@@ -111,7 +112,7 @@ def test_a_driver_is_steered_from_elsewhere(machine, study: str):
 
 def test_an_object_store_keeps_no_study(machine):
     with pytest.raises(UserError, match=f"{HOME} cannot keep a study, .*--study-storage postgresql"):
-        Sweep.create("tiny", SPACE, "tiny.yaml", home=machine(1))
+        SweepFolder.create("tiny", SPACE, "tiny.yaml", home=machine(1))
     assert names(machine(1)) == []
 
 
@@ -127,16 +128,16 @@ def test_a_url_that_cannot_be_used_is_refused_in_words(url):
 
 def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, study: str, tmp_path: Path):
     torch.set_num_threads(1)
-    sweep = Sweep.create("real", REAL, "real.yaml", home=machine(1), study_storage=study)
+    sweep = SweepFolder.create("real", REAL, "real.yaml", home=machine(1), study_storage=study)
     with sweep.lock():
         train_really(Ledger(sweep))
-    here = Sweep.open("real", home=machine(2))
+    here = SweepFolder.open("real", home=machine(2))
     best = next(record for record in read_records(here) if record.run.key == "trial-0000")
     with here.lock():
         judge_runs(here, [best], tier="rank", num_images=20, workers=1, tell=lambda text: None)
     target = export(here, tmp_path / "bundle", "0")
     assert (target / "classifier.safetensors").exists()
-    there = Sweep.open("real", home=machine(3))
+    there = SweepFolder.open("real", home=machine(3))
     folder = next(record for record in read_records(there) if record.run.key == "trial-0000").run.folder
     assert read_verdict(folder, "rank") == read_verdict(best.run.folder, "rank")
     assert read_verdict(folder, "rank") is not None

@@ -9,14 +9,14 @@ import time
 
 import pytest
 
-from tests.integration.clusters import RayCluster
 from tests.integration.conftest import CommandLine
-from tests.integration.postgres import PostgresServer
-from tests.integration.s3 import BUCKET, S3Server
-from trainables.stores import store_at
-from tuner.records import read_metrics
-from tuner.studies import read_records
-from tuner.sweep import Sweep, home
+from tests.support.clusters import RayCluster
+from tests.support.postgres import PostgresServer
+from tests.support.s3 import BUCKET, S3Server
+from trainables.storage.object_store import store_at
+from tuner.sweep.folder import SweepFolder, home
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
 
 pytestmark = [pytest.mark.cluster, pytest.mark.database]
 
@@ -57,7 +57,9 @@ def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pyt
 
 
 def rows_of(name: str = "stored") -> dict[str, list]:
-    return {record.run.key: read_metrics(record.run.folder) for record in read_records(Sweep.open(name, home=home()))}
+    return {
+        record.run.key: read_metrics(record.run.folder) for record in read_records(SweepFolder.open(name, home=home()))
+    }
 
 
 def wait_until(command, condition) -> None:

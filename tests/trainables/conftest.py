@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainables import data_files, registry
 from trainables.config import CONFIGURATIONS, parse
-from trainables.data import Dataset, load
-from trainables.models import LeadingDimensions
+from trainables.data import files as data_files
+from trainables.data.tensors import Dataset, load
+from trainables.networks.classifiers import LeadingDimensions
+from trainables.training import registry
 
 # What a recipe needs beside the tiny budget; one that is not named here needs nothing.
 OF_RECIPE = {"gan": {"pretrain": 0.25, "generator": {"width": 4}}}

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.trainables.loops import finish
+from tests.support.loops import finish
 from trainables.config import AttackConfig, ClassifierConfig, GeneratorConfig, RatioConfig
 from trainables.schedules import Schedule, learning_rate_factor, value_at, warmed_up
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tuner.cli import main
-from tuner.ledger import Ledger
-from tuner.records import Run
-from tuner.sweep import Sweep
+from tuner.cli.app import main
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.runs import Run
 
 SPACE = """\
 name: tiny
@@ -64,9 +64,9 @@ parameters:
 
 
 @pytest.fixture
-def make_sweep(tmp_path: Path) -> Callable[..., Sweep]:
-    def make(name: str = "tiny", *, replace: tuple[str, str] = ("", ""), num_trials: int | None = None) -> Sweep:
-        return Sweep.create(name, SPACE.replace(*replace), "tiny.yaml", home=tmp_path, num_trials=num_trials)
+def make_sweep(tmp_path: Path) -> Callable[..., SweepFolder]:
+    def make(name: str = "tiny", *, replace: tuple[str, str] = ("", ""), num_trials: int | None = None) -> SweepFolder:
+        return SweepFolder.create(name, SPACE.replace(*replace), "tiny.yaml", home=tmp_path, num_trials=num_trials)
 
     return make
 
@@ -97,8 +97,9 @@ def train_all(ledger: Ledger) -> list[str]:
 
 def train_really(ledger: Ledger) -> None:
     """Train whatever the ledger hands out with real loops and checkpoints, in this process."""
-    from trainables import checkpoint, registry
     from trainables.config import parse
+    from trainables.storage import checkpoint
+    from trainables.training import registry
 
     while (run := ledger.next_run()) is not None:
         config = parse(run.settings)
@@ -132,14 +133,14 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
-def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    sweep = Sweep.create("real", REAL, "real.yaml", home=tmp_path_factory.mktemp("home"))
+def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    sweep = SweepFolder.create("real", REAL, "real.yaml", home=tmp_path_factory.mktemp("home"))
     train_really(Ledger(sweep))
     return sweep
 
 
 @pytest.fixture
-def trained_sweep(_trained_once: Sweep, tmp_path: Path) -> Sweep:
+def trained_sweep(_trained_once: SweepFolder, tmp_path: Path) -> SweepFolder:
     """Return a copy of a sweep whose runs were really trained: two baselines and two trials, complete."""
     shutil.copytree(_trained_once.folder, tmp_path / "real")
-    return Sweep.open("real", home=tmp_path)
+    return SweepFolder.open("real", home=tmp_path)

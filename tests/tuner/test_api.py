@@ -8,11 +8,12 @@ import sys
 
 import pytest
 
-from search_spaces.mistakes import SpaceError
+from search_spaces.errors import SpaceError
 from tests.tuner.conftest import SPACE, train_all
-from tuner import Sweep, starting
+from tuner import Sweep
 from tuner.errors import UserError
-from tuner.ledger import Ledger
+from tuner.execution import launch as starting
+from tuner.search.ledger import Ledger
 
 
 def test_a_sweep_is_opened_read_and_exported(trained_sweep, tmp_path):

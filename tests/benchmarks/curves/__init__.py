@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from search_spaces.configurations import load_space
 from search_spaces.schema import Space
-from tuner.fields import load_space
-from tuner.records import Record, read_metrics
+from tuner.sweep.runs import Record, read_metrics
 
 FOLDER = Path(__file__).parent
 SPACE, TRIALS = FOLDER / "space.yaml", FOLDER / "trials.jsonl"

@@ -1,0 +1,84 @@
+"""Where a search space meets the trainables: reading one with all checks, and complete configurations from it.
+
+Imports nothing heavy: a wrong file is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.checks.fields import KNOWN, baseline_settings, field_mistakes
+from search_spaces.library import text_of
+from search_spaces.parameters import Fixed
+from search_spaces.parsing.reader import read
+from search_spaces.schema import Space
+from trainables.config import CONFIGURATIONS, parse
+
+
+def load_space(name_or_path: str) -> Space:
+    """Return a packaged search space, or the one in a file, checked against its trainable.
+
+    Raises:
+        SpaceError: there is none, or it has mistakes; all of them at once.
+    """
+    return parse_space(*text_of(name_or_path))
+
+
+def parse_space(text: str, source: str) -> Space:
+    """Return the search space that a text describes, checked against its trainable.
+
+    Raises:
+        SpaceError: it has mistakes; all of them at once, under the name of the source.
+    """
+    return read(text, source, check=field_mistakes, known=KNOWN)
+
+
+def configuration_for(space: Space, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return the complete, validated settings of one trial as plain data.
+
+    Args:
+        space: what the trial belongs to.
+        settings: of the trainable, nested, as `Space.settings` returns them.
+        seed: of the trial.
+    """
+    return _complete(space, space.trainable, settings, seed)
+
+
+def baseline_configurations(space: Space, num_seeds: int = 1) -> dict[str, dict[str, Any]]:
+    """Return the complete settings of every baseline by its name; all have one seed before any has the next.
+
+    A baseline is its trainable's defaults on the dataset, evaluation, compute and seed of the sweep, with the network
+    and batch size that the space fixes, and with the baseline's own overrides.
+
+    Args:
+        space: what the baselines belong to.
+        num_seeds: with how many seeds each runs. From the second on, the seed is in the name: ``standard.seed1``; no
+            baseline can be called that in a file.
+    """
+    return {
+        one.name if repeat == 0 else f"{one.name}.seed{space.search.seed + repeat}": _complete(
+            space, one.trainable, baseline_settings(space.parameters, one), space.search.seed + repeat
+        )
+        for repeat in range(num_seeds)
+        for one in space.baselines
+    }
+
+
+def report_every(space: Space) -> float:
+    """Return the compute between two reports of a trial, which is the same for all trials of a space."""
+    default = CONFIGURATIONS[space.trainable].model_fields["report_every"].default
+    fixed = {one.name: one.domain.value for one in space.parameters if isinstance(one.domain, Fixed)}
+    return float(fixed.get("report_every", default))
+
+
+def _complete(space: Space, trainable: str, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    shared = {
+        "trainable": trainable,
+        "dataset": space.dataset.model_dump(),
+        "evaluation": space.evaluation.model_dump(),
+        "seed": seed,
+    }
+    settings = {"compute": space.budget.compute, **settings, **shared}
+    configuration: dict[str, Any] = parse(settings).model_dump(mode="json")
+    return configuration

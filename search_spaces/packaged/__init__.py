@@ -1,0 +1,1 @@
+"""The search spaces that come with the package, one YAML file each."""

@@ -1,0 +1,62 @@
+"""``when``: a setting that counts only beside certain values of its siblings, or certain kinds of their schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.errors import Mistake, shown, unknown
+from search_spaces.parameters import Condition, Domain, FloatRange, Parameter
+from search_spaces.parsing.schedules import Scheduled
+
+Domains = Mapping[tuple[str, ...], Domain | Scheduled | None]  # None: a setting whose own description is wrong
+
+
+def read_condition(path: tuple[str, ...], raw: object, domains: Domains) -> tuple[tuple[Condition, ...], list[Mistake]]:
+    """Return the conditions of the parameter at a path, and what is wrong with them."""
+    place = ("parameters", *path, "when")
+    if not isinstance(raw, dict) or not raw:
+        return (), [Mistake(None, place, f"takes {{sibling: value or [values]}}, not {shown(raw)}")]
+    conditions: list[Condition] = []
+    mistakes: list[Mistake] = []
+    for key, value in raw.items():
+        values = value if isinstance(value, list) else [value]
+        wrong = _objection(path, key, values, domains)
+        if wrong:
+            mistakes.append(Mistake(None, (*place, key), wrong))
+        else:
+            sibling = (*path[:-1], key)
+            kind = ("kind",) if isinstance(domains[sibling], Scheduled) else ()
+            conditions.append(((*sibling, *kind), tuple(values)))
+    return tuple(conditions), mistakes
+
+
+def _objection(path: tuple[str, ...], key: str, values: list[Any], domains: Domains) -> str | None:
+    siblings = {other[-1]: other for other in domains if other[:-1] == path[:-1] and other != path}
+    if key not in siblings:
+        return unknown("sibling", key, siblings)
+    domain = domains[siblings[key]]
+    if domain is None:
+        return None
+    if isinstance(domain, FloatRange):
+        return f"a condition needs a choice, an int or a fixed value, and {key} is {domain}"
+    if not values:
+        return f"names no value of {key}, which is {domain}"
+    impossible = [value for value in values if not domain.holds(value)]
+    return f"{key} is never {shown(impossible[0])}: it is {domain}" if impossible else None
+
+
+def ordered(parameters: Mapping[tuple[str, ...], Parameter]) -> tuple[tuple[Parameter, ...], list[Mistake]]:
+    """Return the parameters with every one after those that its conditions name, else in the file's order."""
+    waiting = dict(parameters)
+    done: dict[tuple[str, ...], Parameter] = {}
+    while waiting:
+        ready = next(
+            (path for path, one in waiting.items() if not any(other in waiting for other, _ in one.when)), None
+        )
+        if ready is None:
+            break
+        done[ready] = waiting.pop(ready)
+    message = "its condition leads back to itself, or to a setting whose condition does"
+    cycles = [Mistake(None, (*one.place, "when"), message) for one in waiting.values()]
+    return (*done.values(), *waiting.values()), cycles

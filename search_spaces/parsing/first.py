@@ -1,0 +1,131 @@
+"""``first``: configurations to try before the search begins, as names or written nested and with bare values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from search_spaces.errors import Mistake, Path, shown, unknown
+from search_spaces.parameters import Fixed, FloatRange, Fragments, Parameter, Part, is_number, same, with_changes
+from search_spaces.parsing.baselines import NAMED_BY, Known
+from search_spaces.parsing.schedules import spelled
+
+
+def read_first(
+    raw: object,
+    parameters: Sequence[Parameter],
+    unsound: Iterable[tuple[str, ...]],
+    known: Known,
+    trainable: object,
+) -> tuple[tuple[dict[str, Any], ...], list[Mistake]]:
+    """Return the values by dotted name of every configuration to try first, and what is wrong with them.
+
+    Args:
+        raw: what stands under ``first``.
+        parameters: the well-formed parameters.
+        unsound: paths of parameters with mistakes of their own; nothing is said about their values.
+        known: configurations that go by a name, which stands for those of its settings that the parameters take.
+        trainable: of the space; only its own configurations can be named.
+    """
+    if not isinstance(raw, list):
+        return (), [Mistake(None, ("first",), f"must be a list of settings, not {shown(raw)}")]
+    reader = _Reader(parameters, {".".join(path) for path in unsound})
+    own = {name: settings for name, settings in known.items() if settings["trainable"] == trainable}
+    for index, item in enumerate(raw):
+        place = ("first", index)
+        changes = {NAMED_BY: item} if isinstance(item, str) else item
+        if not isinstance(changes, dict):
+            message = f"must be a name or a mapping of settings, not {shown(item)}"
+            reader.mistakes.append(Mistake(None, place, message))
+        elif NAMED_BY not in changes:
+            reader.read(place, {}, changes)
+        elif (name := str(changes[NAMED_BY])) in own:
+            reader.read(place, own[name], {key: value for key, value in changes.items() if key != NAMED_BY})
+        else:
+            where = place if isinstance(item, str) else (*place, NAMED_BY)
+            message = unknown(f"published configuration of {trainable}", name, own)
+            reader.mistakes.append(Mistake(None, where, message))
+    return tuple(reader.points), reader.mistakes
+
+
+class _Reader:
+    def __init__(self, parameters: Sequence[Parameter], unsound: set[str]) -> None:
+        self._parameters = {parameter.name: parameter for parameter in parameters}
+        self._schedules = {".".join(one.path[:-1]) for one in parameters if isinstance(one, Part)}
+        self._unsound = unsound
+        self.points: list[dict[str, Any]] = []
+        self.mistakes: list[Mistake] = []
+
+    def read(self, place: Path, published: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        values: dict[str, Any] = {}
+        changes = self._spelled("", changes)
+        self._flatten(place, "", with_changes(self._taken("", self._spelled("", published)), changes), values)
+        fixed = {name: one.domain.value for name, one in self._parameters.items() if isinstance(one.domain, Fixed)}
+        every = {**fixed, **values}
+        for name in list(values):
+            message = self._effect_objection(name, every)
+            if message and _has(changes, self._parameters[name].path):
+                self.mistakes.append(Mistake(None, (*place, *self._parameters[name].path), message))
+            elif message:  # a published setting that a change beside it makes idle
+                del values[name]
+        self.points.append({name: value for name, value in values.items() if name not in fixed})
+
+    def _spelled(self, prefix: str, nested: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings with every schedule in the words of its parameters, a plain number as a constant one."""
+        return {
+            key: spelled(value)
+            if prefix + key in self._schedules
+            else self._spelled(f"{prefix}{key}.", value)
+            if isinstance(value, Mapping)
+            else value
+            for key, value in nested.items()
+        }
+
+    def _taken(self, prefix: str, published: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of a published configuration's settings that there are parameters for."""
+        taken: dict[str, Any] = {}
+        for key, value in published.items():
+            name = prefix + key
+            if name in self._parameters:
+                taken[key] = _as_group(self._parameters[name], value)
+            elif isinstance(value, Mapping) and (below := self._taken(f"{name}.", value)):
+                taken[key] = below
+        return taken
+
+    def _flatten(self, place: Path, prefix: str, nested: Mapping[str, Any], values: dict[str, Any]) -> None:
+        for key, value in nested.items():
+            name = prefix + key
+            if name in self._unsound:
+                continue
+            if name in self._parameters:
+                self._take((*place, key), self._parameters[name], value, values)
+            elif isinstance(value, dict) and any(other.startswith(f"{name}.") for other in self._parameters):
+                self._flatten((*place, key), f"{name}.", value, values)
+            else:
+                self.mistakes.append(Mistake(None, (*place, key), unknown("parameter", name, self._parameters)))
+
+    def _take(self, place: Path, parameter: Parameter, value: object, values: dict[str, Any]) -> None:
+        if parameter.domain.holds(value):
+            values[parameter.name] = (
+                float(value) if isinstance(parameter.domain, FloatRange) and is_number(value) else value
+            )
+        else:
+            self.mistakes.append(Mistake(None, place, f"must be {parameter.domain}, not {shown(value)}"))
+
+    def _effect_objection(self, name: str, values: Mapping[str, Any]) -> str | None:
+        for path, allowed in self._parameters[name].when:
+            sibling = ".".join(path)
+            if sibling in values and not any(same(values[sibling], value) for value in allowed):
+                return f"has no effect beside {sibling} = {shown(values[sibling])}: remove it"
+        return None
+
+
+def _has(nested: object, path: Sequence[str]) -> bool:
+    """Say whether nested settings lead anywhere along a path."""
+    return not path or (isinstance(nested, Mapping) and path[0] in nested and _has(nested[path[0]], path[1:]))
+
+
+def _as_group(parameter: Parameter, value: object) -> object:
+    """Return the name of the group that a parameter has for a mapping of settings, or else the value as it is."""
+    groups = parameter.domain.settings if isinstance(parameter.domain, Fragments) else {}
+    return next((name for name, settings in groups.items() if settings == value), value)

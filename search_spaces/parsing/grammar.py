@@ -1,0 +1,144 @@
+"""From the tree under ``parameters`` to a flat list of parameters, with every mistake made in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces.errors import Mistake, Path, shown, unknown
+from search_spaces.parameters import (
+    Choice,
+    Condition,
+    Domain,
+    Fixed,
+    FloatRange,
+    Fragments,
+    IntRange,
+    Parameter,
+    is_number,
+)
+from search_spaces.parsing.conditions import ordered, read_condition
+from search_spaces.parsing.schedules import OPTIONS, Scheduled, expanded, read_schedule
+
+_OPTIONS = {"float": ("log", "schedule", "when"), "int": ("log", "schedule", "when"), "choice": ("schedule", "when")}
+_WORDS = {*_OPTIONS, "log", "when"}  # a mapping with one of these is a leaf
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The well-formed parameters in the order in which they are chosen, the paths of the others, and all mistakes."""
+
+    parameters: tuple[Parameter, ...] = ()
+    unsound: tuple[tuple[str, ...], ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+
+
+def read_tree(tree: object) -> Tree:
+    """Return what the mapping under ``parameters`` says."""
+    if not isinstance(tree, dict):
+        message = f"must be a mapping of settings, not {shown(tree)}"
+        return Tree(mistakes=(Mistake(None, ("parameters",), message),))
+    leaves = dict(_leaves((), tree))
+    mistakes: list[Mistake] = []
+    domains = {path: _domain(("parameters", *path), leaf, mistakes) for path, leaf in leaves.items()}
+    parameters: dict[tuple[str, ...], Parameter] = {}
+    for path, domain in domains.items():
+        leaf = leaves[path]
+        when: tuple[Condition, ...] = ()
+        if isinstance(leaf, dict) and "when" in leaf:
+            when, wrong = read_condition(path, leaf["when"], domains)
+            mistakes += wrong
+        if isinstance(domain, Scheduled):
+            parameters |= {part.path: part for part in expanded(path, domain, when)}
+        elif domain is not None:
+            parameters[path] = Parameter(path, domain, when)
+    in_order, cycles = ordered(parameters)
+    unsound = tuple(path for path, domain in domains.items() if domain is None)
+    return Tree(in_order, unsound, (*mistakes, *cycles))
+
+
+def _leaves(path: tuple[str, ...], tree: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and not value.keys() & _WORDS:
+            yield from _leaves((*path, key), value)
+        else:
+            yield (*path, key), value
+
+
+def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> Domain | Scheduled | None:
+    """Return the domain that a leaf describes; None when it has mistakes, which are added to the list."""
+    wrong: list[Mistake] = []
+    strange = next((key for key in place if isinstance(key, str) and not key.isidentifier()), None)
+    if strange is not None:
+        wrong.append(Mistake(None, place, f"{shown(strange)} cannot name a setting: use letters, digits and _"))
+    domain = _varying(place, leaf, wrong) if isinstance(leaf, dict) else Fixed(leaf)
+    mistakes += wrong
+    return None if wrong else domain
+
+
+def _varying(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) -> Domain | Scheduled | None:
+    kinds = [kind for kind in _OPTIONS if kind in leaf]
+    scheduled = OPTIONS if "schedule" in leaf else ()
+    valid = (kinds[0], *_OPTIONS[kinds[0]], *scheduled) if len(kinds) == 1 else {*_WORDS, "schedule", *scheduled}
+    wrong += [Mistake(None, (*place, key), unknown("key", key, valid)) for key in leaf if key not in valid]
+    if len(kinds) != 1:
+        found = f"has {' and '.join(kinds)}" if kinds else "has none of them"
+        wrong.append(Mistake(None, place, f"takes exactly one of float, int and choice, and {found}"))
+        return None
+    domain: Domain | None
+    if kinds == ["choice"]:
+        domain = _choice((*place, "choice"), leaf["choice"], wrong)
+    else:
+        domain = _range(place, kinds[0], leaf, wrong)
+    return read_schedule(place, leaf, domain, wrong) if "schedule" in leaf else domain
+
+
+def _range(place: Path, kind: str, leaf: dict[str, Any], wrong: list[Mistake]) -> FloatRange | IntRange | None:
+    bounds, log = leaf[kind], leaf.get("log", False)
+    if not isinstance(log, bool):
+        wrong.append(Mistake(None, (*place, "log"), f"must be true or false, not {shown(log)}"))
+    if not (isinstance(bounds, list) and len(bounds) == 2):
+        wrong.append(Mistake(None, place, f"{kind} takes [low, high], not {shown(bounds)}"))
+        return None
+    wanted = "whole numbers" if kind == "int" else "numbers"
+    bad = [end for end in (0, 1) if not is_number(bounds[end]) or (kind == "int" and not isinstance(bounds[end], int))]
+    for end in bad:
+        message = f"the ends of {kind} must be {wanted}, not {shown(bounds[end])}"
+        wrong.append(Mistake(None, (*place, kind, end), message))
+    if bad:
+        return None
+    low, high = bounds
+    if low >= high:
+        wrong.append(Mistake(None, place, f"low ({low:g}) must be below high ({high:g})"))
+    if log is True and low <= 0:
+        wrong.append(Mistake(None, place, f"with log, low ({low:g}) must be above 0"))
+    return IntRange(low, high, log) if kind == "int" else FloatRange(float(low), float(high), log)
+
+
+def _choice(place: Path, values: object, wrong: list[Mistake]) -> Choice | Fragments | None:
+    if not isinstance(values, list | dict) or not values:
+        message = f"takes [value, ...] or named groups {{name: {{setting: ...}}, ...}}, not {shown(values)}"
+        wrong.append(Mistake(None, place, message))
+        return None
+    if isinstance(values, dict):
+        return _fragments(place, values, wrong)
+    for index, value in enumerate(values):
+        if isinstance(value, list | dict):
+            remedy = "to choose among lists or mappings, name them: {choice: {name: {setting: ...}, ...}}"
+            wrong.append(Mistake(None, (*place, index), f"must be a number, text, true, false or null; {remedy}"))
+        elif value in values[:index]:
+            wrong.append(Mistake(None, (*place, index), f"{shown(value)} stands twice in the choice"))
+    return Choice(tuple(values))
+
+
+def _fragments(place: Path, groups: dict[str, Any], wrong: list[Mistake]) -> Fragments:
+    for name, group in groups.items():
+        if not isinstance(group, dict):
+            wrong.append(Mistake(None, (*place, name), f"must be a mapping of settings, not {shown(group)}"))
+            continue
+        for path, leaf in _leaves((), group):
+            if isinstance(leaf, dict):
+                message = "must be a fixed value: a named group cannot vary inside"
+                wrong.append(Mistake(None, (*place, name, *path), message))
+    return Fragments(groups)

@@ -1,0 +1,138 @@
+"""From a text to a space, or to one error with every mistake in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from search_spaces.errors import Mistake, Path, SpaceError, plain, unknown
+from search_spaces.grid import grid_objection, grid_points
+from search_spaces.parameters import Parameter
+from search_spaces.parsing.baselines import Known, read_baselines
+from search_spaces.parsing.first import read_first
+from search_spaces.parsing.grammar import read_tree
+from search_spaces.parsing.yaml_document import parse
+from search_spaces.schema import Space
+from search_spaces.sections import Baseline, keys_of, submodel
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A file as far as it could be read, for checks that must not wait until its other mistakes are mended.
+
+    `data` is the file as it stands; `parameters` are the well-formed ones, `unsound` the paths of the others;
+    `baselines` are known by their index in the file.
+    """
+
+    data: Mapping[str, Any]
+    parameters: tuple[Parameter, ...]
+    unsound: tuple[tuple[str, ...], ...]
+    baselines: Mapping[int, Baseline]
+
+    def section(self, key: str) -> Mapping[str, Any]:
+        """Return the mapping under a top-level key; empty when there is none."""
+        value = self.data.get(key)
+        return value if isinstance(value, dict) else {}
+
+
+Check = Callable[[Draft], Iterable[Mistake]]
+
+
+def read(text: str, source: str, check: Check | None = None, known: Known | None = None) -> Space:
+    """Return the space that a YAML text describes.
+
+    Args:
+        text: the file's content.
+        source: what to call it in messages.
+        check: more mistakes, found from what the grammar could read. Their lines are filled in from their paths.
+        known: configurations that ``baselines`` and ``first`` can name: nested settings with the key ``trainable``.
+
+    Raises:
+        SpaceError: the text is no search space; holds every mistake, those of `check` among them.
+    """
+    document = parse(text)
+    if not isinstance(document.data, dict):
+        keys = ", ".join(keys_of(Space))
+        nothing = Mistake(1, (), f"a search space is a mapping with keys of these: {keys}")
+        raise SpaceError(source, document.mistakes or [nothing])
+    tree = read_tree(document.data.get("parameters", {}))
+    baselines, mistakes = read_baselines(document.data.get("baselines", []), known or {})
+    draft = Draft(document.data, tree.parameters, tree.unsound, baselines)
+    first, wrong = read_first(
+        document.data.get("first", []), tree.parameters, tree.unsound, known or {}, document.data.get("trainable")
+    )
+    mistakes += [*tree.mistakes, *wrong, *_joint_mistakes(draft)]
+    space = _assembled(
+        {**document.data, "parameters": tree.parameters, "first": first, "baselines": (*baselines.values(),)}
+    )
+    if isinstance(space, list):
+        mistakes += space
+    mistakes += check(draft) if check else ()
+    every = [*document.mistakes, *document.located(mistakes)]
+    if every or isinstance(space, list):
+        raise SpaceError(source, every)
+    return space
+
+
+def _assembled(data: dict[str, Any]) -> Space | list[Mistake]:
+    try:
+        return Space.model_validate(data)
+    except ValidationError as error:
+        return [
+            Mistake(None, loc, _message(loc, plain(details), details["type"]))
+            for details in error.errors(include_url=False)
+            for loc in (_in_file(data, details["loc"]),)
+        ]
+
+
+def _in_file(data: dict[str, Any], path: Path) -> Path:
+    """Return where a path of the space stands in the file, where a single objective is no list."""
+    is_single = path[:2] == ("objective", 0) and not isinstance(data.get("objective"), list)
+    return (path[0], *path[2:]) if is_single else path
+
+
+def _message(path: Path, message: str, kind: str) -> str:
+    if kind != "extra_forbidden":
+        return message
+    model: type[BaseModel] = Space
+    for key in path[:-1]:
+        model = submodel(model, str(key)) or model
+    return unknown("key", str(path[-1]), keys_of(model))
+
+
+def _joint_mistakes(draft: Draft) -> Iterator[Mistake]:
+    """Find keys that do not go together; what is wrong with each alone is told elsewhere."""
+    sampler = draft.section("search").get("sampler", "tpe")
+    budget = draft.section("budget")
+    if sampler == "grid":
+        yield from _grid_mistakes(draft, budget.get("trials"))
+        return
+    budgets = ("trials", "total_compute", "time")
+    if isinstance(draft.data.get("budget"), dict) and all(budget.get(key) is None for key in budgets):
+        message = f"one of {', '.join(budgets)} is required unless search.sampler is grid"
+        yield Mistake(None, ("budget",), message)
+    if "seeds" in draft.data:
+        message = "repeats the points of a grid: set search.sampler to grid, or budget.trials higher"
+        yield Mistake(None, ("seeds",), message)
+
+
+def _grid_mistakes(draft: Draft, trials: object) -> Iterator[Mistake]:
+    if draft.data.get("first"):
+        yield Mistake(None, ("first",), "has no effect with the grid sampler, which tries every point")
+    objections = [(one, grid_objection(one)) for one in draft.parameters]
+    mistakes = [Mistake(None, one.place, message) for one, message in objections if message]
+    yield from mistakes
+    if mistakes or draft.unsound:
+        return
+    try:
+        num_points = len(grid_points(draft.parameters))
+    except ValueError as error:
+        yield Mistake(None, ("parameters",), str(error))
+        return
+    seeds = draft.data.get("seeds", 1)
+    if isinstance(trials, int) and isinstance(seeds, int) and trials > num_points * max(seeds, 1):
+        message = f"{trials} trials are more than the grid's points times seeds ({num_points * seeds}): leave it out"
+        yield Mistake(None, ("budget", "trials"), message)

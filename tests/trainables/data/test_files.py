@@ -1,0 +1,68 @@
+"""Data files: the idx format, the table of datasets, and what an import costs."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from trainables.data import files as data_files
+from trainables.data.catalog import IDX_DATASETS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from trainables.data.files import DataError
+
+
+class TestReadIdx:
+    def test_reads_shape_and_values(self, tmp_path):
+        array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+        header = bytes([0, 0, 8, 3, *(0, 0, 0, 2), *(0, 0, 0, 3), *(0, 0, 0, 4)])
+        (tmp_path / "file").write_bytes(header + array.tobytes())
+        np.testing.assert_array_equal(data_files.read_idx(tmp_path / "file"), array)
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            b"",
+            b"\x00\x00\x08",
+            b"\x00\x00\x08\x00",
+            b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00",
+            b"\x00\x00\x08\x02\x00\x00\x00\x01",
+            b"\x00\x00\x08\x01\x00\x00\x00\x02\x00",
+            b"\x00\x00\x08\x01\x00\x00\x00\x02\x00\x00\x00",
+        ],
+        ids=["empty", "cut magic", "no dimension", "floats", "cut header", "cut data", "too much data"],
+    )
+    def test_what_is_no_idx_file_is_an_error_that_names_it(self, tmp_path, raw):
+        (tmp_path / "labels").write_bytes(raw)
+        with pytest.raises(DataError, match="labels"):
+            data_files.read_idx(tmp_path / "labels")
+
+
+class TestTable:
+    @pytest.mark.parametrize("dataset", IDX_DATASETS.values(), ids=IDX_DATASETS)
+    def test_every_row_has_four_checksums_and_a_source(self, dataset):
+        assert set(dataset.sha256) == {TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS}
+        assert all(len(bytes.fromhex(checksum)) == 32 for checksum in dataset.sha256.values())
+        assert dataset.sources
+
+    def test_digests_differ(self):
+        assert len({data_files.digest(name) for name in data_files.names()}) == len(data_files.names())
+
+    def test_an_unknown_name_lists_the_valid_ones(self):
+        with pytest.raises(ValueError, match="no dataset is named 'cifar': choose one of mnist, fashion_mnist, digits"):
+            data_files.ensure("cifar")
+
+    def test_digits_need_no_download(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+        assert (data_files.ensure("digits") / "digits.csv.gz").is_file()
+        assert data_files.status("digits").present
+        assert not (tmp_path / "cache").exists()
+
+
+def test_importing_it_is_light():
+    code = (
+        "import sys, time; began = time.perf_counter(); import trainables.data.files\n"
+        "print(time.perf_counter() - began, *{'torch', 'sklearn', 'numpy', 'pooch', 'requests'} & set(sys.modules))"
+    )
+    seconds, *heavy = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not heavy
+    assert float(seconds) < 0.5  # 0.04 s on an idle core

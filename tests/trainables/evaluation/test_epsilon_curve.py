@@ -1,0 +1,81 @@
+"""Accuracy by epsilon: toy nets whose curve is known, and what must hold for any net."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trainables.evaluation.test_accuracy import Brightness, Constant, grey_images
+from trainables.attacks.gradient import pgd
+from trainables.evaluation.epsilon_curve import accuracy_by_epsilon
+
+EPSILONS = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+
+
+def test_an_image_falls_where_the_border_comes_within_reach():
+    # 0.1, 0.3 and 0 from the border of 0.5; the last is wrong without an attack.
+    split = grey_images(102, 51, 204, 255)
+    split.labels[-1] = 0
+    curve = accuracy_by_epsilon(Brightness(), split, (0.0, 0.05, 0.15, 0.25, 0.35, 0.6), 10, seed=0)
+    assert curve == {0.0: 0.75, 0.05: 0.75, 0.15: 0.5, 0.25: 0.5, 0.35: 0.0}
+
+
+def test_what_no_attack_can_change_never_falls(digits):
+    share = (digits.validation.labels == 3).double().mean().item()
+    assert accuracy_by_epsilon(Constant(), digits.validation, (0.0, 0.5, 1.0), 2, seed=0) == dict.fromkeys(
+        (0.0, 0.5, 1.0), share
+    )
+
+
+def test_nothing_right_is_nothing_to_attack():
+    split = grey_images(0, 255)
+    split.labels.copy_(1 - split.labels)
+    assert accuracy_by_epsilon(Brightness(), split, (0.1, 0.2), 3, seed=0) == {0.1: 0.0}
+
+
+@pytest.fixture(scope="module")
+def curve(trained, digits):
+    return accuracy_by_epsilon(trained, digits.validation, EPSILONS, 10, seed=3)
+
+
+def test_a_trained_net_falls_from_clean_accuracy_to_nothing_and_ends_there(curve, trained, digits):
+    images, labels = digits.validation.batch(torch.arange(200))
+    clean = (trained(images).argmax(-1) == labels).double().mean().item()
+    assert curve[0.0] == clean > 0.8
+    assert list(curve.values()) == sorted(curve.values(), reverse=True)
+    assert list(curve.values()).count(0.0) == 1
+    assert list(curve) == list(EPSILONS[: len(curve)])
+
+
+@settings(max_examples=5, deadline=None)
+@given(epsilon=st.sampled_from(EPSILONS[:5]))
+def test_every_epsilon_is_attacked_on_its_own(curve, trained, digits, epsilon):
+    assert accuracy_by_epsilon(trained, digits.validation, (epsilon,), 10, seed=3) == {epsilon: curve[epsilon]}
+
+
+def test_follows_from_its_arguments_alone(curve, trained, digits):
+    state = torch.random.get_rng_state()
+    assert accuracy_by_epsilon(trained, digits.validation, EPSILONS, 10, seed=3) == curve
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_finds_what_pgd_without_a_random_start_finds_but_for_noise(curve, trained, digits):
+    images, labels = digits.validation.batch(torch.arange(200))
+    for epsilon in (0.02, 0.04):
+        moved = pgd(trained, images, labels, epsilon, steps=10, step_size=0.25 * epsilon)
+        assert abs((trained(moved).argmax(-1) == labels).double().mean().item() - curve[epsilon]) <= 0.01
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_the_model_is_judged_in_evaluation_mode_and_left_as_it_was(is_training):
+    modes = []
+
+    class Watching(Brightness):
+        def forward(self, images):
+            modes.append(self.training)
+            return super().forward(images)
+
+    model = Watching().train(is_training)
+    accuracy_by_epsilon(model, grey_images(0, 255), (0.0, 0.1), 2, seed=0)
+    assert set(modes) == {False}
+    assert model.training is is_training

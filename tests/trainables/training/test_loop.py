@@ -1,0 +1,131 @@
+"""Training loops: what holds for every recipe."""
+
+import math
+
+import pytest
+import torch
+
+from tests.support.loops import finish, tensors_of, without_seconds
+from trainables.config import CONFIGURATIONS
+from trainables.training import registry
+from trainables.training.loop import DivergedError, LossMean
+
+
+def cost_of_a_minibatch(loop):
+    """Return the compute that no minibatch so far has passed."""
+    costs = loop.meter.state()["flops_per_image"].values()
+    epoch = loop.meter.state()["flops"] / loop.meter.compute
+    return sum(costs) * loop.config.batch_size / epoch
+
+
+def test_every_recipe_has_a_configuration():
+    assert list(registry.LOOPS) == list(CONFIGURATIONS)
+
+
+@pytest.mark.parametrize("trainable", registry.LOOPS)
+class TestEveryRecipe:
+    def test_reports_come_at_every_share_of_the_compute(self, trainable, loop_of):
+        loop = loop_of(trainable, compute=1.7, report_every=0.6)
+        reports = finish(loop)
+        slack = cost_of_a_minibatch(loop)
+        assert [report["step"] for report in reports] == [1, 2, 3]
+        for report, asked in zip(reports, (0.6, 1.2, 1.7), strict=True):
+            assert asked <= report["compute"] <= asked + slack
+        assert reports[-1]["compute"] == loop.meter.compute
+        assert loop.progress == 1
+
+    @pytest.mark.parametrize("compute", [0.3, 1.0, 1.7])
+    def test_the_compute_is_spent_with_at_most_one_minibatch_more(self, trainable, loop_of, compute):
+        loop = loop_of(trainable, compute=compute, report_every=9.0)
+        (report,) = finish(loop)
+        assert compute <= report["compute"] <= compute + cost_of_a_minibatch(loop)
+
+    def test_metrics(self, trainable, loop_of):
+        reports = finish(loop_of(trainable))
+        for report in reports:
+            accuracies = {name for name in report if name.endswith("_accuracy")}
+            everywhere = {f"{name}_accuracy" for name in ("clean", "fgsm", "rfgsm", "pgd", "robust")}
+            generators = {"generator_accuracy"} if trainable == "gan" else set()
+            at_the_end = {"large_epsilon_accuracy"} if report is reports[-1] else set()
+            assert accuracies == everywhere | generators | at_the_end
+            assert all(0 <= report[name] <= 1 for name in accuracies)
+            assert {"step", "compute", "train_s", "evaluation_s"} < set(report)
+            assert all(math.isfinite(value) for value in report.values())
+            assert ("masking_failures" in report) is (report is reports[-1])
+
+    def test_watched_at_every_report_and_ranked_at_the_last(self, trainable, loop_of):
+        loop = loop_of(trainable)
+        tiers = []
+        evaluate = loop.evaluate
+        loop.evaluate = lambda tier: tiers.append(tier) or evaluate(tier)
+        finish(loop)
+        assert tiers == ["watch"] * 3 + ["rank"]
+
+    def test_the_tiers_see_their_number_of_validation_images(self, trainable, loop_of):
+        loop = loop_of(trainable)
+        shares = [loop.evaluate(tier)["clean_accuracy"] * count for tier, count in (("watch", 20), ("rank", 30))]
+        assert shares == [pytest.approx(round(share)) for share in shares]
+
+    def test_follows_from_the_seed(self, trainable, loop_of):
+        runs = [finish(loop_of(trainable, seed=seed)) for seed in (1, 1, 2)]
+        assert without_seconds(runs[0]) == without_seconds(runs[1])
+        assert without_seconds(runs[0]) != without_seconds(runs[2])
+
+    def test_global_random_numbers_play_no_part(self, trainable, loop_of):
+        state = torch.random.get_rng_state()
+        finish(loop_of(trainable))
+        assert torch.equal(torch.random.get_rng_state(), state)
+
+    @pytest.mark.parametrize("learning_rate", [1e12, 1e20])
+    def test_a_loss_that_is_no_number_is_an_error(self, trainable, loop_of, learning_rate):
+        loop = loop_of(trainable, classifier={"architecture": "mlp", "learning_rate": learning_rate})
+        with pytest.raises(DivergedError, match=r"_loss is (nan|inf) .*after \d\.\d\d epochs of compute"):
+            finish(loop)
+
+    def test_a_last_update_that_spoils_the_weights_is_an_error(self, trainable, loop_of, monkeypatch):
+        loop = loop_of(trainable)
+        train = loop.train_minibatch
+
+        def spoil():
+            train()
+            with torch.no_grad():
+                next(loop.classifier.parameters()).view(-1)[0] = torch.nan
+
+        monkeypatch.setattr(loop, "losses", lambda: {"classifier_loss": 0.5})
+        monkeypatch.setattr(loop, "train_minibatch", spoil)
+        with pytest.raises(DivergedError, match="weights are not finite"):
+            loop.step()
+
+    def test_learns(self, trainable, loop_of):
+        reports = finish(loop_of(trainable, compute=12.0, report_every=6.0))
+        assert reports[-1]["clean_accuracy"] > 0.25  # chance is 0.1
+        assert reports[-1]["train_s"] > reports[0]["train_s"] > 0
+        assert reports[-1]["evaluation_s"] > reports[0]["evaluation_s"] > 0
+
+    def test_the_device_of_the_dataset_is_the_device_of_the_run(self, trainable, loop_of):
+        loop = loop_of(trainable)
+        assert {tensor.device for tensor in tensors_of(loop.state())} == {loop.dataset.train.images.device}
+
+
+class TestLossMean:
+    def test_is_the_mean_since_the_last_take(self):
+        mean = LossMean()
+        assert mean.take() is None
+        for loss in (1.0, 2.0, 6.0):
+            mean.add(torch.tensor(loss, requires_grad=True))
+        assert mean.take() == 3.0
+        assert mean.take() is None
+
+    def test_goes_on_from_a_state(self):
+        mean, restored = LossMean(), LossMean()
+        mean.add(torch.tensor(1.0))
+        restored.restore(mean.state())
+        restored.add(torch.tensor(3.0))
+        assert (mean.take(), restored.take()) == (1.0, 2.0)
+
+
+class TestDatasetFor:
+    def test_loads_what_the_configuration_names(self, config_of):
+        config = config_of("standard", dataset={"name": "digits", "validation": 137})
+        dataset = registry.dataset_for(config)
+        assert (dataset.name, len(dataset.validation)) == ("digits", 137)

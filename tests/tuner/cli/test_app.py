@@ -1,0 +1,222 @@
+"""The command line in-process: what is refused, with which words, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tuner.conftest import SPACE, train_all
+from trainables.config import parse
+from trainables.networks.classifiers import small_cnn
+from trainables.published import PUBLISHED
+from trainables.training import optimizers as precision
+from tuner.execution.single import read_configuration
+from tuner.search.ledger import Ledger
+
+BAD = {
+    "a space that is not there": (["launch", "qick"], ["neither a file nor a packaged", "'quick'"]),
+    "an unknown key": (["launch", "unknown.yaml"], ["unknown.yaml:", "unknown key 'budgit'", "did you mean 'budget'"]),
+    "an impossible range": (["launch", "range.yaml"], ["range.yaml:", "must be less than or equal to 1, not 1.5"]),
+    "a range that is none, told with brackets": (["launch", "one_end.yaml"], ["float takes [low, high], not 3"]),
+    "an output that cannot be written": (["train", "standard", "--output", "range.yaml/x/y"], ["--output"]),
+    "a path with brackets": (["launch", "nowhere[/bold].yaml"], ["nowhere[/bold].yaml"]),
+    "broken YAML": (["launch", "broken.yaml"], ["broken.yaml:"]),
+    "more GPUs than there are": (["launch", "gpu.yaml"], ["asks for 99, this machine has", "RAY_ADDRESS"]),
+    "more CPUs than there are": (["launch", "cpu.yaml"], ["asks for 9999, this machine has"]),
+    "a bad name": (["launch", "digits", "--name", "../up"], ["must be 1 to 63"]),
+    "a home below a file": (["launch", "digits", "--home", "range.yaml/home"], ["--home"]),
+    "data that is not there": (["launch", "quick", "--data", "nowhere"], ["nowhere"]),
+    "data that is damaged": (["launch", "quick", "--data", "damaged"], ["damaged", "SHA-256"]),
+    "a sweep that is not there": (["resume", "nothing"], ["no sweep named 'nothing'"]),
+    "a sweep to compare that is not there": (["compare", "nothing"], ["no sweep named 'nothing'"]),
+    "a sweep to export that is not there": (["export", "nothing"], ["no sweep named 'nothing'"]),
+    "a sweep to judge that is not there": (["judge", "nothing"], ["no sweep named 'nothing'"]),
+    "a yardstick without its tier": (["evaluate", "net.pt", "--autoattack"], ["add --tier final"]),
+    "weights of another net": (["evaluate", "net.pt"], ["missing body.2.weight", "unexpected body.9.weight"]),
+    "weights that are none": (["evaluate", "range.yaml"], ["no state dict that can be read safely"]),
+    "an epsilon outside the box": (["evaluate", "net.pt", "--epsilon", "1.5"], ["epsilon"]),
+    "an epsilon of nothing": (["evaluate", "net.pt", "--epsilon", "0"], ["--epsilon must be above 0"]),
+    "a dataset that is none": (["evaluate", "net.pt", "--dataset", "imagenet"], ["mnist, fashion_mnist, digits"]),
+    "a sweep to draw that is not there": (["draw", "nothing"], ["no sweep named 'nothing'"]),
+    "no trials": (["launch", "digits", "--trials", "0"], ["--trials"]),
+    "no runs at once": (["launch", "digits", "--max-concurrent", "0"], ["--max-concurrent"]),
+    "an unknown option": (["launch", "digits", "--nmae", "a"], ["--nmae"]),
+    "an unknown command": (["lunch"], ["lunch"]),
+    "a folder that is no bundle": (["evaluate", "."], ["is no bundle"]),
+    "a picture of a published configuration": (["spaces", "show", "wong_2020", "--picture", "a.png"], ["of a space"]),
+    "half a schedule": (["train", "gan", "--set", "classifier.learning_rate.kind=linear"], ["values is required"]),
+    "an unknown trainable": (["train", "gann"], ["'gann'", "did you mean 'gan'?"]),
+    "an unknown published configuration": (["train", "wong_2002"], ["did you mean 'wong_2020'?", "madry_2018"]),
+    "a published configuration with a mistake over it": (
+        ["train", "wong_2020", "--set", "attack.epsilon=2"],
+        ["attack.epsilon: must be less than or equal to 1, not 2"],
+    ),
+    "settings of all kinds": (
+        ["train", "gan", "--set", "batch_size=0", "--set", "classifier.learning_rat=1"],
+        ["batch_size: must be greater", "did you mean 'learning_rate'"],
+    ),
+    "an unknown dataset": (["data", "cifar10"], ["cifar10", "mnist"]),
+    "a UI without sweeps": (["ui"], ["there are no sweeps"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_mistakes_are_refused_in_words_and_leave_nothing(run, tmp_path, what):
+    (tmp_path / "unknown.yaml").write_text(SPACE.replace("budget:", "budgit:"))
+    (tmp_path / "range.yaml").write_text(
+        SPACE.replace("{float: [1.0e-4, 1.0e-2], log: true}", "1.0e-3\n    warmup: 1.5")
+    )
+    (tmp_path / "one_end.yaml").write_text(SPACE.replace("{float: [1.0e-4, 1.0e-2], log: true}", "{float: 3}"))
+    (tmp_path / "broken.yaml").write_text("name: [")
+    (tmp_path / "gpu.yaml").write_text(SPACE + "resources: {gpu: 99}\n")
+    (tmp_path / "cpu.yaml").write_text(SPACE + "resources: {cpu: 9999}\n")
+    (tmp_path / "damaged").mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / "damaged" / f"{name}-ubyte").write_bytes(b"no images")
+    weights = small_cnn().state_dict()
+    weights["9.weight"] = weights.pop("2.weight")
+    torch.save(weights, tmp_path / "net.pt")
+    before = sorted(tmp_path.rglob("*"))
+    arguments, expected = BAD[what]
+    code, output = run(*arguments)
+    assert code == 2
+    assert "Traceback" not in output
+    for fragment in expected:
+        assert fragment in output.replace("\n", " ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_precision_that_the_machine_lacks_is_refused_in_words(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
+    settings = ("--set", "dataset.name=digits", "--set", "dataset.validation=9", "--set", "precision=bfloat16")
+    code, output = run("train", "standard", *settings, "--output", "model")
+    assert code == 2
+    assert "set precision to float32" in output.replace("\n", " ")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_taken_name_is_refused_with_the_way_on(run, make_sweep):
+    make_sweep()
+    code, output = run("launch", "digits", "--name", "tiny", "--home", ".")
+    assert code == 2
+    assert "`tuner resume tiny`" in output
+
+
+def test_status_of_all_and_of_one(run, make_sweep):
+    assert "`tuner launch quick` starts one" in run("status", "--home", "none")[1]
+    train_all(Ledger(make_sweep("one")))
+    make_sweep("two")
+    output = run("status", "--home", ".")[1]
+    assert "one: completed, 4 of 4 trials (6 complete), best trial-0003 robust_accuracy 40.0" in output
+    assert "two: interrupted, 0 of 4 trials (no runs yet)" in output
+
+
+def test_compare_as_table_csv_json_and_picture(run, make_sweep):
+    train_all(Ledger(make_sweep()))
+    code, output = run("compare", "tiny", "--home", ".", "--picture", "accuracy.png")
+    assert code == 0
+    assert "trial-0003 *" in output
+    assert Path("accuracy.png").read_bytes().startswith(b"\x89PNG")
+    lines = run("compare", "tiny", "--home", ".", "--format", "csv")[1].splitlines()
+    assert len(lines) == 7
+    assert lines[0].startswith("run,kind,trainable,schedule,state")
+    rows = json.loads(run("compare", "tiny", "--home", ".", "--format", "json")[1])
+    assert rows[0]["run"] == "trial-0003"
+    assert run("compare", "tiny", "--home", ".", "--picture", "nowhere/a.png")[0] == 2
+
+
+def test_draw_says_where_and_what_is_missing_without_ray_and_mlflow(run, trained_sweep, monkeypatch):
+    for name in ("ray", "mlflow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    shutil.rmtree(trained_sweep.folder / "baselines" / "standard" / "checkpoint")
+    code, output = run("draw", "real", "--home", ".", "--run", "fgsm_retraining")
+    assert code == 0
+    folder = Path("pictures", "real-baseline-fgsm_retraining").absolute()
+    names = ("accuracy_by_epsilon.png", "examples.png", "training.png")
+    lines = output.splitlines()
+    assert lines[:3] == [str(folder / name) for name in names]
+    assert lines[3].startswith("not drawn: images under attack and accuracy by epsilon of baseline-standard")
+    assert sorted(path.name for path in folder.iterdir()) == list(names)
+    code, output = run("draw", "real", "--home", ".", "--run", "fgsm_retraining")
+    assert (code, "remove it or choose another --output" in output) == (2, True)
+    code, output = run("draw", "real", "--home", ".", "--run", "17")
+    assert (code, "no run '17' in 'real'" in output) == (2, True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_sync_rebuilds_mlflow_and_says_when_it_cannot(run, make_sweep, monkeypatch):
+    train_all(Ledger(make_sweep()))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    code, output = run("sync", "tiny", "--home", ".")
+    assert code == 2
+    assert "MLflow at http://127.0.0.1:9 cannot be written" in output
+    assert "Traceback" not in output
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert "MLflow has every run of tiny" in run("sync", "tiny", "--home", ".")[1]
+
+
+def test_spaces_are_listed_checked_and_shown(run):
+    listed = run("spaces", "list")[1]
+    for name in ("quick", "paper", "gan", "fgsm_retraining"):
+        assert name in listed
+        assert "fine" in run("spaces", "check", name)[1]
+    assert run("spaces", "show", "quick")[1].startswith("#")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configurations_are_listed_shown_and_read(run, name):
+    assert name in run("spaces", "list")[1]
+    source, _, text = run("spaces", "show", name)[1].partition("\n")
+    assert source == f"# {PUBLISHED[name].source}"
+    assert json.loads(text) == PUBLISHED[name].settings
+    settings = read_configuration(name, ["seed=3", "classifier.learning_rate=0.5"])
+    expected = {**PUBLISHED[name].settings, "seed": 3}
+    expected["classifier"] = {**expected.get("classifier", {}), "learning_rate": 0.5}
+    assert settings == parse(expected).model_dump(mode="json")
+    assert "seed" not in PUBLISHED[name].settings
+
+
+def test_trials_cannot_be_fewer_than_there_are(run, make_sweep):
+    make_sweep()
+    code, output = run("resume", "tiny", "--home", ".", "--trials", "2")
+    assert code == 2
+    assert "must not be below the sweep's 4" in output
+
+
+def test_help_loads_nothing_heavy():
+    check = (
+        "import sys; sys.argv = ['tuner', '--help']\n"
+        "from tuner.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'optuna', 'mlflow', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in (
+        "launch",
+        "resume",
+        "status",
+        "watch",
+        "pause",
+        "stop",
+        "logs",
+        "trials",
+        "replay",
+        "compare",
+        "draw",
+        "export",
+        "train",
+        "evaluate",
+        "spaces",
+        "data",
+        "ui",
+    ):
+        assert command in done.stdout

@@ -1,0 +1,270 @@
+"""Commands for a cluster: what is sent, what is refused beforehand, and that nothing is begun twice."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.heads import TOKEN, Head, playing
+from tests.tuner.conftest import SPACE
+from tuner.cli import job
+from tuner.cluster import client as cluster
+from tuner.cluster import payload, submission
+from tuner.cluster.payload import BEGIN, ERROR_MARK, Answer, Request
+from tuner.errors import UserError
+from tuner.sweep.provenance import versions
+
+
+@pytest.fixture
+def head(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "tiny.yaml").write_text(SPACE)
+    with playing() as one:
+        yield one
+
+
+@pytest.fixture
+def there(run, head):
+    """Return a function that runs a command on the head's cluster."""
+    return lambda *arguments: run(*arguments, "--cluster", head.address)
+
+
+def words(submitted: dict) -> list[str]:
+    return shlex.split(submitted["entrypoint"])
+
+
+def test_a_launch_takes_its_space_along(there, head: Head, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret2")
+    monkeypatch.setenv("PGPASSWORD", "secret3")
+    options = ("--trials", "7", "--warm-start", "x", "--warm-start", "y", "--home", "/shared/sweeps", "--detach")
+    assert there("launch", "tiny.yaml", *options) == (0, "")
+    (submitted,) = head.jobs.values()
+    assert submitted["submission_id"] == "tuner-tiny"
+    assert words(submitted)[:5] == ["exec", "python3", "-m", "tuner", "job"]
+    sent = "launch --name tiny --trials 7 --warm-start x --warm-start y --home /shared/sweeps tiny.yaml"
+    assert words(submitted)[4:] == shlex.split(sent)
+    request = Request.decode(submitted["metadata"]["tuner.request"])
+    assert request == Request(payload.releases(), {"tiny.yaml": SPACE})
+    assert submitted["metadata"]["tuner.storage"] == "/shared/sweeps"
+    assert submitted["runtime_env"]["env_vars"] == {
+        "RAY_JOB_STOP_SIGNAL": "SIGINT",
+        "RAY_JOB_STOP_WAIT_TIME_S": "60",
+        "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+    }
+    assert "secret" not in json.dumps(submitted)
+
+
+BAD = {
+    "a space with mistakes": (["launch", "wrong.yaml"], {}, "unknown key 'budgit'"),
+    "a name that is none": (["launch", "tiny.yaml", "--name", "../a"], {}, "must be 1 to 63"),
+    "no trials": (["launch", "tiny.yaml", "--trials", "0"], {}, "--trials"),
+    "a storage of this machine": (
+        ["status", "--home", "sweeps"],
+        {},
+        "must be an absolute path on the cluster, or a URL",
+    ),
+    "a password for MLflow": (
+        ["status"],
+        {"MLFLOW_TRACKING_URI": "http://me:secret2@host"},
+        "holds a user or password",
+    ),
+    "an address that is none": (["status", "--cluster", "head:8265"], {}, "like http://head:8265"),
+    "an address with a password": (["status", "--cluster", "http://me:secret2@head"], {}, "http://...@head"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_mistakes_are_refused_before_anybody_is_asked(run, head: Head, monkeypatch, tmp_path, what):
+    (tmp_path / "wrong.yaml").write_text(SPACE.replace("budget:", "budgit:"))
+    arguments, variables, expected = BAD[what]
+    for name, value in {"RAY_ADDRESS": head.address, **variables}.items():
+        monkeypatch.setenv(name, value)
+    code, output = run(*arguments)
+    assert code == 2
+    assert expected in output.replace("\n", " ")
+    assert "secret2" not in output
+    assert "Traceback" not in output
+    assert head.requests == []
+
+
+def test_no_password_is_sent(there, head: Head):
+    code, output = there("launch", "tiny.yaml", "--study-storage", "postgresql+psycopg://me:secret2@host/db")
+    assert code == 2
+    assert "PGPASSWORD" in output
+    assert "secret2" not in output
+    assert head.requests == []
+
+
+def test_the_same_launch_again_finds_the_first_and_another_is_refused(there, head: Head):
+    there("launch", "tiny.yaml")
+    code, output = there("launch", "tiny.yaml")
+    assert (code, "tiny is there already (job tuner-tiny, succeeded)" in output) == (0, True)
+    code, output = there("launch", "tiny.yaml", "--trials", "9")
+    assert (code, "has another sweep named 'tiny'" in output) == (2, True)
+    assert list(head.jobs) == ["tuner-tiny"]
+    there("launch", "tiny.yaml", "--name", "other")
+    there("resume", "tiny")
+    assert list(head.jobs) == ["tuner-tiny", "tuner-other", "tuner-tiny.2"]
+
+
+@pytest.mark.parametrize("exit_code", [2, None])
+def test_a_launch_that_was_refused_can_be_mended(there, head: Head, exit_code):
+    head.ending = {"status": "FAILED", "driver_exit_code": exit_code}
+    head.log = f"Ray's own\n{BEGIN}\n{ERROR_MARK}error: a run asks for 8 CPU\n"
+    code, output = there("launch", "tiny.yaml")
+    assert (code, output) == (exit_code or 1, "error: a run asks for 8 CPU\n")
+    there("launch", "tiny.yaml", "--trials", "9")
+    assert list(head.jobs) == ["tuner-tiny", "tuner-tiny.2"]
+
+
+def test_the_driver_log_is_that_of_the_last_job_that_was_not_refused(there, head: Head):
+    there("launch", "tiny.yaml")
+    head.ending = {"status": "FAILED", "driver_exit_code": 2}
+    assert there("resume", "tiny")[0] == 2
+    head.log = f"Ray's own\n{BEGIN}\nall its words\n"
+    assert there("logs", "tiny") == (0, "all its words\n")
+    assert there("logs", "tiny", "--follow") == (0, "all its words\n")
+    logs = [request for request in head.requests if request.endswith("/logs")]
+    assert logs[-2:] == ["GET /api/jobs/tuner-tiny/logs"] * 2
+
+
+def test_a_job_of_somebody_else_is_left_alone(there, head: Head):
+    head.jobs["tuner-tiny"] = {"type": "SUBMISSION", "submission_id": "tuner-tiny", "entrypoint": "", **head.ending}
+    code, output = there("launch", "tiny.yaml")
+    assert (code, "somebody else's" in output) == (2, True)
+    assert list(head.jobs) == ["tuner-tiny"]
+
+
+def test_what_could_not_begin_says_why(there, head: Head):
+    head.ending, head.log = {"status": "FAILED", "driver_exit_code": 1}, "/usr/bin/python3: No module named tuner\n"
+    code, output = there("status")
+    assert code == 1
+    assert "could not begin" in output
+    assert "No module named tuner" in output
+
+
+def test_a_sweep_is_found_where_it_was_launched(there, head: Head):
+    there("launch", "tiny.yaml", "--home", "/shared/sweeps")
+    there("resume", "tiny", "--trials", "9")
+    assert words(head.jobs["tuner-tiny.2"])[4:] == ["resume", "--home", "/shared/sweeps", "--trials", "9", "tiny"]
+    there("resume", "tiny", "--storage", "s3://bucket/elsewhere")
+    assert words(head.jobs["tuner-tiny.3"])[4:] == ["resume", "--home", "s3://bucket/elsewhere", "tiny"]
+    assert head.jobs["tuner-tiny.3"]["metadata"]["tuner.storage"] == "s3://bucket/elsewhere"
+
+
+def test_a_query_answers_as_it_would_here_and_is_forgotten(there, head: Head, tmp_path):
+    head.log += Answer("1,2\n", "a warning\n").encode()
+    assert there("compare", "tiny", "--format", "csv") == (0, "1,2\na warning\n")
+    head.ending = {"status": "FAILED", "driver_exit_code": 2}
+    assert there("compare", "tiny")[0] == 2
+    (left,) = head.jobs.values()
+    assert left["submission_id"].startswith("tuner.compare.")
+    assert Request.decode(left["metadata"]["tuner.request"]).is_captured
+
+
+def test_an_output_is_made_here_by_its_name(there, head: Head, tmp_path):
+    there("trials", "tiny", "--output", str(tmp_path / "deep" / "rows.csv"))
+    (submitted,) = head.jobs.values()
+    assert words(submitted)[4:] == ["trials", "--output", "rows.csv", "tiny"]
+    assert Request.decode(submitted["metadata"]["tuner.request"]).folder == str(tmp_path / "deep")
+
+
+def test_an_answer_to_a_launch_that_is_lost_begins_nothing_twice(there, head: Head):
+    head.answers_to_lose = 1
+    assert there("launch", "tiny.yaml") == (0, "")
+    assert list(head.jobs) == ["tuner-tiny"]
+
+
+def test_two_who_launch_the_same_at_once_have_one(there, head: Head, monkeypatch):
+    asked = cluster.Cluster.jobs
+    looks = []
+
+    def others_are_faster(self):
+        found = asked(self)
+        looks.append(found)
+        if len(looks) == 1:
+            monkeypatch.setattr(cluster.Cluster, "jobs", asked)
+            there("launch", "tiny.yaml")
+        return found
+
+    monkeypatch.setattr(cluster.Cluster, "jobs", others_are_faster)
+    code, output = there("launch", "tiny.yaml")
+    assert (code, "is there already" in output) == (0, True)
+    assert list(head.jobs) == ["tuner-tiny"]
+
+
+def test_a_cluster_without_a_token_is_refused_unless_it_is_typed(there, head: Head):
+    head.asks_for_a_token = False
+    code, output = there("status")
+    assert code == 2
+    assert "asks for no token" in output
+    assert head.jobs == {}
+    there("status", "--insecure")
+    assert len(head.jobs) == 1
+
+
+def test_errors_of_the_way_are_told_in_words(run, there, head: Head, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong")
+    assert "the token in RAY_AUTH_TOKEN is not that of" in there("status")[1]
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nowhere")
+    assert "wants a token (401)" in there("status")[1]
+    monkeypatch.setattr(head, "asks_for_a_token", False)
+    monkeypatch.setattr(head, "version", "2.9.0")
+    code, output = there("status", "--insecure")
+    assert code == 2
+    assert f"the cluster has Ray 2.9.0, this machine {versions()['ray']}" in output
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        monkeypatch.setattr(cluster, "TIMEOUT_S", 0.1)
+        output = run("status", "--cluster", f"http://127.0.0.1:{deaf.getsockname()[1]}")[1]
+        assert "has not answered in 0.1 s" in output
+    output = run("status", "--cluster", "http://127.0.0.1:9")[1]
+    assert "cannot be reached: is the cluster up" in output
+    output = run("status", "--cluster", "https://127.0.0.1:9")[1]
+    assert "cannot be reached" in output
+
+
+def test_a_certificate_is_trusted_by_its_authority_alone(run, head: Head, monkeypatch, tmp_path):
+    subject = ["-subj", "/CN=head", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "ca")]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    head.secure(tmp_path / "ca", tmp_path / "key")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    code, output = run("status", "--cluster", head.address)
+    assert (code, "REQUESTS_CA_BUNDLE names the file" in output) == (2, True)
+    assert head.requests == []
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca"))
+    head.log += Answer("no sweeps", "").encode()
+    assert run("status", "--cluster", head.address) == (0, "no sweeps")
+
+
+@given(st.integers(0, 40))
+def test_names_of_jobs_count_on(count):
+    taken: list[str] = []
+    for _ in range(count):
+        taken.append(submission.next_id("a-b", taken))
+    assert len(set(taken)) == count
+    assert taken[:3] == ["tuner-a-b", "tuner-a-b.2", "tuner-a-b.3"][:count]
+
+
+@pytest.mark.parametrize("differs", ["Python", "ray", "adversarial-tuner"])
+def test_another_release_is_named_with_both_versions(differs):
+    here = payload.releases()
+    payload.check_releases(here, here)
+    with pytest.raises(UserError, match=f"the cluster has {differs} {here[differs]} against 9.9 here: install"):
+        payload.check_releases({**here, differs: "9.9"}, here)
+
+
+def test_a_job_knows_where_the_sweeps_are_or_refuses(monkeypatch):
+    monkeypatch.delenv("TUNER_HOME", raising=False)
+    with pytest.raises(UserError, match="say --storage"):
+        job.run(Request(payload.releases(), is_captured=True), ["status"])

@@ -1,0 +1,103 @@
+"""Judging: one classifier from disk, and every run of a sweep, by the strongest attacks; each verdict made once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+from trainables.storage.checkpoint import load_newest
+from tuner.execution.judging import complete_runs, frame, judge_runs
+from tuner.results.export import export
+from tuner.search.ledger import Ledger
+from tuner.sweep.runs import read_verdict
+from tuner.tracking.server import tracking_uri
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """A cache of the module's own: rivals are trained once."""
+    folder = tmp_path_factory.getbasetemp() / "judging-cache"
+    monkeypatch.setenv("TUNER_CACHE", str(folder))
+
+
+FEW = ["--images", "4"]
+
+
+def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_path):
+    code, said = run("judge", "real", *FEW, "--home", str(tmp_path), "--workers", "2")
+    assert code == 0
+    assert "0 of 4 runs are judged already" in said
+    assert "4 test images" in said
+    records = Ledger(trained_sweep).records.values()
+    verdicts = {record.run.key: read_verdict(record.run.folder) for record in records}
+    assert len(verdicts) == 4
+    for verdict in verdicts.values():
+        assert (verdict["split"], verdict["images"], verdict["epsilon"]) == ("test", 4, 0.2)
+        assert verdict["metrics"]["robust_accuracy"] == verdict["attacks"][-1]["standing"]
+
+    shown = []
+    judge_runs(trained_sweep, complete_runs(trained_sweep), num_images=4, workers=1, tell=shown.append)
+    assert shown == ["4 of 4 runs are judged already"]
+    assert list(frame(trained_sweep)["run"]) == list(verdicts)
+
+    client = MlflowClient(tracking_uri(tmp_path))
+    (experiment,) = [one for one in client.search_experiments() if one.name == "adversarial-tuner"]
+    mirrored = {one.data.tags["tuner.run"]: one for one in client.search_runs([experiment.experiment_id])}
+    for key, verdict in verdicts.items():
+        assert mirrored[key].data.metrics["final.robust_accuracy"] == verdict["metrics"]["robust_accuracy"]
+        assert mirrored[key].data.tags["tuner.final.masking"] in ("pass", "fail")
+        assert [file.path for file in client.list_artifacts(mirrored[key].info.run_id)] == ["final.json"]
+
+
+def test_other_images_are_judged_anew(trained_sweep):
+    record = next(iter(Ledger(trained_sweep).records.values()))
+    (record.run.folder / "final.json").write_text(json.dumps({"asked": 7, "metrics": {}, "images": 7}))
+    shown = []
+    judge_runs(trained_sweep, complete_runs(trained_sweep), num_images=2, workers=1, tell=shown.append)
+    assert shown[0] == "0 of 4 runs are judged already"
+    assert read_verdict(record.run.folder)["images"] == 2
+
+
+def test_a_sweep_without_a_complete_run_has_nothing_to_judge(make_sweep, run, tmp_path):
+    Ledger(make_sweep())
+    code, said = run("judge", "tiny", "--home", str(tmp_path))
+    assert code == 2
+    assert "no run of 'tiny' has run to the end yet: `tuner resume tiny`" in said
+
+
+def test_a_checkpoint_that_is_gone_is_said_in_words(trained_sweep, run, tmp_path):
+    shutil.rmtree(trained_sweep.folder / "baselines" / "standard" / "checkpoint")
+    code, said = run("judge", "real", *FEW, "--home", str(tmp_path), "--workers", "1")
+    assert code == 2
+    assert "there is no checkpoint in" in said.replace("\n", " ")
+    assert "Traceback" not in said
+
+
+def test_a_bundle_under_the_strongest_attacks(trained_sweep, run, tmp_path):
+    bundle = export(trained_sweep, tmp_path / "bundle", "standard")
+    code, said = run("evaluate", str(bundle), "--tier", "final", *FEW, "--format", "json")
+    assert code == 0
+    verdict = json.loads(said)["test"]
+    assert (verdict["tier"], verdict["images"], verdict["epsilon"]) == ("final", 4, 0.2)
+    code, said = run("evaluate", str(bundle), "--tier", "final", *FEW)
+    assert code == 0
+    for word in ("apgd_targeted", "transfer_pgd", "square", "robust:", "95 %", "PGD by epsilon: 0: ", "masking:"):
+        assert word in said
+
+
+def test_a_state_dict_from_elsewhere_is_judged_by_the_same_ruler(trained_sweep, run, tmp_path):
+    bundle = export(trained_sweep, tmp_path / "bundle", "standard")
+    record = Ledger(trained_sweep).records["baseline-standard"]
+    weights = load_newest(record.run.folder / "checkpoint")["loop"]["classifier"]
+    torch.save({name.removeprefix("body."): tensor for name, tensor in weights.items()}, tmp_path / "net.pt")
+    options = ["--split", "test", "--images", "50", "--format", "json"]
+    _, ours = run("evaluate", str(bundle), *options)
+    code, theirs = run("evaluate", "net.pt", "--dataset", "digits", "--epsilon", "0.2", *options)
+    assert code == 0
+    ours, theirs = (json.loads(said)["test"] for said in (ours, theirs))
+    for name in ("clean_accuracy", "fgsm_accuracy"):  # the others draw from the seed of their run
+        assert ours[name] == theirs[name]

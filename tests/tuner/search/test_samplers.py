@@ -1,0 +1,235 @@
+"""How a search is led: several objectives, samplers, pruners, and the budgets that end it."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search_spaces.sections import Objective
+from tests.tuner.conftest import STEPS, row, train, train_all
+from tuner.results.draw import draw_sweep
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.ranking import best, front
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import SWEEP, Record, Run
+from tuner.sweep.state import is_complete
+from tuner.tracking.writer import MlflowWriter
+
+TWO = "objective: [{metric: robust_accuracy}, {metric: clean_accuracy}]"
+HALVING = "pruner: {successive_halving: {min_resource: 1, reduction_factor: 2}}"
+
+
+def space(search: str, extra: str = "") -> str:
+    return f"""\
+name: search
+trainable: gan
+dataset: {{name: digits, validation: 200}}
+budget: {{trials: 12, compute: 3}}
+search: {{{search}, seed: 3}}
+{extra}
+parameters:
+  clean_weight: {{float: [0.0, 1.0]}}
+  batch_size: {{choice: [32, 64]}}
+"""
+
+
+def create(folder: Path, text: str, name: str = "a") -> SweepFolder:
+    return SweepFolder.create(name, text, "a.yaml", home=folder)
+
+
+def metrics(run: Run, step: int) -> dict[str, float]:
+    """Robust against clean accuracy: the weight on clean images buys one with the other."""
+    weight = run.settings["clean_weight"]
+    return row(step, 0.5 * step / STEPS * (1 - weight**2), clean_accuracy=0.5 + 0.5 * weight)
+
+
+def train_tradeoff(ledger: Ledger) -> None:
+    for run in iter(ledger.next_run, None):
+        if all(ledger.report(run.key, metrics(run, step)) for step in range(1, STEPS)):
+            ledger.complete(run.key, metrics(run, STEPS))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "qmc", "gp"])
+@pytest.mark.parametrize("objective", ["", TWO])
+def test_every_sampler_serves_one_and_several_objectives(tmp_path, sampler, objective):
+    ledger = Ledger(create(tmp_path, space(f"sampler: {sampler}", objective)))
+    train_tradeoff(ledger)
+    assert ledger.is_complete
+    weights = [record.run.settings["clean_weight"] for record in ledger.records.values()]
+    assert len(set(weights)) >= 6  # NSGA-II keeps some of its parents, and the best may lie at an end
+    assert all(0 <= weight <= 1 for weight in weights)
+
+
+@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", HALVING.removeprefix("pruner: ")])
+@pytest.mark.parametrize("objective", ["", TWO])
+def test_every_pruner_stops_weak_trials_on_one_scalar(tmp_path, pruner, objective):
+    search = f"sampler: random, pruner: {pruner}"
+    ledger = Ledger(create(tmp_path, space(search, objective).replace("trials: 12", "trials: 40")))
+    train_tradeoff(ledger)
+    states = [record.state for record in ledger.records.values()]
+    assert set(states) == {"complete", "pruned"}
+    assert all(record.metrics["step"] == STEPS for record in ledger.records.values() if record.state == "complete")
+
+
+def test_the_scalar_to_prune_on_can_be_named(tmp_path):
+    def kept(prune_on: str) -> float:
+        text = space(f"sampler: random, {HALVING}, prune_on: {{metric: {prune_on}}}", TWO)
+        ledger = Ledger(create(tmp_path, text.replace("trials: 12", "trials: 30"), prune_on))
+        train_tradeoff(ledger)
+        whole = [record for record in ledger.records.values() if record.state == "complete"]
+        return sum(record.run.settings["clean_weight"] for record in whole) / len(whole)
+
+    assert kept("clean_accuracy") > kept("robust_accuracy") + 0.2
+
+
+def test_only_whole_trials_enter_the_front(tmp_path):
+    sweep = create(tmp_path, space(f"sampler: random, {HALVING}", TWO).replace("trials: 12", "trials: 30"))
+    train_tradeoff(Ledger(sweep))
+    records = read_records(sweep)
+    on_front = front(records, sweep.space.objectives)
+    assert len(on_front) > 1
+    assert {record.state for record in on_front} == {"complete"}
+    assert on_front[0].run.key == best(records, "max").run.key
+
+
+def test_a_driver_that_dies_with_several_objectives_loses_no_pruning(tmp_path):
+    text = space(f"sampler: tpe, {HALVING}", TWO)
+    whole, parts = create(tmp_path, text, "whole"), create(tmp_path, text, "parts")
+    train_tradeoff(Ledger(whole))
+    dice = random.Random(1)
+    while not (ledger := Ledger(parts)).is_complete:  # one after another they die, with a run on their hands
+        for _ in range(dice.randrange(1, 3)):
+            run = ledger.next_run()
+            if run is None:
+                break
+            begun = int(ledger.records[run.key].metrics.get("step", 0))
+            steps = [step for step in range(1, STEPS) if step >= begun]
+            if all(ledger.report(run.key, metrics(run, step)) for step in steps) and dice.random() < 0.7:
+                ledger.complete(run.key, metrics(run, STEPS))
+
+    def outcomes(sweep: SweepFolder) -> list[tuple[str, str, float]]:
+        return [(one.run.key, one.state, one.run.settings["clean_weight"]) for one in read_records(sweep)]
+
+    assert outcomes(parts) == outcomes(whole)
+
+
+MIN_MAX = (Objective(metric="compute", mode="min"), Objective(metric="robust_accuracy"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.booleans()), max_size=12))
+def test_the_front_is_what_no_other_beats(points):
+    def record(number: int, compute: int, robust: int, feasible: bool) -> Record:
+        run = Run(f"trial-{number:04d}", "trial", number, {}, Path())
+        return Record(run, "complete", {"compute": compute, "robust_accuracy": robust}, compute, feasible)
+
+    records = [record(number, *point) for number, point in enumerate(points)]
+    inside = {one.run.key for one in front(records, MIN_MAX)}
+
+    def beats(one: Record, other: Record) -> bool:
+        no_worse = one.metrics["compute"] <= other.metrics["compute"]
+        no_worse &= one.metrics["robust_accuracy"] >= other.metrics["robust_accuracy"]
+        return one.feasible and no_worse and one.metrics != other.metrics
+
+    for one in records:
+        assert (one.run.key in inside) == (one.feasible and not any(beats(other, one) for other in records))
+
+
+def test_compute_may_vary_up_to_the_budget(tmp_path):
+    text = space("sampler: random", "objective: [{metric: robust_accuracy}, {metric: compute, mode: min}]")
+    sweep = create(tmp_path, text + "  compute: {float: [1.5, 3.0]}\nbaselines: [standard]\n")
+    ledger = Ledger(sweep)
+    computes = {run.key: run.settings["compute"] for run in iter(ledger.next_run, None)}
+    assert computes.pop("baseline-standard") == 3
+    assert all(1.5 <= compute <= 3 for compute in computes.values())
+    assert len(set(computes.values())) > 1
+
+
+@pytest.mark.parametrize(
+    ("budget", "trials"),
+    [("total_compute: 10", 4), ("target: 0.499", 7), ("trials: 5", 5), ("trials: 5, target: 1", 5)],
+)
+def test_whatever_budget_is_reached_first_ends_the_search(tmp_path, budget, trials):
+    text = space("sampler: random").replace("trials: 12, ", f"{budget}, total_compute: 60, ", 1)
+    text = text.replace(f"{budget}, total_compute: 60", budget) if "total" in budget else text
+    sweep = create(tmp_path, text + "baselines: [standard]\n")
+    ledger = Ledger(sweep)
+    for run in iter(ledger.next_run, None):
+        assert not ledger.is_complete
+        ledger.complete(run.key, row(STEPS, 0.5 if run.key == "trial-0006" else 0.1))
+    assert ledger.is_complete
+    assert not ledger.is_interrupted
+    assert is_complete(sweep, read_records(sweep))
+    assert len(read_records(sweep)) == trials + 1
+    assert Ledger(sweep).next_run() is None
+
+
+def test_time_that_is_up_starts_no_more_trials_whatever_driver_spent_it(tmp_path, monkeypatch):
+    text = space("sampler: random").replace("trials: 12", "time: 1m") + "baselines: [standard]\n"
+    sweep = create(tmp_path, text)
+    clock = time.monotonic()
+    monkeypatch.setattr("tuner.search.ledger.time.monotonic", lambda: clock)
+    for seconds in (25, 20, 16):  # a minute is up in the third driver, while it trains
+        ledger = Ledger(sweep)
+        run = ledger.next_run()
+        clock += seconds
+        train(ledger, run)
+        clock += 1000  # nobody works on it
+    assert ledger.next_run() is None
+    assert ledger.is_complete
+    assert not ledger.is_interrupted
+    assert [record.ended_s for record in read_records(sweep)] == [25, 45, 61]
+    assert Ledger(sweep).next_run() is None
+
+
+def test_a_run_that_is_put_back_is_handed_out_again(make_sweep):
+    sweep = make_sweep()
+    ledger = Ledger(sweep)
+    first, second = ledger.next_run(), ledger.next_run()
+    ledger.report(first.key, row(1))
+    ledger.put_back(first.key)
+    assert ledger.next_run().key == first.key
+    ledger.complete(first.key, row(STEPS))
+    train(ledger, second)
+    assert len(train_all(ledger)) == 4
+    assert ledger.is_complete
+
+
+def test_the_front_is_printed_and_drawn(tmp_path, run):
+    sweep = create(tmp_path, space(f"sampler: random, {HALVING}", TWO) + "baselines: [standard]\n")
+    ledger = Ledger(sweep)
+    ledger.complete(ledger.next_run().key, row(STEPS, 0.3))
+    train_tradeoff(ledger)
+    code, printed = run("compare", "a", "--home", str(tmp_path))
+    assert code == 0
+    standing = front(ledger.records.values(), sweep.space.objectives)
+    assert f"Front of robust accuracy against clean accuracy: {len(standing)} of" in printed
+    assert printed.count(" *") == len(standing)
+    picture = draw_sweep(sweep, tmp_path, with_runs=False).files[SWEEP][-1]
+    assert picture.name == "front.png"
+    assert picture.read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # MLflow's own
+def test_the_front_is_tagged_in_mlflow_and_a_trial_that_left_it_is_not(tmp_path):
+    sweep = create(tmp_path, space("sampler: random", TWO).replace("trials: 12", "trials: 6"))
+    train_tradeoff(Ledger(sweep))
+    records = read_records(sweep)
+    standing = records[2:4]  # those that were called so last
+    writer = MlflowWriter(sweep, json.loads((sweep.folder / "provenance.json").read_text()))
+    for record in records:
+        writer.write(record)
+    for winners in (records, standing):
+        writer.finish("completed", winners, {})
+    tags = {
+        key: writer._client.get_run(one.run_id).data.tags.get("tuner.front") for key, one in writer._mirrored.items()
+    }
+    assert tags.pop(SWEEP) == " ".join(record.run.key for record in standing)
+    assert {key for key, tag in tags.items() if tag == "true"} == {record.run.key for record in standing}
+    assert len(tags) == 6 > len(standing)

@@ -1,0 +1,64 @@
+"""Sweeps that earlier releases have written: each opens, compares, exports and goes on, or names what can read it."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.tuner.conftest import train_all
+from trainables.storage import checkpoint
+from tuner.errors import UserError
+from tuner.results.compare import ranked
+from tuner.results.export import export
+from tuner.results.frames import frame
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.ranking import best
+from tuner.sweep.reader import read_records
+from tuner.sweep.state import state_of
+
+SAVED = sorted((Path(__file__).parents[2] / "fixtures").glob("sweep-format-*.tar.xz"))
+
+
+@pytest.fixture(params=SAVED, ids=lambda path: path.name)
+def saved(request, tmp_path) -> SweepFolder:
+    with tarfile.open(request.param) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return SweepFolder.open("saved", home=tmp_path)
+
+
+def test_there_is_one_of_every_format():
+    assert [path.name for path in SAVED] == ["sweep-format-1.tar.xz"]
+    assert all(path.stat().st_size < 300_000 for path in SAVED)
+
+
+def test_it_opens_and_is_complete(saved):
+    records = read_records(saved)
+    assert {record.run.key: record.state for record in records} == dict.fromkeys(
+        ("baseline-standard", "baseline-fgsm_retraining", "trial-0000", "trial-0001"), "complete"
+    )
+    assert state_of(saved, records) == ("completed", "")
+    assert all(0 < record.metrics["clean_accuracy"] <= 1 for record in records)
+
+
+def test_it_compares_and_exports(saved, tmp_path):
+    winner = best(read_records(saved), "max")
+    assert len(frame(ranked(saved))) == 4
+    bundle = export(saved, tmp_path / "bundle")
+    assert json.loads((bundle / "provenance.json").read_text())["run"] == winner.run.key
+    assert checkpoint.load_newest(winner.run.folder / "checkpoint")["metrics"]["step"] == winner.metrics["step"]
+
+
+def test_it_goes_on(saved):
+    assert train_all(Ledger(saved.extended(4))) == ["trial-0002", "trial-0003"]
+    assert len(read_records(saved)) == 6
+
+
+def test_of_a_format_that_is_not_read_the_release_is_named(saved):
+    path = saved.folder / "sweep.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3, "release": "3.0.0"}))
+    with pytest.raises(UserError, match=r"format 3; this release reads formats 1 and 2: .* adversarial-tuner 3\.0\.0"):
+        SweepFolder.open("saved", home=saved.folder.parent)

@@ -1,0 +1,1 @@
+"""Datasets: fetched, verified, cached, and as tensors."""

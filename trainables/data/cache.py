@@ -1,0 +1,136 @@
+"""The cache of fetched data files: verified, filled under a lock, and only with whole files.
+
+It lies in ``TUNER_CACHE``, else in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainables.data.catalog import IdxDataset
+from trainables.data.sources import UNREADABLE, Mirror, Progress, Source, SourceError, open_raw
+from trainables.storage.atomic import cache_folder
+
+_STAGING = ".fetch-"
+_log = logging.getLogger(__name__)
+
+
+class DataError(RuntimeError):
+    """Data files are missing, damaged or cannot be stored; the message says which, where, and what to do."""
+
+
+def mismatch(path: Path, expected: str) -> str | None:
+    """Return what is wrong with a raw or ``.gz`` file, None when its raw bytes have the ``expected`` SHA-256."""
+    try:
+        with open_raw(path) as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except UNREADABLE as error:
+        found = f"a damaged archive ({error})"
+    return None if found == expected else f"{path}: expected SHA-256 {expected}, found {found}"
+
+
+def problems_in(folder: Path, dataset: IdxDataset) -> dict[str, str]:
+    """Return what is wrong with the raw files in ``folder``, by file name; empty when all four are verified."""
+    found = {}
+    for name, expected in dataset.sha256.items():
+        path = folder / name
+        problem = mismatch(path, expected) if path.is_file() else f"{path} is missing"
+        if problem:
+            found[name] = problem
+    return found
+
+
+def ensure_cached(dataset: IdxDataset, sources: tuple[Source, ...], on_progress: Progress) -> Path:
+    """Return the cache folder with all four files verified; missing and damaged ones are fetched from ``sources``.
+
+    Raises:
+        DataError: no source has the files, or the cache cannot be written.
+    """
+    folder = cache_folder(dataset.name)
+    try:
+        # Verified files need no lock, so a complete cache may be read-only.
+        if problems_in(folder, dataset):
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder, on_progress):
+                _fill(folder, dataset, sources, on_progress)
+    except OSError as error:
+        raise DataError(
+            f"cannot store {dataset.name} in {folder}: {error.strerror or error}; "
+            "free space or permit writing there, or set TUNER_CACHE to another folder"
+        ) from error
+    return folder
+
+
+@contextmanager
+def _locked(folder: Path, on_progress: Progress) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_progress(0, 0, f"waiting for another process that fetches {folder.name}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fill(folder: Path, dataset: IdxDataset, sources: tuple[Source, ...], on_progress: Progress) -> None:
+    """Fetch what is missing or damaged; all of it is verified before the first file is replaced."""
+    # Under the lock nobody else stages anything: what lies there was left by a killed process.
+    for stale in folder.glob(f"{_STAGING}*"):
+        shutil.rmtree(stale)
+    # Looked at again, because another process may have fetched while this one waited for the lock.
+    problems = problems_in(folder, dataset)
+    for name, problem in problems.items():
+        if (folder / name).exists():
+            _log.warning("%s; fetching it again", problem)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING) as staging:
+        reasons = _stage(Path(staging), {name: dataset.sha256[name] for name in problems}, sources, on_progress)
+        if any(not Path(staging, name).exists() for name in problems):
+            raise DataError(_by_hand(folder, dataset, reasons))
+        for name in problems:
+            Path(staging, name).replace(folder / name)
+
+
+def _stage(staging: Path, wanted: dict[str, str], sources: tuple[Source, ...], on_progress: Progress) -> list[str]:
+    """Ask one source after the other until all verified files are in ``staging``; return why each source failed."""
+    reasons = []
+    for source in sources:
+        missing = [name for name in wanted if not (staging / name).exists()]
+        if not missing:
+            break
+        try:
+            source.fetch(missing, staging, on_progress)
+        except SourceError as error:
+            reasons.append(f"{source}: {error}")
+        for path in (staging / name for name in missing if (staging / name).exists()):
+            if problem := mismatch(path, wanted[path.name]):
+                reasons.append(f"{source}: {problem.removeprefix(f'{staging}{os.sep}')}")
+                path.unlink()
+    return reasons
+
+
+def _by_hand(folder: Path, dataset: IdxDataset, reasons: list[str]) -> str:
+    mirror = next((source.base_url for source in dataset.sources if isinstance(source, Mirror)), "")
+    names = ",".join(dataset.sha256)
+    return "\n".join(
+        [
+            f"cannot get {dataset.name}; sources tried:",
+            *(f"  {reason}" for reason in reasons),
+            "by hand, on a machine that has a network:",
+            f"  wget -P FOLDER {mirror}{{{names}}}.gz",
+            "then bring FOLDER here and name it with --data FOLDER or TUNER_DATA=FOLDER; or place the unpacked files",
+            f"  {names}",
+            f"in {folder}",
+        ]
+    )

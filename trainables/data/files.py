@@ -1,0 +1,229 @@
+"""Data files on this machine: found or fetched, always verified. Imports no torch.
+
+A folder that the user names is binding and never written to; without one, files are fetched into the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.data.cache import DataError, ensure_cached, mismatch, problems_in
+from trainables.data.catalog import IDX_DATASETS, IdxDataset
+from trainables.data.sources import Folder, Progress, Shared, find_raw
+from trainables.storage.atomic import cache_folder
+from trainables.storage.object_store import store_at
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+__all__ = [
+    "DataError",
+    "DataStatus",
+    "Progress",
+    "cache_folder",
+    "digest",
+    "ensure",
+    "names",
+    "num_training_images",
+    "read_digits",
+    "read_idx",
+    "share",
+    "status",
+]
+
+DIGITS_NUM_TRAIN = 1437
+DIGITS_NUM_TEST = 360
+
+
+@dataclass(frozen=True)
+class DataStatus:
+    """What is known about a dataset without fetching anything. ``problem`` is empty when it is ``present``."""
+
+    name: str
+    present: bool
+    path: Path
+    num_images: int
+    digest: str
+    problem: str = ""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all datasets."""
+    return (*IDX_DATASETS, "digits")
+
+
+def num_training_images(name: str) -> int:
+    """Return how many images training and validation share; reads no file.
+
+    Raises:
+        ValueError: no dataset has that name.
+    """
+    return DIGITS_NUM_TRAIN if name == "digits" else _dataset(name).num_train
+
+
+def digest(name: str) -> str:
+    """Return one SHA-256 that identifies a dataset: over its file checksums, or over the arrays of `read_digits`.
+
+    Raises:
+        ValueError: no dataset has that name.
+    """
+    if name != "digits":
+        return _dataset(name).digest
+    images, labels = read_digits()
+    return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+
+
+def ensure(
+    name: str, folder: Path | None = None, *, shared: str | None = None, on_progress: Progress | None = None
+) -> Path:
+    """Return the folder that holds the verified raw files of a dataset, fetching them when needed.
+
+    Args:
+        name: one of `names`; for ``digits``, the folder of scikit-learn's own copy is returned.
+        folder: where the files are, raw or ``.gz``, directly or in a subfolder ``name``; default ``TUNER_DATA``.
+        shared: what `share` has filled; the cache is filled from there before the network is tried.
+        on_progress: told about every step; None is silent.
+
+    Raises:
+        ValueError: no dataset has that name.
+        DataError: the given folder lacks a file or has a damaged one, no source has the files, or the cache cannot
+            be written.
+    """
+    if name == "digits":
+        return _digits_folder()
+    dataset = _dataset(name)
+    report = on_progress or _silent
+    given = _given_folder(name, folder)
+    if given is None:
+        beside = (Shared(shared, name),) if shared else ()
+        return ensure_cached(dataset, (*beside, *dataset.sources), report)
+    paths = _verify_given(dataset, given)
+    if all(path.suffix != ".gz" for path in paths):
+        return given
+    return ensure_cached(dataset, (Folder(given),), report)
+
+
+def share(name: str, shared: str, folder: Path | None = None) -> None:
+    """Put the verified raw files of a dataset where other machines reach them; digits are on every machine anyway.
+
+    Args:
+        name: one of `names`.
+        shared: the place of all shared datasets, a folder or a URL.
+        folder: where the files are, see `ensure`.
+
+    Raises:
+        DataError: the files cannot be had.
+        StorageError: the place cannot be written.
+    """
+    if name == "digits":
+        return
+    there, store = ensure(name, folder), store_at(shared)
+    stored = store.files(name)
+    for path in (there / file for file in _dataset(name).sha256):
+        if path.name not in stored or stored[path.name].size != path.stat().st_size:
+            store.write(f"{name}/{path.name}", path.read_bytes())
+
+
+def status(name: str, folder: Path | None = None) -> DataStatus:
+    """Return whether a dataset is on this machine and undamaged; fetches nothing.
+
+    Raises:
+        ValueError: no dataset has that name.
+    """
+    if name == "digits":
+        return DataStatus(name, True, _digits_folder(), DIGITS_NUM_TRAIN + DIGITS_NUM_TEST, digest(name))
+    dataset = _dataset(name)
+    given = _given_folder(name, folder)
+    problem = ""
+    try:
+        if given is None:
+            problem = "; ".join(problems_in(cache_folder(name), dataset).values())
+        else:
+            _verify_given(dataset, given)
+    except (DataError, OSError) as error:
+        problem = str(error)
+    num_images = dataset.num_train + dataset.num_test
+    return DataStatus(name, not problem, given or cache_folder(name), num_images, dataset.digest, problem)
+
+
+def read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a raw idx file of unsigned bytes: images ``(n, 28, 28)``, labels ``(n,)``.
+
+    Raises:
+        DataError: the header is not that of unsigned bytes, or the length does not fit it.
+    """
+    import numpy as np
+
+    with path.open("rb") as file:
+        magic = file.read(4)
+        if len(magic) < 4 or magic[:3] != b"\x00\x00\x08" or magic[3] == 0:
+            raise DataError(f"{path}: an idx file of unsigned bytes begins with 00 00 08 NN, found {magic.hex(' ')}")
+        header = file.read(4 * magic[3])
+        values = np.fromfile(file, dtype=np.uint8)
+    shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(0, len(header), 4))
+    if len(header) != 4 * magic[3] or values.size != math.prod(shape):
+        raise DataError(f"{path}: {magic[3]} dimensions {shape} must fit the data, found {values.size} bytes")
+    return values.reshape(shape)
+
+
+def read_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return scikit-learn's digits: images ``(1797, 8, 8)`` of values 0 to 16, and labels ``(1797,)``."""
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return digits.images.astype(np.uint8), digits.target.astype(np.uint8)
+
+
+def _silent(_done: int, _total: int, _what: str) -> None:
+    """Progress that nobody watches."""
+
+
+def _dataset(name: str) -> IdxDataset:
+    if name not in IDX_DATASETS:
+        raise ValueError(f"no dataset is named {name!r}: choose one of {', '.join(names())}")
+    return IDX_DATASETS[name]
+
+
+def _digits_folder() -> Path:
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise DataError("digits come with scikit-learn, which is not installed: pip install scikit-learn")
+    return Path(spec.origin).parent / "datasets" / "data"
+
+
+def _given_folder(name: str, folder: Path | None) -> Path | None:
+    """Return the folder that the user named, narrowed to its subfolder ``name`` where there is one."""
+    given = folder or os.environ.get("TUNER_DATA")
+    if not given:
+        return None
+    root = Path(given).expanduser().absolute()
+    # A folder that may not be looked into is reported when its files are opened.
+    with suppress(OSError):
+        if (root / name).is_dir():
+            return root / name
+    return root
+
+
+def _verify_given(dataset: IdxDataset, folder: Path) -> list[Path]:
+    """Return the paths of the four files, raw or ``.gz``, in a folder that the user named."""
+    try:
+        found = {name: path for name in dataset.sha256 if (path := find_raw(folder, name))}
+        problems = [problem for name, path in found.items() if (problem := mismatch(path, dataset.sha256[name]))]
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
+    missing = [name for name in dataset.sha256 if name not in found]
+    if missing:
+        problems.append(f"{folder} lacks {', '.join(missing)} (raw or .gz)")
+    if problems:
+        raise DataError("\n".join([*problems, f"put the right {dataset.name} files there, or name another folder"]))
+    return list(found.values())

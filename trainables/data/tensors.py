@@ -1,0 +1,128 @@
+"""Datasets as whole uint8 tensors on the device: a batch is an index selection, there is no DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+from trainables.data import files as data_files
+from trainables.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+
+SPLIT_SEED = 2017
+"""Seed of every split. One constant, so that all trials of all sweeps hold out the same images."""
+
+SIDE = 28
+DIGITS_MAX = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images ``(n, 1, 28, 28)`` as uint8 and labels ``(n,)`` as int64, on one device."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the images ``(batch, 1, 28, 28)`` as float32 in [0, 1] and the labels ``(batch,)`` at ``index``.
+
+        Args:
+            index: positions ``(batch,)``, int64, on the device of the split.
+        """
+        # Division of uint8 selects and converts in two kernels and equals the usual x / 255 to the last bit.
+        return self.images.index_select(0, index).div(255), self.labels.index_select(0, index)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield all images and labels in order, as `batch` returns them."""
+        for start in range(0, len(self), batch_size):
+            yield self.batch(torch.arange(start, min(start + batch_size, len(self)), device=self.images.device))
+
+    def head(self, num_images: int) -> Split:
+        """Return the first ``num_images`` images (all when there are fewer), without a copy."""
+        return Split(self.images[:num_images], self.labels[:num_images])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The three splits of a dataset; ``digest`` is the SHA-256 that identifies the files they come from."""
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    digest: str
+
+
+def load(
+    name: str,
+    *,
+    validation: int,
+    folder: Path | None = None,
+    shared: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Dataset:
+    """Load a dataset onto a device, with ``validation`` images carved from the training set.
+
+    The training images are put in the order of one fixed permutation (`SPLIT_SEED`); the first ``validation`` of them
+    are held out, so a larger validation split contains every smaller one.
+
+    Args:
+        name: one of `data_files.names`.
+        validation: how many training images to hold out.
+        folder: where the files are; see `data_files.ensure`.
+        shared: where other machines have put them; likewise.
+        device: where the tensors live.
+
+    Raises:
+        ValueError: no dataset has that name, or no image is left for training or for validation.
+        DataError: the files cannot be had; see `data_files.ensure`.
+    """
+    num_training = data_files.num_training_images(name)
+    if not 0 < validation < num_training:
+        raise ValueError(
+            f"validation must be above 0 and below the {num_training} training images of {name}, got {validation}"
+        )
+    training, test = _load_digits() if name == "digits" else _load_idx(data_files.ensure(name, folder, shared=shared))
+    order = _permutation(num_training)
+    return Dataset(
+        name=name,
+        train=_select(training, order[validation:], device),
+        validation=_select(training, order[:validation], device),
+        test=Split(test.images.to(device), test.labels.to(device)),
+        digest=data_files.digest(name),
+    )
+
+
+def _permutation(num_images: int) -> torch.Tensor:
+    # RandomState, unlike torch's and numpy's newer generators, promises the same stream in every release.
+    return torch.from_numpy(np.random.RandomState(SPLIT_SEED).permutation(num_images))
+
+
+def _select(split: Split, index: torch.Tensor, device: torch.device | str) -> Split:
+    return Split(split.images.index_select(0, index).to(device), split.labels.index_select(0, index).to(device))
+
+
+def _load_idx(folder: Path) -> tuple[Split, Split]:
+    def split(images: str, labels: str) -> Split:
+        pixels = torch.from_numpy(data_files.read_idx(folder / images))
+        return Split(pixels.unsqueeze(1), torch.from_numpy(data_files.read_idx(folder / labels)).long())
+
+    return split(TRAIN_IMAGES, TRAIN_LABELS), split(TEST_IMAGES, TEST_LABELS)
+
+
+def _load_digits() -> tuple[Split, Split]:
+    """Scale 8x8 images of values 0 to 16 to 28x28 bytes; the last 360 of a fixed permutation are the test set."""
+    small, labels = data_files.read_digits()
+    brightness = torch.from_numpy(small).unsqueeze(1).float().div(DIGITS_MAX)
+    pixels = interpolate(brightness, size=(SIDE, SIDE), mode="bilinear").mul(255).round().to(torch.uint8)
+    everything = Split(pixels, torch.from_numpy(labels).long())
+    order = _permutation(len(everything))
+    num_train = data_files.DIGITS_NUM_TRAIN
+    return _select(everything, order[:num_train], "cpu"), _select(everything, order[num_train:], "cpu")

@@ -1,0 +1,59 @@
+"""AutoAttack standard (Croce and Hein 2020) in its authors' code: the public yardstick, an optional dependency."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+import warnings
+
+import torch
+from torch import nn
+
+from trainables.data.tensors import Split
+from trainables.evaluation.accuracy import evaluating, is_right
+from trainables.evaluation.masking import IMAGES_AT_ONCE
+from trainables.seeds import seed_for
+
+
+class MissingExtraError(RuntimeError):
+    """An optional dependency is not installed."""
+
+
+def autoattack_accuracy(classifier: nn.Module, split: Split, epsilon: float, seed: int) -> dict[str, float]:
+    """Return the ``accuracy`` in [0, 1] that AutoAttack standard leaves of a classifier, and its ``seconds``.
+
+    Args:
+        classifier: maps images ``(batch, 1, 28, 28)`` to logits.
+        split: the images.
+        epsilon: L-infinity radius in pixels of [0, 1].
+        seed: of its random starts.
+
+    Raises:
+        MissingExtraError: pyautoattack is not installed.
+    """
+    try:
+        from pyautoattack import AutoAttack
+    except ImportError as error:
+        raise MissingExtraError("AutoAttack needs the extra: pip install 'adversarial-tuner[robustness]'") from error
+    images, labels = split.batch(torch.arange(len(split), device=split.images.device))
+    started = time.monotonic()
+    # It seeds and draws from the global random state, prints, and warns of its own dependencies.
+    with (
+        evaluating(classifier),
+        torch.random.fork_rng(),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        attack = AutoAttack(
+            classifier,
+            norm="Linf",
+            eps=epsilon,
+            version="standard",
+            device=str(images.device),
+            seed=seed_for(seed, "autoattack") % 2**32,
+        )
+        adversarial, *_ = attack.run_standard_evaluation(images, labels, batch_size=IMAGES_AT_ONCE)
+        right = is_right(classifier, adversarial, labels)
+    return {"accuracy": int(right.sum()) / len(split), "seconds": time.monotonic() - started}

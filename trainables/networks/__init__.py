@@ -1,0 +1,1 @@
+"""Classifiers, generators, and trained networks on disk."""

@@ -1,0 +1,95 @@
+"""Classifier networks: images ``(..., 1, 28, 28)`` to logits ``(..., 10)``.
+
+Adding one is a function that returns a module, and a row in the table at its end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from trainables.config import ClassifierConfig
+
+Module = TypeVar("Module", bound=nn.Module)
+
+NUM_CLASSES = 10
+IMAGE_SHAPE = (1, 28, 28)
+
+
+class LeadingDimensions(nn.Module):
+    """Lets a network of ``(batch, ...)`` images take any number of leading dimensions, none included.
+
+    Whatever precision the network computes in, its output has that of its input.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
+        """Apply the network to images ``(..., channels, height, width)`` and vectors ``(..., n)``, if it takes any."""
+        vectors = (each.reshape(-1, each.shape[-1]) for each in numbers)
+        output: torch.Tensor = self.body(images.reshape(-1, *images.shape[-3:]), *vectors)
+        return output.to(images.dtype).reshape(*images.shape[:-3], *output.shape[1:])
+
+
+def small_cnn() -> nn.Module:
+    """Two strided convolutions and a hidden layer, 166 k parameters (the small net of Wong et al. 2020)."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 7 * 7, 100),
+        nn.ReLU(),
+        nn.Linear(100, NUM_CLASSES),
+    )
+
+
+def madry_cnn() -> nn.Module:
+    """Two pooled 5x5 convolutions and a hidden layer of 1,024 (Madry et al. 2018)."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * 7 * 7, 1024),
+        nn.ReLU(),
+        nn.Linear(1024, NUM_CLASSES),
+    )
+
+
+def mlp() -> nn.Module:
+    """Two hidden layers of 256."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(math.prod(IMAGE_SHAPE), 256),
+        nn.ReLU(),
+        nn.Linear(256, 256),
+        nn.ReLU(),
+        nn.Linear(256, NUM_CLASSES),
+    )
+
+
+CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {"small_cnn": small_cnn, "madry_cnn": madry_cnn, "mlp": mlp}
+
+
+def _seeded(build: Callable[[], Module], seed: int) -> Module:
+    """Build a module whose initial weights depend on the seed alone; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would also seed every CUDA device, whose state is not put back.
+        torch.default_generator.manual_seed(seed)
+        return build()
+
+
+def build_classifier(config: ClassifierConfig, seed: int = 0) -> nn.Module:
+    """Return the classifier that a configuration describes, with weights drawn from the seed."""
+    return _seeded(lambda: LeadingDimensions(CLASSIFIERS[config.architecture]()), seed)

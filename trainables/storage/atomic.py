@@ -1,0 +1,112 @@
+"""Files and folders that appear whole or not at all: a temporary name, then a rename. Imports no torch.
+
+Where they lie in a working copy (`trainables.storage.working_copy`), the store has them before they are here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainables.storage import working_copy
+from trainables.storage.object_store import StorageError
+
+_NOT_WRITTEN = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE")
+    if hasattr(errno, name)
+}
+
+
+def is_storage_trouble(error: BaseException) -> bool:
+    """Return whether an error says that a disk is full, not writable or broken: trying again later may help."""
+    return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _NOT_WRITTEN)
+
+
+def append_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Add to the end of a file, all or nothing: what a full disk cut off is cut back, unless the process is killed.
+
+    Args:
+        path: made if it is missing; its folder must exist.
+        content: to be added.
+        sync: wait until the disk has it.
+    """
+    with path.open("ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+            if sync:
+                os.fsync(file.fileno())
+            working_copy.put_again(path)
+        except OSError:
+            file.truncate(end)
+            raise
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one."""
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        working_copy.put(path, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file for people to read, whole."""
+    write_whole(path, json.dumps(content, indent=2).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def whole_folder(
+    target: Path, *, replace: bool = False, staging: Path | None = None, last: str | None = None
+) -> Iterator[Path]:
+    """Give a temporary folder to fill, and rename it to the target if nothing was raised.
+
+    Args:
+        target: made with its parents.
+        replace: put it in the place of a folder that is there; otherwise one with content is an OSError.
+        staging: a folder on the same disk where the temporary one is made; if it is gone, nothing is written.
+        last: the file that a store gets last: where it is, all are.
+    """
+    temporary = staging / target.name if staging else _temporary(target)
+    replaced = _temporary(temporary)
+    try:
+        temporary.mkdir(parents=staging is None)
+        yield temporary
+        working_copy.put_folder(temporary, target, last)
+        if replace and target.exists():
+            target.rename(replaced)
+        temporary.rename(target)
+    finally:
+        for left in (temporary, replaced):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name beside a path that nobody else uses; machines that share a disk may share a process's number."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def cache_folder(name: str) -> Path:
+    """Return where fetched files of the dataset ``name`` are kept, whether the folder exists or not."""
+    root = os.environ.get("TUNER_CACHE")
+    if not root:
+        import pooch
+
+        root = str(pooch.os_cache("adversarial-tuner"))
+    return Path(root).expanduser().absolute() / name

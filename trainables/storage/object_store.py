@@ -1,0 +1,204 @@
+"""Where files are kept for all machines: a folder, or a URL of an object store (s3://, gs://, what fsspec knows).
+
+Credentials come from where the store's own tools look: environment variables and files, never from the URL.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+
+_Result = TypeVar("_Result")
+_PATIENCE_S = 60.0  # longer than a store or a network is away when it restarts
+_FIRST_PAUSE_S = 0.5
+_PASSING = re.compile(
+    r"network|connect|time.?out|slow.?down|unavailable|internal|throttl|reset|try again", re.IGNORECASE
+)
+_SECRETS = re.compile(r"key|secret|token|password", re.IGNORECASE)
+
+
+class StorageError(OSError):
+    """The place of a sweep cannot be written or read from this machine; the message says which place."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What changes when a file does: its size in bytes, and when it was written, in ns."""
+
+    size: int
+    mtime_ns: int | None
+
+
+class Store:
+    """Files by their names below one place; a name may hold slashes. A write is seen whole, at once, or not at all.
+
+    Every method raises `StorageError` if the place is out of reach for a minute, or not allowed.
+    """
+
+    def __init__(self, filesystem: FileSystem, base: str, shown: str) -> None:
+        self._filesystem = filesystem
+        self._base = base.rstrip("/")
+        self._is_local = filesystem.type_name == "local"
+        self._shown = shown
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def check(self) -> None:
+        """Look whether the place can be reached, without patience.
+
+        Raises:
+            StorageError: it cannot.
+        """
+        self._patiently(lambda: self._filesystem.get_file_info(self._base), patience_s=0.0)
+
+    def read(self, name: str) -> bytes | None:
+        """Return what is in a file, None if there is none."""
+
+        def read() -> bytes:
+            with self._filesystem.open_input_stream(self._path(name)) as stream:
+                return bytes(stream.read())
+
+        try:
+            return self._patiently(read)
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file, in the place of one that is there."""
+        path = self._path(name)
+
+        def write() -> None:
+            try:
+                stream = self._filesystem.open_output_stream(path)
+            except FileNotFoundError:  # object stores have no folders, others want them made
+                self._filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+                stream = self._filesystem.open_output_stream(path)
+            with stream:
+                stream.write(content)
+
+        if not self._is_local:
+            self._patiently(write)
+            return
+        target, path = path, f"{path}.{uuid.uuid4().hex}"
+        self._patiently(write)
+        self._filesystem.move(path, target)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a folder with all that is in it; what is not there is no mistake."""
+        from pyarrow.fs import FileType
+
+        path = self._path(name)
+
+        def remove() -> None:
+            kind = self._filesystem.get_file_info(path).type
+            if kind == FileType.Directory:
+                self._filesystem.delete_dir(path)
+            elif kind != FileType.NotFound:
+                self._filesystem.delete_file(path)
+
+        try:
+            self._patiently(remove)
+        except FileNotFoundError:  # another one was faster
+            return
+
+    def files(self, folder: str = "", *, recursive: bool = True) -> dict[str, Stamp]:
+        """Return all files in a folder, and below it, by their names in it."""
+        there = self._look(folder, recursive=recursive)
+        return {name: Stamp(info.size, info.mtime_ns) for name, info in there.items() if info.is_file}
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders right here."""
+        return sorted(name for name, info in self._look("", recursive=False).items() if not info.is_file)
+
+    def _look(self, folder: str, *, recursive: bool) -> dict[str, Any]:
+        from pyarrow.fs import FileSelector
+
+        path = self._path(folder)
+        selector = FileSelector(path, allow_not_found=True, recursive=recursive)
+        infos = self._patiently(lambda: self._filesystem.get_file_info(selector))
+        return {info.path.removeprefix(path).strip("/"): info for info in infos}
+
+    def _path(self, name: str) -> str:
+        return f"{self._base}/{name}" if name else self._base
+
+    def _patiently(self, action: Callable[[], _Result], patience_s: float = _PATIENCE_S) -> _Result:
+        """Do something; while the place is out of reach, try again."""
+        deadline, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
+        while True:
+            try:
+                return action()
+            except FileNotFoundError:
+                raise
+            except Exception as error:  # whatever the store's library raises
+                if not _PASSING.search(str(error)) or time.monotonic() > deadline:
+                    raise StorageError(f"{self}: {error}") from error
+            time.sleep(pause_s)
+            pause_s *= 2
+
+
+def is_url(place: str | Path) -> bool:
+    """Return whether a place is a URL."""
+    return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
+
+
+def below(place: str, name: str) -> str:
+    """Return the place of a name below another place; what follows a URL's question mark stays at its end."""
+    base, mark, query = place.partition("?") if is_url(place) else (place, "", "")
+    return f"{base.rstrip('/')}/{name}".rstrip("/") + mark + query
+
+
+@functools.cache
+def store_at(place: str) -> Store:
+    """Return the store at a folder or a URL; nothing is asked of it yet.
+
+    Raises:
+        ValueError: the URL is not one of a store, or has a secret in it.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.fs import FileSystem, LocalFileSystem
+
+    if not is_url(place):
+        return Store(LocalFileSystem(), place, place)
+    parts = urlsplit(place)
+    if parts.username or parts.password or any(map(_SECRETS.search, parse_qs(parts.query))):
+        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        raise ValueError(
+            f"a storage URL must not hold a secret, as one for {where} does: put it into the environment or into a "
+            "file (for s3://: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials)"
+        )
+    if not parts.path.strip("/") and not parts.netloc:
+        raise ValueError(f"the URL {place} names no bucket")
+    try:
+        filesystem, base = FileSystem.from_uri(_in_one_request(place) if parts.scheme == "s3" else place)
+        return Store(filesystem, base, place)
+    except (ArrowException, OSError, ImportError) as error:
+        try:
+            return _fsspec_store(place)
+        except (ValueError, ImportError) as unknown:
+            raise ValueError(f"{place} is no URL of a store: {error}; {unknown}") from unknown
+
+
+def _in_one_request(url: str) -> str:
+    """Return a URL by which small files are put at once, instead of being begun, filled and completed."""
+    option = "allow_delayed_open"
+    return url if option in url else f"{url}{'&' if '?' in url else '?'}{option}=true"
+
+
+def _fsspec_store(url: str) -> Store:
+    from fsspec.core import url_to_fs
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    filesystem, base = url_to_fs(url)
+    return Store(PyFileSystem(FSSpecHandler(filesystem)), base, url)

@@ -1,0 +1,139 @@
+"""The paper's loop (Chu and Collins): a generator makes bounded perturbations, a classifier learns to withstand them.
+
+(1) pre-train the classifier on images; (2) freeze it and train the generator; (3) perturb images and keep their labels;
+(4) freeze the generator and train the classifier on images and perturbed images; (5) repeat 2 to 4. The ratio schedule
+says, between two turns, who is next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from trainables.config import GanConfig
+from trainables.data.tensors import Dataset
+from trainables.schedules import value_at, warmed_up
+from trainables.seeds import seed_for
+from trainables.training.generator import Adversary
+from trainables.training.loop import LossMean, TrainingLoop
+from trainables.training.minibatches import Minibatches
+from trainables.training.ratio import Turns, build_ratio
+from trainables.training.recipes import mixed_loss
+from trainables.training.success import success_counts, success_rates
+
+
+class GanLoop(TrainingLoop):
+    """Turns of a generator and of a classifier, one minibatch at a time."""
+
+    config: GanConfig
+
+    def __init__(self, config: GanConfig, dataset: Dataset) -> None:
+        super().__init__(config, dataset)
+        self.adversary = Adversary(config.generator, config.seed, dataset.train.images.device)
+        self.generator_minibatches = Minibatches(
+            dataset.train, config.batch_size, seed_for(config.seed, "generator order")
+        )
+        turn_batches = config.ratio.turn_batches or self.minibatches.per_epoch
+        self.turns = Turns(build_ratio(config.ratio), turn_batches)
+        self.generator_loss = LossMean()
+        self._reported = (0, 0)
+
+    @property
+    def bound(self) -> float:
+        """The largest perturbation now, in pixels of [0, 1]: scheduled, and grown from zero over the warm-up."""
+        settings = self.config.generator
+        return warmed_up(value_at(settings.perturbation_bound, self.progress), settings.warmup, self.progress)
+
+    def train_minibatch(self) -> None:
+        """Train whoever's turn it is on one minibatch."""
+        if self.meter.compute < self.config.pretrain:
+            self.train_clean_minibatch()
+        elif self.turns.generator_is_next(self.progress):
+            self.turns.count(self._train_generator(*self.generator_minibatches.draw()))
+        else:
+            self._train_classifier(*self._classifier_minibatch())
+            cycles = self.turns.cycles
+            self.turns.count(None)
+            if self.turns.cycles > cycles:
+                self.adversary.end_cycle(self.turns.cycles)
+
+    def _train_generator(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
+        """Take one step of the generator; return how far it had lost, which the schedule watches."""
+        num_images = self.adversary.num_concerned(labels)
+        if not num_images:
+            return None
+        self.adversary.set_learning_rate(self.progress)
+        update = self.meter.run(
+            "generator",
+            num_images,
+            lambda: self.adversary.update(self.classifier, images, labels, self.bound, self.rng),
+        )
+        if update is None:
+            return None
+        self.generator_loss.add(update.loss)
+        return update.lost
+
+    def _classifier_minibatch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.config.generator.minibatch == "fresh":
+            return self.minibatches.draw()
+        # As many as the generator's last turn had, in the same order.
+        return self.generator_minibatches.at(self.generator_minibatches.drawn - self.turns.batches_left)
+
+    def _train_classifier(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        draws = self.config.generator.draws
+        several, of_labels = images.repeat(draws, 1, 1, 1), labels.repeat(draws)
+        num_images = self.adversary.num_concerned(of_labels)
+        # Apart from the update, because the goal may leave a different number of images alone in every minibatch.
+        perturbed = several
+        if num_images:
+            perturbed = self.meter.run(
+                "perturb", num_images, lambda: self.perturbed(several, of_labels, from_pool=True)
+            )
+        clean_weight = self.config.clean_weight
+        self.meter.run(
+            "classifier",
+            len(labels),
+            lambda: self.update_classifier(mixed_loss(self.classifier, images, perturbed, labels, clean_weight)),
+        )
+
+    def perturbed(self, images: torch.Tensor, labels: torch.Tensor, *, from_pool: bool = False) -> torch.Tensor:
+        """Return images as the generator leaves them now; see `Adversary.perturb`."""
+        return self.adversary.perturb(self.classifier, images, labels, self.bound, self.rng, from_pool=from_pool)
+
+    def evaluate(self, tier: str) -> dict[str, float]:
+        """Add what the generator achieves on the watched images within its present bound."""
+        settings = self.config.generator
+        images = self.dataset.validation.head(self.config.evaluation.watch_images)
+        counts = success_counts(self.classifier, self.adversary, images, self.bound, self.config.seed)
+        return {**super().evaluate(tier), **success_rates(counts, settings.source, settings.target)}
+
+    def losses(self) -> dict[str, float]:
+        """Add the generator's loss, the cycles so far, and the ratio of turns since the last report."""
+        losses = {**super().losses(), "cycle": float(self.turns.cycles)}
+        mean = self.generator_loss.take()
+        if mean is not None:
+            losses["generator_loss"] = mean
+        cycles, turns = self.turns.cycles - self._reported[0], self.turns.generator_turns - self._reported[1]
+        if cycles:
+            losses["ratio"] = turns / cycles
+            self._reported = (self.turns.cycles, self.turns.generator_turns)
+        return losses
+
+    def state(self) -> dict[str, Any]:
+        """See `TrainingLoop.state`."""
+        return {
+            **super().state(),
+            "adversary": self.adversary.state(),
+            "generator_drawn": self.generator_minibatches.drawn,
+            "turns": self.turns.state(),
+            "reported": self._reported,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `TrainingLoop.restore`."""
+        super().restore(state)
+        self.adversary.restore(state["adversary"])
+        self.generator_minibatches.drawn = state["generator_drawn"]
+        self.turns.restore(state["turns"])
+        self._reported = tuple(state["reported"])

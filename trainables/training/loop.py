@@ -1,0 +1,201 @@
+"""The training loop that every recipe shares: minibatches until the next report, then an evaluation.
+
+A recipe is a subclass that says what one minibatch does. All state is in `state` and `restore`: a restored loop goes on
+bit for bit as the uninterrupted one on CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+import time
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+
+from trainables.attacks.losses import cross_entropy
+from trainables.config import TrainingConfig
+from trainables.data.tensors import Dataset
+from trainables.evaluation.accuracy import evaluate
+from trainables.networks.classifiers import build_classifier
+from trainables.schedules import learning_rate_factor, value_at
+from trainables.seeds import seed_for
+from trainables.training.compute import ComputeMeter, standard_flops_per_image
+from trainables.training.minibatches import Minibatches
+from trainables.training.optimizers import build_optimizer, descend, set_learning_rate, training_passes
+
+
+class DivergedError(ArithmeticError):
+    """A loss is no longer a finite number, so nothing more can be learned."""
+
+
+class LossMean:
+    """Mean of a loss over minibatches, kept on the device: nothing waits for it until it is read."""
+
+    def __init__(self) -> None:
+        self._sum: torch.Tensor | float = 0.0
+        self._count = 0
+
+    def add(self, loss: torch.Tensor) -> None:
+        """Count the loss of one more minibatch."""
+        self._sum = self._sum + loss.detach()
+        self._count += 1
+
+    def take(self) -> float | None:
+        """Return the mean since the last take, or None if there was no minibatch."""
+        mean = float(self._sum) / self._count if self._count else None
+        self._sum, self._count = 0.0, 0
+        return mean
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs."""
+        return {"sum": self._sum, "count": self._count}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a `state`."""
+        self._sum, self._count = state["sum"], state["count"]
+
+
+class TrainingLoop(ABC):
+    """One training run of one configuration, advanced report by report."""
+
+    def __init__(self, config: TrainingConfig, dataset: Dataset) -> None:
+        keep_freed_memory()
+        self.config = config
+        self.dataset = dataset
+        self.device = device = dataset.train.images.device
+        training_passes(config.precision, device)  # refused before anything is learnt
+        self.classifier = build_classifier(config.classifier, seed_for(config.seed, "classifier")).to(device)
+        settings = config.classifier
+        self.optimizer = build_optimizer(
+            self.classifier.parameters(),
+            settings.optimizer,
+            value_at(settings.learning_rate, 0.0),
+            settings.weight_decay,
+        )
+        self.minibatches = Minibatches(dataset.train, config.batch_size, seed_for(config.seed, "order"))
+        self.rng = torch.Generator(device=device).manual_seed(seed_for(config.seed, "attack"))
+        self.meter = ComputeMeter(standard_flops_per_image(self.classifier) * len(dataset.train))
+        self.classifier_loss = LossMean()
+        self.num_reports = 0
+        self.train_s = 0.0
+        self.evaluation_s = 0.0
+
+    @abstractmethod
+    def train_minibatch(self) -> None:
+        """Train on one minibatch and count it with the meter."""
+
+    @property
+    def progress(self) -> float:
+        """Share of the compute that is spent, in [0, 1]."""
+        return min(self.meter.compute / self.config.compute, 1.0)
+
+    @property
+    def done(self) -> bool:
+        """Whether the compute is spent."""
+        return self.meter.compute >= self.config.compute
+
+    def step(self) -> dict[str, float]:
+        """Train for `report_every` of compute (about one epoch), evaluate, and return the metrics.
+
+        Raises:
+            DivergedError: a loss or a weight is not finite.
+        """
+        started = time.monotonic()
+        report_at = min((self.num_reports + 1) * self.config.report_every, self.config.compute)
+        while self.meter.compute < report_at:
+            self.set_learning_rate()
+            with training_passes(self.config.precision, self.device):
+                self.train_minibatch()
+        self.num_reports += 1
+        losses = self.losses()
+        self._check_finite(losses)
+        trained = time.monotonic()
+        accuracies = self.evaluate("rank" if self.done else "watch")
+        self.train_s += trained - started
+        self.evaluation_s += time.monotonic() - trained
+        seconds = {"train_s": self.train_s, "evaluation_s": self.evaluation_s}
+        return {**accuracies, **losses, "step": self.num_reports, "compute": self.meter.compute, **seconds}
+
+    def set_learning_rate(self) -> None:
+        """Give the classifier's optimiser the learning rate of this moment."""
+        settings = self.config.classifier
+        rate = value_at(settings.learning_rate, self.progress) * learning_rate_factor(settings.schedule, self.progress)
+        set_learning_rate(self.optimizer, rate)
+
+    def _check_finite(self, losses: dict[str, float]) -> None:
+        wrong = [f"{name} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)]
+        # The last update's loss was measured before it; what it did shows in the weights alone.
+        if not torch.nn.utils.parameters_to_vector(self.classifier.parameters()).isfinite().all():
+            wrong.append("the classifier's weights are not finite")
+        if wrong:
+            raise DivergedError(f"{' and '.join(wrong)} after {self.meter.compute:.2f} epochs of compute")
+
+    def losses(self) -> dict[str, float]:
+        """Return the mean losses since the last report, and whatever else a recipe wants to be seen."""
+        mean = self.classifier_loss.take()
+        return {} if mean is None else {"classifier_loss": mean}
+
+    def evaluate(self, tier: str) -> dict[str, float]:
+        """Return the accuracies of a tier on the first validation images."""
+        settings = self.config.evaluation
+        num_images = settings.rank_images if tier == "rank" else settings.watch_images
+        images = self.dataset.validation.head(num_images)
+        return evaluate(self.classifier, images, epsilon=settings.epsilon, tier=tier, seed=self.config.seed)
+
+    def train_clean_minibatch(self) -> None:
+        """Train the classifier on one clean minibatch."""
+        images, labels = self.minibatches.draw()
+        self.meter.run(
+            "clean",
+            len(labels),
+            lambda: self.update_classifier(cross_entropy(self.classifier(images), labels).mean()),
+        )
+
+    def update_classifier(self, loss: torch.Tensor) -> None:
+        """Take one optimiser step down a loss."""
+        descend(self.optimizer, loss, self.config.classifier.gradient_clip)
+        self.classifier_loss.add(loss)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a run needs to go on from a report."""
+        return {
+            "classifier": self.classifier.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "drawn": self.minibatches.drawn,
+            "rng": self.rng.get_state(),
+            "meter": self.meter.state(),
+            "num_reports": self.num_reports,
+            "train_s": self.train_s,
+            "evaluation_s": self.evaluation_s,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.classifier.load_state_dict(state["classifier"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.minibatches.drawn = state["drawn"]
+        self.rng.set_state(state["rng"])
+        self.meter.restore(state["meter"])
+        self.num_reports = state["num_reports"]
+        self.train_s = state["train_s"]
+        self.evaluation_s = state["evaluation_s"]
+
+
+# From malloc.h. What is larger than the second is still mapped on its own; 32 MiB is the most that glibc takes.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES, _LARGEST_BYTES = 2**30, 2**25
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep up to 1 GiB that it has freed; does nothing where the C library is not glibc."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+    mallopt(_MMAP_THRESHOLD, _LARGEST_BYTES)

@@ -1,0 +1,42 @@
+"""Endless shuffled minibatches whose whole state is one count."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.data.tensors import Split
+from trainables.seeds import seed_for
+
+
+class Minibatches:
+    """Passes over a split in an order that follows from (seed, epoch) alone; an epoch's last batch may be smaller."""
+
+    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
+        self._split = split
+        self._batch_size = batch_size
+        self._seed = seed
+        self._order_of: tuple[int, torch.Tensor] | None = None
+        self.drawn = 0
+
+    @property
+    def per_epoch(self) -> int:
+        """Minibatches in one pass."""
+        return -(-len(self._split) // self._batch_size)
+
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the next images ``(batch, 1, 28, 28)`` in [0, 1] and labels ``(batch,)``."""
+        self.drawn += 1
+        return self.at(self.drawn - 1)
+
+    def at(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return minibatch ``number`` of all, from 0: what the draw of that number returned or will return."""
+        epoch, position = divmod(number, self.per_epoch)
+        index = self._order(epoch)[position * self._batch_size : (position + 1) * self._batch_size]
+        return self._split.batch(index)
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        if self._order_of is None or self._order_of[0] != epoch:
+            rng = torch.Generator().manual_seed(seed_for(self._seed, "epoch", epoch))
+            order = torch.randperm(len(self._split), generator=rng)
+            self._order_of = (epoch, order.to(self._split.images.device))
+        return self._order_of[1]

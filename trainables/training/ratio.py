@@ -1,0 +1,134 @@
+"""Ratio schedules of the GAN loop, and the count of minibatches into turns and cycles that asks them who is next."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from trainables.config import RatioConfig
+from trainables.schedules import Schedule, value_at
+from trainables.training.loop import LossMean
+
+
+class Turns:
+    """Where in a cycle the loop stands. A cycle is some generator turns and the classifier turn that ends it."""
+
+    _STATE = ("_generator_is_on", "_batches_left", "_turns_in_cycle", "_last_loss", "cycles", "generator_turns")
+
+    def __init__(self, ratio: RatioSchedule, batches_per_turn: int) -> None:
+        self._ratio = ratio
+        self._batches_per_turn = batches_per_turn
+        self._loss = LossMean()
+        self._generator_is_on = False
+        self._batches_left = 0
+        self._turns_in_cycle = 0
+        self._last_loss = math.inf
+        self.cycles = 0
+        self.generator_turns = 0
+
+    @property
+    def batches_left(self) -> int:
+        """Minibatches that the present turn still lacks."""
+        return self._batches_left
+
+    def generator_is_next(self, progress: float) -> bool:
+        """Return whose minibatch is next; between turns the schedule decides."""
+        if self._batches_left == 0:
+            self._generator_is_on = self._ratio.generator_continues(self._turns_in_cycle, self._last_loss, progress)
+            self._batches_left = self._batches_per_turn
+        return self._generator_is_on
+
+    def count(self, generator_loss: torch.Tensor | None) -> None:
+        """Count one minibatch of the present turn.
+
+        Args:
+            generator_loss: what the schedule watches; None for the classifier's, and where the generator had no image.
+        """
+        if generator_loss is not None:
+            self._loss.add(generator_loss)
+        self._batches_left -= 1
+        if self._batches_left > 0:
+            return
+        if self._generator_is_on:
+            loss = self._loss.take()
+            self._last_loss = self._last_loss if loss is None else loss
+            self._turns_in_cycle += 1
+            self.generator_turns += 1
+        else:
+            self._turns_in_cycle = 0
+            self.cycles += 1
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs."""
+        return {**{name: getattr(self, name) for name in self._STATE}, "_loss": self._loss.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a `state`."""
+        self._loss.restore(state["_loss"])
+        for name in self._STATE:
+            setattr(self, name, state[name])
+
+
+class RatioSchedule(Protocol):
+    """Decides, between two turns, whether the generator takes another one."""
+
+    def generator_continues(self, turns_taken: int, generator_loss: float, progress: float) -> bool:
+        """Return True for a generator turn, False for the classifier's.
+
+        Args:
+            turns_taken: generator turns since the classifier's last one.
+            generator_loss: mean loss of the generator's last turn; infinite before its first.
+            progress: share of the run's compute that is spent, in [0, 1].
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same number of generator turns in every cycle, or that of a schedule, rounded."""
+
+    generator_turns: int | Schedule[int]
+
+    def generator_continues(self, turns_taken: int, generator_loss: float, progress: float) -> bool:
+        """See `RatioSchedule`."""
+        return turns_taken < math.floor(value_at(self.generator_turns, progress) + 0.5)
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Turn counts that follow one another, each for an equal share of the run."""
+
+    steps: tuple[int, ...]
+
+    def generator_continues(self, turns_taken: int, generator_loss: float, progress: float) -> bool:
+        """See `RatioSchedule`."""
+        stage = min(int(progress * len(self.steps)), len(self.steps) - 1)
+        return turns_taken < self.steps[stage]
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Generator turns until its loss is under the target; the cap ends the turns of a generator that has lost."""
+
+    target_generator_loss: float
+    max_generator_turns: int
+
+    def generator_continues(self, turns_taken: int, generator_loss: float, progress: float) -> bool:
+        """See `RatioSchedule`."""
+        if turns_taken >= self.max_generator_turns:
+            return False
+        return turns_taken == 0 or generator_loss >= self.target_generator_loss
+
+
+def build_ratio(config: RatioConfig) -> RatioSchedule:
+    """Return the schedule that a configuration describes."""
+    match config.kind:
+        case "constant":
+            return Constant(config.generator_turns)
+        case "stepped":
+            return Stepped(config.steps)
+        case "adaptive":
+            return Adaptive(config.target_generator_loss, config.max_generator_turns)

@@ -1,0 +1,65 @@
+"""A run's log: what its process writes while it trains, in the run's folder, added to from attempt to attempt."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from trainables.storage import working_copy
+
+NAME = "log.txt"
+
+
+class RunLog(io.TextIOBase):
+    """Takes text like a file. What cannot be written is lost: no run fails for its log."""
+
+    def __init__(self, folder: Path, may_write: Callable[[], bool] = lambda: True) -> None:
+        super().__init__()
+        self._path = folder / NAME
+        self._may_write = may_write
+
+    def writable(self) -> bool:
+        """Say that text can be written."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Add text as it is."""
+        if not self._may_write():
+            return len(text)
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        return len(text)
+
+    def fetch(self) -> None:
+        """Begin with what earlier attempts have written, if this is a working copy of a store."""
+        with contextlib.suppress(OSError):
+            working_copy.fetch(self._path, only_if_there=True)
+
+    def keep(self) -> None:
+        """Put it to the store, if there is one."""
+        with contextlib.suppress(OSError):
+            if self._may_write():
+                working_copy.put_again(self._path)
+
+    def note(self, text: str) -> None:
+        """Add a line with the time of day in UTC."""
+        self.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[None]:
+        """Take what Python code prints, logs and warns of meanwhile, in this process."""
+        handler = logging.StreamHandler(self)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        root.addHandler(handler)
+        try:
+            with contextlib.redirect_stdout(self), contextlib.redirect_stderr(self):
+                yield
+        finally:
+            root.removeHandler(handler)

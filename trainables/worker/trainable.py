@@ -1,0 +1,144 @@
+"""The Ray Tune wrapper: one reusable actor that trains one run after another, each from its newest checkpoint.
+
+Checkpoints lie in the run's own folder, so a retry on another worker and a resumed sweep start in the same way.
+Whatever goes wrong in training is a result, not an exception: only what breaks the worker itself reaches Ray, and Ray
+tries that again.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from trainables.config import DatasetConfig, parse
+from trainables.data.tensors import Dataset, load
+from trainables.storage import checkpoint, working_copy
+from trainables.storage.atomic import is_storage_trouble
+from trainables.storage.shared import prove
+from trainables.training import registry
+from trainables.training.loop import DivergedError, TrainingLoop
+from trainables.worker import device
+from trainables.worker.fencing import Attempt, FencedError
+from trainables.worker.run_log import RunLog
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(config: DatasetConfig, folder: str | None, shared: str | None, where: str) -> Dataset:
+    """Return a dataset that stays on its device from one run of this worker to the next."""
+    there = Path(folder) if folder else None
+    return load(config.name, validation=config.validation, folder=there, shared=shared, device=where)
+
+
+class RunTrainable(tune.Trainable):
+    """One run in, as a dictionary, one dictionary of metrics per report out.
+
+    In are ``key``, ``folder``, ``settings`` and, where they are needed, ``data`` (a folder with the dataset's files),
+    ``shared_data`` (the datasets beside the sweeps), ``mark`` (what `trainables.storage.shared.prove` takes) and
+    ``store`` (the URL of all sweeps, and the driver's copy that the folder is in).
+
+    A result has ``finished`` when the compute is spent, or ``failure`` with ``reason`` when training cannot go on; of
+    the kind ``storage`` the run is not to blame, and it can go on from its checkpoint when the disk can be written.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take over a run; nothing is loaded until its first step, so that a failure there is the run's own."""
+        self._run = config
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = self._own_copy(*config["store"]) if "store" in config else Path(config["folder"])
+        self._attempt = Attempt(self._folder / "checkpoint")
+        self._log = RunLog(self._folder, self._attempt.is_latest)
+        self._loop: TrainingLoop | None = None
+        self._replay: dict[str, float] | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take over the next run in the same process."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """Leave the run as it is."""
+        self._attempt.end()
+        if self._scratch:
+            self._scratch.cleanup()
+
+    def _own_copy(self, url: str, home: str) -> Path:
+        """Return the run's folder in a working copy that no other process uses."""
+        self._scratch = tempfile.TemporaryDirectory(prefix="tuner-run-", ignore_cleanup_errors=True)
+        return working_copy.make(url, Path(self._scratch.name)) / Path(self._run["folder"]).relative_to(home)
+
+    def step(self) -> dict[str, Any]:
+        """Train until the next report and save it in a checkpoint; a restored run first repeats its last report.
+
+        Raises:
+            FencedError: a later attempt at the run has begun.
+        """
+        try:
+            with self._log.capture():
+                loop = self._loop = self._loop or self._start()
+                metrics, self._replay = self._replay or self._train(loop), None
+        except DivergedError as error:
+            return self._failed("diverged", str(error))
+        except FencedError:
+            raise
+        except torch.OutOfMemoryError as error:
+            self._loop = None  # what it holds is in the way of the next run
+            torch.cuda.empty_cache()
+            return self._failed("out of memory", f"{device.memory_advice(self._device, self._gpu_share)}\n{error}")
+        except Exception as error:  # whatever a run raises is its result; the sweep goes on
+            if is_storage_trouble(error):
+                return self._failed("storage", str(error))
+            return self._failed("error", traceback.format_exc())
+        finally:
+            self._log.keep()
+        return {"metrics": metrics, "finished": loop.done}
+
+    @property
+    def _gpu_share(self) -> float:
+        resources = self.trial_resources
+        return float(resources.required_resources.get("GPU", 0.0)) if resources else 0.0
+
+    @functools.cached_property  # a worker keeps what it was given
+    def _device(self) -> str:
+        ids = ray.get_runtime_context().get_accelerator_ids()["GPU"] if self._gpu_share else []
+        return device.assigned_device(self._gpu_share, ids, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+    def _failed(self, failure: str, reason: str) -> dict[str, str]:
+        self._log.note(f"{failure}: {reason}")
+        return {"failure": failure, "reason": reason}
+
+    def _start(self) -> TrainingLoop:
+        if "mark" in self._run:
+            prove(*self._run["mark"])
+        self._attempt.begin()
+        self._log.fetch()
+        config = parse(self._run["settings"])
+        who = f"process {os.getpid()} on {socket.gethostname()}, {self._device}, {torch.get_num_threads()} threads"
+        self._log.note(f"attempt: {who}")
+        device.prepare(self._device, self._gpu_share)
+        data = self._run.get("data"), self._run.get("shared_data")
+        loop = registry.build(config, _dataset(config.dataset, *data, self._device))
+        state = checkpoint.load_newest(self._folder / "checkpoint")
+        if state is not None:
+            loop.restore(state["loop"])
+            self._log.note(f"goes on after report {loop.num_reports}, {loop.meter.compute:.2f} epochs of compute")
+            # The driver may have died before it heard of this report; hearing it twice does no harm.
+            self._replay = state["metrics"]
+        return loop
+
+    def _train(self, loop: TrainingLoop) -> dict[str, float]:
+        metrics = loop.step()
+        state = {"loop": loop.state(), "metrics": metrics}
+        with self._attempt.writing() as staging:
+            checkpoint.save(self._folder / "checkpoint", loop.num_reports, state, staging=staging)
+        self._log.note("report " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()))
+        return metrics

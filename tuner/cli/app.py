@@ -1,0 +1,125 @@
+"""The command line: what each command does is its docstring. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from search_spaces.errors import SpaceError
+from trainables.data.files import DataError
+from trainables.storage.atomic import is_storage_trouble
+from tuner.cli import cluster as cli_cluster
+from tuner.cli import confirm as cli_confirm
+from tuner.cli import evaluate as cli_judging
+from tuner.cli import job as cli_job
+from tuner.cli import launch as cli_train
+from tuner.cli import monitor as cli_steering
+from tuner.cli import results as cli_results
+from tuner.cli import spaces as cli_spaces
+from tuner.cli.options import Home, SweepName
+from tuner.cli.remote import on_cluster
+from tuner.cluster import nodes
+from tuner.errors import FAILED, MISTAKE, SweepError, UserError
+from tuner.sweep.folder import SweepFolder, home
+
+app = typer.Typer(
+    help="Hyperparameter search for adversarially robust classifiers: Optuna thinks, Ray runs, MLflow shows.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console(markup=False)  # paths and messages may hold brackets
+
+
+@app.command()
+@on_cluster
+def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
+    """Bring MLflow up to date with a sweep's folder; run again, it changes nothing."""
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    from tuner.tracking.sync import mirror_now
+
+    with sweep.lock():
+        mirror_now(sweep, console)
+    console.print(f"MLflow has every run of {sweep.name}")
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 5000,
+    host: Annotated[
+        str, typer.Option(help="Beyond this machine with passwords; MLFLOW_SERVER_ALLOWED_HOSTS: its names.")
+    ] = "127.0.0.1",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Open to whoever reaches it, without a password.")
+    ] = False,
+    home_folder: Home = None,
+) -> None:
+    """Open the MLflow UI of the sweeps in this home, on loopback, until Ctrl-C."""
+    from tuner.tracking.server import server_command, tracking_uri
+
+    where = home(home_folder)
+    if not where.is_dir():
+        raise UserError(f"there are no sweeps in {where}: `tuner launch quick` starts one; see --home")
+    uri = tracking_uri(where)
+    if not uri.startswith("sqlite:"):
+        raise UserError(f"MLFLOW_TRACKING_URI is {uri}: that server has a UI of its own, open it in a browser")
+    is_open = not nodes.is_loopback(host)
+    command = server_command(uri, host, port, asks_for_password=is_open and not insecure)
+    console.print(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", highlight=False)
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    sys.stdout.flush()
+    os.chdir(where)  # MLflow puts its database of users right here
+    os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+for _command in (
+    cli_train.launch,
+    cli_train.resume,
+    cli_steering.status,
+    cli_steering.watch,
+    cli_steering.pause,
+    cli_steering.stop,
+    cli_steering.logs,
+    cli_results.trials,
+    cli_results.replay,
+    cli_results.compare,
+    cli_results.draw,
+    cli_results.export,
+    cli_confirm.confirm,
+    cli_judging.judge,
+):
+    app.command()(on_cluster(_command))
+app.command(
+    hidden=True,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)(cli_job.job)
+app.command()(cli_train.train)
+app.command()(cli_judging.evaluate)
+app.command()(cli_spaces.data)
+app.add_typer(cli_spaces.app, name="spaces")
+app.add_typer(cli_cluster.app, name="cluster")
+
+
+def main() -> None:
+    """Run a command; a person's mistake ends with its message and exit code 2, what fails by itself with 1."""
+    try:
+        app()
+    except (UserError, SpaceError, DataError, SweepError) as error:
+        _say(str(error))
+        sys.exit(FAILED if isinstance(error, SweepError) else MISTAKE)
+    except OSError as error:
+        if not is_storage_trouble(error):
+            raise
+        _say(f"cannot be written: {error}; nothing that was reported is lost")
+        sys.exit(FAILED)
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(Text.assemble(("error: ", "red"), text), soft_wrap=True)

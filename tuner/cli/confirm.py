@@ -1,0 +1,70 @@
+"""The command that confirms a search: its best configurations again, with fresh seeds, and on test images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from tuner.cli.exits import conclude, told
+from tuner.cli.options import Home, SweepName
+from tuner.cli.results import print_confirmed
+from tuner.errors import INTERRUPTED
+from tuner.sweep.folder import SweepFolder, home
+
+
+def confirm(
+    sweep_name: SweepName,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="How many of the best configurations; by default the space's number.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, help="Fresh seeds for each; by default the space's number. More go on.")
+    ] = None,
+    baselines: Annotated[
+        str | None, typer.Option(help="Names of the sweep's baselines, by commas; by default all. '' for none.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.")] = None,
+    tier: Annotated[Literal["rank", "final"], typer.Option(help="final: the strongest attacks, minutes a run.")] = (
+        "rank"
+    ),
+    workers: Annotated[int | None, typer.Option(min=1, help="Judging processes; by default one per core.")] = None,
+    output_format: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")] = "table",
+    home_folder: Home = None,
+) -> None:
+    """Run the best configurations and the baselines again with fresh seeds, and compare them on test images.
+
+    Whatever ends it, the same command goes on where it stands. The exported best run is the winner's from then on.
+    """
+    from tuner.execution import preflight
+
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    console = Console(stderr=output_format == "json", markup=False)
+    preflight.check_resources(sweep.space.resources)
+    preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
+    names = None if baselines is None else [name.strip() for name in baselines.split(",") if name.strip()]
+    options: dict[str, Any] = {"top": top, "num_seeds": seeds, "baselines": names}
+    options |= {"tier": tier, "num_images": images, "workers": workers}
+    _drive(sweep, console, options)
+    if output_format == "json":
+        from tuner.results.confirmation import read_confirmed
+
+        typer.echo(json.dumps(read_confirmed(sweep), indent=2))
+    else:
+        print_confirmed(sweep, console)
+
+
+def _drive(sweep: SweepFolder, console: Console, options: dict[str, Any]) -> None:
+    how_to_go_on = f"`tuner confirm {sweep.name}` goes on where it stands"
+    try:
+        from tuner.execution.confirm import confirm as drive
+
+        with told():
+            ending = drive(sweep, console, **options)
+    except KeyboardInterrupt:
+        console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    conclude(ending, sweep.name, console, how_to_go_on)

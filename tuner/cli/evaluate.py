@@ -1,0 +1,115 @@
+"""Commands that judge finished classifiers: one from disk, or all of a sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from trainables.data import files as data_files
+from tuner.cli.exits import told
+from tuner.cli.options import Data, Home, SweepName, wide
+from tuner.errors import UserError
+from tuner.sweep.folder import SweepFolder, home
+
+Images = Annotated[int | None, typer.Option(min=1, help="Only so many images of each split.")]
+Format = Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")]
+AutoAttack = Annotated[bool, typer.Option("--autoattack", help="Also run AutoAttack standard, the public yardstick.")]
+
+
+def evaluate(
+    source: Annotated[
+        Path, typer.Argument(help="A folder that `tuner export` or `tuner train` wrote, or a PyTorch state_dict.")
+    ],
+    tier: Annotated[Literal["rank", "final"], typer.Option(help="final: the strongest attacks, minutes.")] = "rank",
+    split: Annotated[
+        Literal["validation", "test", "both"] | None, typer.Option(help="Which images: both, and for final test.")
+    ] = None,
+    images: Images = None,
+    epsilon: Annotated[
+        float | None, typer.Option(help="The attacks' radius in (0, 1]; by default the run's own, or 0.3.")
+    ] = None,
+    architecture: Annotated[str | None, typer.Option(help="Of a state_dict; by default the one that fits.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Of a state_dict; by default mnist.")] = None,
+    autoattack: AutoAttack = False,
+    output_format: Format = "table",
+    data: Data = None,
+) -> None:
+    """Measure a classifier, clean and under attack, on validation and test images."""
+    if autoattack and tier != "final":
+        raise UserError("--autoattack stands beside the strongest attacks: add --tier final")
+    if epsilon is not None and not 0 < epsilon <= 1:
+        raise UserError(f"--epsilon must be above 0 and at most 1, the whole range of a pixel, not {epsilon:g}")
+    if dataset is not None and dataset not in data_files.names():
+        raise UserError(f"there is no dataset {dataset!r}: {', '.join(data_files.names())}")
+    known = _recorded(source)
+    from tuner.results import evaluation_tables as verdicts
+
+    with told():
+        from trainables.judging import saved as judging
+
+        subject = judging.subject_of(source, architecture=architecture, dataset=dataset, epsilon=epsilon)
+        options: dict[str, Any] = {"data": data, "num_images": images, "num_threads": known.get("num_threads", 1)}
+        chosen = split or ("test" if tier == "final" else "both")
+        splits = ("validation", "test") if chosen == "both" else (chosen,)
+        results: dict[str, dict[str, Any]] = {}
+        if tier == "rank":
+            results = {each: judging.rank(subject, each, **options) for each in splits}
+            if "metrics" in known and epsilon is None:
+                results = {"recorded (validation)": known["metrics"], **results}
+        else:
+            results = {each: judging.judge(subject, each, **options, yardstick=autoattack) for each in splits}
+    if output_format == "json":
+        typer.echo(json.dumps(results, indent=2))
+    elif tier == "rank":
+        wide(Console(markup=False)).print(verdicts.rank_table(str(source), results))
+    else:
+        for result in results.values():
+            verdicts.print_final(str(source), result, Console(markup=False))
+
+
+def judge(
+    sweep_name: SweepName,
+    images: Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.")] = None,
+    autoattack: AutoAttack = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
+    output_format: Format = "table",
+    home_folder: Home = None,
+) -> None:
+    """Put every complete run of a sweep under the strongest attacks, on test images; what is done is not done again."""
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    from tuner.execution.judging import complete_runs, frame, judge_runs
+    from tuner.results import evaluation_tables as verdicts
+    from tuner.tracking.sync import mirror_now
+
+    console = Console(stderr=True, markup=False)
+    with told(), sweep.lock():
+        judge_runs(
+            sweep,
+            complete_runs(sweep),
+            num_images=images,
+            yardstick=autoattack,
+            workers=workers,
+            tell=console.print,
+        )
+        try:
+            mirror_now(sweep, console, with_runs=False)
+        except UserError as error:
+            console.print(f"{error}; `tuner sync {sweep.name}` tries again", style="yellow", soft_wrap=True)
+    if output_format == "json":
+        typer.echo(frame(sweep).to_json(orient="records", indent=2))
+    else:
+        wide(Console(markup=False)).print(verdicts.sweep_table(sweep))
+
+
+def _recorded(source: Path) -> dict[str, Any]:
+    """Return what a bundle says of itself; nothing for a file."""
+    if source.is_file():
+        return {}
+    from tuner.results.export import recorded
+
+    account = recorded(source)
+    return {"metrics": account["metrics"], "num_threads": account["provenance"]["num_threads"]}

@@ -1,0 +1,105 @@
+"""Commands that train: a sweep, on with it, or one configuration right here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tuner.cli import results as cli_results
+from tuner.cli.exits import conclude
+from tuner.cli.options import Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
+from tuner.errors import INTERRUPTED
+from tuner.sweep import control
+from tuner.sweep.folder import SweepFolder, home
+
+console = Console(markup=False)  # paths and messages may hold brackets
+
+
+def launch(
+    space: Annotated[str, typer.Argument(help="A packaged space (`tuner spaces list`) or a YAML file.")],
+    name: Annotated[str | None, typer.Option(help="What to call the sweep; by default the space's name.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the space's number.")] = None,
+    warm_start: Annotated[
+        list[str] | None, typer.Option("--warm-start", metavar="SWEEP", help="Begin with what its trials tell.")
+    ] = None,
+    max_concurrent: MaxConcurrent = None,
+    detach: Detach = False,
+    home_folder: Home = None,
+    study_storage: StudyStorage = None,
+    data: Data = None,
+) -> None:
+    """Start a sweep: search the space on Ray, with its baselines beside it."""
+    from tuner.execution import launch as starting
+
+    options: dict[str, Any] = {"name": name, "trials": trials, "data": data, "warm_start": warm_start or ()}
+    options |= {"study_storage": study_storage, "max_concurrent": max_concurrent}
+    sweep = starting.new_sweep(space, home(home_folder), console, **options)
+    console.print(f"Sweep {sweep.name} in {sweep.place}", soft_wrap=True, highlight=False)
+    _drive(sweep, detach)
+
+
+def resume(
+    sweep_name: SweepName,
+    trials: Annotated[int | None, typer.Option(min=1, help="Extend the sweep to this many trials.")] = None,
+    max_concurrent: MaxConcurrent = None,
+    detach: Detach = False,
+    home_folder: Home = None,
+) -> None:
+    """Go on with a sweep where it stands, whatever ended it; extend it; or end the pause of its driver."""
+    from tuner.execution import launch as starting
+
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    if trials is None and max_concurrent is None and control.end_pause(sweep):
+        console.print(f"{sweep.name} goes on; `tuner watch {sweep.name}` shows it", soft_wrap=True, highlight=False)
+        return
+    _drive(starting.ready_again(sweep, console, trials=trials, max_concurrent=max_concurrent), detach)
+
+
+def _drive(sweep: SweepFolder, detach: bool) -> None:
+    how_to_go_on = f"`tuner resume {sweep.name}` goes on where it stands"
+    if detach:
+        from tuner.execution import launch as starting
+
+        pid = starting.detach(sweep)
+        text = f"Process {pid} goes on with it: `tuner watch {sweep.name}` shows how, `tuner stop {sweep.name}` ends it"
+        console.print(text, soft_wrap=True, highlight=False)
+        return
+    try:
+        from tuner.execution.driver import drive
+
+        ending = drive(sweep, console)
+    except KeyboardInterrupt:
+        console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    conclude(ending, sweep.name, console, how_to_go_on)
+    cli_results.print_comparison(sweep, console)
+    console.print(
+        f"`tuner export {sweep.name}` writes the best configuration; `tuner ui` shows every run", soft_wrap=True
+    )
+
+
+def train(
+    configuration: Annotated[
+        str,
+        typer.Argument(help="A trainable or published configuration (`tuner spaces list`), a JSON file or a bundle."),
+    ],
+    assign: Annotated[list[str] | None, typer.Option("--set", help="Like classifier.learning_rate=0.01.")] = None,
+    output: Annotated[Path, typer.Option(help="The bundle to write.")] = Path("exports/trained"),
+    data: Data = None,
+) -> None:
+    """Train one configuration here, without Ray, and write its bundle."""
+    from tuner.execution import preflight
+    from tuner.execution.single import read_configuration
+    from tuner.execution.single import train as run
+
+    settings = read_configuration(configuration, assign or [])
+    preflight.ensure_data(settings["dataset"]["name"], data, Console(stderr=True))
+    typer.echo(run(settings, output, data, _print_report))
+
+
+def _print_report(metrics: dict[str, float]) -> None:
+    shown = {name: value for name, value in metrics.items() if name not in ("step", "train_s", "evaluation_s")}
+    typer.echo("  ".join(f"{name} {value:.3f}" for name, value in shown.items()))

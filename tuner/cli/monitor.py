@@ -1,0 +1,153 @@
+"""Commands that watch and steer sweeps, from any terminal that reaches their folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import typer
+from rich.console import Console
+
+from trainables.storage import working_copy
+from tuner.cli.options import Home, SweepName
+from tuner.errors import FAILED, INTERRUPTED, STOPPED, UserError
+from tuner.sweep import control
+from tuner.sweep.folder import SweepFolder, home, names
+from tuner.sweep.runs import State
+
+console = Console(markup=False)
+
+
+def status(
+    sweep_name: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="One; by default all of them.")] = None,
+    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print it.")] = "text",
+    home_folder: Home = None,
+) -> None:
+    """Say how far sweeps have come; of one, also what it has cost and how long it will take."""
+    from tuner.sweep import status
+    from tuner.sweep.reader import read_records
+
+    where = home(home_folder)
+    found = [sweep_name] if sweep_name else names(where)
+    if not found and output_format == "text":
+        console.print(f"no sweeps in {where}: `tuner launch quick` starts one", soft_wrap=True)
+    if sweep_name:
+        sweep = SweepFolder.open(sweep_name, home=where)
+        about = [status.full(sweep, read_records(sweep))]
+    else:
+        about = [status.brief_of(name, where) for name in found]
+    if output_format == "json":
+        typer.echo(json.dumps(about[0] if sweep_name else about, indent=2))
+        return
+    for one in about:
+        for line in status.lines(one) if sweep_name else [status.line(one)]:
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def watch(
+    sweep_name: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="By default the one that runs.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Show a sweep while it runs, from any terminal; the exit code says how it ended, as that of its driver."""
+    where = home(home_folder)
+    sweep = SweepFolder.open(sweep_name or _the_running_one(where), home=where)
+    from tuner.results.live import watch as show
+    from tuner.sweep import status
+    from tuner.sweep.reader import read_records
+
+    try:
+        show(sweep, console)
+    except KeyboardInterrupt:
+        console.print(f"\nThe sweep goes on; `tuner watch {sweep.name}` shows it again", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    about = status.full(sweep, read_records(sweep))
+    for line in status.lines(about):
+        console.print(line, soft_wrap=True, highlight=False)
+    if about["state"] == "failed":
+        raise typer.Exit(FAILED)
+    if about["state"] != "completed":
+        raise typer.Exit(STOPPED if control.phase_of(sweep.folder) == "stopped" else INTERRUPTED)
+
+
+def stop(sweep_name: SweepName, home_folder: Home = None) -> None:
+    """Ask a sweep's driver to end once each run has reported; nothing is lost, and the driver's exit code is 3."""
+    _ask(SweepFolder.open(sweep_name, home=home(home_folder)), "stop", "ends")
+
+
+def pause(sweep_name: SweepName, home_folder: Home = None) -> None:
+    """Ask a sweep's driver to give its processors free once each run has reported, and to wait for `tuner resume`."""
+    _ask(SweepFolder.open(sweep_name, home=home(home_folder)), "pause", "pauses")
+
+
+def logs(
+    sweep_name: SweepName,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A trial's number or a baseline; by default the driver.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends or the driver does.")
+    ] = False,
+    home_folder: Home = None,
+) -> None:
+    """Print what a run's process, or the driver, has written: attempts, reports, warnings, output, tracebacks."""
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    if run is None:
+        _print_driver_log(sweep, follow)
+        return
+    from tuner.results.selection import choose
+
+    record = choose(sweep, run, get_args(State))
+
+    def goes_on() -> bool:
+        return follow and sweep.is_running() and choose(sweep, record.run.key, get_args(State)).state == "running"
+
+    missing = f"{record.run.key} of {sweep.name!r} has written nothing yet"
+    _print_growing(record.run.folder / "log.txt", goes_on, "" if follow else missing)
+
+
+def _print_driver_log(sweep: SweepFolder, follow: bool) -> None:
+    from tuner.execution.launch import LOG
+
+    missing = (
+        f"the driver of {sweep.name!r} has left no log: only one that was launched with --detach writes {LOG}; "
+        f"`tuner logs {sweep.name} RUN` prints a run's"
+    )
+    _print_growing(sweep.folder / LOG, lambda: follow and sweep.is_running(), missing)
+
+
+def _print_growing(path: Path, goes_on: Callable[[], bool], missing: str) -> None:
+    """Print a file, and what is added to it for as long as that goes on."""
+    working_copy.fetch(path, only_if_there=True)
+    if not path.exists() and missing:
+        raise UserError(missing)
+    written = 0
+    while True:
+        is_last = not goes_on()
+        working_copy.fetch(path, only_if_there=True)
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(written)
+                content = file.read()
+            written += len(content)
+            typer.echo(content.decode(errors="replace"), nl=False)
+        if is_last:
+            return
+        time.sleep(1.0)
+
+
+def _the_running_one(where: Path) -> str:
+    running = [name for name in names(where) if SweepFolder.open(name, home=where).is_running()]
+    if len(running) != 1:
+        which = f"these run: {', '.join(running)}" if running else f"none runs in {where}"
+        raise UserError(f"which sweep? {which}; `tuner status` lists all")
+    return running[0]
+
+
+def _ask(sweep: SweepFolder, request: control.Request, does: str) -> None:
+    text = f"{sweep.name} {does} once each run has reported; `tuner resume {sweep.name}` goes on"
+    if not control.ask_driver(sweep, request):
+        text = f"{sweep.name}'s driver has not answered: it has just begun or is about to end; see `tuner status`"
+    console.print(text, soft_wrap=True, highlight=False)

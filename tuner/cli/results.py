@@ -1,0 +1,149 @@
+"""Commands on a finished or running sweep: compare, draw and export. They need neither Ray nor a live MLflow server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from tuner.cli.monitor import console
+from tuner.cli.options import Home, SweepName, wide
+from tuner.errors import UserError
+from tuner.results import seeds
+from tuner.sweep.folder import SweepFolder, home
+
+RunName = Annotated[
+    str | None, typer.Option("--run", help="A trial's number or a baseline; by default the best trial.")
+]
+
+
+def print_comparison(sweep: SweepFolder, console: Console) -> None:
+    """Print the table of a sweep and what may be said of it."""
+    from tuner.results.compare import table, verdict
+
+    whole = wide(console)
+    whole.print(table(sweep))
+    if sweep.num_seeds > 1:
+        whole.print(seeds.table(sweep))
+    for line in verdict(sweep):
+        console.print(line, soft_wrap=True, highlight=False)
+    print_confirmed(sweep, console)
+
+
+def print_confirmed(sweep: SweepFolder, console: Console) -> None:
+    """Print what confirming a sweep found; nothing if it has not been confirmed."""
+    from tuner.results import confirmation_tables as confirm_report
+    from tuner.results.confirmation import read_confirmed
+    from tuner.search.confirmation import newer_leaders
+
+    found = read_confirmed(sweep)
+    if found is None:
+        return
+    wide(console).print(confirm_report.configurations_table(found))
+    if found["differences"]:
+        wide(console).print(confirm_report.differences_table(found))
+    for line in confirm_report.sentences(found):
+        console.print(line, soft_wrap=True, highlight=False)
+    newer = newer_leaders(sweep, [one["name"] for one in found["configurations"]])
+    if newer:
+        said = f"The search has found better since: {', '.join(newer[: found['top']])}"
+        console.print(f"{said}; `tuner confirm {sweep.name}` takes it in.", soft_wrap=True, highlight=False)
+
+
+def compare(
+    sweep_name: SweepName,
+    output_format: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="How to print it.")
+    ] = "table",
+    picture: Annotated[Path | None, typer.Option(help="Also draw accuracy by compute into this PNG.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Compare a sweep's trials with its baselines."""
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    if output_format == "table":
+        print_comparison(sweep, Console(markup=False))
+    else:
+        from tuner.results import frames
+        from tuner.results.compare import ranked
+
+        typer.echo(frames.encode(frames.frame(ranked(sweep)), output_format), nl=False)
+    if picture is not None:
+        from tuner.results.draw import draw
+
+        try:
+            drawn = draw(sweep, picture)
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot draw {picture}: {error}") from error
+        typer.echo(f"picture: {drawn}" if drawn else "nothing to draw yet: no run has reported", err=True)
+
+
+def draw(
+    sweep_name: SweepName,
+    run: RunName = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to make; by default pictures/SWEEP-RUN.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Draw a run: images under attack, accuracies, losses, ratio, and accuracy by epsilon beside the baselines."""
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    from tuner.results.draw import write_pictures
+
+    folder, missing = write_pictures(sweep, output, run)
+    for picture in sorted(folder.iterdir()):
+        typer.echo(picture)
+    for what in missing:
+        typer.echo(f"not drawn: {what}", err=True)
+
+
+def export(
+    sweep_name: SweepName,
+    run: RunName = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to make; by default exports/SWEEP-RUN.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Write a run's configuration, weights, metrics and provenance as a folder that stands alone."""
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    from tuner.results.export import export as write
+
+    typer.echo(write(sweep, output, run))
+
+
+def trials(
+    sweep_name: SweepName,
+    output_format: Annotated[
+        Literal["csv", "json", "parquet"], typer.Option("--format", help="How to write it.")
+    ] = "csv",
+    output: Annotated[Path | None, typer.Option(help="The file to write; by default it is printed.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Write every run of a sweep as a row: what it is, how it ended, its last metrics, its settings."""
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    if output is None and output_format == "parquet":
+        raise UserError("Parquet is not for a terminal: name a file with --output")
+    from tuner.results import frames
+    from tuner.sweep.reader import read_records
+
+    if output is None:
+        typer.echo(frames.encode(frames.frame(read_records(sweep)), output_format), nl=False)
+    else:
+        typer.echo(frames.write(sweep, output_format, output))
+
+
+def replay(
+    sweep_name: SweepName,
+    pruner: Annotated[str, typer.Option(help="As in a space: median, or '{successive_halving: {min_resource: 2}}'.")],
+    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print it.")] = "text",
+    home_folder: Home = None,
+) -> None:
+    """Run a sweep's learning curves through another pruner: what would it have saved, and what lost?"""
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    from tuner.search import replay as replaying
+
+    result = replaying.replay(sweep, replaying.read_pruner(pruner))
+    if output_format == "json":
+        typer.echo(json.dumps(result, indent=2))
+        return
+    for line in replaying.lines(result):
+        console.print(line, soft_wrap=True, highlight=False)

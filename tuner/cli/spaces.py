@@ -1,0 +1,113 @@
+"""Commands on search spaces and data: what is there, and is it right?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces import SpaceError, library
+from trainables.data import files as data_files
+from trainables.published import PUBLISHED
+from tuner.cli.options import Data
+from tuner.errors import UserError
+
+if TYPE_CHECKING:
+    from search_spaces.schedule_preview import Course
+
+
+app = typer.Typer(help="List, check and show search spaces.", no_args_is_help=True)
+SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="A packaged space or a YAML file.")]
+
+
+@app.command("list")
+def list_spaces() -> None:
+    """List the packaged search spaces, and the published configurations that a space or `tuner train` can name."""
+    from search_spaces.configurations import load_space
+
+    for name in library.names():
+        space = load_space(name)
+        typer.echo(f"{name:<18} {space.num_trials:>4} trials of {space.budget.compute:g}  {space.description}")
+    typer.echo("\nPublished configurations, for `baselines`, `first` and `tuner train`:")
+    for name, published in PUBLISHED.items():
+        typer.echo(f"{name:<21} {published.settings['trainable']:<18} {published.source}")
+
+
+@app.command()
+def check(space: SpaceName) -> None:
+    """Check a search-space file; every mistake is listed at once."""
+    from search_spaces.configurations import load_space
+
+    parsed = load_space(space)
+    varying = sum(parameter.varies for parameter in parsed.parameters)
+    typer.echo(f"{space}: fine: {parsed.num_trials} trials of {parsed.trainable}, {varying} parameters vary")
+
+
+@app.command()
+def show(
+    space: SpaceName,
+    picture: Annotated[Path | None, typer.Option(help="Also draw its schedules into this PNG.")] = None,
+) -> None:
+    """Print a search-space file and, as comments, what its schedules can be, or print a published configuration."""
+    if space in PUBLISHED:
+        if picture is not None:
+            raise UserError(f"{space} is a published configuration: --picture draws the schedules of a space")
+        typer.echo(f"# {PUBLISHED[space].source}\n{json.dumps(PUBLISHED[space].settings, indent=2)}")
+        return
+    text, source = library.text_of(space)
+    typer.echo(text, nl=not text.endswith("\n"))
+    from search_spaces.configurations import parse_space
+    from search_spaces.schedule_preview import courses, lines
+
+    try:
+        parsed = parse_space(text, source)
+    except SpaceError:
+        if picture is not None:
+            raise
+        return  # a file with mistakes can be looked at; `check` tells them
+    drawn = courses(parsed.parameters)
+    for line in lines(drawn):
+        typer.echo(line)
+    if picture is not None:
+        _draw(parsed.name, drawn, picture)
+
+
+def _draw(name: str, drawn: Sequence[Course], target: Path) -> None:
+    from tuner.results import draw as report
+    from tuner.results import figures as pictures
+
+    if not drawn:
+        message = "no setting changes over the run; write like {float: [0.1, 0.3], schedule: [constant, linear]}"
+        raise UserError(f"{name}: {message}")
+    try:
+        report.save(
+            pictures.schedules(f"{name}: schedules over the run (shaded: their range, lines: examples)", drawn), target
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot draw {target}: {error}") from error
+    typer.echo(f"picture: {target}", err=True)
+
+
+def data(
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets to fetch; none: only say what is there.")] = None,
+    folder: Data = None,
+) -> None:
+    """Fetch datasets and verify their checksums, or list what is there."""
+    from tuner.execution import preflight
+
+    unknown = [name for name in names or [] if name not in data_files.names()]
+    if unknown:
+        raise UserError(f"no dataset named {', '.join(unknown)}; there are {', '.join(data_files.names())}")
+    for name in names or []:
+        preflight.ensure_data(name, folder, Console(stderr=True))
+    table = Table("dataset", "images", "verified", "where", "sha256")
+    for name in data_files.names():
+        state = data_files.status(name, folder)
+        verified = "yes" if state.present else state.problem or "not fetched"
+        table.add_row(name, f"{state.num_images:,}", verified, str(state.path), state.digest[:12])
+    Console(markup=False).print(table)

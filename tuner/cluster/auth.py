@@ -1,0 +1,80 @@
+"""The token of a Ray cluster: where it lies, how it is made, and who may read it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from tuner.errors import UserError
+
+TOKEN_MODES = ("token", "k8s")
+
+
+def token_path() -> Path:
+    """Return the file that holds the cluster's token, as Ray looks for it."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+
+
+def read_token() -> str | None:
+    """Return the token that this machine has, from ``RAY_AUTH_TOKEN`` or its file, or None.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
+        return token
+    path = token_path()
+    try:
+        return path.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the token in {path} cannot be read: {error}; RAY_AUTH_TOKEN_PATH names another file"
+        ) from None
+
+
+def make_token() -> Path:
+    """Write a new token that only this user can read, unless there is one already; return its file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = token_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path
+    except OSError as error:
+        raise UserError(f"cannot write a token into {path}: {error}; RAY_AUTH_TOKEN_PATH names another file") from None
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    return path
+
+
+def check_token_file() -> None:
+    """Refuse a token that others on this machine can read.
+
+    Raises:
+        UserError: with what to do.
+    """
+    path = token_path()
+    if os.environ.get("RAY_AUTH_TOKEN") or not path.exists():
+        return
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise UserError(
+            f"{path} has mode {mode:04o}, so others can read the token; it must be 0600: `chmod 600 {path}`, or, if "
+            "others may have read it, remove it on all nodes, and `tuner cluster head` makes a new one"
+        )
+
+
+def secure_own_token() -> None:
+    """See that the token of a cluster on this machine alone is there before Ray makes one that everybody can read."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_MODE", "token") not in TOKEN_MODES:
+        return
+    path = make_token()
+    if path.stat().st_uid == os.getuid():
+        path.chmod(0o600)

@@ -1,0 +1,1 @@
+"""From `launch` to the last trial: checks, the driver, retries, single runs."""

@@ -1,0 +1,117 @@
+"""A sweep's runs on test images: each verdict is a file in its run's folder, made once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trainables.storage.atomic import write_json
+from tuner.errors import UserError
+from tuner.results.export import num_threads
+from tuner.sweep.folder import FORMAT, SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import VERDICTS, Record, Tier, read_verdict
+
+
+def judge_runs(
+    sweep: SweepFolder,
+    records: Sequence[Record],
+    *,
+    tier: Tier = "final",
+    num_images: int | None,
+    yardstick: bool = False,
+    workers: int | None,
+    tell: Callable[[str], object],
+) -> None:
+    """Judge runs that have not been judged on these test images.
+
+    Args:
+        sweep: whose runs are judged; the caller holds its lock.
+        records: of complete runs.
+        tier: by which attacks.
+        num_images: only the first test images.
+        yardstick: whether AutoAttack standard is run on the same images; with the strongest attacks only.
+        workers: how many runs are judged at once; by default as many as there are cores.
+        tell: is told what has been done.
+
+    Raises:
+        UserError: a worker was killed.
+        CheckpointError: a run's checkpoint is gone or damaged.
+    """
+    left = [record for record in records if not _is_judged(record, tier, num_images, yardstick)]
+    tell(f"{len(records) - len(left)} of {len(records)} runs are judged already")
+    threads = num_threads(sweep.space.resources.cpu)
+    at_once = workers or max(1, (os.cpu_count() or 1) // threads)
+    # Not forked: torch's threads do not survive that.
+    context = multiprocessing.get_context("spawn")
+    at_once = min(at_once, max(1, len(left)))
+    with ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
+        options: dict[str, Any] = {"data": Path(sweep.data) if sweep.data else None, "num_images": num_images}
+        options |= {"num_threads": threads, **({"yardstick": yardstick} if tier == "final" else {})}
+        jobs = {pool.submit(_judge, record.run.settings, record.run.folder, tier, options): record for record in left}
+        try:
+            for job in as_completed(jobs):
+                robust, seconds = job.result()
+                tell(f"{jobs[job].run.key}: {100 * robust:.1f} % robust on test images, {seconds:.0f} s")
+        except BrokenProcessPool as error:
+            raise UserError("a worker died, perhaps for want of memory: try again with fewer --workers") from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _end_at_once() -> None:
+    """Let Ctrl-C end a worker without a traceback: what it was at is done again next time."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def complete_runs(sweep: SweepFolder) -> list[Record]:
+    """Return the runs of a sweep's search that ran to the end, baselines included.
+
+    Raises:
+        UserError: there is none.
+    """
+    records = [record for record in read_records(sweep) if record.state == "complete"]
+    if not records:
+        raise UserError(f"no run of {sweep.name!r} has run to the end yet: `tuner resume {sweep.name}`")
+    return records
+
+
+def _is_judged(record: Record, tier: Tier, num_images: int | None, yardstick: bool) -> bool:
+    verdict = read_verdict(record.run.folder, tier)
+    if verdict is None or (yardstick and "autoattack" not in verdict):
+        return False
+    return bool(verdict["asked"] == num_images)
+
+
+def _judge(settings: dict[str, Any], folder: Path, tier: Tier, options: dict[str, Any]) -> tuple[float, float]:
+    from trainables.judging import saved as judging
+
+    subject = judging.subject_of_run(settings, folder / "checkpoint")
+    started = time.monotonic()
+    verdict = (judging.judge if tier == "final" else judging.rank_verdict)(subject, "test", **options)
+    write_json(folder / VERDICTS[tier], {"format": FORMAT, **verdict, "asked": options["num_images"]})
+    return verdict["metrics"]["robust_accuracy"], time.monotonic() - started
+
+
+def frame(sweep: SweepFolder) -> pd.DataFrame:
+    """Return one row per judged run: what it is, and the metrics of its verdict."""
+    rows = []
+    for record in read_records(sweep):
+        verdict = read_verdict(record.run.folder)
+        if verdict is not None:
+            about = {"run": record.run.key, "label": record.run.label, "seed": record.run.settings["seed"]}
+            yardstick = {"autoattack_accuracy": verdict["autoattack"]["accuracy"]} if "autoattack" in verdict else {}
+            rows.append({**about, "images": verdict["images"], **verdict["metrics"], **yardstick})
+    return pd.DataFrame(rows)

@@ -1,0 +1,108 @@
+"""What can be known to go wrong before Ray starts: too few resources, no data, a disk that is full or not writable."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from search_spaces.configurations import configuration_for
+from search_spaces.schema import MAX_TRIALS, Resources, Space
+from trainables.data import files as data_files
+from trainables.storage import working_copy
+from trainables.storage.atomic import write_whole
+from tuner.errors import UserError
+from tuner.search.samplers import suggest
+from tuner.sweep.folder import SweepFolder
+
+_PROBE_BYTES = 64 * 1024
+_RUNS_OF_AN_OPEN_END = 100  # where the number of trials is no limit
+_NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+def num_local_gpus() -> int:
+    """Return how many NVIDIA GPUs this machine shows, without loading CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    present = len(list(_NVIDIA_GPUS.iterdir())) if _NVIDIA_GPUS.is_dir() else 0
+    if visible is None:
+        return present
+    return min(present, len([device for device in visible.split(",") if device.strip() not in ("", "-1")]))
+
+
+def num_local_cpus() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_resources(resources: Resources) -> None:
+    """Refuse a run that this machine can never start; a cluster is asked when it is reached.
+
+    Raises:
+        UserError: more is asked for than there is, with both numbers.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        return
+    there = {"cpu": num_local_cpus(), "gpu": num_local_gpus()}
+    for name, wanted in (("cpu", resources.cpu), ("gpu", resources.gpu)):
+        if wanted > there[name]:
+            raise UserError(
+                f"resources.{name}: a run asks for {wanted:g}, this machine has {there[name]}; lower it in the space, "
+                "or set RAY_ADDRESS to a cluster that has more"
+            )
+
+
+def check_storage(sweep: SweepFolder, num_left: int) -> None:
+    """Refuse a sweep whose folder cannot be written, or has no room for the checkpoints of the runs that are left.
+
+    Args:
+        sweep: whose lock the caller holds.
+        num_left: runs that have not ended.
+
+    Raises:
+        UserError: with what is there and what is needed.
+    """
+    probe = sweep.folder / ".probe"
+    try:
+        write_whole(probe, b"\0" * _PROBE_BYTES)
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write into {sweep.folder}: {error}; make room, or mend its permissions") from error
+    if working_copy.root_of(sweep.folder):  # the checkpoints lie in the store
+        return
+    needed = (num_left if num_left < MAX_TRIALS else _RUNS_OF_AN_OPEN_END) * _bytes_per_run(sweep.space)
+    free = shutil.disk_usage(sweep.folder).free
+    if free < needed:
+        raise UserError(
+            f"{sweep.folder} has {free / 1e6:.1f} MB of free disk, the checkpoints of the runs that are left need "
+            f"about {needed / 1e6:.1f} MB: make room, or choose another --home"
+        )
+
+
+def _bytes_per_run(space: Space) -> int:
+    """Return about how much disk a run takes: two checkpoints, each of weights with two moments in 4 bytes."""
+    from trainables.config import parse
+    from trainables.training.registry import num_parameters
+
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    settings = space.settings(lambda parameter: suggest(trial, parameter))
+    return 2 * 3 * 4 * num_parameters(parse(configuration_for(space, settings, 0)))
+
+
+def ensure_data(name: str, folder: Path | None, console: Console) -> Path | None:
+    """Fetch and verify a dataset, with a progress bar; return the folder of its files, None if it has none.
+
+    Raises:
+        DataError: it cannot be had; the message says how to place it by hand.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(f"{name} data", total=None)
+
+        def show(done: int, total: int, what: str) -> None:
+            bar.update(task, description=what, completed=done, total=total or None)
+
+        return data_files.ensure(name, folder, on_progress=show)

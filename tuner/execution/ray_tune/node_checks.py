@@ -1,0 +1,100 @@
+"""What every node of a cluster needs before it trains: the sweep's storage, proven, and the dataset within reach."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from trainables.data import files as data_files
+from trainables.storage import working_copy
+from trainables.storage.object_store import StorageError, store_at
+from trainables.storage.shared import answer, arrives, leave_mark
+from tuner.errors import UserError
+from tuner.sweep.folder import SweepFolder
+
+SHARED_DATA = ".data"  # beside the sweeps; no sweep's name begins with a dot
+_ANSWER_S = 60.0
+
+
+def prepare(sweep: SweepFolder) -> dict[str, Any]:
+    """Return what workers are told of places; Ray has been started, and the sweep's lock is the caller's.
+
+    On a cluster every node proves that it reaches the sweep's folder (one that joins later does so before its first
+    run), and the dataset is put beside the sweeps, from where each node fills its cache.
+
+    Raises:
+        UserError: a node does not reach the folder; the message names both.
+        DataError: the dataset cannot be had.
+        StorageError: the folder, or the one of all sweeps, cannot be written.
+    """
+    home = sweep.folder.parent
+    stored = {"store": (working_copy.place_of(home), str(home))} if working_copy.root_of(home) else {}
+    if not os.environ.get("RAY_ADDRESS") and len(_nodes()) == 1:
+        return {"data": sweep.data, **stored}
+    place, shared = working_copy.place_of(sweep.folder), working_copy.place_of(home / SHARED_DATA)
+    mark = leave_mark(place)
+    _prove_nodes(place, mark)
+    data_files.share(sweep.space.dataset.name, shared, Path(sweep.data) if sweep.data else None)
+    return {"mark": (place, mark), "shared_data": shared, **stored}
+
+
+def _nodes() -> dict[str, str]:
+    """Return the names of all nodes that are alive, by their ids."""
+    return {
+        node["NodeID"]: f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+
+
+def _prove_nodes(place: str, mark: str) -> None:
+    nodes = _nodes()
+    answers = {node: _answer_on(node, place, mark) for node in nodes}
+    ray.wait(list(answers.values()), num_returns=len(answers), timeout=_ANSWER_S)
+    problems = {node: problem for node, pending in answers.items() if (problem := _problem(pending, place))}
+    # A node that has left meanwhile is no problem: should it come back, it proves itself before its first run.
+    lines = [f"  {nodes[node]}: {problems[node]}" for node in _nodes() if node in problems]
+    if lines:
+        raise UserError(
+            "\n".join(
+                [
+                    f"every node of the cluster must write into {place} and read what others write there:",
+                    *lines,
+                    "let all of them reach the same storage there, or choose another --storage",
+                ]
+            )
+        )
+
+
+def _answer_on(node: str, place: str, mark: str) -> Any:
+    """Begin to answer a mark on a node."""
+    pinned = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(_answer).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned).remote(place, mark)
+
+
+def _answer(place: str, mark: str) -> tuple[str, str]:
+    """Answer a mark; return the file that was written, and what went wrong otherwise."""
+    try:
+        return answer(place, mark), ""
+    except StorageError as error:
+        return "", str(error)
+
+
+def _problem(pending: Any, place: str) -> str:
+    """Return what is wrong with a node's answer, nothing if the driver can read it."""
+    try:
+        own, problem = ray.get(pending, timeout=0)
+    except ray.exceptions.GetTimeoutError:
+        return f"no answer within {_ANSWER_S:g} s"
+    except ray.exceptions.RayError as error:
+        return str(error).strip().splitlines()[0]
+    if problem:
+        return str(problem)
+    if not arrives(place, own):
+        return f"what it writes into {place} is not seen from here"
+    store_at(place).remove(own)
+    return ""

@@ -1,0 +1,140 @@
+"""Ray runs what the ledger hands out, as many at once as the cluster has room for and other sweeps leave.
+
+`Tuner.restore` is never called: after a crash a new Tune run starts, and the ledger hands out unfinished runs first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import ray
+from ray import tune
+from ray._private import ray_logging
+
+from search_spaces.schema import Resources
+from trainables.worker.trainable import RunTrainable
+from tuner.cluster.auth import secure_own_token
+from tuner.execution.dispatcher import Dispatcher, Observer
+from tuner.execution.failures import Guard
+from tuner.execution.ray_tune.capacity import Capacity, await_machines
+from tuner.execution.ray_tune.tune_adapters import (
+    GuardStopper,
+    LedgerCallback,
+    LedgerScheduler,
+    LedgerSearcher,
+    NoProgress,
+)
+from tuner.search.open_runs import RunQueue
+
+_OBJECT_STORE_BYTES = 200 * 1024**2
+
+
+def start_ray(num_cpus: int | None = None) -> None:
+    """Start Ray on this machine, or connect to the cluster that ``RAY_ADDRESS`` names."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's coming default, chosen now so that it does not warn about it.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not os.environ.get("RAY_ADDRESS"):
+        secure_own_token()
+    own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    # Without an address, Ray takes any cluster that was ever started on this machine.
+    where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **own}
+    # Of a node that dies, Ray prints a page of its own statistics into the live table; `execute` says it in a line.
+    ray_logging.stdout_deduplicator.skip_re = re.compile("")
+    with _signal_handlers_given_back():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
+
+
+@contextlib.contextmanager
+def _signal_handlers_given_back() -> Iterator[None]:
+    """Ray puts a handler of its own over SIGTERM, and Tune leaves one that swallows the first Ctrl-C after `fit`."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def execute(
+    ledger: RunQueue,
+    resources: Resources,
+    observers: Sequence[Observer] = (),
+    *,
+    place: Mapping[str, Any] = MappingProxyType({}),
+    trainable: type[tune.Trainable] = RunTrainable,
+    timeout_s: float | None = None,
+    is_winding_down: Callable[[], bool] = lambda: False,
+    max_concurrent: int | None = None,
+    name: str | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Train the ledger's runs on Ray until it hands out no more, or until Ctrl-C.
+
+    Args:
+        ledger: opened by the caller, who holds the sweep's lock.
+        resources: of one run.
+        observers: told of every change.
+        place: what workers are told of places, see `tuner.execution.ray_tune.node_checks.prepare`.
+        trainable: what trains a run; results as `RunTrainable` gives them.
+        timeout_s: how long a run may go without a report before its worker is killed, if there is a limit.
+        is_winding_down: asked again and again; once true, no run begins, and each that has begun is put back at its
+            next report, which is in its checkpoint.
+        max_concurrent: how many runs may be at work at once; by default as many as fit the cluster. Beside other
+            drivers no more than a fair share, see `tuner.execution.ray_tune.fair_share`.
+        tell: says to a person what is waited for, and what machines have done to runs.
+        name: of this driver among those on the cluster; the next one of the same name takes over what it had.
+
+    Raises:
+        UserError: the cluster lacks what a run asks for.
+        SweepError: the sweep has given up; the ledger is whole, and what has not ended can go on.
+    """
+    await_machines(resources, tell)
+    guard = Guard(timeout_s, is_winding_down=is_winding_down)
+    dispatcher = Dispatcher(ledger, guard, observers)
+    # Tune's own snapshots are not used, so they go where nobody looks, seldom; and its progress output is not ours.
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(10**6)
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    # How many runs wait is the dispatcher's decision.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(10**6)
+    folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
+    capacity = Capacity(name or uuid.uuid4().hex, resources, max_concurrent, lambda: dispatcher.num_wanted)
+    with _signal_handlers_given_back(), folder as scratch, capacity:
+        dispatcher.limit = lambda: capacity.limit
+        tune.Tuner(
+            tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            tune_config=tune.TuneConfig(
+                search_alg=LedgerSearcher(dispatcher, place),
+                scheduler=LedgerScheduler(dispatcher, capacity),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch,
+                name="tune",
+                verbose=0,
+                callbacks=[LedgerCallback(dispatcher, tell), NoProgress()],
+                stop=GuardStopper(dispatcher),
+                # Runs save themselves (see `RunTrainable`); Tune would save them once more at their end.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                # The guard counts deaths of workers: those of their machines are no run's fault.
+                failure_config=tune.FailureConfig(max_failures=-1),
+            ),
+        ).fit()
+    if guard.trouble is not None:
+        raise guard.trouble

@@ -1,0 +1,199 @@
+"""Ray Tune's ends of the dispatcher: thin adapters, every decision is made elsewhere.
+
+What is named with an underscore here belongs to Tune, which has no public way to withdraw a run that waits for its
+worker, to give the last worker that it keeps for reuse back, nor to forget runs that have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from tuner.execution.dispatcher import Dispatcher
+from tuner.execution.ray_tune.capacity import Capacity, machine_of
+
+_MACHINE_DIED = "its node has died"  # in what Ray says of a worker whose machine crashed, was drained or is cut off
+
+
+class LedgerSearcher(Searcher):
+    """Hands the ledger's runs to Tune."""
+
+    def __init__(self, dispatcher: Dispatcher, place: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+        self._place = place
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """Return the next run as a Tune configuration, None if it has to wait for another one's end."""
+        run = self._dispatcher.next_run()
+        if run is None:
+            return str(Searcher.FINISHED) if self._dispatcher.is_done else None
+        return {"key": run.key, "folder": str(run.folder), "settings": run.settings, **self._place}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles what it is given, for a restore that is never called; an open ledger cannot be pickled.
+        return {}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Do nothing: the scheduler has told the ledger."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the ledger is always saved."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: the ledger needs no restoring."""
+
+
+class LedgerScheduler(FIFOScheduler):
+    """Takes every result to the ledger, and stops the runs that are over or above the limit."""
+
+    def __init__(self, dispatcher: Dispatcher, capacity: Capacity) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._dispatcher = dispatcher
+        self._capacity = capacity
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # see LedgerSearcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Return STOP for a run that is pruned, complete, failed or put back."""
+        goes_on = self._dispatcher.take_in(trial.config["key"], result)
+        if goes_on and self._capacity.leaving:
+            self._leave(trial)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def _leave(self, trial: Trial) -> None:
+        """Let a run go on elsewhere if its machine is about to be taken away: now its last report is its newest."""
+        worker = trial.temporary_state.ray_actor
+        if worker and machine_of(worker) in self._capacity.leaving:
+            self._dispatcher.guard.move(trial.config["key"])
+            ray.kill(worker)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Leave the choice to Tune, which starts what waits in order; called in each of its steps, so tidy up here."""
+        controller = tune_controller._tune_controller
+        waiting = [trial for trial in controller._pending_trials if trial not in controller._resetting_trials]
+        for trial in sorted(waiting, key=lambda trial: trial.config["key"], reverse=True):
+            key = trial.config["key"]
+            if self._dispatcher.num_above and self._dispatcher.is_at_work(key):
+                self._dispatcher.put_back(key)
+            if not self._dispatcher.is_at_work(key):
+                _withdraw(controller, trial)
+        if not controller._pending_trials:
+            # Tune keeps one worker for a next run, and with it its resources, which another sweep may wait for.
+            controller._cleanup_cached_actors(force_all=True)
+        _forget_ended(controller)
+        return None
+
+
+class LedgerCallback(tune.Callback):
+    """Takes the deaths of workers to the guard, and ends workers that hang."""
+
+    def __init__(self, dispatcher: Dispatcher, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+        self._guard = dispatcher.guard
+        self._tell = tell
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # see LedgerSearcher
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Begin to wait for a run's next report."""
+        self._guard.hear(trial.config["key"])
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Kill the workers of runs that hang (Tune calls this ten times a second); Ray takes it for a death."""
+        self._guard.is_winding_down()  # takes requests as they come: reports may be minutes apart
+        hanging = self._guard.hanging()
+        for trial in trials if hanging else []:
+            worker = trial.temporary_state.ray_actor
+            if trial.config["key"] in hanging and trial.status == Trial.RUNNING and worker:
+                ray.kill(worker)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Fail a run whose worker has died too often; it is withdrawn before another one starts. Else it goes on."""
+        reason = self._why_not_again(trial)
+        if reason is not None:
+            self._dispatcher.fail(trial.config["key"], reason)
+        else:
+            lost = "machine" if _MACHINE_DIED in _last_error(trial) else "worker"
+            self._tell(f"{trial.config['key']} has lost its {lost}, and goes on from its last report")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Take back a run that Tune gives up, as it does when a worker dies between two runs."""
+        key, reason = trial.config["key"], self._why_not_again(trial)
+        if self._dispatcher.is_at_work(key):
+            if reason is None:
+                self._dispatcher.put_back(key)
+            else:
+                self._dispatcher.fail(key, reason)
+
+    def _why_not_again(self, trial: Trial) -> str | None:
+        error = _last_error(trial)
+        return self._guard.died(trial.config["key"], error, with_machine=_MACHINE_DIED in error)
+
+
+class NoProgress(TrialProgressCallback):
+    """Stands where Tune would otherwise put one that formats every result to print it, and keeps every run."""
+
+    def on_trial_result(self, *args: Any, **info: Any) -> None:
+        """Do nothing, and so for the others: observers show what goes on."""
+
+    on_trial_error = on_trial_complete = on_trial_result
+
+
+class GuardStopper(tune.Stopper):
+    """Ends everything once the sweep is given up."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._guard = dispatcher.guard
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # see LedgerSearcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no single run: the scheduler does."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether the sweep is given up."""
+        return self._guard.trouble is not None
+
+
+def _withdraw(controller: Any, trial: Trial) -> None:
+    """Take a run that waits for its worker out of Tune, and what it has asked of the cluster back."""
+    if trial in controller._staged_trials:
+        controller._unstage_trial_with_resources(trial)
+    actor = controller._trial_to_actor.get(trial)
+    if actor is not None:
+        actor.set_on_error(None)  # the run that it would blame is no longer known then
+    controller.stop_trial(trial)
+
+
+def _forget_ended(controller: Any) -> None:
+    """Let go of what Tune keeps of runs that have ended, some 60 kB each: all that is wanted is in the ledger."""
+    ended = controller._stopped_trials | controller._failed_trials
+    if ended:
+        controller._trials[:] = [trial for trial in controller._trials if trial not in ended]
+        for kept in (
+            controller._live_trials,
+            controller._trials_to_cache,
+            controller._stopped_trials,
+            controller._failed_trials,
+        ):
+            kept.difference_update(ended)
+
+
+def _last_error(trial: Trial) -> str:
+    """Return what Ray says of a worker's last death; `get_error` looks where Tune has not put it yet."""
+    path = Path(trial.error_file or "")
+    return path.read_text().rpartition("Failure # ")[2].strip() if path.is_file() else "Ray does not say why"

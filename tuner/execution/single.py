@@ -1,0 +1,117 @@
+"""One configuration trained right here, without Ray: the same loop as in a sweep, so a breakpoint works."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from search_spaces.checks.fields import settings_mistakes
+from search_spaces.errors import Mistake, SpaceError, nearest, unknown
+from search_spaces.parameters import with_changes
+from trainables.config import CONFIGURATIONS, parse
+from trainables.published import PUBLISHED
+from trainables.storage.atomic import whole_folder
+from tuner.errors import UserError
+from tuner.results.export import num_threads, write_account
+from tuner.sweep.provenance import provenance
+
+
+def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
+    """Return the complete settings of a name or a ``configuration.json``, with ``key=value`` put over them.
+
+    Args:
+        source: a trainable (its defaults), a published configuration, a JSON file, or a bundle's folder.
+        assignments: like ``classifier.learning_rate=0.01``; values are JSON, or plain text.
+
+    Raises:
+        UserError: the source is none of these.
+        SpaceError: settings are unknown or out of bounds; all of them at once.
+    """
+    settings: dict[str, Any]
+    path = Path(source)
+    if source in CONFIGURATIONS:
+        settings = {"trainable": source}
+    elif source in PUBLISHED:
+        settings = with_changes(PUBLISHED[source].settings, {})
+    elif path.exists():
+        path = path / "configuration.json" if path.is_dir() else path
+        try:
+            settings = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is no configuration: {error}") from error
+    else:
+        raise UserError(
+            f"{source!r} is neither a file nor a trainable ({', '.join(CONFIGURATIONS)}) "
+            f"nor a published configuration ({', '.join(PUBLISHED)}){nearest(source, [*CONFIGURATIONS, *PUBLISHED])}"
+        )
+    for assignment in assignments:
+        _assign(settings, assignment)
+    name = settings.get("trainable")
+    if name not in CONFIGURATIONS:
+        raise SpaceError(source, [Mistake(None, ("trainable",), unknown("trainable", str(name), CONFIGURATIONS))])
+    mistakes = settings_mistakes(CONFIGURATIONS[name], settings)
+    if mistakes:
+        raise SpaceError(source, mistakes)
+    complete: dict[str, Any] = parse(settings).model_dump(mode="json")
+    return complete
+
+
+def _assign(settings: dict[str, Any], assignment: str) -> None:
+    name, equals, text = assignment.partition("=")
+    if not equals:
+        raise UserError(f"--set takes key=value, like classifier.learning_rate=0.01, got {assignment!r}")
+    *path, last = name.split(".")
+    for key in path:
+        settings = settings.setdefault(key, {})
+        if not isinstance(settings, dict):
+            raise UserError(f"--set {assignment}: {key!r} has no settings below it")
+    try:
+        settings[last] = json.loads(text)
+    except ValueError:
+        settings[last] = text
+
+
+def train(
+    settings: dict[str, Any], target: Path, data: Path | None, report: Callable[[dict[str, float]], None]
+) -> Path:
+    """Train one configuration to its end and write its bundle; ``report`` is told the metrics of every step.
+
+    Raises:
+        UserError: the bundle's folder is there already or cannot be made, training diverged, or this machine lacks the
+            precision.
+    """
+    from trainables.judging.saved import set_num_threads
+    from trainables.networks.bundle import write_classifier
+    from trainables.training import registry
+    from trainables.training.loop import DivergedError
+    from trainables.training.optimizers import PrecisionError
+
+    target = target.absolute()
+    if target.exists():
+        raise UserError(f"{target} is there already: remove it or choose another --output")
+    try:  # before the training, which is lost if it cannot be written
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write into {target.parent}: {error}; choose another --output") from error
+    set_num_threads(num_threads(1))
+    config = parse(settings)
+    metrics: dict[str, float] = {}
+    try:
+        loop = registry.build(config, registry.dataset_for(config, data))
+        while not loop.done:
+            metrics = loop.step()
+            report(metrics)
+    except DivergedError as error:
+        raise UserError(f"training diverged: {error}; try a lower learning rate") from error
+    except PrecisionError as error:
+        raise UserError(str(error)) from error
+    with whole_folder(target) as folder:
+        write_classifier(folder, settings, loop.classifier.state_dict())
+        origin = provenance(source="tuner train", dataset=config.dataset.name)
+        write_account(folder, settings, metrics, {**origin, "num_threads": num_threads(1)})
+    return target

@@ -1,0 +1,80 @@
+"""Export: one run as a folder that stands alone: configuration, weights, metrics and where they come from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trainables.storage.atomic import whole_folder, write_json
+from tuner.errors import UserError
+from tuner.results.confirmation import main_numbers, read_confirmed
+from tuner.results.selection import choose
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.runs import Record, num_images
+
+FORMAT = 1
+
+
+def export(sweep: SweepFolder, target: Path | None = None, key: str | None = None) -> Path:
+    """Write the bundle of a run and return its folder; it appears whole or not at all.
+
+    Args:
+        sweep: where the run is.
+        target: the folder to make; by default ``exports/<sweep>-<run>`` right here.
+        key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``); by default the best trial.
+
+    Raises:
+        UserError: there is no such run, the folder is there already or cannot be written.
+    """
+    record = choose(sweep, key)
+    target = (target or Path("exports") / f"{sweep.name}-{record.run.key}").absolute()
+    if target.exists():
+        raise UserError(f"{target} is there already: remove it or choose another --output")
+    from trainables.networks.bundle import write_from_checkpoint
+    from trainables.storage.checkpoint import CheckpointError
+
+    try:
+        with whole_folder(target) as folder:
+            write_from_checkpoint(folder, record.run.settings, record.run.folder / "checkpoint")
+            write_account(folder, record.run.settings, record.metrics, _origin(sweep, record))
+    except (OSError, CheckpointError) as error:
+        raise UserError(f"cannot export {record.run.key} to {target}: {error}") from error
+    return target
+
+
+def write_account(folder: Path, settings: dict[str, Any], metrics: dict[str, float], origin: dict[str, Any]) -> None:
+    """Write what was measured of a bundle's classifier and where it comes from."""
+    measured = {"split": "validation", "tier": "rank", "images": num_images(settings, ranked=True)}
+    write_json(folder / "metrics.json", {**measured, "metrics": metrics})
+    write_json(folder / "provenance.json", {**origin, "format": FORMAT, "seed": settings["seed"]})
+
+
+def _origin(sweep: SweepFolder, record: Record) -> dict[str, Any]:
+    of_sweep = json.loads((sweep.folder / "provenance.json").read_text())
+    threads = num_threads(sweep.space.resources.cpu)
+    names = {"sweep": sweep.name, "sweep_id": sweep.id, "run": record.run.key}
+    found = read_confirmed(sweep) if record.run.kind == "confirm" else None
+    confirmed = {"confirmed": {"winner": found["winner"], **main_numbers(found)}} if found else {}
+    return {**names, "num_threads": threads, **of_sweep, **confirmed}
+
+
+def num_threads(cpus: float) -> int:
+    """Return the threads that torch has in a run with that many CPUs (Ray sets them so)."""
+    return max(1, int(cpus))
+
+
+def recorded(bundle: Path) -> dict[str, Any]:
+    """Return what a bundle says of itself: its metrics and provenance.
+
+    Raises:
+        UserError: the folder is no bundle.
+    """
+    try:
+        metrics = json.loads((bundle / "metrics.json").read_text())
+        provenance = json.loads((bundle / "provenance.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{bundle} is no bundle that `tuner export` or `tuner train` wrote: {error}") from error
+    if provenance["format"] != FORMAT:
+        raise UserError(f"{bundle} has format {provenance['format']}; this release reads format {FORMAT}")
+    return {**metrics, "provenance": provenance}

@@ -1,0 +1,269 @@
+"""What is drawn: figures from plain numbers and arrays. Nothing is read or written here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from search_spaces.schedule_preview import MOMENTS, Course
+from tuner.statistics import interval
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from trainables.judging.examples import Examples, View
+
+
+Rows = Sequence[Mapping[str, float]]
+
+# Told apart by people who see fewer colours, too (Okabe and Ito 2008).
+GREEN, BLUE, VERMILION, PURPLE, ORANGE, SKY = "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9"
+_COLOURS = (GREEN, BLUE, VERMILION, PURPLE, ORANGE, SKY)
+_MARKERS = "osD^vP"
+RIGHT, WRONG = BLUE, VERMILION
+_ACCURACIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "clean": ("clean_accuracy", {"color": BLUE, "marker": "o"}),
+    "FGSM": ("fgsm_accuracy", {"color": ORANGE, "marker": "s"}),
+    "PGD": ("pgd_accuracy", {"color": PURPLE, "marker": "D"}),
+    # Often the same as PGD's, so it is wide and lies beneath.
+    "robust (worst of all attacks)": ("robust_accuracy", {"color": GREEN, "linewidth": 5, "zorder": 1.5}),
+}
+_PANELS = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust (worst of all attacks)": "robust_accuracy"}
+_COMPUTE = "compute (standard epochs)"
+# The grid of examples, in inches.
+_SIDE, _GAP, _BELOW_IMAGE, _LEFT, _RIGHT, _TOP = 0.95, 0.12, 0.36, 1.25, 0.95, 0.7
+
+
+def comparison(title: str, named: Mapping[str, Rows], others: Sequence[Rows]) -> Figure:
+    """Return clean, FGSM and robust accuracy by compute, a panel each.
+
+    Args:
+        title: of the figure.
+        named: metrics by report of the runs to tell apart, the most important first.
+        others: of the runs that are the grey background.
+    """
+    figure = _figure(12, 4)
+    for axes, (name, metric) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
+        for rows in others:
+            axes.plot(*_line(rows, "compute", metric, 100), color="0.75", linewidth=1)
+        for place, (label, rows) in enumerate(named.items()):
+            axes.plot(*_line(rows, "compute", metric, 100), label=label, **_style(place))
+        _label_accuracy(axes, name, _COMPUTE)
+    _legend(figure, figure.axes[0])
+    figure.suptitle(title)
+    return figure
+
+
+def front(title: str, axes_names: tuple[str, str], groups: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """Return a Pareto front: trials and baselines by two objectives.
+
+    Args:
+        title: of the figure.
+        axes_names: the objectives along x and y.
+        groups: points by what they are; the first group is the front, best in y first.
+    """
+    figure = _figure(6.4, 4.8)
+    axes = figure.subplots()
+    for place, (label, points) in enumerate(groups.items()):
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        if place == 0:
+            axes.plot(x, y, label=label, drawstyle="steps-pre", **_style(place))
+        elif label == "other trials":
+            axes.scatter(x, y, label=label, color="0.6", s=18)
+        else:
+            style = _style(place)
+            axes.scatter(x, y, label=label, color=style["color"], marker=style["marker"], s=60)
+    axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
+    _grid(axes)
+    _legend(figure, axes)
+    figure.suptitle(title)
+    return figure
+
+
+def training(title: str, rows: Rows, generator_loss: str | None) -> Figure:
+    """Return accuracies, losses and the ratio by cycle, or by compute where there are no cycles (the paper's 4 to 9).
+
+    Args:
+        title: of the figure.
+        rows: a run's metrics by report.
+        generator_loss: what the run's generator minimises; None if it has none, and then there is no ratio.
+    """
+    by = "cycle" if all("cycle" in row for row in rows) else "compute"
+    along = {"cycle": "cycle", "compute": _COMPUTE}[by]
+    figure = _figure(12, 4.2)
+    panels = figure.subplots(1, 2 if generator_loss is None else 3, sharex=True)
+    for label, (metric, style) in _ACCURACIES.items():
+        panels[0].plot(*_line(rows, by, metric, 100), label=label, markersize=4, **style)
+    _label_accuracy(panels[0], "accuracy on validation images", along)
+    panels[1].plot(*_line(rows, by, "classifier_loss"), label="classifier", color=BLUE, marker="o", markersize=4)
+    panels[1].set(title="loss in training", xlabel=along, ylabel="mean loss since the last report")
+    if generator_loss is not None:
+        label = f"generator: {generator_loss.replace('_', ' ')}"
+        panels[1].plot(*_line(rows, by, "generator_loss"), label=label, color=VERMILION, marker="s", markersize=4)
+        panels[2].plot(*_line(rows, by, "ratio"), color=VERMILION, marker="s", markersize=4)
+        panels[2].set(title="ratio", xlabel=along, ylabel="generator turns per classifier turn")
+        panels[2].set_ylim(0, 1.1 * max(panels[2].dataLim.y1, 1.0))
+    for axes in panels[:2]:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
+    for axes in panels[1:]:
+        _grid(axes)
+    figure.suptitle(title)
+    return figure
+
+
+def by_epsilon(title: str, curves: Mapping[str, Mapping[float, float]], epsilon: float, num_images: int) -> Figure:
+    """Return accuracy by epsilon with 95 % intervals.
+
+    Args:
+        title: of the figure.
+        curves: accuracies in [0, 1] by epsilon for each run, the most important first.
+        epsilon: of the evaluation, to be marked.
+        num_images: behind each accuracy.
+    """
+    figure = _figure(8, 4.5)
+    axes = figure.subplots()
+    for place, (label, curve) in enumerate(curves.items()):
+        style = _style(place)
+        axes.plot(list(curve), [100 * accuracy for accuracy in curve.values()], label=label, **style)
+        bounds = [interval(accuracy, num_images) for accuracy in curve.values()]
+        low, high = [100 * below for below, _ in bounds], [100 * above for _, above in bounds]
+        axes.fill_between(list(curve), low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axes.axvline(epsilon, color="0.4", linestyle="--", linewidth=1, label=f"epsilon of the evaluation: {epsilon:g}")
+    _label_accuracy(axes, "accuracy by epsilon", "epsilon (L-infinity, pixels of [0, 1])")
+    _legend(figure, axes)
+    figure.suptitle(title)
+    return figure
+
+
+def examples(title: str, seen: Examples) -> Figure:
+    """Return a grid with a column for each image: clean, then the perturbation and the perturbed image of each attack.
+
+    What the classifier says stands below each image, in blue with a tick where it is right and in red with a cross
+    where it is wrong (the paper's Figures 2 and 3).
+    """
+    rows: list[tuple[str, View, Any]] = [("clean", seen.clean, None)]
+    for name, view in seen.perturbed.items():
+        rows += [(f"{name}\nperturbation", view, view.images - seen.clean.images)]
+        rows += [(f"{name}\nwithin {view.bound:.2g}", view, None)]
+    num_columns = len(seen.labels)
+    width, height = _LEFT + num_columns * (_SIDE + _GAP) + _RIGHT, _TOP
+    height += sum(_SIDE + (_BELOW_IMAGE if perturbation is None else _GAP) for _, _, perturbation in rows)
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+
+    def place(left: float, top: float, wide: float, high: float) -> Axes:
+        return figure.add_axes((left / width, 1 - (top + high) / height, wide / width, high / height))
+
+    limit = max(view.bound for view in seen.perturbed.values())
+    top = _TOP
+    for name, view, perturbation in rows:
+        for column in range(num_columns):
+            axes = place(_LEFT + column * (_SIDE + _GAP), top, _SIDE, _SIDE)
+            axes.set(xticks=[], yticks=[])
+            if column == 0:
+                axes.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8, fontsize=11)
+            if perturbation is None:
+                axes.imshow(view.images[column], cmap="gray", vmin=0, vmax=1)
+                _say(axes, seen.labels[column], view.predicted[column], view.probabilities[column])
+            else:
+                drawn = axes.imshow(perturbation[column], cmap="RdBu_r", vmin=-limit, vmax=limit)
+        top += _SIDE + (_BELOW_IMAGE if perturbation is None else _GAP)
+    beside = place(width - _RIGHT + _GAP, _TOP + _SIDE + _BELOW_IMAGE, 0.14, 2 * _SIDE + _GAP)
+    figure.colorbar(drawn, cax=beside, ticks=[-limit, 0, limit], format="%.2g", label="perturbation (pixels of [0, 1])")
+    figure.suptitle(title, y=1 - 0.1 / height, va="top")
+    return figure
+
+
+def success(title: str, rates: npt.NDArray[np.float32]) -> Figure:
+    """Return a table of how often images of each class get each label under a generator.
+
+    Args:
+        title: of the figure.
+        rates: true class by predicted label ``(classes, classes)``, in [0, 1].
+    """
+    figure = _figure(8, 6.4)
+    axes = figure.subplots()
+    drawn = axes.imshow(100 * rates, cmap="Blues", vmin=0, vmax=100)
+    labels = range(len(rates))
+    for row in labels:
+        for column in labels:
+            percent = 100 * float(rates[row, column])
+            if percent >= 0.5:
+                axes.text(column, row, f"{percent:.0f}", ha="center", va="center", color="w" if percent > 50 else "k")
+    axes.set(xticks=labels, yticks=labels, xlabel="label that the classifier gives", ylabel="true class")
+    figure.colorbar(drawn, label="share of the class (%)")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def schedules(title: str, courses: Sequence[Course]) -> Figure:
+    """Return what settings can be over the run: a row for each setting, a panel for each of its kinds.
+
+    Args:
+        title: of the figure.
+        courses: range and examples of each kind, those of one setting one after the other.
+    """
+    rows = {course.setting: [one for one in courses if one.setting == course.setting] for course in courses}
+    width = max(len(kinds) for kinds in rows.values())
+    figure = _figure(max(4 * width, 5), 2.6 * len(rows) + 0.7)
+    panels = figure.subplots(len(rows), width, sharey="row", squeeze=False)
+    for row, (setting, kinds) in zip(panels, rows.items(), strict=True):
+        for axes, course in zip(row, kinds, strict=False):
+            axes.fill_between(MOMENTS, course.lowest, course.highest, color=BLUE, alpha=0.15, linewidth=0)
+            style = "steps-post" if course.kind == "stepped" else "default"
+            for colour, example in zip((BLUE, VERMILION), course.examples, strict=False):
+                axes.plot(
+                    MOMENTS, [example.value(moment) for moment in MOMENTS], color=colour, linewidth=1.8, drawstyle=style
+                )
+            axes.set(title=course.kind, xlabel="progress (share of the run's compute)", xlim=(0, 1))
+            _grid(axes)
+            if course.log:
+                axes.set_yscale("log")
+        row[0].set_ylabel(setting.replace(".", ".\n"))
+        for axes in row[len(kinds) :]:
+            axes.remove()
+    figure.suptitle(title)
+    return figure
+
+
+def _say(axes: Axes, label: int, predicted: int, probability: float) -> None:
+    mark, colour = ("\N{CHECK MARK}", RIGHT) if predicted == label else ("\N{BALLOT X}", WRONG)
+    axes.set_xlabel(f"{mark} {predicted}  {100 * probability:.0f} %", color=colour, fontsize=11, labelpad=2)
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=2)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _line(rows: Rows, along: str, metric: str, factor: float = 1.0) -> tuple[list[float], list[float]]:
+    there = [row for row in rows if metric in row]
+    return [row[along] for row in there], [factor * row[metric] for row in there]
+
+
+def _style(place: int) -> dict[str, Any]:
+    colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
+    return {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.8 if place else 2.5}
+
+
+def _label_accuracy(axes: Axes, title: str, along: str) -> None:
+    axes.set(title=title, xlabel=along, ylabel="accuracy (%)", ylim=(-2, 102))
+    _grid(axes)
+
+
+def _grid(axes: Axes) -> None:
+    axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)

@@ -1,0 +1,104 @@
+"""A sweep's runs as one table of typed, flat columns, for pandas and whatever reads CSV, JSON or Parquet."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from trainables.storage.atomic import write_whole
+from tuner.errors import UserError
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import Record, describe_ratio
+
+Format = Literal["csv", "json", "parquet"]
+_ABOUT = {
+    "run": "string",
+    "kind": "string",
+    "trainable": "string",
+    "schedule": "string",
+    "state": "string",
+    "feasible": "bool",
+    "number": "int64",
+    "value": "float64",
+}
+
+
+def frame(records: Sequence[Record]) -> pd.DataFrame:
+    """Return one row per run: what it is, how it ended, its last metrics, its settings as ``settings.*`` columns.
+
+    Metrics are float64. Of settings, a column is boolean, Int64, float64 or string, missing where a run has no such
+    setting; one of lists or of several types holds JSON. Seconds end in ``_s``; compute is in epochs of standard
+    training.
+    """
+    about = pd.DataFrame([_about(record) for record in records], columns=list(_ABOUT))
+    metrics = pd.DataFrame(
+        [{name: value for name, value in record.metrics.items() if name != "time"} for record in records], dtype=float
+    )
+    settings = [{f"settings.{name}": value for name, value in _flat(record.run.settings)} for record in records]
+    names = dict.fromkeys(name for row in settings for name in row)
+    columns = {name: _typed([row.get(name) for row in settings]) for name in names}
+    reason = pd.Series([record.reason for record in records], name="reason", dtype="string")
+    return pd.concat([about.astype(_ABOUT), metrics, reason, pd.DataFrame(columns)], axis=1)
+
+
+def _about(record: Record) -> dict[str, Any]:
+    run = record.run
+    ratio = run.settings.get("ratio")
+    return {
+        "run": run.key,
+        "kind": run.kind,
+        "number": run.number,
+        "trainable": run.settings["trainable"],
+        "schedule": describe_ratio(ratio) if ratio else None,
+        "state": record.state,
+        "feasible": record.feasible,
+        "value": record.value,
+    }
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for name, value in settings.items():
+        flat += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return flat
+
+
+def _typed(values: list[Any]) -> pd.Series[Any]:
+    kinds = {type(value) for value in values if value is not None}
+    for types, dtype in (({bool}, "boolean"), ({int}, "Int64"), ({int, float}, "float64"), ({str}, "string")):
+        if kinds <= types:
+            return pd.Series(values, dtype=dtype)
+    return pd.Series([None if value is None else json.dumps(value) for value in values], dtype="string")
+
+
+def encode(table: pd.DataFrame, output_format: Format) -> bytes:
+    """Return a table as the content of a file; JSON is a list of rows."""
+    if output_format == "csv":
+        return table.to_csv(index=False).encode()
+    if output_format == "json":
+        rows = [
+            {name: None if pd.isna(cell) else cell for name, cell in row.items()} for row in table.to_dict("records")
+        ]
+        return json.dumps(rows, indent=2).encode() + b"\n"
+    content = io.BytesIO()
+    table.to_parquet(content, engine="pyarrow", index=False)
+    return content.getvalue()
+
+
+def write(sweep: SweepFolder, output_format: Format, target: Path) -> Path:
+    """Write a sweep's runs into a file, which appears whole: baselines first, trials in the order of their numbers.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        write_whole(target, encode(frame(read_records(sweep)), output_format))
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error}") from error
+    return target

@@ -1,0 +1,166 @@
+"""What a person sees while a sweep runs: a table that renews itself on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from search_spaces.schema import MAX_TRIALS
+from search_spaces.sections import Budget
+from tuner.sweep.control import phase_of
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.follower import _LOOK_EVERY_S, Follower
+from tuner.sweep.ranking import best
+from tuner.sweep.runs import Record
+from tuner.sweep.state import compute_spent, seconds_spent
+from tuner.sweep.status import duration
+
+_MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust": "robust_accuracy"}
+_ROWS_KEPT = 20
+_SUMMARY_EVERY_S = 1.0  # it looks at every run
+
+
+class Runs(Protocol):
+    """What is shown: a ledger, or what is read of one."""
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """Every run by its key."""
+        ...
+
+    @property
+    def num_runs(self) -> int:
+        """Runs that the sweep asks for, baselines included."""
+        ...
+
+
+def progress(ledger: Runs, budget: Budget) -> float:
+    """Return the share of the work that is done: of the runs, or of the budget that is nearest to its end.
+
+    Ended runs count whole, running ones by their compute.
+    """
+    records = list(ledger.records.values())  # the ledger may grow meanwhile: the table is drawn by a thread
+    runs = sum(
+        1.0 if record.state != "running" else min(record.metrics.get("compute", 0.0) / budget.compute, 1.0)
+        for record in records
+    )
+    shares = [runs / ledger.num_runs]
+    if budget.time is not None:
+        shares.append(seconds_spent(records) / budget.time)
+    if budget.total_compute is not None:
+        shares.append(compute_spent(records) / budget.total_compute)
+    return min(max(shares), 1.0)
+
+
+class LiveTable:
+    """Shows every change of a ledger; a context manager around the run."""
+
+    def __init__(
+        self, ledger: Runs, console: Console, *, budget: Budget, mode: str, phase: Callable[[], str] = lambda: "running"
+    ) -> None:
+        self._ledger = ledger
+        self._console = console
+        self._budget = budget
+        self._mode = mode
+        self._phase = phase
+        self._started = time.monotonic()
+        self._summed_up = -_SUMMARY_EVERY_S
+        self._done_before = progress(ledger, budget)
+        is_terminal = console.is_terminal
+        self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if is_terminal else None
+
+    def __enter__(self) -> LiveTable:
+        if self._live:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.__exit__(kind, error, trace)
+
+    def changed(self, record: Record) -> None:
+        """Show a run's newest state: at once as a line, within half a second in the table."""
+        if not self._live:
+            self._console.print(self._line(record), markup=False, highlight=False, soft_wrap=True)
+
+    def _line(self, record: Record) -> str:
+        cells = "  ".join(f"{name} {value}" for name, value in zip(_MEASURES, _accuracies(record), strict=True))
+        compute = record.metrics.get("compute", 0.0)
+        reason = f"  ({record.reason.strip().splitlines()[-1]})" if record.reason else ""
+        text = (
+            f"{record.run.key:<24} {record.run.label:<22} {record.outcome:<10} compute {compute:4.1f}  {cells}{reason}"
+        )
+        return f"{text}  | {self._summary()}" if record.state != "running" and self._is_summary_due() else text
+
+    def _is_summary_due(self) -> bool:
+        """Return whether a line ends with the summary: at most one a second does, but for the last runs'."""
+        now = time.monotonic()
+        if now - self._summed_up < _SUMMARY_EVERY_S and len(self._ledger.records) < self._ledger.num_runs:
+            return False
+        self._summed_up = now
+        return True
+
+    def _screen(self) -> Group:
+        return Group(self._table(), Text(self._summary()))
+
+    def _table(self) -> Table:
+        table = Table()
+        for name in ("run", "trainable", "state"):
+            table.add_column(name)
+        for name in ("compute", *_MEASURES):
+            table.add_column(name, justify="right")
+        records = list(self._ledger.records.values())
+        winner = best(records, self._mode)
+        for record in records[-_ROWS_KEPT:]:
+            style = "bold green" if record is winner else "dim" if record.state in ("pruned", "failed") else None
+            compute = f"{record.metrics.get('compute', 0.0):.1f}"
+            table.add_row(record.run.key, record.run.label, record.outcome, compute, *_accuracies(record), style=style)
+        return table
+
+    def _summary(self) -> str:
+        records = list(self._ledger.records.values())
+        ended = sum(record.state != "running" for record in records)
+        winner = best(records, self._mode)
+        at_most = "at most " if self._budget.trials is None and self._ledger.num_runs >= MAX_TRIALS else ""
+        text = f"{ended} of {at_most}{self._ledger.num_runs} runs"
+        if self._phase() != "running":
+            text = f"{self._phase()}: {text}"
+        if winner is not None:
+            text += f", best {winner.run.key} {100 * (winner.value or 0.0):.1f}"
+        elapsed, done = time.monotonic() - self._started, progress(self._ledger, self._budget)
+        if done > self._done_before:
+            left = elapsed * (1.0 - done) / (done - self._done_before)
+            text += f", {duration(elapsed)} gone, about {duration(left)} left"
+        return text
+
+
+def _accuracies(record: Record) -> list[str]:
+    metrics = record.metrics
+    return [f"{100 * metrics[name]:5.1f}" if name in metrics else "    -" for name in _MEASURES.values()]
+
+
+def watch(sweep: SweepFolder, console: Console) -> None:
+    """Show a sweep as its driver does, until there is no driver any more."""
+    follower = Follower(sweep)
+    space = sweep.space
+    with LiveTable(
+        follower, console, budget=space.budget, mode=space.objective.mode, phase=lambda: phase_of(sweep.folder)
+    ) as live:
+        changed = list(follower.records.values())
+        while True:
+            for record in changed:
+                live.changed(record)
+            is_running = sweep.is_running()  # before the last look: nothing comes after it
+            changed = follower.refresh()
+            if not is_running and not changed:
+                return
+            time.sleep(_LOOK_EVERY_S if is_running else 0.0)

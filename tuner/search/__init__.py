@@ -1,0 +1,1 @@
+"""Optuna's part: the ledger, samplers, warm starts and the plan of confirming."""

@@ -1,0 +1,187 @@
+"""What is confirmed: a search's best configurations and its baselines, each with seeds that the search never had."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, islice, takewhile
+from statistics import mean
+from typing import Any
+
+from search_spaces.configurations import baseline_configurations
+from search_spaces.schema import Space
+from tuner.errors import UserError
+from tuner.statistics import image_noise, is_behind, share_of_alpha
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.ranking import front
+from tuner.sweep.reader import CONFIRM, read_attributes, read_records
+from tuner.sweep.repeats import repeats
+from tuner.sweep.runs import Record, num_images
+
+PLAN = "plan"
+_FRESH = 100_000  # seeds of confirming begin so far above the search's
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One that is confirmed: its name is the key of the run that it comes from, its settings lack only a seed."""
+
+    name: str
+    settings: dict[str, Any]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is what the others are compared with."""
+        return self.name.startswith("baseline-")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which configurations run with which seeds: every one with the first seed before any has the second."""
+
+    top: int
+    seeds: tuple[int, ...]
+    configurations: tuple[Configuration, ...]
+
+    @property
+    def racing(self) -> list[Configuration]:
+        """The configurations that one is to be chosen from."""
+        return [one for one in self.configurations if not one.is_baseline]
+
+
+def read_plan(sweep: SweepFolder) -> Plan | None:
+    """Return what is to be confirmed of a sweep; None as long as nothing is."""
+    raw = read_attributes(sweep, CONFIRM).get(PLAN)
+    return _plan_of(raw) if raw else None
+
+
+def _plan_of(raw: Mapping[str, Any]) -> Plan:
+    return Plan(raw["top"], tuple(raw["seeds"]), tuple(Configuration(**one) for one in raw["configurations"]))
+
+
+def make_plan(
+    sweep: SweepFolder, top: int | None = None, num_seeds: int | None = None, baselines: Sequence[str] | None = None
+) -> Plan:
+    """Return what is to be confirmed of a sweep: what was planned before stays, and what is best by now comes to it.
+
+    Args:
+        sweep: whose best configurations are confirmed.
+        top: how many of them; by default as many as before, at first the space's number.
+        num_seeds: with how many seeds each; likewise.
+        baselines: names of those of the sweep's baselines to compare with; by default all that the sweep has.
+
+    Raises:
+        UserError: no configuration can be confirmed, there is no such baseline, or more has been planned already.
+    """
+    before = read_plan(sweep)
+    defaults = sweep.space.confirm
+    wanted = _at_least("--top", top, before.top if before else None, defaults.top)
+    wanted_seeds = _at_least("--seeds", num_seeds, len(before.seeds) if before else None, defaults.seeds)
+    known = {one.name: one for one in before.configurations} if before else {}
+    best = {one.name: one for one in best_configurations(sweep)[:wanted]}
+    if not known and not best:
+        raise UserError(f"no configuration of {sweep.name!r} can be confirmed: `tuner compare {sweep.name}` says why")
+    beside = {} if before and baselines is None else {one.name: one for one in _baselines(sweep, baselines)}
+    used = {record.run.settings["seed"] for record in read_records(sweep)}
+    fresh = (seed for seed in count(sweep.space.search.seed + _FRESH) if seed not in used)
+    seeds = before.seeds if before else ()
+    seeds += tuple(islice((seed for seed in fresh if seed not in seeds), wanted_seeds - len(seeds)))
+    return Plan(wanted, seeds, tuple({**best, **beside, **known}.values()))
+
+
+def _at_least(option: str, asked: int | None, before: int | None, default: int) -> int:
+    if asked is not None and before is not None and asked < before:
+        raise UserError(f"{option} must not be below the {before} that are being confirmed already, got {asked}")
+    return asked or before or default
+
+
+def best_configurations(sweep: SweepFolder) -> list[Configuration]:
+    """Return the configurations that ran to the end and kept the constraints with every seed, the best first.
+
+    With several objectives, those of the front: the best by the first objective comes first.
+    """
+    objectives = sweep.space.objectives
+    standing = {one.run.key for one in front(read_records(sweep), objectives)} if len(objectives) > 1 else None
+    found = []
+    for group in repeats(sweep):
+        ended = [record for record in group.records if record.state == "complete"]
+        is_able = bool(ended) and all(record.feasible for record in ended) and ended[0].run.kind == "trial"
+        if is_able and (standing is None or any(record.run.key in standing for record in ended)):
+            found.append(Configuration(ended[0].run.key, _without_seed(ended[0].run.settings)))
+    return found
+
+
+def newer_leaders(sweep: SweepFolder, confirmed: Container[str]) -> list[str]:
+    """Return the configurations that the search has found better than any of those that were confirmed."""
+    return [one.name for one in takewhile(lambda one: one.name not in confirmed, best_configurations(sweep))]
+
+
+def _baselines(sweep: SweepFolder, names: Sequence[str] | None) -> list[Configuration]:
+    there = baseline_configurations(sweep.space)
+    for name in names or ():
+        if name not in there:
+            raise UserError(f"{sweep.name!r} has no baseline {name!r}; it has {', '.join(there) or 'none'}")
+    chosen = there if names is None else {name: there[name] for name in names}
+    return [Configuration(f"baseline-{name}", _without_seed(settings)) for name, settings in chosen.items()]
+
+
+def _without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "seed"}
+
+
+def race(space: Space, plan: Plan, records: Sequence[Record]) -> dict[str, str]:
+    """Return which configurations have left the race, and why: it follows from what the rounds before showed.
+
+    A round counts when all who are in the race have ended it. From the second on, but for the last, who is clearly
+    behind the leader leaves: see `statistics.is_behind`. So the best one is lost in at most one race of ten.
+    """
+    runs = {(configuration_of(record), record.run.settings["seed"]): record for record in records}
+    left: dict[str, str] = {}
+    for round_, seed in enumerate(plan.seeds, 1):
+        racing = [one.name for one in plan.racing if one.name not in left]
+        ended = {name: runs[name, seed] for name in racing if (name, seed) in runs}
+        left |= {name: why for name, record in ended.items() if (why := _why_out(record))}
+        racing = [name for name in racing if name not in left]
+        if any(name not in ended or ended[name].state == "running" for name in racing):
+            return left
+        if 2 <= round_ < len(plan.seeds):
+            values = {name: [runs[name, each].value or 0.0 for each in plan.seeds[:round_]] for name in racing}
+            images = num_images(next(iter(ended.values())).run.settings, ranked=True) if ended else 0
+            left |= _behind(space, values, images, share_of_alpha(round_, max(len(plan.racing) - 1, 1)))
+    return left
+
+
+def _why_out(record: Record) -> str | None:
+    seed = record.run.settings["seed"]
+    if record.state == "pruned":
+        return record.reason
+    if record.state == "failed":
+        return f"failed with seed {seed}: {(record.reason or '').strip().splitlines()[-1]}"
+    return f"masked with seed {seed}: its accuracies cannot be trusted" if record.is_masked else None
+
+
+def _behind(space: Space, values: Mapping[str, list[float]], images: int, alpha: float) -> dict[str, str]:
+    sign, metric = space.objective.sign, space.objective.metric
+    leader = max(values, key=lambda name: sign * mean(values[name]), default=None)
+    out = {}
+    for name in values:
+        leads = [sign * (one - other) for one, other in zip(values[leader or name], values[name], strict=True)]
+        is_share = metric.endswith("_accuracy")
+        noise = image_noise(mean(values[leader or name]), mean(values[name]), images) if is_share else 0.0
+        if name != leader and is_behind(leads, alpha, resolution=1 / images if is_share else 0.0, noise=noise):
+            lead = f"{100 * mean(leads):.1f} points" if is_share else f"{mean(leads):.3g}"
+            out[name] = f"behind {leader} by {lead} of {metric.replace('_', ' ')} after {len(leads)} seeds"
+    return out
+
+
+def configuration_of(record: Record) -> str:
+    """Return the name of the configuration that a confirming run belongs to."""
+    return record.run.key.rpartition(".")[0]
+
+
+def is_confirmed(space: Space, plan: Plan, records: Sequence[Record]) -> bool:
+    """Return whether every run of a plan has ended, or is not needed because its configuration has left the race."""
+    left = race(space, plan, records)
+    ended = {(configuration_of(one), one.run.settings["seed"]) for one in records if one.state != "running"}
+    wanted = {(one.name, seed) for one in plan.configurations for seed in plan.seeds if one.name not in left}
+    return wanted <= ended and all(one.state != "running" for one in records)

@@ -1,0 +1,196 @@
+"""The ledger: the sweep's Optuna study, the only record that decides what has happened.
+
+Everything else is derived from it and from the runs' folders. It is one journal with a study for the search and
+one for the baselines; a driver that dies at any moment leaves a ledger from which the next one goes on with the same
+runs.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from search_spaces.configurations import baseline_configurations, configuration_for
+from tuner.search import warm_start
+from tuner.search.open_runs import OpenRuns
+from tuner.search.samplers import build_sampler, create_pruning_study, create_study, suggest
+from tuner.storage.cached_storage import WriterStorage
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.ranking import violations
+from tuner.sweep.reader import BASELINES, SEARCH, open_writer, read_records, record_of, run_of
+from tuner.sweep.runs import Kind, Record, Run
+from tuner.sweep.state import GAVE_UP, is_complete, seconds_spent, spent_budget
+
+
+class Ledger:
+    """Hands out runs and takes in what they report. One driver at a time: the caller holds the sweep's lock."""
+
+    def __init__(self, sweep: SweepFolder) -> None:
+        self._sweep = sweep
+        self._journal = open_writer(sweep)
+        self._space = sweep.space
+        self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
+        self._storage = storage = WriterStorage(self._journal)
+        search = create_study(storage, SEARCH, self._space.objectives)
+        self._studies: dict[Kind, Study] = {
+            "trial": search,
+            "baseline": create_study(storage, BASELINES, self._space.objectives),
+        }
+        self._pruning = create_pruning_study(storage, sweep, search)
+        self._num_earlier = warm_start.add(sweep, search)
+        self._enqueue()
+        self._unfinished = [
+            (kind, frozen)
+            for kind in self._studies
+            for frozen in self._trials(kind)
+            if frozen.state == TrialState.RUNNING
+        ]
+        self._num_begun = sum(trial.state != TrialState.WAITING for trial in self._trials("trial"))
+        self._num_reporting = len(self._pruning.get_trials(deepcopy=False))
+        self._settle_pruning()
+        self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep)}
+        self._open = OpenRuns(self._journal, self.records)
+        self._seconds_before = seconds_spent(self.records.values())
+        self._started: float | None = None
+
+    @property
+    def num_runs(self) -> int:
+        """Runs that the sweep asks for, baselines included."""
+        return self._sweep.num_runs
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run that was asked for has ended."""
+        return is_complete(self._sweep, list(self.records.values()))
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether work is left that only a signal can have kept from being done."""
+        return bool(self._open or self._unfinished) or not (self.is_complete or self._spent_budget)
+
+    @property
+    def has_open_runs(self) -> bool:
+        """Whether runs are handed out that have neither ended nor been put back."""
+        return bool(self._open)
+
+    def rest(self) -> None:
+        """Stop the clock of the sweep's time until the next run is handed out."""
+        self._seconds_before, self._started = self._seconds, None
+
+    @property
+    def _seconds(self) -> float:
+        """For how long drivers have worked on the sweep; a driver's time begins with its first run."""
+        return self._seconds_before + (time.monotonic() - self._started if self._started is not None else 0.0)
+
+    @property
+    def _spent_budget(self) -> str | None:
+        return spent_budget(self._space, self.records.values(), self._seconds)
+
+    def next_run(self) -> Run | None:
+        """Return the next run: unfinished ones first, then baselines, then new trials; None when all are handed out."""
+        if self._unfinished:
+            kind, frozen = self._unfinished.pop(0)
+            self._prepare_sampler(frozen.number)
+            return self._hand_out(kind, Trial(self._studies[kind], frozen._trial_id))
+        if self._storage.has_waiting(self._studies["baseline"]._study_id):
+            return self._hand_out("baseline", self._studies["baseline"].ask())
+        if self._num_begun - self._num_earlier >= self._sweep.num_trials or self._spent_budget:
+            return None
+        self._prepare_sampler(self._num_begun)
+        trial = self._studies["trial"].ask()
+        self._num_begun += 1
+        return self._hand_out("trial", trial)
+
+    def put_back(self, key: str) -> None:
+        """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
+        run = self._open.drop(key)
+        self._unfinished.append((run.kind, self._trial(self._studies[run.kind], run.number)))
+
+    def report(self, key: str, metrics: dict[str, float]) -> bool:
+        """Take in the metrics of one report; return False if the run is to stop here (it is pruned then)."""
+        run = self._open.take_in(key, metrics)
+        if run.record.run.kind == "baseline":
+            return True
+        if not self._open.is_weak(run, metrics[self._space.prune_on.metric], int(metrics["step"])):
+            return True
+        self._open.end(key, TrialState.PRUNED, self._seconds)
+        return False
+
+    def complete(self, key: str, metrics: dict[str, float]) -> None:
+        """Take in the last metrics of a run that has spent its compute."""
+        self._open.take_in(key, metrics)
+        feasible = self._open.constrain(key, violations(self._space.constraints, metrics))
+        values = [metrics[one.metric] for one in self._space.objectives]
+        report = metrics[self._space.prune_on.metric]
+        self._open.end(key, TrialState.COMPLETE, self._seconds, values=values, report=report, feasible=feasible)
+
+    def fail(self, key: str, reason: str) -> None:
+        """Say that a run cannot go on, and why."""
+        self._open.end(key, TrialState.FAIL, self._seconds, reason=reason)
+
+    def give_up(self, reason: str) -> None:
+        """Keep why this driver ends the sweep by itself; empty words take that back."""
+        study = self._studies["trial"]
+        if study.user_attrs.get(GAVE_UP, "") != reason:
+            study.set_user_attr(GAVE_UP, reason)
+            self._journal.sync()
+
+    def _prepare_sampler(self, number: int) -> None:
+        self._studies["trial"].sampler = build_sampler(self._space, number)
+
+    def _trials(self, kind: Kind) -> list[FrozenTrial]:
+        return self._studies[kind].get_trials(deepcopy=False)
+
+    def _trial(self, study: Study, number: int) -> FrozenTrial:
+        """Return one trial, without a look at the others: they may be many."""
+        return self._storage.get_trial(self._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+
+    def _enqueue(self) -> None:
+        """Queue what is known beforehand: baselines, the grid, known configurations. A second call adds nothing."""
+        baselines = list(baseline_configurations(self._space, self._sweep.num_seeds).items())
+        for name, settings in baselines[len(self._trials("baseline")) :]:
+            self._studies["baseline"].enqueue_trial({}, user_attrs={"name": name, "settings": settings})
+        for parameters in self._known_parameters()[len(self._trials("trial")) - self._num_earlier :]:
+            self._studies["trial"].enqueue_trial(parameters)
+
+    def _known_parameters(self) -> list[dict[str, Any]]:
+        return self._grid * self._space.seeds if self._grid else self._space.first_parameters()
+
+    def _settle_pruning(self) -> None:
+        """End what a driver that died between two lines has left running in the study that prunes."""
+        if self._pruning is self._studies["trial"]:
+            return
+        ended = {one.number for one in self._trials("trial") if one.state.is_finished()}
+        for frozen in self._pruning.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if frozen.number in ended:
+                self._pruning.tell(frozen.number, state=TrialState.FAIL)
+
+    def _hand_out(self, kind: Kind, trial: Trial) -> Run:
+        self._started = self._started or time.monotonic()
+        if "settings" not in trial.user_attrs:
+            settings = self._space.settings(lambda parameter: suggest(trial, parameter))
+            # All grid points share a seed before the next one, so that they are compared in pairs.
+            num_before = trial.number // len(self._grid) if self._grid else trial.number
+            seed = self._space.search.seed + num_before
+            trial.set_user_attr("settings", configuration_for(self._space, settings, seed))
+        frozen = self._trial(self._studies[kind], trial.number)
+        record = record_of(run_of(self._sweep, kind, frozen), frozen)
+        if kind == "baseline":
+            return self._open.begin(record, trial)
+        reports = self._reports(trial)
+        last_report = self._trial(self._pruning, trial.number).last_step
+        return self._open.begin(record, trial, reports, last_report)
+
+    def _reports(self, trial: Trial) -> Trial:
+        """Return the trial of the same number in the study that prunes."""
+        if self._pruning is self._studies["trial"]:
+            return trial
+        if self._num_reporting > trial.number:
+            return Trial(self._pruning, self._trial(self._pruning, trial.number)._trial_id)
+        for _ in range(trial.number - self._num_reporting):  # numbers that no trial of this sweep has
+            self._pruning.add_trial(create_trial(state=TrialState.FAIL))
+        self._num_reporting = trial.number + 1
+        return self._pruning.ask()

@@ -1,0 +1,149 @@
+"""Optuna's samplers and pruners for a space, and how a space's parameters are asked of a trial."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage
+from optuna.study import Study, StudyDirection
+from optuna.trial import Trial
+
+from search_spaces.configurations import report_every
+from search_spaces.parameters import Domain, FloatRange, IntRange, Parameter
+from search_spaces.schema import Space
+from search_spaces.sections import Objective
+from tuner.search.partial_trials import ComparingSampler
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import PRUNING
+
+_GP_STARTUP = 5  # random trials before the Gaussian process is asked; on recorded curves better than Optuna's 10
+
+
+def build_sampler(space: Space, number: int) -> BaseSampler:
+    """Return the sampler for one trial of a space.
+
+    A sampler of its own for each trial: what is drawn follows from the seed, the trial's number and the study alone, so
+    that a resumed sweep draws what an uninterrupted one would have drawn.
+    """
+    seed = (space.search.seed * 1_000_003 + number) % 2**32
+    is_conditional = any(parameter.when for parameter in space.parameters)
+    with warnings.catch_warnings():
+        # `group` learns each branch of a conditional space jointly; it, and QMC, are marked experimental.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match space.search.sampler:
+            case "tpe":
+                return _comparing(space, TPESampler(seed=seed, group=is_conditional), seed)
+            case "gp":
+                return _comparing(
+                    space,
+                    GPSampler(
+                        seed=seed,
+                        n_startup_trials=_GP_STARTUP,
+                        independent_sampler=RandomSampler(seed=seed),
+                        warn_independent_sampling=False,
+                    ),
+                    seed,
+                )
+            case "nsga2":
+                return NSGAIISampler(seed=seed, population_size=_population(space.num_trials))
+            case "qmc":
+                return QMCSampler(  # one scrambling for all trials: they are points of one sequence
+                    scramble=True,
+                    seed=space.search.seed,
+                    independent_sampler=RandomSampler(seed=seed),
+                    warn_asynchronous_seeding=False,
+                    warn_independent_sampling=False,
+                )
+            case _:
+                return RandomSampler(seed=seed)
+
+
+def _comparing(space: Space, sampler: BaseSampler, seed: int) -> BaseSampler:
+    """Return a sampler that learns from trials that were stopped early, too; with several objectives, the sampler."""
+    return ComparingSampler(sampler, seed) if len(space.objectives) == 1 else sampler
+
+
+def _population(num_trials: int) -> int:
+    """Return a population that leaves a short search some six generations; 50 is NSGA-II's usual one."""
+    return min(max(num_trials // 6, 8), 50)
+
+
+def build_pruner(space: Space) -> BasePruner:
+    """Return the pruner of a space. Resources are compute in the file and reports, `report_every` apart, in Optuna."""
+    pruner = space.search.pruner
+
+    def reports(compute: float) -> int:
+        return max(1, math.ceil(compute / report_every(space)))
+
+    if pruner.successive_halving is not None:
+        settings = pruner.successive_halving
+        return SuccessiveHalvingPruner(
+            min_resource=reports(settings.min_resource), reduction_factor=settings.reduction_factor
+        )
+    if pruner.hyperband is not None:
+        return HyperbandPruner(
+            min_resource=reports(pruner.hyperband.min_resource),
+            max_resource=reports(space.budget.compute),
+            reduction_factor=pruner.hyperband.reduction_factor,
+        )
+    if pruner.median is not None:
+        return MedianPruner(
+            n_startup_trials=pruner.median.startup_trials, n_warmup_steps=reports(pruner.median.min_resource)
+        )
+    return NopPruner()
+
+
+def suggest(trial: Trial, parameter: Parameter) -> Any:
+    """Ask a trial for a value of a parameter's domain."""
+    match parameter.domain:
+        case FloatRange(low, high, log):
+            return trial.suggest_float(parameter.name, low, high, log=log)
+        case IntRange(low, high, log):
+            return trial.suggest_int(parameter.name, low, high, log=log)
+        case domain:
+            return trial.suggest_categorical(parameter.name, domain.values)
+
+
+def distribution(domain: Domain) -> BaseDistribution:
+    """Return what a trial's value of a domain is drawn from, as Optuna keeps it."""
+    match domain:
+        case FloatRange(low, high, log):
+            return FloatDistribution(low, high, log=log)
+        case IntRange(low, high, log):
+            return IntDistribution(low, high, log=log)
+        case _:
+            return CategoricalDistribution(domain.values)
+
+
+def create_study(
+    storage: BaseStorage, name: str, objectives: Sequence[Objective], pruner: BasePruner | None = None
+) -> Study:
+    """Return the study of that name, made if it is not there."""
+    directions = [StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in objectives]
+    return optuna.create_study(
+        study_name=name,
+        storage=storage,
+        directions=directions,
+        pruner=pruner or NopPruner(),
+        load_if_exists=True,
+    )
+
+
+def create_pruning_study(storage: BaseStorage, sweep: SweepFolder, search: Study) -> Study:
+    """Return the study that takes the trials' reports and prunes them.
+
+    That is the search's own, unless trials are pruned on something else than its one objective: then one beside it,
+    whose trials have the same numbers.
+    """
+    space = sweep.space
+    if list(space.objectives) == [space.prune_on]:
+        search.pruner = build_pruner(space)
+        return search
+    return create_study(storage, PRUNING, [space.prune_on], build_pruner(space))

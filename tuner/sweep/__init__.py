@@ -1,0 +1,1 @@
+"""A sweep's folder, and what is known of its runs."""

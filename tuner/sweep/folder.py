@@ -1,0 +1,295 @@
+"""A sweep is a folder: what was asked, and everything that has happened.
+
+``space.yaml`` (the file as it was given), ``sweep.json`` (identity and target), ``provenance.json``, ``study.journal``
+(the ledger, unless a database holds it), and for every run
+``trials/0007/`` or ``baselines/standard/`` with ``metrics.jsonl`` and ``checkpoint/``.
+
+The format in ``sweep.json`` is that of the whole folder: 1, or 2 if the ledger is in a database, where a release that
+knows only 1 would not look. Every other JSON file and every checkpoint says its own, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+import socket
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+
+from search_spaces.configurations import parse_space
+from search_spaces.schema import Space
+from search_spaces.sections import NAME_PATTERN
+from trainables.storage import working_copy
+from trainables.storage.atomic import cache_folder, is_storage_trouble, whole_folder, write_json
+from trainables.storage.object_store import StorageError, is_url, store_at
+from tuner.errors import UserError
+from tuner.sweep.provenance import provenance, versions
+
+FORMAT, FORMAT_WITH_DATABASE = 1, 2
+WARM_START = "warm_start.json"
+NAME = re.compile(NAME_PATTERN)
+# How long a driver waits for the lock: longer than a look by `tuner status` holds it.
+_LOCK_WAIT_S = 1.0
+
+
+def home(place: str | Path | None = None) -> Path:
+    """Return the folder that holds all sweeps: the argument, else ``TUNER_HOME``, else ``sweeps`` right here.
+
+    Of a URL of an object store it is a working copy in this machine's cache.
+
+    Raises:
+        UserError: the URL is none of a store, holds a secret, or cannot be reached.
+    """
+    place = place or os.environ.get("TUNER_HOME", "sweeps")
+    if not is_url(place):
+        return Path(place).absolute()
+    url = str(place)
+    if url.startswith("file://"):
+        return Path(urlsplit(url).path)
+    try:
+        store_at(url).check()
+    except (ValueError, StorageError) as error:
+        raise UserError(f"the sweeps' storage cannot be used: {error}; choose another --storage") from error
+    return working_copy.make(url, cache_folder("sweeps") / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16])
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """One search over one space, in one folder."""
+
+    folder: Path
+    space: Space
+    id: str
+    num_trials: int
+    data: str | None
+    created: str
+    study_storage: str | None = None
+    max_concurrent: int | None = None
+    """How many of its runs may be at work at once; by default its share of the cluster."""
+
+    @property
+    def name(self) -> str:
+        """The name that people call it by."""
+        return self.folder.name
+
+    @property
+    def place(self) -> str:
+        """Where it is kept: its folder, or a URL of which the folder is a working copy."""
+        return working_copy.place_of(self.folder)
+
+    @cached_property  # the grid of a large space takes a while
+    def num_seeds(self) -> int:
+        """With how many seeds its baselines run: as many as the points of its grid come to have."""
+        if self.space.seeds == 1:
+            return 1
+        return min(self.space.seeds, math.ceil(self.num_trials / len(self.space.grid())))
+
+    @property
+    def num_runs(self) -> int:
+        """Runs that it asks for, baselines included."""
+        return self.num_trials + len(self.space.baselines) * self.num_seeds
+
+    @property
+    def journal(self) -> Path:
+        """The file that holds the study."""
+        return self.folder / "study.journal"
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        text: str,
+        source: str,
+        *,
+        home: Path,
+        num_trials: int | None = None,
+        data: Path | None = None,
+        warm_start: Sequence[Mapping[str, Any]] = (),
+        study_storage: str | None = None,
+        max_concurrent: int | None = None,
+    ) -> SweepFolder:
+        """Make the folder of a new sweep; it appears whole or not at all.
+
+        Args:
+            name: of the sweep, unique in its home.
+            text: the search-space file.
+            source: where the text came from, for messages and provenance.
+            home: see `home`.
+            num_trials: instead of the space's own number.
+            data: folder where the dataset's files were put by hand.
+            warm_start: what earlier sweeps' trials tell, from `tuner.search.warm_start.gather`.
+            study_storage: URL of the database that holds the study, without a password; else it is a file.
+            max_concurrent: how many runs may be at work at once, if not as many as the cluster leaves it.
+
+        Raises:
+            UserError: the name is taken or not allowed, or the home cannot be written.
+            SpaceError: the space has mistakes.
+        """
+        check_available(name, home, study_storage)
+        space = parse_space(text, source)
+        sweep = cls(
+            folder=home / name,
+            space=space,
+            id=uuid.uuid4().hex,
+            num_trials=num_trials or space.num_trials,
+            data=str(data.absolute()) if data else None,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            study_storage=study_storage,
+            max_concurrent=max_concurrent,
+        )
+        try:
+            with whole_folder(sweep.folder, last="sweep.json") as folder:
+                (folder / "space.yaml").write_text(text)
+                sweep._save(folder)
+                if warm_start:
+                    write_json(folder / WARM_START, {"format": FORMAT, "trials": list(warm_start)})
+                write_json(folder / "provenance.json", provenance(source=source, dataset=space.dataset.name))
+        except OSError as error:
+            raise UserError(f"cannot write {sweep.place}: {error}; choose another --home") from error
+        return sweep
+
+    @classmethod
+    def open(cls, name: str, *, home: Path) -> SweepFolder:
+        """Return the sweep of that name.
+
+        Raises:
+            UserError: there is none, or it was written by a release that this one does not read.
+        """
+        check_name(name)
+        folder = home / name
+        working_copy.pull(folder)
+        try:
+            meta = json.loads((folder / "sweep.json").read_text())
+            text = (folder / "space.yaml").read_text()
+        except FileNotFoundError as error:
+            there = ", ".join(names(home)) or "none"
+            where = working_copy.place_of(home)
+            raise UserError(f"no sweep named {name!r} in {where} (there: {there}); see --home") from error
+        if meta["format"] not in (FORMAT, FORMAT_WITH_DATABASE):
+            raise UserError(
+                f"{folder} has format {meta['format']}; this release reads formats 1 and 2: it was written by "
+                f"adversarial-tuner {meta.get('release', 'unknown')}, which reads it"
+            )
+        return cls(
+            folder=folder,
+            space=parse_space(text, str(folder / "space.yaml")),
+            id=meta["id"],
+            num_trials=meta["num_trials"],
+            data=meta["data"],
+            created=meta["created"],
+            study_storage=meta.get("study_storage"),
+            max_concurrent=meta.get("max_concurrent"),  # not in sweeps of the first release
+        )
+
+    def extended(self, num_trials: int | None = None, max_concurrent: int | None = None) -> SweepFolder:
+        """Return this sweep with another number of trials to reach, or of runs at once, saved; None leaves either."""
+        num_trials, max_concurrent = num_trials or self.num_trials, max_concurrent or self.max_concurrent
+        sweep = replace(self, num_trials=num_trials, max_concurrent=max_concurrent)
+        if sweep != self:
+            sweep._save(self.folder)
+        return sweep
+
+    def _save(self, folder: Path) -> None:
+        release = versions().get("adversarial-tuner", "unknown")
+        meta = {"format": FORMAT, "release": release, "id": self.id, "num_trials": self.num_trials, "data": self.data}
+        if self.study_storage:
+            meta |= {"format": FORMAT_WITH_DATABASE, "study_storage": self.study_storage}
+        write_json(folder / "sweep.json", {**meta, "created": self.created, "max_concurrent": self.max_concurrent})
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other drivers off this sweep.
+
+        Raises:
+            UserError: one is at work; the message names it.
+        """
+        owner = self.folder / "owner.json"
+        try:
+            with FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S), self._seated(), working_copy.held(self.folder):
+                write_json(owner, {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()})
+                yield
+        except Timeout as error:
+            who = json.loads(owner.read_text()) if owner.exists() else {"pid": "?", "host": "?"}
+            raise UserError(f"sweep {self.name!r} is being run by process {who['pid']} on {who['host']}") from error
+
+    def _seated(self) -> contextlib.AbstractContextManager[None]:
+        """Keep drivers that reach the database, but lock no file that this one can see, off this sweep."""
+        if self.study_storage is None:
+            return contextlib.nullcontext()
+        from tuner.storage.postgres_lock import seated
+
+        return seated(self.study_storage, self.id)
+
+    def is_running(self) -> bool:
+        """Return whether a driver is at work on this sweep.
+
+        Raises:
+            UserError: the database that would know cannot be reached.
+        """
+        if self.study_storage is not None:
+            from tuner.storage.postgres_lock import holder
+
+            return holder(self.study_storage, self.id) is not None
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError as error:
+            if not is_storage_trouble(error):  # where nobody can write, nobody does
+                raise
+            return False
+
+
+def names(home: Path) -> list[str]:
+    """Return the names of the sweeps in a home."""
+    stored = working_copy.names(home)
+    if stored is not None:
+        return stored
+    return sorted(path.parent.name for path in home.glob("*/sweep.json") if not path.parent.name.startswith("."))
+
+
+def check_available(name: str, home: Path, study_storage: str | None = None) -> None:
+    """Refuse a name that is not allowed or taken, or a home that cannot be written or keep a study, before all else.
+
+    Raises:
+        UserError: with what to do instead.
+    """
+    check_name(name)
+    if study_storage is None and working_copy.root_of(home):
+        raise UserError(
+            f"{working_copy.place_of(home)} cannot keep a study, because nothing can be added to a file there: name "
+            "a database with --study-storage postgresql+psycopg://USER@HOST/DATABASE"
+        )
+    working_copy.pull(home / name)
+    if (home / name).exists():
+        raise UserError(
+            f"a sweep named {name!r} is in {working_copy.place_of(home)} already: `tuner resume {name}` continues it"
+        )
+    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise UserError(f"cannot write into {nearest}: choose another --home, or set TUNER_HOME")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is not allowed.
+
+    Raises:
+        UserError: with the pattern.
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"a sweep's name must be 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit, got {name!r}"
+        )

@@ -1,0 +1,87 @@
+"""A sweep as seen from outside while its driver works: only what is new is read, so looking often costs little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from trainables.storage import working_copy
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import BASELINES, SEARCH, STATES, open_reader, record_of, run_of
+from tuner.sweep.runs import Kind, Record
+
+_LOOK_EVERY_S = 1.0
+_STUDIES: dict[Kind, str] = {"baseline": BASELINES, "trial": SEARCH}
+_Stamp = tuple[int, int]
+
+
+class Follower:
+    """Keeps the records of a sweep up to date with its folder. It reads only, and what has ended is read once."""
+
+    def __init__(self, sweep: SweepFolder) -> None:
+        self._sweep = sweep
+        self._storage: JournalStorage | None = None
+        self._studies: dict[Kind, Study] = {}
+        self._seen: dict[tuple[Kind, int], tuple[Record, _Stamp | None]] = {}
+        self.records: dict[str, Record] = {}
+        self.refresh()
+
+    @property
+    def num_runs(self) -> int:
+        """Runs that the sweep asks for, baselines included."""
+        return self._sweep.num_runs
+
+    def refresh(self) -> list[Record]:
+        """Read what is new, and return the records that have changed."""
+        working_copy.pull(self._sweep.folder)
+        changed = []
+        self._open_studies()
+        for kind, study in self._studies.items():
+            for frozen in study.get_trials(deepcopy=False):
+                record = self._news(kind, frozen)
+                if record is not None:
+                    self.records[record.run.key] = record
+                    changed.append(record)
+        return changed
+
+    def _news(self, kind: Kind, frozen: FrozenTrial) -> Record | None:
+        if "settings" not in frozen.user_attrs or frozen.state not in STATES:
+            return None
+        before, stamp = self._seen.get((kind, frozen.number), (None, None))
+        if before is not None:
+            if before.state != "running":
+                return None
+            now = _stamp(before.run.folder)
+            if STATES[frozen.state] == "running" and now == stamp:
+                return None
+            stamp = now
+        record = record_of(run_of(self._sweep, kind, frozen), frozen)
+        self._seen[kind, frozen.number] = record, stamp
+        return record if record != before else None
+
+    def _open_studies(self) -> None:
+        """Open the studies once they are there: a driver that has just begun has none yet."""
+        if len(self._studies) == len(_STUDIES):
+            return
+        self._storage = self._storage or open_reader(self._sweep)
+        if self._storage is None:
+            return
+        there = {study.study_name for study in self._storage.get_all_studies()}
+        self._studies = {
+            kind: optuna.load_study(study_name=name, storage=self._storage)
+            for kind, name in _STUDIES.items()
+            if name in there
+        }
+
+
+def _stamp(folder: Path) -> _Stamp | None:
+    """Return what changes with every row of a run's metrics."""
+    try:
+        about = (folder / "metrics.jsonl").stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size

@@ -1,0 +1,154 @@
+"""Runs and what is known of them. A run is a trial or a baseline: one configuration trained once, in one folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from trainables.storage.atomic import append_whole
+
+Kind = Literal["trial", "baseline", "confirm"]
+State = Literal["running", "complete", "pruned", "failed"]
+SWEEP = "sweep"
+"""What stands for the sweep itself where runs go by their keys."""
+# What a comparison shows, by its heading.
+MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "PGD": "pgd_accuracy", "robust": "robust_accuracy"}
+Tier = Literal["rank", "final"]
+# What a run's folder has once it has been judged on test images: by the attacks that rank runs, and by the strongest.
+VERDICTS: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
+_MASKING = "masking_"
+MASKING_FAILURES = "masking_failures"  # a metric of complete runs: how many gradient-masking checks failed
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration to be trained: ``key`` is unique in a sweep, ``settings`` are complete."""
+
+    key: str
+    kind: Kind
+    number: int
+    settings: dict[str, Any]
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: the trainable, and for a generator its ratio schedule and its goal."""
+        name: str = self.settings["trainable"]
+        if "ratio" in self.settings:
+            name += f" {describe_ratio(self.settings['ratio'])}"
+        return name + describe_goal(self.settings.get("generator", {}))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the ledger says of a run: its last metrics, and when it has ended, how.
+
+    `value` is that of the first objective. `ended_s` is for how many seconds drivers had worked on the sweep when the
+    run ended: it grows from one end to the next, whatever the clock on the wall does.
+    """
+
+    run: Run
+    state: State
+    metrics: dict[str, float] = field(default_factory=dict)
+    value: float | None = None
+    feasible: bool = True
+    reason: str | None = None
+    ended_s: float | None = None
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether it is infeasible because its gradients are masked, so that its accuracies cannot be trusted."""
+        return not self.feasible and self.metrics.get(MASKING_FAILURES, 0.0) > 0
+
+    @property
+    def outcome(self) -> str:
+        """Its state as a person wants to know it: of complete runs, those that do not count say why."""
+        return self.state if self.feasible else "masked" if self.is_masked else "infeasible"
+
+
+def num_images(settings: dict[str, Any], *, ranked: bool) -> int:
+    """Return on how many images a run's accuracies were measured: as many as asked for, or all that there are."""
+    asked: int = settings["evaluation"]["rank_images" if ranked else "watch_images"]
+    there: int = settings["dataset"]["validation"]
+    return min(asked, there)
+
+
+def describe_goal(generator: dict[str, Any]) -> str:
+    """Return a generator's goal in a few characters: `` to 3``, `` 4 to 9``, nothing for an untargeted one."""
+    match generator.get("goal"):
+        case "targeted":
+            return f" to {generator['target']}"
+        case "source_to_target":
+            return f" {generator['source']} to {generator['target']}"
+        case _:
+            return ""
+
+
+def describe_ratio(ratio: dict[str, Any]) -> str:
+    """Return a ratio schedule in a few characters: ``2:1``, ``6-8-12:1``, ``<0.6:1``."""
+    match ratio["kind"]:
+        case "constant":
+            return f"{describe_setting(ratio['generator_turns'])}:1"
+        case "stepped":
+            return "-".join(map(str, ratio["steps"])) + ":1"
+        case _:
+            return f"<{ratio['target_generator_loss']:.2g}:1"
+
+
+def describe_setting(setting: object) -> str:
+    """Return a number, or a schedule of them, in a few characters: ``2``, ``1..8``, ``1-4-2``."""
+    if not isinstance(setting, dict):
+        return str(setting)
+    return {"linear": "..", "stepped": "-"}.get(setting["kind"], "").join(map(str, setting["values"]))
+
+
+def append_metrics(folder: Path, row: dict[str, float]) -> None:
+    """Add a row to a run's metrics; a line that a crash cut off is cut back first, so that every line is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "metrics.jsonl"
+    with path.open("ab+") as file:
+        file.seek(0)
+        content = file.read()
+        if not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
+    append_whole(path, json.dumps(row).encode() + b"\n", sync=True)
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Return a run's rows of metrics in the order of their steps; a line that a crash cut off is left out."""
+    try:
+        content = (folder / "metrics.jsonl").read_bytes()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def read_verdict(folder: Path, tier: Tier = "final") -> dict[str, Any] | None:
+    """Return what a tier's attacks found of a run on test images, or None if it has not been judged by it."""
+    try:
+        verdict: dict[str, Any] = json.loads((folder / VERDICTS[tier]).read_bytes())
+    except FileNotFoundError:
+        return None
+    return verdict
+
+
+def masking_checks(metrics: dict[str, float]) -> dict[str, bool]:
+    """Return which gradient-masking checks were made in a run's metrics, and whether each passes."""
+    return {
+        name.removeprefix(_MASKING): not failed
+        for name, failed in metrics.items()
+        if name.startswith(_MASKING) and name != MASKING_FAILURES
+    }
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings as text by dotted name."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = str(value)
+    return flat

@@ -1,0 +1,1 @@
+"""MLflow: the mirror of a sweep, and the server that shows it."""

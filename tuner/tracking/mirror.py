@@ -1,0 +1,94 @@
+"""The mirror: a thread that keeps MLflow up to date with the ledger, and never stops or slows a sweep."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tuner.sweep.runs import Record
+from tuner.tracking.writer import MlflowWriter
+
+_GATHER_S = 1.0
+_RETRY_S = (1.0, 30.0)
+
+
+class Mirror:
+    """Feeds a writer from a thread: the driver only says which runs have changed."""
+
+    def __init__(self, connect: Callable[[], MlflowWriter], warn: Callable[[str], None]) -> None:
+        self._connect = connect
+        self._warn = warn
+        self._warned = False
+        self._writer: MlflowWriter | None = None
+        self._changed: dict[str, Record] = {}
+        self._wake = threading.Condition()
+        self._sending = True
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
+        self._thread.start()
+
+    def changed(self, record: Record) -> None:
+        """Note that a run has changed; only its newest state will be sent."""
+        with self._wake:
+            self._changed[record.run.key] = record
+            self._wake.notify()
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether MLflow has been told of every change."""
+        with self._wake:
+            return not self._changed and not self._sending
+
+    def close(
+        self, timeout_s: float, *, state: str, winners: Sequence[Record], pictures: Mapping[str, Sequence[Path]]
+    ) -> bool:
+        """Send the rest and end the sweep's run; return False if MLflow was not brought up to date in time."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive() or self._writer is None or self._changed:
+            return False
+        try:
+            self._writer.finish(state, winners, pictures)
+        except Exception as error:
+            self._trouble(error)
+            return False
+        return True
+
+    def _work(self) -> None:
+        wait_s = _RETRY_S[0]
+        last_chance_taken = False
+        while True:
+            with self._wake:
+                # The first connection waits for nothing: that MLflow is out of reach is said before anything runs.
+                self._wake.wait_for(lambda: self._writer is None or self._changed or self._closing)
+                # Several changes of a run are one write: of short runs, MLflow often sees beginning and end together.
+                self._wake.wait_for(lambda: self._closing, timeout=_GATHER_S)
+                if not self._changed and self._writer is not None:
+                    return
+                batch, self._changed, self._sending = self._changed, {}, True
+            try:
+                self._writer = self._writer or self._connect()
+                for key in list(batch):
+                    self._writer.write(batch[key])
+                    del batch[key]
+                wait_s = _RETRY_S[0]
+                self._sending = False
+            except Exception as error:
+                self._trouble(error)
+                self._writer = None  # what MLflow has now is found out anew: a request may have done its work unheard
+                with self._wake:
+                    self._changed = {**batch, **self._changed}
+                    if self._closing and last_chance_taken:
+                        return
+                    last_chance_taken = self._closing
+                time.sleep(wait_s)
+                wait_s = min(2 * wait_s, _RETRY_S[1])
+
+    def _trouble(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(f"MLflow cannot be written, the sweep goes on without it: {str(error).splitlines()[0]}")

@@ -1,0 +1,88 @@
+"""The MLflow that sweeps are shown in: which one it is, a client that gives up soon, and their experiment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from tuner.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+
+EXPERIMENT = "adversarial-tuner"
+_SECRETS = ("MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_ADMIN_PASSWORD")
+
+
+def tracking_uri(home: Path) -> str:
+    """Return ``MLFLOW_TRACKING_URI``, or else a database in the sweeps' home."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+
+
+def server_command(uri: str, host: str, port: int, *, asks_for_password: bool) -> list[str]:
+    """Return the command of a server on a database.
+
+    Args:
+        uri: of the database.
+        host: where it listens.
+        port: likewise.
+        asks_for_password: users sign in; MLflow makes the first one, ``admin``, from two variables.
+
+    Raises:
+        UserError: these variables are not set.
+    """
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host]
+    if asks_for_password:
+        missing = [name for name in _SECRETS if not os.environ.get(name)]
+        if missing:
+            raise UserError(
+                f"beyond this machine MLflow must ask for a password: set {' and '.join(missing)} (and `pip install "
+                "'mlflow[auth]'`), or type --insecure to let in whoever reaches it"
+            )
+        command += ["--app-name", "basic-auth"]
+    return [*command, "--port", str(port), "--workers", "1"]
+
+
+def connect(home: Path) -> MlflowClient:
+    """Return a client that gives up soon; the schema of a new database is made by one process alone."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its imports warn about its own dependencies
+        from mlflow.tracking import MlflowClient
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is raised, too
+    with FileLock(home / ".mlflow.lock"):
+        client = MlflowClient(tracking_uri(home))
+        client.search_experiments(max_results=1)
+    return client
+
+
+def experiment(client: MlflowClient, home: Path) -> str:
+    """Return the id of the experiment that all sweeps are in, made if it is not there."""
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri(home)
+    artifacts = str(home / "mlflow-artifacts") if uri.startswith("sqlite:") else None
+    with FileLock(home / ".mlflow.lock"):
+        there = client.get_experiment_by_name(EXPERIMENT)
+        if there is not None:
+            return str(there.experiment_id)
+        # Without the kind the UI would take the experiment for one of language models.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        try:
+            return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=tags))
+        except MlflowException:  # a driver on another host, which does not see the lock, was quicker
+            there = client.get_experiment_by_name(EXPERIMENT)
+            if there is None:
+                raise
+            return str(there.experiment_id)

@@ -1,0 +1,64 @@
+"""Brings MLflow up to date with a sweep's folder, with its pictures."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from tuner.errors import UserError
+from tuner.results.draw import draw_sweep
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.ranking import winners_of
+from tuner.sweep.reader import read_records
+from tuner.sweep.state import state_of
+from tuner.tracking.server import tracking_uri
+from tuner.tracking.writer import MlflowWriter
+
+
+def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) -> None:
+    """Bring MLflow up to date with a sweep's folder, right now.
+
+    Args:
+        sweep: whose lock the caller holds.
+        console: is told which pictures could not be drawn.
+        with_runs: draw the best trial and the baselines, too; it takes seconds for each.
+
+    Raises:
+        UserError: MLflow cannot be written; nothing but the mirror waits for it.
+    """
+    provenance = json.loads((sweep.folder / "provenance.json").read_text())
+    records = read_records(sweep)
+    try:
+        writer = MlflowWriter(sweep, provenance)
+        for record in [*records, *read_records(sweep, ["confirm"])]:
+            writer.write(record)
+        with tempfile.TemporaryDirectory() as folder:
+            pictures = draw_pictures(sweep, Path(folder), console, with_runs=with_runs)
+            writer.finish(state_of(sweep, records, is_locked=False)[0], winners_of(sweep, records), pictures)
+    except Exception as error:  # whatever MLflow and its databases raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"MLflow at {tracking_uri(sweep.folder.parent)} cannot be written: {reason}") from error
+
+
+def draw_pictures(
+    sweep: SweepFolder, folder: Path, console: Console, *, with_runs: bool = True
+) -> dict[str, list[Path]]:
+    """Draw what can be drawn of a sweep; nothing waits for pictures, so what goes wrong is said and no more."""
+    if with_runs:
+        console.print("Drawing the best trial and the baselines", style="dim")
+    try:
+        drawn = draw_sweep(sweep, folder, with_runs=with_runs)
+    except Exception as error:  # whatever drawing raises
+        warn(console, f"The pictures could not be drawn: {error}")
+        return {}
+    for what in drawn.missing:
+        warn(console, f"Not drawn: {what}")
+    return drawn.files
+
+
+def warn(console: Console, text: str) -> None:
+    """Say what a person should know, though nothing stops for it."""
+    console.print(text, style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,273 @@
+"""MLflow shows: what it has of a sweep is compared with what the sweep's folder has, and the rest is sent.
+
+MLflow keeps no truth: it may be down for an hour, start late or be written twice; nothing is lost, nothing is doubled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuner.results.confirmation import FILE as CONFIRMED
+from tuner.results.confirmation import main_numbers, read_confirmed
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.runs import (
+    MASKING_FAILURES,
+    SWEEP,
+    VERDICTS,
+    Record,
+    Tier,
+    flatten,
+    masking_checks,
+    read_metrics,
+    read_verdict,
+)
+from tuner.tracking.server import connect, experiment
+
+_METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
+_ENDINGS = {"completed": "FINISHED", "failed": "FAILED"}  # of a sweep; any other is KILLED
+_STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+_SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
+_CONFIRM_TAG, _FRONT_TAG = "tuner.confirm", "tuner.front"
+_VERDICT_TAGS: dict[Tier, str] = {"rank": "tuner.test", "final": "tuner.final"}
+_FILE_TAGS = (*_VERDICT_TAGS.values(), _CONFIRM_TAG)
+
+
+@dataclass
+class _Mirrored:
+    """What MLflow has of a run."""
+
+    run_id: str
+    last_step: int
+    status: str
+    has_params: bool
+    has_data: bool
+    started_ms: int = 0
+    parent: str | None = None
+    sent: dict[str, str] = field(default_factory=dict)  # digests of files, by their tags
+
+
+class MlflowWriter:
+    """Brings MLflow up to date with one sweep, run by run. Every method may raise whatever MLflow raises."""
+
+    def __init__(self, sweep: SweepFolder, provenance: dict[str, Any]) -> None:
+        self._sweep = sweep
+        self._provenance = provenance
+        self._client = connect(sweep.folder.parent)
+        self._experiment_id = experiment(self._client, sweep.folder.parent)
+        self._mirrored = self._find()
+        versions = {f"version.{package}": version for package, version in provenance["versions"].items()}
+        about = {"tuner.kind": "sweep", "mlflow.note.content": sweep.space.description}
+        self._parent = self._mirrored.get(SWEEP) or self._create(SWEEP, sweep.name, {**about, **versions})
+        self._log_data(self._parent)
+
+    def _find(self) -> dict[str, _Mirrored]:
+        """Return the runs of this sweep that MLflow has already, by their key.
+
+        A request that got no answer may have made a run all the same: of several with one key, the fullest stays.
+        """
+        found: dict[str, _Mirrored] = {}
+        for key, mirrored in self._search():
+            there = found.setdefault(key, mirrored)
+            if there is not mirrored:
+                pair = sorted((there, mirrored), key=lambda run: (run.last_step, run.has_params, run.started_ms))
+                self._client.delete_run(pair[0].run_id)
+                found[key] = pair[1]
+        return found
+
+    def _search(self) -> Iterator[tuple[str, _Mirrored]]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id], f"tags.`{_SWEEP_TAG}` = '{self._sweep.id}'", max_results=1000, page_token=token
+            )
+            for run in page:
+                yield (
+                    run.data.tags[_KEY_TAG],
+                    _Mirrored(
+                        run.info.run_id,
+                        int(run.data.metrics.get("step", 0)),
+                        run.info.status,
+                        has_params=bool(run.data.params),
+                        has_data=bool(run.inputs and run.inputs.dataset_inputs),
+                        sent={tag: run.data.tags[tag] for tag in _FILE_TAGS if tag in run.data.tags},
+                        started_ms=run.info.start_time,
+                        parent=run.data.tags.get(_PARENT_TAG),
+                    ),
+                )
+            token = page.token
+            if not token:
+                return
+
+    def _create(self, key: str, name: str, tags: dict[str, str], started_ms: int | None = None) -> _Mirrored:
+        always = {_SWEEP_TAG: self._sweep.id, _KEY_TAG: key, "tuner.sweep": self._sweep.name}
+        commit = self._provenance["git_commit"]
+        if commit:
+            always["mlflow.source.git.commit"] = commit
+        run = self._client.create_run(self._experiment_id, started_ms, {**always, **tags}, name)
+        mirrored = self._mirrored[key] = _Mirrored(
+            run.info.run_id, 0, "RUNNING", has_params=False, has_data=False, parent=tags.get(_PARENT_TAG)
+        )
+        return mirrored
+
+    def _log_data(self, mirrored: _Mirrored) -> None:
+        from mlflow.entities import Dataset, DatasetInput
+
+        if mirrored.has_data:
+            return
+        data = self._provenance["dataset"]
+        entity = Dataset(name=data["name"], digest=data["sha256"][:36], source_type="local", source=data["name"])
+        self._client.log_inputs(mirrored.run_id, [DatasetInput(dataset=entity, tags=[])])
+        mirrored.has_data = True
+
+    def begin(self) -> None:
+        """Say that the sweep is being run, however it ended before."""
+        if self._parent.status != "RUNNING":
+            self._client.update_run(self._parent.run_id, "RUNNING")
+            self._parent.status = "RUNNING"
+
+    def write(self, record: Record) -> None:
+        """Send what MLflow does not have yet of a run."""
+        run = record.run
+        mirrored = self._mirrored.get(run.key)
+        rows = read_metrics(run.folder)
+        if mirrored is None:
+            tags = {_PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
+            mirrored = self._create(run.key, run.key, {**tags, "label": run.label}, _started_ms(rows))
+        elif mirrored.parent != self._parent.run_id:
+            self._client.set_tag(mirrored.run_id, _PARENT_TAG, self._parent.run_id)
+            mirrored.parent = self._parent.run_id
+        self._log_data(mirrored)
+        status = _STATUS[record.state]
+        has_ended = status != mirrored.status
+        params = {} if mirrored.has_params else _parameters(run.settings)
+        new = [row for row in rows if row["step"] > mirrored.last_step]
+        self._send(mirrored, new, params, _ending(record) if has_ended else {})
+        mirrored.has_params = True
+        if has_ended:
+            self._client.set_terminated(mirrored.run_id, status, _ended_ms(rows))
+            mirrored.status = status
+        for tier, tag in _VERDICT_TAGS.items():
+            verdict = read_verdict(run.folder, tier)
+            if verdict is not None:
+                tags = _masking(f"{tag}.masking", verdict["metrics"])
+                self._send_file(mirrored, run.folder / VERDICTS[tier], tag, verdict, verdict["metrics"], tags)
+
+    def _send_file(
+        self,
+        mirrored: _Mirrored,
+        path: Path,
+        tag: str,
+        content: dict[str, Any],
+        numbers: dict[str, float],
+        tags: dict[str, str],
+    ) -> None:
+        """Send a file of findings, its numbers as ``<last word of the tag>.*``, unless MLflow has that content."""
+        from mlflow.entities import Metric, RunTag
+
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+        if mirrored.sent.get(tag) == digest:
+            return
+        now, name = int(time.time() * 1000), tag.removeprefix("tuner.")
+        metrics = [Metric(f"{name}.{number}", value, now, 0) for number, value in numbers.items()]
+        self._client.log_artifact(mirrored.run_id, str(path))
+        labels = [RunTag(label, value) for label, value in {**tags, tag: digest}.items()]
+        self._client.log_batch(mirrored.run_id, metrics, tags=labels)
+        mirrored.sent[tag] = digest
+
+    def _send(
+        self, mirrored: _Mirrored, rows: list[dict[str, float]], params: dict[str, str], tags: dict[str, str]
+    ) -> None:
+        """Send rows of metrics, parameters and tags, in as few requests as they fit.
+
+        A row is never cut in two: what a request that failed has left is told by the last step that is there.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        parameters = [Param(name, value) for name, value in params.items()]
+        labels = [RunTag(name, value) for name, value in tags.items()]
+        rows = list(rows)
+        while rows or parameters or labels:
+            room = _METRICS_PER_BATCH - min(len(parameters), _PARAMS_PER_BATCH) - len(labels)
+            metrics: list[Metric] = []
+            while rows and len(metrics) + len(rows[0]) <= room:
+                row = rows.pop(0)
+                at = int(row["time"] * 1000), int(row["step"])
+                metrics += [Metric(name, value, *at) for name, value in row.items() if name != "time"]
+                mirrored.last_step = at[1]
+            self._client.log_batch(mirrored.run_id, metrics, parameters[:_PARAMS_PER_BATCH], labels)
+            parameters, labels = parameters[_PARAMS_PER_BATCH:], []
+
+    def finish(self, state: str, winners: Sequence[Record], pictures: Mapping[str, Sequence[Path]]) -> None:
+        """End the sweep's own run.
+
+        Args:
+            state: of the sweep.
+            winners: the best trial, or with several objectives the front, best first.
+            pictures: files by the keys of the runs that they are of.
+        """
+        if winners:
+            self._client.set_tag(self._parent.run_id, "tuner.best", winners[0].run.key)
+            self._client.set_tag(self._parent.run_id, "tuner.best_value", f"{winners[0].value:.4f}")
+        if len(self._sweep.space.objectives) > 1:
+            self._tag_front([winner.run.key for winner in winners])
+        found = read_confirmed(self._sweep)
+        if found is not None:
+            tags = {"tuner.confirmed": found["winner"] or "none"}
+            self._send_file(
+                self._parent, self._sweep.folder / CONFIRMED, _CONFIRM_TAG, found, main_numbers(found), tags
+            )
+        for key, files in pictures.items():
+            for picture in files:
+                self._client.log_artifact(self._mirrored[key].run_id, str(picture))
+        status = _ENDINGS.get(state, "KILLED")
+        self._client.set_terminated(self._parent.run_id, status)
+        self._parent.status = status
+
+    def _tag_front(self, keys: Sequence[str]) -> None:
+        """Tag the runs on the front, and take the tag from those that were on it."""
+        before = self._client.get_run(self._parent.run_id).data.tags.get(_FRONT_TAG, "").split()
+        for key in {*before, *keys}:
+            self._client.set_tag(self._mirrored[key].run_id, _FRONT_TAG, str(key in keys).lower())
+        self._client.set_tag(self._parent.run_id, _FRONT_TAG, " ".join(keys))
+
+
+def _started_ms(rows: list[dict[str, float]]) -> int | None:
+    """Return when a run began, as its first row has it; None if there is none."""
+    if not rows:
+        return None
+    first = rows[0]
+    return int(1000 * (first["time"] - first.get("train_s", 0.0) - first.get("evaluation_s", 0.0)))
+
+
+def _ended_ms(rows: list[dict[str, float]]) -> int | None:
+    """Return when a run gave its last report; the clock may have been set back since the first."""
+    return int(1000 * max(row["time"] for row in rows)) if rows else None
+
+
+def _parameters(settings: dict[str, Any]) -> dict[str, str]:
+    return {name: value[:_PARAM_LENGTH] for name, value in flatten(settings).items()}
+
+
+def _ending(record: Record) -> dict[str, str]:
+    """Return the tags that say how a run has ended."""
+    tags: dict[str, str] = {"tuner.state": record.state}
+    if record.reason:
+        tags["tuner.reason"] = record.reason[-5000:]
+    if not record.feasible:
+        tags["tuner.feasible"] = "false"
+    return tags | _masking("tuner.masking", record.metrics)
+
+
+def _masking(tag: str, metrics: dict[str, float]) -> dict[str, str]:
+    """Return tags that say of every gradient-masking check, and of all together, whether they pass."""
+    if MASKING_FAILURES not in metrics:
+        return {}
+    checks = {f"{tag}.{name}": passes for name, passes in masking_checks(metrics).items()}
+    outcomes = {tag: metrics[MASKING_FAILURES] == 0, **checks}
+    return {name: "pass" if passes else "fail" for name, passes in outcomes.items()}
