@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from search_spaces.errors import Mistake, SpaceError
 from search_spaces.library import names, text_of
-from search_spaces.parameters import Choice, Domain, Fixed, FloatRange, Fragments, IntRange, Parameter, Part
+from search_spaces.parameters import Choice, Domain, Fixed, FloatRange, Fragments, IntRange, Parameter, SchedulePart
 from search_spaces.parsing.reader import Draft, read
 from search_spaces.schema import Space
 from search_spaces.sections import Baseline
@@ -24,7 +24,7 @@ __all__ = [
     "IntRange",
     "Mistake",
     "Parameter",
-    "Part",
+    "SchedulePart",
     "Space",
     "SpaceError",
     "names",

@@ -139,7 +139,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Part(Parameter):
+class SchedulePart(Parameter):
     """What a schedule is made of: its kind, its moments, or one of its values, with the number of that one from 1."""
 
     number: int = 0
@@ -160,7 +160,7 @@ def settings_of(parameters: Iterable[Parameter], suggest: Callable[[Parameter], 
         domain = parameter.domain
         value = domain.value if isinstance(domain, Fixed) else suggest(parameter)
         chosen[parameter.name] = value
-        if isinstance(parameter, Part) and parameter.number:
+        if isinstance(parameter, SchedulePart) and parameter.number:
             _append(settings, (*parameter.path[:-1], "values"), value)
         else:
             put(settings, parameter.path, domain.settings[value] if isinstance(domain, Fragments) else value)

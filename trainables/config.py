@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from trainables.schedules import Changing, Schedule
+from trainables.schedules import Schedulable, Schedule
 
 Epsilon = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 GradientNorm = Annotated[float, Field(gt=0)]
 Label = Annotated[int, Field(ge=0, le=9)]
 # A number, or a schedule, which may pass through zero.
-LearningRate = Annotated[Annotated[float, Field(gt=0)] | Schedule[Annotated[float, Field(ge=0)]], Changing()]
-TrainingEpsilon = Annotated[Epsilon | Schedule[Fraction], Changing()]
+LearningRate = Annotated[Annotated[float, Field(gt=0)] | Schedule[Annotated[float, Field(ge=0)]], Schedulable()]
+TrainingEpsilon = Annotated[Epsilon | Schedule[Fraction], Schedulable()]
 Turns = Annotated[int, Field(ge=1)]
 
 
@@ -180,7 +180,7 @@ class RatioConfig(Settings):
     """
 
     kind: Literal["constant", "stepped", "adaptive"] = "constant"
-    generator_turns: Annotated[Turns | Schedule[Turns], Changing()] = 1
+    generator_turns: Annotated[Turns | Schedule[Turns], Schedulable()] = 1
     steps: Annotated[tuple[Turns, ...], Field(min_length=1)] = (6, 8, 12)
     target_generator_loss: Annotated[float, Field(gt=0)] = 0.6
     max_generator_turns: Turns = 700

@@ -60,10 +60,10 @@ class Schedule(BaseModel, Generic[Number]):
         return min(max(moved, min(before, after)), max(before, after))  # rounding must not leave the range
 
 
-class Changing:
-    """Marks a field ``number | Schedule[number]``, where a constant schedule becomes the number that it is.
+class Schedulable:
+    """Marks a field ``number | Schedule[number]`` as one that may change over the run.
 
-    Of a mistake in such a field, pydantic's own union would tell twice.
+    A constant schedule is converted to its number. pydantic's own union would report each mistake in such a field twice.
     """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

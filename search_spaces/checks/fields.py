@@ -23,7 +23,7 @@ from search_spaces.parameters import (
     Fragments,
     IntRange,
     Parameter,
-    Part,
+    SchedulePart,
     is_number,
     put,
     settings_of,
@@ -98,7 +98,7 @@ def _shared_section_mistakes(draft: Draft) -> Iterator[Mistake]:
 
 def _parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mistake]:
     for parameter in draft.parameters:
-        if isinstance(parameter, Part):
+        if isinstance(parameter, SchedulePart):
             unfit = list(_check_own(config, parameter.path[:-1], parameter.place, []))
             yield from unfit or schedule_mistakes(config, parameter, next(_values(parameter))[-1])
             continue
@@ -110,7 +110,7 @@ def _parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mista
             continue
         for path, place, values in _values(parameter):
             yield from _check_own(config, path, place, values)
-    for path in draft.unsound:
+    for path in draft.invalid_paths:
         if all(key.isidentifier() for key in path):
             yield from _check_own(config, path, ("parameters", *path), [])
 

@@ -8,12 +8,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces.errors import Mistake, Path, plain
-from search_spaces.parameters import Part
+from search_spaces.parameters import SchedulePart
 from search_spaces.sections import keys_of, submodel
 from trainables.schedules import Schedule
 
 
-def schedule_mistakes(config: type[BaseModel], part: Part, values: Iterable[tuple[Path, Any]]) -> Iterator[Mistake]:
+def schedule_mistakes(
+    config: type[BaseModel], part: SchedulePart, values: Iterable[tuple[Path, Any]]
+) -> Iterator[Mistake]:
     """Check one part of a schedule.
 
     Args:

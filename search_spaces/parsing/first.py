@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from search_spaces.errors import Mistake, Path, shown, unknown
-from search_spaces.parameters import Fixed, FloatRange, Fragments, Parameter, Part, is_number, same, with_changes
+from search_spaces.parameters import (
+    Fixed,
+    FloatRange,
+    Fragments,
+    Parameter,
+    SchedulePart,
+    is_number,
+    same,
+    with_changes,
+)
 from search_spaces.parsing.baselines import NAMED_BY, Known
 from search_spaces.parsing.schedules import spelled
 
@@ -14,7 +23,7 @@ from search_spaces.parsing.schedules import spelled
 def read_first(
     raw: object,
     parameters: Sequence[Parameter],
-    unsound: Iterable[tuple[str, ...]],
+    invalid_paths: Iterable[tuple[str, ...]],
     known: Known,
     trainable: object,
 ) -> tuple[tuple[dict[str, Any], ...], list[Mistake]]:
@@ -23,13 +32,13 @@ def read_first(
     Args:
         raw: what stands under ``first``.
         parameters: the well-formed parameters.
-        unsound: paths of parameters with mistakes of their own; nothing is said about their values.
+        invalid_paths: paths of parameters with mistakes of their own; nothing is said about their values.
         known: configurations that go by a name, which stands for those of its settings that the parameters take.
         trainable: of the space; only its own configurations can be named.
     """
     if not isinstance(raw, list):
         return (), [Mistake(None, ("first",), f"must be a list of settings, not {shown(raw)}")]
-    reader = _Reader(parameters, {".".join(path) for path in unsound})
+    reader = _Reader(parameters, {".".join(path) for path in invalid_paths})
     own = {name: settings for name, settings in known.items() if settings["trainable"] == trainable}
     for index, item in enumerate(raw):
         place = ("first", index)
@@ -49,10 +58,10 @@ def read_first(
 
 
 class _Reader:
-    def __init__(self, parameters: Sequence[Parameter], unsound: set[str]) -> None:
+    def __init__(self, parameters: Sequence[Parameter], invalid_paths: set[str]) -> None:
         self._parameters = {parameter.name: parameter for parameter in parameters}
-        self._schedules = {".".join(one.path[:-1]) for one in parameters if isinstance(one, Part)}
-        self._unsound = unsound
+        self._schedules = {".".join(one.path[:-1]) for one in parameters if isinstance(one, SchedulePart)}
+        self._invalid_paths = invalid_paths
         self.points: list[dict[str, Any]] = []
         self.mistakes: list[Mistake] = []
 
@@ -95,7 +104,7 @@ class _Reader:
     def _flatten(self, place: Path, prefix: str, nested: Mapping[str, Any], values: dict[str, Any]) -> None:
         for key, value in nested.items():
             name = prefix + key
-            if name in self._unsound:
+            if name in self._invalid_paths:
                 continue
             if name in self._parameters:
                 self._take((*place, key), self._parameters[name], value, values)

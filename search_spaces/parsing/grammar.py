@@ -30,7 +30,7 @@ class Tree:
     """The well-formed parameters in the order in which they are chosen, the paths of the others, and all mistakes."""
 
     parameters: tuple[Parameter, ...] = ()
-    unsound: tuple[tuple[str, ...], ...] = ()
+    invalid_paths: tuple[tuple[str, ...], ...] = ()
     mistakes: tuple[Mistake, ...] = ()
 
 
@@ -54,8 +54,8 @@ def read_tree(tree: object) -> Tree:
         elif domain is not None:
             parameters[path] = Parameter(path, domain, when)
     in_order, cycles = ordered(parameters)
-    unsound = tuple(path for path, domain in domains.items() if domain is None)
-    return Tree(in_order, unsound, (*mistakes, *cycles))
+    invalid_paths = tuple(path for path, domain in domains.items() if domain is None)
+    return Tree(in_order, invalid_paths, (*mistakes, *cycles))
 
 
 def _leaves(path: tuple[str, ...], tree: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -23,13 +23,13 @@ from search_spaces.sections import Baseline, keys_of, submodel
 class Draft:
     """A file as far as it could be read, for checks that must not wait until its other mistakes are mended.
 
-    `data` is the file as it stands; `parameters` are the well-formed ones, `unsound` the paths of the others;
+    `data` is the file as it stands; `parameters` are the well-formed ones, `invalid_paths` the paths of the others;
     `baselines` are known by their index in the file.
     """
 
     data: Mapping[str, Any]
     parameters: tuple[Parameter, ...]
-    unsound: tuple[tuple[str, ...], ...]
+    invalid_paths: tuple[tuple[str, ...], ...]
     baselines: Mapping[int, Baseline]
 
     def section(self, key: str) -> Mapping[str, Any]:
@@ -60,9 +60,9 @@ def read(text: str, source: str, check: Check | None = None, known: Known | None
         raise SpaceError(source, document.mistakes or [nothing])
     tree = read_tree(document.data.get("parameters", {}))
     baselines, mistakes = read_baselines(document.data.get("baselines", []), known or {})
-    draft = Draft(document.data, tree.parameters, tree.unsound, baselines)
+    draft = Draft(document.data, tree.parameters, tree.invalid_paths, baselines)
     first, wrong = read_first(
-        document.data.get("first", []), tree.parameters, tree.unsound, known or {}, document.data.get("trainable")
+        document.data.get("first", []), tree.parameters, tree.invalid_paths, known or {}, document.data.get("trainable")
     )
     mistakes += [*tree.mistakes, *wrong, *_joint_mistakes(draft)]
     space = _assembled(
@@ -125,7 +125,7 @@ def _grid_mistakes(draft: Draft, trials: object) -> Iterator[Mistake]:
     objections = [(one, grid_objection(one)) for one in draft.parameters]
     mistakes = [Mistake(None, one.place, message) for one, message in objections if message]
     yield from mistakes
-    if mistakes or draft.unsound:
+    if mistakes or draft.invalid_paths:
         return
     try:
         num_points = len(grid_points(draft.parameters))

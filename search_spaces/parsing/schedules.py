@@ -8,7 +8,17 @@ from itertools import pairwise
 from typing import Any
 
 from search_spaces.errors import Mistake, Path, shown, unknown
-from search_spaces.parameters import Choice, Condition, Domain, Fixed, FloatRange, IntRange, Parameter, Part, is_number
+from search_spaces.parameters import (
+    Choice,
+    Condition,
+    Domain,
+    Fixed,
+    FloatRange,
+    IntRange,
+    Parameter,
+    SchedulePart,
+    is_number,
+)
 
 CONSTANT, LINEAR, STEPPED = KINDS = ("constant", "linear", "stepped")
 OPTIONS = ("knots", "at")  # beside ``schedule``
@@ -40,14 +50,14 @@ def expanded(path: tuple[str, ...], schedule: Scheduled, when: tuple[Condition, 
         return when if kinds == schedule.kinds else (*when, ((*path, "kind"), kinds))
 
     kinds = schedule.kinds
-    yield Part((*path, "kind"), Choice(kinds) if len(kinds) > 1 else Fixed(kinds[0]), when)
+    yield SchedulePart((*path, "kind"), Choice(kinds) if len(kinds) > 1 else Fixed(kinds[0]), when)
     if schedule.at is not None:
         changing = (kind for kind in kinds if kind != CONSTANT)
-        yield Part((*path, "at"), Fixed(list(schedule.at)), beside(*changing))
+        yield SchedulePart((*path, "at"), Fixed(list(schedule.at)), beside(*changing))
     lengths = {CONSTANT: 1, LINEAR: 2, STEPPED: schedule.knots}
     for number in range(1, max(lengths[kind] for kind in kinds) + 1):
         having = (kind for kind in kinds if lengths[kind] >= number)
-        yield Part((*path, f"knot_{number}"), schedule.values, beside(*having), number)
+        yield SchedulePart((*path, f"knot_{number}"), schedule.values, beside(*having), number)
 
 
 def spelled(value: object) -> dict[str, Any]:
