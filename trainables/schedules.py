@@ -63,7 +63,8 @@ class Schedule(BaseModel, Generic[Number]):
 class Schedulable:
     """Marks a field ``number | Schedule[number]`` as one that may change over the run.
 
-    A constant schedule is converted to its number. pydantic's own union would report each mistake in such a field twice.
+    A constant schedule is converted to its number. pydantic's own union would report each mistake in such a field
+    twice.
     """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
