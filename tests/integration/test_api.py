@@ -9,7 +9,7 @@ import pytest
 
 from tuner import Sweep
 from tuner.errors import UserError
-from tuner.sweep.folder import Sweep as Folder
+from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 
 pytestmark = [
@@ -35,7 +35,7 @@ def test_launched_stopped_resumed_and_extended(tmp_path, monkeypatch):
 
     def stop_once_it_reports():
         while not (tmp_path / "a" / "study.journal").exists() or not any(
-            record.metrics for record in read_records(Folder.open("a", home=tmp_path))
+            record.metrics for record in read_records(SweepFolder.open("a", home=tmp_path))
         ):
             time.sleep(0.05)
         Sweep.open("a", home=tmp_path).stop()
