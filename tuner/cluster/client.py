@@ -7,15 +7,15 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 import ray
 import requests
 from ray.exceptions import AuthenticationError
-from ray.job_submission import JobDetails, JobSubmissionClient
+from ray.job_submission import JobDetails
 
 from tuner.cluster.auth import read_token, token_path
+from tuner.cluster.ray_internals import JobClient
 from tuner.errors import UserError
 
 TIMEOUT_S = 30.0
@@ -169,18 +169,12 @@ def check_address(address: str) -> str:
     return address.rstrip("/")
 
 
-class _Client(JobSubmissionClient):
-    """Ray's client waits for ever, for lack of a timeout."""
-
-    def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
-        return super()._do_request(*arguments, timeout=TIMEOUT_S, **options)
-
-
-def _client(address: str, token: str | None) -> JobSubmissionClient:
+def _client(address: str, token: str | None) -> JobClient:
     headers = {"Authorization": f"Bearer {token}"} if token else None
     with _in_words(address):
-        client = _Client(address, headers=headers, verify=os.environ.get("REQUESTS_CA_BUNDLE") or True)
-        _check_version(client._server_ray_version)
+        verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
+        client = JobClient(address, timeout_s=TIMEOUT_S, headers=headers, verify=verify)
+        _check_version(client.ray_version)
         return client
 
 

@@ -17,33 +17,23 @@ from typing import Any
 
 import ray
 from ray.autoscaler.v2.sdk import get_cluster_status
-from ray.experimental import internal_kv
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from search_spaces.schema import Resources
+from tuner.cluster.ray_internals import KeyValueStore, autoscaler_launches_nodes, draining_nodes
 from tuner.errors import UserError
 from tuner.execution.ray_tune.fair_share import Claim, fair_shares
 
 _PREFIX = "claim:"
-_NAMESPACE = "adversarial-tuner"
+_CLAIMS = KeyValueStore("adversarial-tuner")
 _LOOK_EVERY_S = 2.0
 _CLAIM_LASTS_S = 15.0
 
 
 def machines() -> list[dict[str, float]]:
     """Return what each machine of the cluster has, by resource; those that are being drained are as good as gone."""
-    leaving = drained()
+    leaving = draining_nodes()
     return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
-
-
-def drained() -> frozenset[str]:
-    """Return the machines that a cloud or an autoscaler is about to take away: Ray starts nothing there any more."""
-    return frozenset(ray._private.state.state.get_draining_nodes())
-
-
-def machine_of(actor: ray.actor.ActorHandle[Any]) -> str:
-    """Return the machine that an actor is on."""
-    return str(ray._private.state.actors(actor._actor_id.hex())["Address"]["NodeID"])
 
 
 def num_fitting(resources: Resources, there: Iterable[Mapping[str, float]]) -> int:
@@ -110,7 +100,7 @@ class Capacity:
         self._thread = threading.Thread(target=self._keep_looking, name="capacity", daemon=True)
         self.limit = 1
         self.leaving: frozenset[str] = frozenset()
-        """Machines that are about to be taken away, see `drained`."""
+        """Machines that are about to be taken away, see `tuner.cluster.ray_internals.draining_nodes`."""
 
     def __enter__(self) -> Capacity:
         self._look()
@@ -126,7 +116,7 @@ class Capacity:
             with contextlib.suppress(Exception):  # a head that is out of reach for a while: what was known holds
                 self._look()
         with contextlib.suppress(Exception):
-            internal_kv._internal_kv_del(self._key, namespace=_NAMESPACE)
+            _CLAIMS.delete(self._key)
 
     def _look(self) -> None:
         wanted = self._num_wanted()
@@ -135,8 +125,8 @@ class Capacity:
         claim = Claim(wanted, self._resources.cpu, self._resources.gpu)
         self._beat += 1
         value = json.dumps({**asdict(claim), "beat": self._beat})
-        internal_kv._internal_kv_put(self._key, value, namespace=_NAMESPACE)
-        self.leaving = drained()
+        _CLAIMS.write(self._key, value)
+        self.leaving = draining_nodes()
         self.limit = self._limit(claim, machines(), self._others.look())
 
     def _limit(self, own: Claim, there: list[dict[str, float]], others: dict[str, Claim]) -> int:
@@ -163,8 +153,8 @@ class _Claims:
 
     def look(self) -> dict[str, Claim]:
         found: dict[str, Claim] = {}
-        for key in _keys():
-            value = internal_kv._internal_kv_get(key, namespace=_NAMESPACE)
+        for key in _CLAIMS.keys(_PREFIX):
+            value = _CLAIMS.read(key)
             if key == self._own or value is None:
                 continue
             before, since = self._seen.get(key, (None, 0.0))
@@ -172,14 +162,10 @@ class _Claims:
                 since = time.monotonic()
                 self._seen[key] = value, since
             if time.monotonic() - since > _CLAIM_LASTS_S:
-                internal_kv._internal_kv_del(key, namespace=_NAMESPACE)
+                _CLAIMS.delete(key)
             else:
                 found[key] = _claim(value)
         return found
-
-
-def _keys() -> list[str]:
-    return [key.decode() for key in internal_kv._internal_kv_list(_PREFIX, namespace=_NAMESPACE)]
 
 
 def _claim(value: bytes) -> Claim:
@@ -189,7 +175,6 @@ def _claim(value: bytes) -> Claim:
 
 # It looks every 5 s, and what it has found is there another look later.
 _VERDICT_S = 15.0
-_STATUS = "__autoscaling_status"
 
 
 def starts_machines_for(resources: Resources) -> bool:
@@ -211,7 +196,4 @@ def starts_machines_for(resources: Resources) -> bool:
 def _machines_come() -> bool:
     """Look at what either generation of Ray's autoscaler reports."""
     status = get_cluster_status(ray.get_runtime_context().gcs_address)
-    report = json.loads(internal_kv._internal_kv_get(_STATUS) or b"{}").get("autoscaler_report") or {}
-    return bool(
-        status.pending_launches or status.pending_nodes or report.get("pending_launches") or report.get("pending_nodes")
-    )
+    return bool(status.pending_launches or status.pending_nodes) or autoscaler_launches_nodes()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import signal
 import tempfile
 import threading
@@ -19,11 +18,11 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray._private import ray_logging
 
 from search_spaces.schema import Resources
 from trainables.worker.trainable import RunTrainable
 from tuner.cluster.auth import secure_own_token
+from tuner.cluster.ray_internals import silence_worker_output
 from tuner.execution.dispatcher import Dispatcher, Observer
 from tuner.execution.failures import Guard
 from tuner.execution.ray_tune.capacity import Capacity, await_machines
@@ -51,8 +50,7 @@ def start_ray(num_cpus: int | None = None) -> None:
     own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     # Without an address, Ray takes any cluster that was ever started on this machine.
     where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **own}
-    # Of a node that dies, Ray prints a page of its own statistics into the live table; `execute` says it in a line.
-    ray_logging.stdout_deduplicator.skip_re = re.compile("")
+    silence_worker_output()
     with _signal_handlers_given_back():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
 

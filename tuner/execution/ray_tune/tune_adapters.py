@@ -1,8 +1,4 @@
-"""Ray Tune's ends of the dispatcher: thin adapters, every decision is made elsewhere.
-
-What is named with an underscore here belongs to Tune, which has no public way to withdraw a run that waits for its
-worker, to give the last worker that it keeps for reuse back, nor to forget runs that have ended.
-"""
+"""Adapters between Ray Tune and the dispatcher: searcher, scheduler, callback, stopper. They decide nothing."""
 
 from __future__ import annotations
 
@@ -17,8 +13,9 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from tuner.cluster.ray_internals import TuneTrials, node_of_actor
 from tuner.execution.dispatcher import Dispatcher
-from tuner.execution.ray_tune.capacity import Capacity, machine_of
+from tuner.execution.ray_tune.capacity import Capacity
 
 _MACHINE_DIED = "its node has died"  # in what Ray says of a worker whose machine crashed, was drained or is cut off
 
@@ -73,24 +70,21 @@ class LedgerScheduler(FIFOScheduler):
     def _leave(self, trial: Trial) -> None:
         """Let a run go on elsewhere if its machine is about to be taken away: now its last report is its newest."""
         worker = trial.temporary_state.ray_actor
-        if worker and machine_of(worker) in self._capacity.leaving:
+        if worker and node_of_actor(worker) in self._capacity.leaving:
             self._dispatcher.guard.move(trial.config["key"])
             ray.kill(worker)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Leave the choice to Tune, which starts what waits in order; called in each of its steps, so tidy up here."""
-        controller = tune_controller._tune_controller
-        waiting = [trial for trial in controller._pending_trials if trial not in controller._resetting_trials]
-        for trial in sorted(waiting, key=lambda trial: trial.config["key"], reverse=True):
+        trials = TuneTrials(tune_controller)
+        for trial in sorted(trials.waiting(), key=lambda trial: trial.config["key"], reverse=True):
             key = trial.config["key"]
             if self._dispatcher.num_above and self._dispatcher.is_at_work(key):
                 self._dispatcher.put_back(key)
             if not self._dispatcher.is_at_work(key):
-                _withdraw(controller, trial)
-        if not controller._pending_trials:
-            # Tune keeps one worker for a next run, and with it its resources, which another sweep may wait for.
-            controller._cleanup_cached_actors(force_all=True)
-        _forget_ended(controller)
+                trials.withdraw(trial)
+        trials.release_idle_workers()
+        trials.forget_ended()
         return None
 
 
@@ -167,30 +161,6 @@ class GuardStopper(tune.Stopper):
     def stop_all(self) -> bool:
         """Return whether the sweep is given up."""
         return self._guard.trouble is not None
-
-
-def _withdraw(controller: Any, trial: Trial) -> None:
-    """Take a run that waits for its worker out of Tune, and what it has asked of the cluster back."""
-    if trial in controller._staged_trials:
-        controller._unstage_trial_with_resources(trial)
-    actor = controller._trial_to_actor.get(trial)
-    if actor is not None:
-        actor.set_on_error(None)  # the run that it would blame is no longer known then
-    controller.stop_trial(trial)
-
-
-def _forget_ended(controller: Any) -> None:
-    """Let go of what Tune keeps of runs that have ended, some 60 kB each: all that is wanted is in the ledger."""
-    ended = controller._stopped_trials | controller._failed_trials
-    if ended:
-        controller._trials[:] = [trial for trial in controller._trials if trial not in ended]
-        for kept in (
-            controller._live_trials,
-            controller._trials_to_cache,
-            controller._stopped_trials,
-            controller._failed_trials,
-        ):
-            kept.difference_update(ended)
 
 
 def _last_error(trial: Trial) -> str:

@@ -1,0 +1,184 @@
+"""Every name of Ray that Ray does not document; no other module uses one.
+
+Such a name may change or vanish with any release of Ray. ``pyproject.toml`` therefore allows only the minor release
+that was tested, and a test calls `missing_names`, which lists what an installed release lacks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import ray
+import requests
+from ray._private import ray_constants, ray_logging, state
+from ray.experimental import internal_kv
+from ray.job_submission import JobSubmissionClient
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+_KEY_VALUE = ("_internal_kv_get", "_internal_kv_put", "_internal_kv_del", "_internal_kv_list")
+_CONTROLLER_METHODS = ("_cleanup_cached_actors", "_unstage_trial_with_resources", "stop_trial")
+_CONTROLLER_ATTRIBUTES = (
+    "_failed_trials",
+    "_live_trials",
+    "_pending_trials",
+    "_resetting_trials",
+    "_staged_trials",
+    "_stopped_trials",
+    "_trial_to_actor",
+    "_trials",
+    "_trials_to_cache",
+)
+
+
+def missing_names() -> list[str]:
+    """Return the names used in this module that the installed Ray lacks, like ``TuneController._trials``."""
+    from ray._private.state import GlobalState
+    from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
+
+    static: list[tuple[Any, tuple[str, ...]]] = [
+        (state, ("state", "actors")),
+        (GlobalState, ("get_draining_nodes",)),
+        (ray.actor.ActorHandle, ("_actor_id",)),
+        (internal_kv, _KEY_VALUE),
+        (ray_constants, ("DEBUG_AUTOSCALING_STATUS",)),
+        (ray_logging, ("stdout_deduplicator",)),
+        (JobSubmissionClient, ("_do_request",)),
+        (TuneController, _CONTROLLER_METHODS),
+    ]
+    set_in_init: list[tuple[type, tuple[str, ...]]] = [
+        (ray_logging.LogDeduplicator, ("skip_re",)),
+        (JobSubmissionClient, ("_server_ray_version",)),
+        (TrialRunnerWrapper, ("_tune_controller",)),
+        (TuneController, _CONTROLLER_ATTRIBUTES),
+    ]
+    lacking = [(owner, name) for owner, names in static for name in names if not hasattr(owner, name)]
+    lacking += [(owner, name) for owner, names in set_in_init for name in names if name not in _set_in_init(owner)]
+    return [f"{owner.__name__}.{name}" for owner, name in lacking]
+
+
+def _set_in_init(owner: type) -> set[str]:
+    """Return the names that the constructors of a class and of its bases use; its attributes are among them."""
+    codes = [getattr(vars(cls).get("__init__"), "__code__", None) for cls in owner.__mro__]
+    return {name for code in codes if code is not None for name in code.co_names}
+
+
+class JobClient(JobSubmissionClient):
+    """Ray's client of the Jobs API with a timeout for every request; Ray's own waits without limit.
+
+    Args:
+        address: of the Jobs API, like ``http://head:8265``.
+        timeout_s: seconds that one request may take.
+        options: passed to `ray.job_submission.JobSubmissionClient`.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float, **options: Any) -> None:
+        self._timeout_s = timeout_s  # first: the constructor of Ray's client asks for the version
+        super().__init__(address, **options)
+
+    def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
+        return super()._do_request(*arguments, timeout=self._timeout_s, **options)
+
+    @property
+    def ray_version(self) -> str | None:
+        """The version of Ray on the cluster, as it said when the client connected."""
+        return self._server_ray_version
+
+
+def draining_nodes() -> frozenset[str]:
+    """Return the ids of the nodes that are about to be removed: Ray starts no worker there any more."""
+    return frozenset(state.state.get_draining_nodes())
+
+
+def node_of_actor(actor: ray.actor.ActorHandle[Any]) -> str:
+    """Return the id of the node that an actor runs on."""
+    return str(state.actors(actor._actor_id.hex())["Address"]["NodeID"])
+
+
+class KeyValueStore:
+    """A namespace of the key-value store on the cluster's head. Needs a connection to Ray."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+
+    def read(self, key: str) -> bytes | None:
+        """Return the value of a key, None if there is none."""
+        value: bytes | None = internal_kv._internal_kv_get(key, namespace=self._namespace)
+        return value
+
+    def write(self, key: str, value: str) -> None:
+        """Set the value of a key."""
+        internal_kv._internal_kv_put(key, value, namespace=self._namespace)
+
+    def delete(self, key: str) -> None:
+        """Remove a key, if it exists."""
+        internal_kv._internal_kv_del(key, namespace=self._namespace)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin with a prefix."""
+        return [key.decode() for key in internal_kv._internal_kv_list(prefix, namespace=self._namespace)]
+
+
+def autoscaler_launches_nodes() -> bool:
+    """Return whether the report of Ray's older autoscaler says that nodes are being launched or about to be."""
+    report = json.loads(internal_kv._internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS) or b"{}")
+    launches = report.get("autoscaler_report") or {}
+    return bool(launches.get("pending_launches") or launches.get("pending_nodes"))
+
+
+def silence_worker_output() -> None:
+    """Print nothing of what Ray's processes write: of a node that dies, that is a page of statistics."""
+    ray_logging.stdout_deduplicator.skip_re = re.compile("")
+
+
+class TuneTrials:
+    """The trials of a running `ray.tune.Tuner`.
+
+    Tune has no public way to withdraw a trial that waits for its worker, to release the worker that it keeps for reuse,
+    nor to forget trials that have ended.
+
+    Args:
+        tune_controller: what Tune passes to `TrialScheduler.choose_trial_to_run`.
+    """
+
+    def __init__(self, tune_controller: Any) -> None:
+        self._controller = tune_controller._tune_controller
+
+    def waiting(self) -> list[Trial]:
+        """Return the trials that wait for a worker, in any order."""
+        return [trial for trial in self._controller._pending_trials if trial not in self._controller._resetting_trials]
+
+    def withdraw(self, trial: Trial) -> None:
+        """End a trial that waits for its worker, and release the resources that were requested for it."""
+        if trial in self._controller._staged_trials:
+            self._controller._unstage_trial_with_resources(trial)
+        actor = self._controller._trial_to_actor.get(trial)
+        if actor is not None:
+            actor.set_on_error(None)  # Tune would look up a trial that it no longer knows
+        self._controller.stop_trial(trial)
+
+    def release_idle_workers(self) -> None:
+        """End the workers that Tune keeps for a next trial, unless one is pending.
+
+        Another sweep may wait for their resources.
+        """
+        if not self._controller._pending_trials:
+            self._controller._cleanup_cached_actors(force_all=True)
+
+    def forget_ended(self) -> None:
+        """Drop what Tune keeps of trials that have ended, some 60 kB each."""
+        controller = self._controller
+        ended = controller._stopped_trials | controller._failed_trials
+        if not ended:
+            return
+        controller._trials[:] = [trial for trial in controller._trials if trial not in ended]
+        for kept in (
+            controller._live_trials,
+            controller._trials_to_cache,
+            controller._stopped_trials,
+            controller._failed_trials,
+        ):
+            kept.difference_update(ended)
