@@ -8,6 +8,8 @@ from difflib import get_close_matches
 
 from pydantic_core import ErrorDetails
 
+from trainables.errors import UserError
+
 MAX_SHOWN = 60  # characters of a value or key in a message
 _WANTS_MAPPING = {"model_type", "dict_type", "mapping_type", "model_attributes_type"}
 
@@ -64,7 +66,7 @@ class Mistake:
     message: str
 
 
-class SpaceError(ValueError):
+class SpaceError(UserError):
     """A search-space file that cannot be used; its text holds every mistake, one a line, in the file's order."""
 
     def __init__(self, source: str, mistakes: Iterable[Mistake]) -> None:

@@ -1,20 +1,44 @@
-"""Runs many and keeps what is best: the study decides, Ray runs, MLflow shows."""
+"""Hyperparameter search for adversarially robust image classifiers: `Sweep`, and the errors that it raises."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tuner.api import Sweep
+    from tuner.errors import (
+        BundleError,
+        CheckpointError,
+        DataError,
+        MissingExtraError,
+        PrecisionError,
+        SpaceError,
+        StorageError,
+        SweepError,
+        TunerError,
+        UserError,
+    )
 
 
-__all__ = ["Sweep"]
+__all__ = [
+    "BundleError",
+    "CheckpointError",
+    "DataError",
+    "MissingExtraError",
+    "PrecisionError",
+    "SpaceError",
+    "StorageError",
+    "Sweep",
+    "SweepError",
+    "TunerError",
+    "UserError",
+]
 
+if not TYPE_CHECKING:  # a type checker sees the names above
 
-def __getattr__(name: str) -> Any:
-    """Import what is public when it is asked for: the command line must answer before anything heavy loads."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tuner import api
-
-    return getattr(api, name)
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is asked for: the command line must answer before anything heavy loads."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module("tuner.api" if name == "Sweep" else "tuner.errors"), name)

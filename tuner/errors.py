@@ -1,19 +1,35 @@
-"""What is shown without a traceback: what a person can put right, and why a sweep has given up."""
+"""Every error that is raised on purpose for the user, under one root, and the exit codes of the command line."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from search_spaces.errors import SpaceError
+from trainables.errors import (
+    BundleError,
+    CheckpointError,
+    DataError,
+    MissingExtraError,
+    PrecisionError,
+    StorageError,
+    SweepError,
+    TunerError,
+    UserError,
+)
 
-if TYPE_CHECKING:
-    pass
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "MISTAKE",
+    "STOPPED",
+    "BundleError",
+    "CheckpointError",
+    "DataError",
+    "MissingExtraError",
+    "PrecisionError",
+    "SpaceError",
+    "StorageError",
+    "SweepError",
+    "TunerError",
+    "UserError",
+]
 
-
-class UserError(ValueError):
-    """A mistake in what was asked for; the message says what, where and what to do. Exit code 2."""
-
-
-class SweepError(RuntimeError):
-    """A sweep has stopped by itself; the message says why. Nothing is lost, it can go on. Exit code 1."""
-
-
-FAILED, MISTAKE, STOPPED, INTERRUPTED = 1, 2, 3, 130
+FAILED, MISTAKE, STOPPED, INTERRUPTED = SweepError.exit_code, UserError.exit_code, 3, 130

@@ -11,6 +11,7 @@ from tests.integration.conftest import CommandLine
 from tests.support.clusters import RayCluster
 from tests.support.disks import NEEDS_ROOT
 from trainables.data import files as data_files
+from trainables.errors import DataError
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import read_metrics
@@ -50,7 +51,7 @@ def with_a_disk_of_its_own_at(folder: Path) -> list[str]:
 def test_nodes_share_the_folder_or_are_refused_and_fill_their_caches_from_it(command_line, cluster):
     try:
         cached = data_files.ensure("mnist")
-    except data_files.DataError as error:
+    except DataError as error:
         pytest.skip(f"MNIST cannot be had here: {str(error).splitlines()[0]}")
     command_line.environment["TUNER_CACHE"] = str(cached.parent)
     home, space = command_line.home, command_line.folder / "space.yaml"

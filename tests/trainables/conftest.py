@@ -7,6 +7,7 @@ from torch import nn
 from trainables.config import CONFIGURATIONS, parse
 from trainables.data import files as data_files
 from trainables.data.tensors import Dataset, load
+from trainables.errors import DataError
 from trainables.networks.classifiers import LeadingDimensions
 from trainables.training import registry
 
@@ -43,7 +44,7 @@ def digits() -> Dataset:
 def mnist() -> Dataset:
     try:
         data_files.ensure("mnist")
-    except data_files.DataError as error:
+    except DataError as error:
         pytest.skip(f"MNIST cannot be had here: {str(error).splitlines()[0]}")
     return load("mnist", validation=5000)
 

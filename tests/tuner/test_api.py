@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import tuner
 from search_spaces.errors import SpaceError
 from tests.tuner.conftest import SPACE, train_all
 from tuner import Sweep
@@ -60,6 +61,20 @@ def test_what_the_command_line_refuses_is_refused(make_sweep, tmp_path):
     with pytest.raises(UserError, match="made of mappings, lists, text and numbers"):
         Sweep.launch({"name": object()}, home=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny"]
+
+
+def test_every_mistake_in_a_launch_is_a_user_error(tmp_path):
+    mistakes = {
+        "did you mean 'digits'": {"space": "digitz"},
+        "did you mean 'budget'": {"space": {"name": "a", "trainable": "gan", "budgit": {"trials": 1, "compute": 1}}},
+        "--study-storage must be": {"space": "digits", "study_storage": "sqlite:///nowhere"},
+        "lacks|is missing": {"space": "quick", "data": tmp_path / "none"},
+        "no sweep named 'earlier'": {"space": "digits", "warm_start": ["earlier"]},
+        "max_concurrent must be at least 1": {"space": "digits", "max_concurrent": 0},
+    }
+    for expected, options in mistakes.items():
+        with pytest.raises(tuner.UserError, match=expected):
+            Sweep.launch(**options, home=tmp_path / "home")
 
 
 def test_a_space_is_a_name_a_path_or_its_content(tmp_path):

@@ -16,14 +16,11 @@ from pathlib import Path
 
 from trainables.data.catalog import IdxDataset
 from trainables.data.sources import UNREADABLE, Mirror, Progress, Source, SourceError, open_raw
+from trainables.errors import DataError
 from trainables.storage.atomic import cache_folder
 
 _STAGING = ".fetch-"
 _log = logging.getLogger(__name__)
-
-
-class DataError(RuntimeError):
-    """Data files are missing, damaged or cannot be stored; the message says which, where, and what to do."""
 
 
 def mismatch(path: Path, expected: str) -> str | None:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.data.cache import DataError, ensure_cached, mismatch, problems_in
+from trainables.data.cache import ensure_cached, mismatch, problems_in
 from trainables.data.catalog import IDX_DATASETS, IdxDataset
 from trainables.data.sources import Folder, Progress, Shared, find_raw
+from trainables.errors import DataError
 from trainables.storage.atomic import cache_folder
 from trainables.storage.object_store import store_at
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "DataError",
     "DataStatus",
     "Progress",
     "cache_folder",

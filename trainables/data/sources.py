@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from trainables.storage.object_store import StorageError, store_at
+from trainables.errors import StorageError
+from trainables.storage.object_store import store_at
 
 Progress = Callable[[int, int, str], None]
 """Called with bytes done, bytes in total (0 when unknown) and what is being fetched."""

@@ -11,13 +11,10 @@ import torch
 from torch import nn
 
 from trainables.data.tensors import Split
+from trainables.errors import MissingExtraError
 from trainables.evaluation.accuracy import evaluating, is_right
 from trainables.evaluation.masking import IMAGES_AT_ONCE
 from trainables.seeds import seed_for
-
-
-class MissingExtraError(RuntimeError):
-    """An optional dependency is not installed."""
 
 
 def autoattack_accuracy(classifier: nn.Module, split: Split, epsilon: float, seed: int) -> dict[str, float]:

@@ -13,11 +13,11 @@ import torch
 from trainables.attacks.gradient import fgsm
 from trainables.config import parse
 from trainables.data.tensors import Dataset, Split
+from trainables.errors import CheckpointError
 from trainables.evaluation.accuracy import evaluating
 from trainables.evaluation.epsilon_curve import EPSILONS, STEPS, accuracy_by_epsilon
 from trainables.seeds import seed_for
 from trainables.storage import checkpoint
-from trainables.storage.checkpoint import CheckpointError
 from trainables.training import registry
 from trainables.training.gan import GanLoop
 from trainables.training.loop import TrainingLoop

@@ -122,7 +122,7 @@ def judge(
         yardstick: whether AutoAttack standard is run on the same images, for ``autoattack_accuracy``.
 
     Raises:
-        OSError: the rivals cannot be kept in the cache.
+        UserError: the rivals cannot be kept in the cache.
         MissingExtraError: AutoAttack is wanted and not installed.
     """
     set_num_threads(num_threads)

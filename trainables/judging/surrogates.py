@@ -14,7 +14,8 @@ from torch import nn
 
 from trainables.config import DatasetConfig, parse
 from trainables.data.tensors import Dataset
-from trainables.networks.bundle import BundleError, read_bundle, write_classifier
+from trainables.errors import BundleError, UserError
+from trainables.networks.bundle import read_bundle, write_classifier
 from trainables.seeds import seed_for
 from trainables.storage.atomic import cache_folder, whole_folder
 from trainables.training import registry
@@ -36,7 +37,7 @@ def rivals(dataset: Dataset, config: DatasetConfig, epsilon: float) -> dict[str,
         epsilon: what the robust one is trained to withstand, in pixels of [0, 1].
 
     Raises:
-        OSError: the cache cannot be written.
+        UserError: the cache cannot be written.
     """
     return {
         name: _rival({"trainable": name, **recipe}, dataset, config, epsilon).to(dataset.train.images.device).eval()
@@ -53,16 +54,21 @@ def _rival(recipe: dict[str, Any], dataset: Dataset, config: DatasetConfig, epsi
     }
     complete = parse(settings).model_dump(mode="json")
     folder = cache_folder("rivals") / _name(complete, dataset.digest)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):  # of several processes one trains, the others wait for it
-        try:
-            return read_bundle(folder)[1]
-        except BundleError:
-            loop = registry.build(parse(settings), dataset)
-            while not loop.done:
-                loop.step()
-            with whole_folder(folder, replace=True) as temporary:
-                write_classifier(temporary, complete, loop.classifier.state_dict())
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):  # of several processes one trains, the others wait for it
+            try:
+                return read_bundle(folder)[1]
+            except BundleError:
+                loop = registry.build(parse(settings), dataset)
+                while not loop.done:
+                    loop.step()
+                with whole_folder(folder, replace=True) as temporary:
+                    write_classifier(temporary, complete, loop.classifier.state_dict())
+    except OSError as error:
+        raise UserError(
+            f"the surrogate models cannot be kept in {folder.parent}: {error}; TUNER_CACHE names another cache"
+        ) from error
     return loop.classifier
 
 

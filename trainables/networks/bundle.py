@@ -16,14 +16,11 @@ from safetensors.torch import save as dump_tensors
 from torch import nn
 
 from trainables.config import ClassifierConfig, TrainingConfig, parse
+from trainables.errors import BundleError, CheckpointError
 from trainables.networks.classifiers import CLASSIFIERS, build_classifier
 from trainables.storage import checkpoint
 
 CONFIGURATION, WEIGHTS = "configuration.json", "classifier.safetensors"
-
-
-class BundleError(ValueError):
-    """A bundle's files are missing, damaged or do not fit together."""
 
 
 def write_classifier(target: Path, settings: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
@@ -44,7 +41,7 @@ def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoints: P
 def _newest(checkpoints: Path) -> dict[str, torch.Tensor]:
     state = checkpoint.load_newest(checkpoints)
     if state is None:
-        raise checkpoint.CheckpointError(f"there is no checkpoint in {checkpoints}")
+        raise CheckpointError(f"there is no checkpoint in {checkpoints}")
     weights: dict[str, torch.Tensor] = state["loop"]["classifier"]
     return weights
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trainables.errors import StorageError
 from trainables.storage import working_copy
-from trainables.storage.object_store import StorageError
 
 _NOT_WRITTEN = {
     getattr(errno, name)

@@ -17,15 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
+from trainables.errors import CheckpointError
 from trainables.storage import working_copy
 from trainables.storage.atomic import whole_folder, write_whole
 
 FORMAT = 1
 _TENSOR, _PAIRS = "$tensor", "$pairs"
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint is damaged or of a format that this version does not read."""
 
 
 def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

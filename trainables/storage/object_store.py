@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from trainables.errors import StorageError
+
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
@@ -26,10 +28,6 @@ _PASSING = re.compile(
     r"network|connect|time.?out|slow.?down|unavailable|internal|throttl|reset|try again", re.IGNORECASE
 )
 _SECRETS = re.compile(r"key|secret|token|password", re.IGNORECASE)
-
-
-class StorageError(OSError):
-    """The place of a sweep cannot be written or read from this machine; the message says which place."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import socket
 import time
 import uuid
 
-from trainables.storage.object_store import StorageError, store_at
+from trainables.errors import StorageError
+from trainables.storage.object_store import store_at
 
 _PREFIX = ".mark-"
 _ARRIVES_WITHIN_S = 5.0  # network file systems look again after seconds

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
+from trainables.errors import PrecisionError
+
 MOMENTUM = 0.9
 
 
@@ -39,10 +41,6 @@ def clip_and_step(optimizer: torch.optim.Optimizer, gradient_clip: float | None)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nn.utils.clip_grad_norm_(parameters, gradient_clip)
     optimizer.step()
-
-
-class PrecisionError(ValueError):
-    """A precision that this machine does not compute in."""
 
 
 def multiplies_bfloat16(capability: tuple[int, int]) -> bool:

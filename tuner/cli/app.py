@@ -10,8 +10,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from search_spaces.errors import SpaceError
-from trainables.data.files import DataError
 from trainables.storage.atomic import is_storage_trouble
 from tuner.cli import cluster as cli_cluster
 from tuner.cli import confirm as cli_confirm
@@ -24,7 +22,7 @@ from tuner.cli import spaces as cli_spaces
 from tuner.cli.options import Home, SweepName
 from tuner.cli.remote import on_cluster
 from tuner.cluster import nodes
-from tuner.errors import FAILED, MISTAKE, SweepError, UserError
+from tuner.errors import FAILED, TunerError, UserError
 from tuner.sweep.folder import SweepFolder, home
 
 app = typer.Typer(
@@ -111,14 +109,14 @@ def main() -> None:
     """Run a command; a person's mistake ends with its message and exit code 2, what fails by itself with 1."""
     try:
         app()
-    except (UserError, SpaceError, DataError, SweepError) as error:
-        _say(str(error))
-        sys.exit(FAILED if isinstance(error, SweepError) else MISTAKE)
-    except OSError as error:
+    except OSError as error:  # `StorageError` among them
         if not is_storage_trouble(error):
             raise
         _say(f"cannot be written: {error}; nothing that was reported is lost")
         sys.exit(FAILED)
+    except TunerError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from tuner.cli.exits import conclude, told
+from tuner.cli.exits import exit_for
 from tuner.cli.options import Home, SweepName
 from tuner.cli.results import print_confirmed
 from tuner.errors import INTERRUPTED
@@ -62,9 +62,8 @@ def _drive(sweep: SweepFolder, console: Console, options: dict[str, Any]) -> Non
     try:
         from tuner.execution.confirm import confirm as drive
 
-        with told():
-            ending = drive(sweep, console, **options)
+        ending = drive(sweep, console, **options)
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    conclude(ending, sweep.name, console, how_to_go_on)
+    exit_for(ending, sweep.name, console, how_to_go_on)

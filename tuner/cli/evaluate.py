@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from trainables.data import files as data_files
-from tuner.cli.exits import told
 from tuner.cli.options import Data, Home, SweepName, wide
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder, home
@@ -46,22 +45,20 @@ def evaluate(
     if dataset is not None and dataset not in data_files.names():
         raise UserError(f"there is no dataset {dataset!r}: {', '.join(data_files.names())}")
     known = _recorded(source)
+    from trainables.judging import saved as judging
     from tuner.results import evaluation_tables as verdicts
 
-    with told():
-        from trainables.judging import saved as judging
-
-        subject = judging.subject_of(source, architecture=architecture, dataset=dataset, epsilon=epsilon)
-        options: dict[str, Any] = {"data": data, "num_images": images, "num_threads": known.get("num_threads", 1)}
-        chosen = split or ("test" if tier == "final" else "both")
-        splits = ("validation", "test") if chosen == "both" else (chosen,)
-        results: dict[str, dict[str, Any]] = {}
-        if tier == "rank":
-            results = {each: judging.rank(subject, each, **options) for each in splits}
-            if "metrics" in known and epsilon is None:
-                results = {"recorded (validation)": known["metrics"], **results}
-        else:
-            results = {each: judging.judge(subject, each, **options, yardstick=autoattack) for each in splits}
+    subject = judging.subject_of(source, architecture=architecture, dataset=dataset, epsilon=epsilon)
+    options: dict[str, Any] = {"data": data, "num_images": images, "num_threads": known.get("num_threads", 1)}
+    chosen = split or ("test" if tier == "final" else "both")
+    splits = ("validation", "test") if chosen == "both" else (chosen,)
+    results: dict[str, dict[str, Any]] = {}
+    if tier == "rank":
+        results = {each: judging.rank(subject, each, **options) for each in splits}
+        if "metrics" in known and epsilon is None:
+            results = {"recorded (validation)": known["metrics"], **results}
+    else:
+        results = {each: judging.judge(subject, each, **options, yardstick=autoattack) for each in splits}
     if output_format == "json":
         typer.echo(json.dumps(results, indent=2))
     elif tier == "rank":
@@ -86,7 +83,7 @@ def judge(
     from tuner.tracking.sync import mirror_now
 
     console = Console(stderr=True, markup=False)
-    with told(), sweep.lock():
+    with sweep.lock():
         judge_runs(
             sweep,
             complete_runs(sweep),

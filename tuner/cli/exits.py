@@ -13,13 +13,7 @@ if TYPE_CHECKING:
     from tuner.execution.driver import Ending
 
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from tuner.errors import UserError
-
-
-def conclude(ending: Ending, name: str, console: Console, how_to_go_on: str) -> None:
+def exit_for(ending: Ending, name: str, console: Console, how_to_go_on: str) -> None:
     """Say how a drive of the sweep of that name has ended, and end the command unless it came to its end.
 
     Raises:
@@ -37,20 +31,3 @@ def conclude(ending: Ending, name: str, console: Console, how_to_go_on: str) -> 
         raise typer.Exit(128 + ending.signal)
     if ending.failure:
         raise SweepError(f"{ending.failure}; put that right, then {how_to_go_on}")
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Tell what a person can put right without a traceback."""
-    from trainables.judging.autoattack import MissingExtraError
-    from trainables.networks.bundle import BundleError
-    from trainables.storage.checkpoint import CheckpointError
-
-    try:
-        yield
-    except (BundleError, CheckpointError, MissingExtraError) as error:
-        raise UserError(str(error)) from error
-    except OSError as error:
-        raise UserError(
-            f"{error}; if that is the cache, where rivals are kept, TUNER_CACHE names another one"
-        ) from error

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from tuner.cli import results as cli_results
-from tuner.cli.exits import conclude
+from tuner.cli.exits import exit_for
 from tuner.cli.options import Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
 from tuner.errors import INTERRUPTED
 from tuner.sweep import control
@@ -74,7 +74,7 @@ def _drive(sweep: SweepFolder, detach: bool) -> None:
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    conclude(ending, sweep.name, console, how_to_go_on)
+    exit_for(ending, sweep.name, console, how_to_go_on)
     cli_results.print_comparison(sweep, console)
     console.print(
         f"`tuner export {sweep.name}` writes the best configuration; `tuner ui` shows every run", soft_wrap=True

@@ -12,7 +12,6 @@ from rich.console import Console
 from tuner.cli.monitor import console
 from tuner.cli.options import Home, SweepName, wide
 from tuner.errors import UserError
-from tuner.results import seeds
 from tuner.sweep.folder import SweepFolder, home
 
 RunName = Annotated[
@@ -22,6 +21,7 @@ RunName = Annotated[
 
 def print_comparison(sweep: SweepFolder, console: Console) -> None:
     """Print the table of a sweep and what may be said of it."""
+    from tuner.results import seeds
     from tuner.results.compare import table, verdict
 
     whole = wide(console)

@@ -80,14 +80,13 @@ def train(
     """Train one configuration to its end and write its bundle; ``report`` is told the metrics of every step.
 
     Raises:
-        UserError: the bundle's folder is there already or cannot be made, training diverged, or this machine lacks the
-            precision.
+        PrecisionError: this machine lacks the precision.
+        UserError: the bundle's folder is there already or cannot be made, or training diverged.
     """
     from trainables.judging.saved import set_num_threads
     from trainables.networks.bundle import write_classifier
     from trainables.training import registry
     from trainables.training.loop import DivergedError
-    from trainables.training.optimizers import PrecisionError
 
     target = target.absolute()
     if target.exists():
@@ -108,8 +107,6 @@ def train(
             report(metrics)
     except DivergedError as error:
         raise UserError(f"training diverged: {error}; try a lower learning rate") from error
-    except PrecisionError as error:
-        raise UserError(str(error)) from error
     with whole_folder(target) as folder:
         write_classifier(folder, settings, loop.classifier.state_dict())
         origin = provenance(source="tuner train", dataset=config.dataset.name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.data.files import DataError
+from trainables.errors import DataError
 from trainables.storage.atomic import whole_folder, write_whole
 from tuner.errors import UserError
 from tuner.results.export import num_threads
@@ -178,8 +178,8 @@ def _important(sweep: SweepFolder, records: list[Record], winner: Record | None)
 
 def _look(sweep: SweepFolder, records: Sequence[Record], drawn: Drawn) -> dict[str, Examples]:
     """Return what can be seen of runs by their keys; what cannot is said."""
+    from trainables.errors import CheckpointError
     from trainables.judging import examples
-    from trainables.storage.checkpoint import CheckpointError
 
     seen: dict[str, Examples] = {}
     if not records:

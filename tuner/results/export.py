@@ -31,8 +31,8 @@ def export(sweep: SweepFolder, target: Path | None = None, key: str | None = Non
     target = (target or Path("exports") / f"{sweep.name}-{record.run.key}").absolute()
     if target.exists():
         raise UserError(f"{target} is there already: remove it or choose another --output")
+    from trainables.errors import CheckpointError
     from trainables.networks.bundle import write_from_checkpoint
-    from trainables.storage.checkpoint import CheckpointError
 
     try:
         with whole_folder(target) as folder:

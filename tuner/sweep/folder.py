@@ -31,9 +31,10 @@ from filelock import FileLock, Timeout
 from search_spaces.configurations import parse_space
 from search_spaces.schema import Space
 from search_spaces.sections import NAME_PATTERN
+from trainables.errors import StorageError
 from trainables.storage import working_copy
 from trainables.storage.atomic import cache_folder, is_storage_trouble, whole_folder, write_json
-from trainables.storage.object_store import StorageError, is_url, store_at
+from trainables.storage.object_store import is_url, store_at
 from tuner.errors import UserError
 from tuner.sweep.provenance import provenance, versions
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search_spaces.errors import SpaceError
 from tuner.errors import UserError
 from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
@@ -52,7 +51,7 @@ def brief_of(name: str, home: Path) -> dict[str, Any]:
     try:
         sweep = SweepFolder.open(name, home=home)
         return brief(sweep, read_records(sweep))
-    except (UserError, SpaceError) as error:
+    except UserError as error:
         nothing: dict[str, Any] = {"trials": {}, "baselines": {}, "num_trials": 0, "best": None, "created": None}
         return {"name": name, "state": "unreadable", "why": str(error).splitlines()[0], **nothing}
 

@@ -19,8 +19,8 @@ import pytest
 
 from trainables.data import files as data_files
 from trainables.data.catalog import IDX_DATASETS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxDataset
-from trainables.data.files import DataError
 from trainables.data.sources import Mirror
+from trainables.errors import DataError
 
 NO_MIRROR = "http://127.0.0.1:9/"
 

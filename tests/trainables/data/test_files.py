@@ -8,7 +8,7 @@ import pytest
 
 from trainables.data import files as data_files
 from trainables.data.catalog import IDX_DATASETS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
-from trainables.data.files import DataError
+from trainables.errors import DataError
 
 
 class TestReadIdx:

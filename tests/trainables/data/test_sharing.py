@@ -5,7 +5,7 @@ import pytest
 from tests.trainables.data.test_ensure import FILES, SMALL, contents, write
 from trainables.data import files as data_files
 from trainables.data.catalog import IDX_DATASETS
-from trainables.storage.object_store import StorageError
+from trainables.errors import DataError, StorageError
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_a_shared_file_that_is_damaged_is_put_there_again_and_taken_by_nobody(tm
     data_files.share("small", str(shared), write(tmp_path / "given"))
     damaged = shared / "small" / next(iter(FILES))
     damaged.write_bytes(b"damaged")
-    with pytest.raises(data_files.DataError, match="expected SHA-256"):
+    with pytest.raises(DataError, match="expected SHA-256"):
         data_files.ensure("small", shared=str(shared))
     data_files.share("small", str(shared), tmp_path / "given")
     assert damaged.read_bytes() == FILES[damaged.name]

@@ -6,10 +6,10 @@ import torch
 
 from trainables.attacks.gradient import fgsm
 from trainables.config import parse
+from trainables.errors import CheckpointError
 from trainables.evaluation.epsilon_curve import EPSILONS
 from trainables.judging.examples import look
 from trainables.storage import checkpoint
-from trainables.storage.checkpoint import CheckpointError
 from trainables.training import registry
 from trainables.training.success import success_matrix
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from tests.trainables.conftest import rng_of
 from trainables.config import DatasetConfig
+from trainables.errors import UserError
 from trainables.evaluation.accuracy import evaluate
 from trainables.judging import final
 from trainables.judging import saved as judging
@@ -133,6 +134,12 @@ class TestRivals:
             assert torch.equal(net(images), again[name](images))
             assert not net.training
         assert not torch.equal(first["standard"](images), first["pgd"](images))
+
+    def test_a_cache_that_cannot_be_written_is_said_with_the_way_out(self, digits, tmp_path, monkeypatch):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "file"))
+        with pytest.raises(UserError, match=r"cannot be kept in .*/file/rivals: .*TUNER_CACHE names another"):
+            rivals.rivals(digits, DatasetConfig(name="digits", validation=200), 0.1)
 
     def test_another_epsilon_has_others(self, cache, digits):
         config = DatasetConfig(name="digits", validation=200)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from trainables.errors import BundleError, CheckpointError
 from trainables.evaluation.accuracy import evaluate
 from trainables.judging import saved as judging
 from trainables.networks import bundle
-from trainables.networks.bundle import CONFIGURATION, WEIGHTS, BundleError, read_state_dict
+from trainables.networks.bundle import CONFIGURATION, WEIGHTS, read_state_dict
 from trainables.networks.classifiers import small_cnn
 from trainables.storage import checkpoint
 from trainables.training import registry
@@ -79,7 +80,7 @@ class TestRoundTrip:
     def test_without_a_checkpoint_nothing_is_written(self, finished, tmp_path):
         target = tmp_path / "bundle"
         target.mkdir()
-        with pytest.raises(checkpoint.CheckpointError, match=str(tmp_path / "missing")):
+        with pytest.raises(CheckpointError, match=str(tmp_path / "missing")):
             bundle.write_from_checkpoint(target, finished[0], tmp_path / "missing")
         assert list(target.iterdir()) == []
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainables.errors import CheckpointError
 from trainables.storage import checkpoint
-from trainables.storage.checkpoint import CheckpointError, load_newest, save
+from trainables.storage.checkpoint import load_newest, save
 
 FILES = ["state.json", "tensors.safetensors"]
 

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from tests.support.s3 import BUCKET, S3Server
+from trainables.errors import StorageError
 from trainables.storage.atomic import is_storage_trouble
-from trainables.storage.object_store import StorageError, below, is_url, store_at
+from trainables.storage.object_store import below, is_url, store_at
 
 _numbers = itertools.count()
 

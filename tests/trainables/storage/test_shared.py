@@ -6,9 +6,9 @@ import socket
 import pytest
 
 from tests.support.disks import NEEDS_ROOT, mounted
+from trainables.errors import StorageError
 from trainables.storage import shared as shared_storage
 from trainables.storage.atomic import is_storage_trouble, whole_folder, write_whole
-from trainables.storage.object_store import StorageError
 from trainables.storage.shared import answer, arrives, leave_mark, prove
 
 

@@ -8,9 +8,10 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainables.errors import StorageError
 from trainables.storage import checkpoint, working_copy
 from trainables.storage.atomic import append_whole, whole_folder, write_whole
-from trainables.storage.object_store import StorageError, store_at
+from trainables.storage.object_store import store_at
 from trainables.worker.fencing import Attempt, FencedError
 from trainables.worker.run_log import RunLog
 

@@ -10,8 +10,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.data import files as data_files
+from trainables.errors import StorageError
 from trainables.storage import working_copy
-from trainables.storage.object_store import StorageError, store_at
+from trainables.storage.object_store import store_at
 from trainables.storage.shared import answer, arrives, leave_mark
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder

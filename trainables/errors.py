@@ -1,0 +1,49 @@
+"""The errors that are shown without a traceback: what the user can put right, and what stops a sweep. No torch here.
+
+All of them descend from `TunerError`. A `UserError` says what is wrong, where, and what to do about it; a `SweepError`
+says what has stopped the work from outside.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TunerError(Exception):
+    """The root of all errors that are raised on purpose for the caller; ``exit_code`` is that of the command line."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UserError(TunerError, ValueError):
+    """A mistake in what was asked for; the message says what, where and what to do. Exit code 2."""
+
+    exit_code = 2
+
+
+class SweepError(TunerError, RuntimeError):
+    """A sweep has stopped by itself; the message says why. Nothing is lost, it can be resumed. Exit code 1."""
+
+
+class DataError(UserError):
+    """Files of a dataset are missing, damaged or cannot be stored; the message says which, where, and what to do."""
+
+
+class BundleError(UserError):
+    """The files of an exported classifier are missing, damaged or do not fit together."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged or of a format that this version does not read."""
+
+
+class MissingExtraError(UserError):
+    """An optional dependency is not installed; the message holds the command that installs it."""
+
+
+class PrecisionError(UserError):
+    """A floating-point precision that this machine does not compute in."""
+
+
+class StorageError(OSError, SweepError):
+    """The place of a sweep cannot be written or read from this machine; the message says which place."""
