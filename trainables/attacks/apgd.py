@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.attacks.gradient import Stands, aim_of, bounds, forward_and_gradient, stands, uniform_start
+from trainables.attacks.gradient import StillCorrect, aim_of, bounds, forward_and_gradient, still_correct, uniform_start
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, targeted_dlr
 
 _MOMENTUM = 0.75
@@ -33,7 +33,7 @@ def apgd(
     at a random point of the ball and does `steps` steps.
     """
     aim, direction = aim_of(labels, targets)
-    search = _Search(logits_fn, images, epsilon, stands(labels, targets))
+    search = _Search(logits_fn, images, epsilon, still_correct(labels, targets))
     for _ in range(restarts):
         search.climb(steps, lambda logits, index: direction * loss(logits, aim[index]), rng)
     return search.found
@@ -58,7 +58,7 @@ def apgd_targeted(
     Raises:
         ValueError: there are not that many wrong labels.
     """
-    search = _Search(logits_fn, images, epsilon, stands(labels, None))
+    search = _Search(logits_fn, images, epsilon, still_correct(labels, None))
     num_wrong = search.clean_logits.shape[-1] - 1
     if not 0 < num_targets <= num_wrong:
         raise ValueError(f"num_targets must be from 1 to {num_wrong}, the number of wrong labels, got {num_targets}")
@@ -122,15 +122,15 @@ class _Climbers:
 
 
 class _Search:
-    """The best points found so far, over restarts and targets, and which images still stand."""
+    """The best points found so far, over restarts and targets, and which images are not fooled yet."""
 
-    def __init__(self, logits_fn: LogitsFn, images: torch.Tensor, epsilon: Epsilon, is_standing: Stands) -> None:
-        self._logits_fn, self._images, self._epsilon, self._is_standing = logits_fn, images, epsilon, is_standing
+    def __init__(self, logits_fn: LogitsFn, images: torch.Tensor, epsilon: Epsilon, is_correct: StillCorrect) -> None:
+        self._logits_fn, self._images, self._epsilon, self._is_correct = logits_fn, images, epsilon, is_correct
         self.found = images.clone()
         with torch.no_grad():
             self.clean_logits = logits_fn(images)
         everything = torch.arange(len(images), device=images.device)
-        self._alive = everything[is_standing(self.clean_logits, everything)]
+        self._alive = everything[is_correct(self.clean_logits, everything)]
         self._loss = torch.full_like(self.clean_logits[:, 0], -torch.inf)
 
     def climb(self, steps: int, objective: Loss, rng: torch.Generator) -> None:
@@ -146,7 +146,7 @@ class _Search:
                 climbers.move(_MOMENTUM if step > 1 else 1.0)
             logits, loss, gradient = forward_and_gradient(self._logits_fn, climbers.current, climbers.index, objective)
             climbers.observe(loss, gradient.sign())
-            still = self._is_standing(logits, climbers.index)
+            still = self._is_correct(logits, climbers.index)
             if not still.all():
                 self.found[climbers.index[~still]] = climbers.current[~still]
                 climbers.keep(still)

@@ -14,8 +14,8 @@ import torch
 
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy
 
-Stands = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Which images an attack has still to fell: from what a net says of them and their positions in the batch."""
+StillCorrect = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From logits and their images' positions in the batch to which of these images no attack has fooled yet."""
 
 REACH = 2.5
 """How far all steps of an evaluation's PGD go together, in epsilons: the far side of the ball is two away.
@@ -172,7 +172,7 @@ def pgd_survivors(
     """
     size = REACH * epsilon / max(steps, 1) if step_size is None else step_size
     aim, direction = aim_of(labels, targets)
-    is_standing = stands(labels, targets)
+    is_correct = still_correct(labels, targets)
     result = images.clone()
     alive = torch.arange(len(images), device=images.device)
     if targets is not None:
@@ -185,7 +185,7 @@ def pgd_survivors(
             if not len(alive):
                 break
             logits, _, gradient = forward_and_gradient(logits_fn, current, aim[alive], loss)
-            still = is_standing(logits, alive)
+            still = is_correct(logits, alive)
             if not still.all():
                 result[alive[~still]] = current[~still]
                 alive, current, low, high, gradient = (some[still] for some in (alive, current, low, high, gradient))
@@ -200,8 +200,18 @@ def aim_of(labels: torch.Tensor, targets: torch.Tensor | None) -> tuple[torch.Te
     return (labels, 1.0) if targets is None else (targets, -1.0)
 
 
-def stands(labels: torch.Tensor, targets: torch.Tensor | None) -> Stands:
-    """Return the test of which images stand: those of the true label, or those that can be forced and are not."""
+def still_correct(labels: torch.Tensor, targets: torch.Tensor | None) -> StillCorrect:
+    """Return the function that tells which images of a batch an attack has not fooled yet.
+
+    Args:
+        labels: the true ones ``(batch,)``.
+        targets: the labels that the attack forces, ``(batch,)``; None for an attack that any wrong label satisfies.
+
+    Returns:
+        A function of logits ``(n, classes)`` and the images' positions in the batch ``(n,)``. It is True where the
+        true label is predicted or, with targets, where the target is not predicted yet; an image whose true label is
+        its target counts as fooled from the beginning.
+    """
     if targets is None:
         return lambda logits, index: logits.argmax(-1) == labels[index]
     return lambda logits, index: (logits.argmax(-1) != targets[index]) & (labels[index] != targets[index])

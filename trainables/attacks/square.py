@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from trainables.attacks.gradient import aim_of, stands
+from trainables.attacks.gradient import aim_of, still_correct
 from trainables.attacks.losses import Epsilon, LogitsFn, margin
 
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -34,10 +34,10 @@ def square(
     of queries. Images ``(batch, 1, 28, 28)``; one that is wrong from the beginning is returned as it is.
     """
     aim, direction = aim_of(labels, targets)
-    is_standing = stands(labels, targets)
+    is_correct = still_correct(labels, targets)
     found = images.clone()
     index = torch.arange(len(images), device=images.device)
-    index = index[is_standing(logits_fn(images), index)]
+    index = index[is_correct(logits_fn(images), index)]
     clean, current = images[index].flatten(1), images[index].flatten(1)
     highest = torch.full((len(index),), -torch.inf, dtype=images.dtype, device=images.device)
     for places, signs in _proposals(len(images), images.shape[-1], queries, p, rng):
@@ -47,7 +47,7 @@ def square(
         before, after = current.gather(1, pixels), (clean.gather(1, pixels) + epsilon * signs[index]).clamp_(0.0, 1.0)
         current.scatter_(1, pixels, after)
         logits = logits_fn(current.view(-1, *images.shape[1:]))
-        still = is_standing(logits, index)
+        still = is_correct(logits, index)
         loss = direction * margin(logits, aim[index])
         is_worse = still & (loss <= highest)
         current.scatter_(1, pixels, torch.where(is_worse.unsqueeze(1), before, after))

@@ -1,7 +1,7 @@
-"""Accuracy, clean and under attack: the share of images that a classifier gets right after each attack and after all.
+"""Accuracy without an attack and under the attacks of a tier: the share of images that are classified correctly.
 
-`robust_accuracy` is the per-image worst case: an image counts only if it withstands every attack of the tier. The tier
-`rank` also looks for signs of masked gradients, since accuracies under gradient attacks mean nothing beside them.
+`robust_accuracy` is the per-image worst case: an image counts only if it is correct under every attack of the tier. The
+tier `rank` also checks for masked gradients, which make accuracies under gradient attacks meaningless.
 Adding an attack is a function in `attacks` and a row in a tier's table.
 """
 
@@ -64,7 +64,7 @@ TIERS: dict[str, tuple[Attack, ...]] = {
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode and leave each of its parts in the mode it was found in."""
+    """Put a model in evaluation mode inside the context, and each of its modules back into its own mode after it."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
@@ -75,78 +75,110 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, seed: int = 0) -> dict[str, float]:
-    """Return clean, per-attack and robust accuracy in [0, 1] on every image of a split; ``rank`` adds `masking.look`.
+    """Measure a classifier's accuracy without an attack and under every attack of a tier, on all images of a split.
 
-    The result depends on the classifier, the images, epsilon (pixels of [0, 1]), the tier and the seed alone.
+    The result depends on the arguments alone.
+
+    Args:
+        classifier: maps images ``(batch, 1, 28, 28)`` to logits; run in evaluation mode and left in its own.
+        split: the images and their labels.
+        epsilon: the attacks' L-infinity radius in pixels of [0, 1].
+        tier: ``watch`` or ``rank``, see `TIERS`.
+        seed: of the attacks' random starts.
+
+    Returns:
+        Shares of the images in [0, 1], as `AttackResults.accuracies` names them; the tier ``rank`` adds what
+        `masking.check_masking` returns.
     """
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", tier))
     with evaluating(classifier):
-        metrics = withstand(classifier, split, epsilon, TIERS[tier], rng).accuracies()
+        metrics = run_attacks(classifier, split, epsilon, TIERS[tier], rng).accuracies()
         if tier == "rank":
-            metrics |= masking.look(classifier, split, epsilon, metrics, seed)
+            metrics |= masking.check_masking(classifier, split, epsilon, metrics, seed)
     return metrics
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Which of a split's images ``(n,)`` a classifier gets right, and the seconds that each attack took."""
+class AttackResults:
+    """Which images of a split, ``(n,)`` booleans, are classified correctly under each attack of a table.
+
+    Attributes:
+        table: the attacks in the order in which they ran.
+        clean: which images are correct without an attack.
+        after: by attack, which images are correct under it; under an attack on survivors only, an image that an
+            earlier attack fooled counts as incorrect.
+        seconds: how long each attack ran.
+    """
 
     table: tuple[Attack, ...]
     clean: torch.Tensor
-    after: dict[str, torch.Tensor]  # by attack; what had fallen before an attack on survivors counts as fallen
+    after: dict[str, torch.Tensor]
     seconds: dict[str, float]
 
-    def standing(self, *names: str) -> torch.Tensor:
-        """Return which images are right without an attack and after each of these."""
+    def still_correct(self, *names: str) -> torch.Tensor:
+        """Return which images ``(n,)`` are correct without an attack and under each of the attacks named."""
         return torch.stack([self.clean, *(self.after[name] for name in names)]).all(0)
 
     def accuracies(self) -> dict[str, float]:
-        """Return ``<attack>_accuracy`` of every attack on all images, beside ``clean_`` and ``robust_accuracy``."""
+        """Return shares of the images in [0, 1] by metric.
+
+        ``clean_accuracy`` is without an attack, ``<attack>_accuracy`` under one attack on all images, and
+        ``robust_accuracy`` the share that is correct under every attack of the table.
+        """
         of_all = {row.name: self.after[row.name] for row in self.table if not row.survivors_only}
-        right = {"clean": self.clean, **of_all, "robust": self.standing(*self.after)}
-        return {f"{name}_accuracy": int(images.sum()) / len(images) for name, images in right.items()}
+        correct = {"clean": self.clean, **of_all, "robust": self.still_correct(*self.after)}
+        return {f"{name}_accuracy": int(images.sum()) / len(images) for name, images in correct.items()}
 
 
-def withstand(
+def run_attacks(
     classifier: LogitsFn, split: Split, epsilon: float, table: tuple[Attack, ...], rng: torch.Generator
-) -> Outcome:
-    """Attack a split with every row of a table, one after the other; the classifier is in evaluation mode."""
-    parts = [
-        _withstand(classifier, images, labels, epsilon, table, rng)
+) -> AttackResults:
+    """Run every attack of a table on a split, one after the other.
+
+    Args:
+        classifier: maps images ``(batch, 1, 28, 28)`` to logits; already in evaluation mode.
+        split: the images and their labels.
+        epsilon: the attacks' L-infinity radius in pixels of [0, 1].
+        table: the attacks; one on survivors only gets the images that all attacks before it left correct.
+        rng: of the attacks' random starts, on the images' device.
+    """
+    batches = [
+        _run_on_batch(classifier, images, labels, epsilon, table, rng)
         for images, labels in split.batches(masking.IMAGES_AT_ONCE)
     ]
-    return Outcome(
+    return AttackResults(
         table=table,
-        clean=torch.cat([part.clean for part in parts]),
-        after={row.name: torch.cat([part.after[row.name] for part in parts]) for row in table},
-        seconds={row.name: sum(part.seconds[row.name] for part in parts) for row in table},
+        clean=torch.cat([batch.clean for batch in batches]),
+        after={row.name: torch.cat([batch.after[row.name] for batch in batches]) for row in table},
+        seconds={row.name: sum(batch.seconds[row.name] for batch in batches) for row in table},
     )
 
 
-def _withstand(
+def _run_on_batch(
     classifier: LogitsFn,
     images: torch.Tensor,
     labels: torch.Tensor,
     epsilon: float,
     table: tuple[Attack, ...],
     rng: torch.Generator,
-) -> Outcome:
+) -> AttackResults:
     clean = is_right(classifier, images, labels)
-    stands, after, seconds = clean, {}, {}
+    survivors, after, seconds = clean, {}, {}
     for row in table:
         started = time.monotonic()
-        index = stands.nonzero().squeeze(-1) if row.survivors_only else torch.arange(len(labels), device=labels.device)
-        withstood = torch.zeros_like(clean)
+        attacked = survivors if row.survivors_only else torch.ones_like(clean)
+        index = attacked.nonzero().squeeze(-1)
+        correct = torch.zeros_like(clean)
         if len(index):
-            found = row.run(classifier, images[index], labels[index], epsilon, rng=rng)
-            withstood[index] = is_right(classifier, found, labels[index])
-        after[row.name] = withstood
-        stands = stands & withstood
+            adversarial = row.run(classifier, images[index], labels[index], epsilon, rng=rng)
+            correct[index] = is_right(classifier, adversarial, labels[index])
+        after[row.name] = correct
+        survivors = survivors & correct
         seconds[row.name] = time.monotonic() - started
-    return Outcome(table, clean, after, seconds)
+    return AttackResults(table, clean, after, seconds)
 
 
 @torch.no_grad()
 def is_right(classifier: LogitsFn, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return which images ``(batch, 1, 28, 28)`` a classifier gives their label."""
+    """Return which images ``(batch, 1, 28, 28)`` a classifier predicts the label of, as booleans ``(batch,)``."""
     return classifier(images).argmax(-1) == labels

@@ -1,4 +1,4 @@
-"""What one number at one epsilon does not tell of a classifier's robustness."""
+"""Accuracy under PGD by epsilon: the curve of a classifier's robustness, of which a metric is one point."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from trainables.evaluation.accuracy import evaluating, is_right
 from trainables.seeds import seed_for
 
 EPSILONS = tuple(round(0.05 * step, 2) for step in range(21))
-"""Where accuracy by epsilon is measured, up to the first that leaves nothing."""
+"""The L-infinity radii at which the curve is measured, in pixels of [0, 1]."""
 
 STEPS = 40
+"""Steps of PGD at each epsilon."""
 
 
 def accuracy_by_epsilon(
     classifier: nn.Module, split: Split, epsilons: Sequence[float], steps: int, seed: int
 ) -> dict[float, float]:
-    """Return accuracy in [0, 1] under PGD on cross-entropy at each epsilon, up to the first that leaves nothing.
+    """Measure accuracy in [0, 1] under PGD on cross-entropy at each epsilon, up to the first where it is 0.
 
-    Every epsilon is attacked on its own, so that a curve that rises shows attacks that fail (Carlini et al. 2019). What
-    is wrong without an attack counts as wrong at every epsilon.
+    Each epsilon is attacked independently of the others, so a curve that rises shows attacks that fail (Carlini et al.
+    2019). An image that is misclassified without an attack counts as misclassified at every epsilon.
 
     Args:
-        classifier: judged in evaluation mode and left in its own.
-        split: all of its images are attacked at once.
-        epsilons: L-infinity radii in pixels of [0, 1], rising; 0 stands for no attack.
+        classifier: maps images ``(batch, 1, 28, 28)`` to logits; run in evaluation mode and left in its own.
+        split: the images, all attacked in one batch.
+        epsilons: L-infinity radii in pixels of [0, 1], rising; 0 means no attack.
         steps: of PGD from a random start, `attacks.REACH` epsilons together.
         seed: of the random starts.
     """
@@ -41,8 +42,8 @@ def accuracy_by_epsilon(
         images, labels = split.batch(right)
         for epsilon in epsilons:
             rng = torch.Generator(device).manual_seed(seed_for(seed, "accuracy by epsilon", str(epsilon)))
-            found = pgd_survivors(classifier, images, labels, epsilon, steps=steps if epsilon else 0, rng=rng)
-            accuracies[epsilon] = int(is_right(classifier, found, labels).sum()) / len(split)
+            adversarial = pgd_survivors(classifier, images, labels, epsilon, steps=steps if epsilon else 0, rng=rng)
+            accuracies[epsilon] = int(is_right(classifier, adversarial, labels).sum()) / len(split)
             if accuracies[epsilon] == 0:
                 break
     return accuracies

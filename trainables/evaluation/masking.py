@@ -1,7 +1,7 @@
-"""Signs of masked gradients: what makes a net look robust to gradient attacks only (Athalye et al. 2018).
+"""Checks for masked gradients, which make a net robust to gradient attacks only (Athalye et al. 2018).
 
 Each check reads measured numbers by name and passes or fails; one whose numbers were not measured is left out. Limits
-are in shares of the images, so that 0.10 is ten points.
+are shares of the images, so 0.10 is ten percentage points.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainables.data.tensors import Split
 from trainables.seeds import seed_for
 
 IMAGES_AT_ONCE = 500
-"""What an attack may hold in memory."""
+"""How many images are attacked in one batch, which bounds the memory that an attack needs."""
 
 LARGE_EPSILON = 0.5
 """At this radius any image can be turned into plain grey, so no net can be better than chance."""
@@ -30,7 +30,7 @@ _LARGE_STEPS = 20
 
 @dataclass(frozen=True)
 class Check:
-    """One sign: the numbers that it needs, and whether they speak for real robustness."""
+    """One check: the names of the numbers that it needs, and a function of these that is True if the check passes."""
 
     needs: tuple[str, ...]
     passes: Callable[..., bool]
@@ -56,8 +56,8 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def verdict(measured: Mapping[str, float]) -> dict[str, bool]:
-    """Return for every check whose numbers are there whether it passes."""
+def apply_checks(measured: Mapping[str, float]) -> dict[str, bool]:
+    """Return for each row of `CHECKS` whose numbers are all in ``measured`` whether it passes."""
     return {
         name: bool(check.passes(*(measured[need] for need in check.needs)))
         for name, check in CHECKS.items()
@@ -66,27 +66,28 @@ def verdict(measured: Mapping[str, float]) -> dict[str, bool]:
 
 
 def as_metrics(checks: Mapping[str, bool]) -> dict[str, float]:
-    """Return a verdict as numbers: ``masking_<check>`` is 1 where it fails, ``masking_failures`` their sum."""
+    """Return check results as metrics: ``masking_<check>`` is 1 where one fails, ``masking_failures`` their sum."""
     failed = {f"masking_{name}": float(not passes) for name, passes in checks.items()}
     return {**failed, "masking_failures": sum(failed.values())}
 
 
 def largest_rise(accuracy_by_epsilon: Mapping[float, float]) -> float:
-    """Return by how much accuracy rises at most from one epsilon to the next larger one; 0 if it never does."""
+    """Return the largest rise of accuracy from one epsilon to the next larger one; 0 if it never rises."""
     curve = [accuracy for _, accuracy in sorted(accuracy_by_epsilon.items())]
     return max((after - before for before, after in pairwise(curve)), default=0.0)
 
 
-def look(
+def check_masking(
     classifier: LogitsFn, split: Split, epsilon: float, accuracies: Mapping[str, float], seed: int
 ) -> dict[str, float]:
-    """Return what a short look at a classifier in evaluation mode finds, beside what attacks have found already.
+    """Measure signs of masked gradients on a split and apply all checks whose numbers are known.
 
     Args:
-        classifier: from images to logits.
-        split: the images to look at.
-        epsilon: the attacks' radius in pixels of [0, 1].
-        accuracies: clean, FGSM, R+FGSM and PGD accuracy at that radius; whatever else the checks read counts, too.
+        classifier: maps images ``(batch, 1, 28, 28)`` to logits; already in evaluation mode.
+        split: the images and their labels.
+        epsilon: the attacks' L-infinity radius in pixels of [0, 1].
+        accuracies: what was measured before, by metric: clean, FGSM, R+FGSM and PGD accuracy at that radius, and
+            anything else that a check reads.
         seed: of the random points.
 
     Returns:
@@ -108,24 +109,33 @@ def look(
     }
     curve = {0.0: accuracies["clean_accuracy"], epsilon: accuracies["pgd_accuracy"]}
     curve[LARGE_EPSILON] = measured["large_epsilon_accuracy"]
-    checks = verdict({"largest_rise": largest_rise(curve), **measured, **accuracies})
+    checks = apply_checks({"largest_rise": largest_rise(curve), **measured, **accuracies})
     return {**measured, **as_metrics(checks)}
 
 
 def gradient_signs(
     classifier: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, rng: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return per image the cosine between the gradients at it and at a random point of its ball, and if one is zero.
+    """Compare the loss's gradient at each image with the gradient at a random point of its epsilon ball.
 
-    Images ``(batch, 1, 28, 28)``; both results ``(batch,)``. A net that is smooth inside the ball has a cosine near 1,
-    one that has bent its loss around the images alone a cosine near 0.
+    A net that is smooth inside the ball has a cosine near 1, one whose loss is bent around the images alone one near 0.
+
+    Args:
+        classifier: maps images to logits.
+        images: ``(batch, 1, 28, 28)`` in [0, 1].
+        labels: ``(batch,)``.
+        epsilon: the ball's L-infinity radius in pixels of [0, 1].
+        rng: of the random points.
+
+    Returns:
+        The cosine of the two gradients, and whether one of them is zero, both ``(batch,)``.
     """
-    here, there = (
+    at_image, at_random = (
         input_gradient(classifier, points, labels, cross_entropy).flatten(1)
         for points in (images, attacks.uniform_start(images, epsilon, rng))
     )
-    is_zero = (here == 0).all(1) | (there == 0).all(1)
-    return torch.cosine_similarity(_scaled(here), _scaled(there), dim=1), is_zero
+    is_zero = (at_image == 0).all(1) | (at_random == 0).all(1)
+    return torch.cosine_similarity(_scaled(at_image), _scaled(at_random), dim=1), is_zero
 
 
 def _scaled(gradient: torch.Tensor) -> torch.Tensor:
@@ -137,7 +147,7 @@ def _scaled(gradient: torch.Tensor) -> torch.Tensor:
 def _right_at_large_epsilon(
     classifier: LogitsFn, images: torch.Tensor, labels: torch.Tensor, rng: torch.Generator
 ) -> torch.Tensor:
-    found = attacks.pgd_survivors(
+    adversarial = attacks.pgd_survivors(
         classifier, images, labels, LARGE_EPSILON, steps=_LARGE_STEPS, loss=losses.margin, rng=rng
     )
-    return classifier(found).argmax(-1) == labels
+    return classifier(adversarial).argmax(-1) == labels

@@ -21,7 +21,15 @@ from trainables.attacks.losses import LogitsFn
 from trainables.attacks.square import square
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
-from trainables.evaluation.accuracy import RANK_PGD, SINGLE_STEPS, Attack, AttackFn, Outcome, evaluating, withstand
+from trainables.evaluation.accuracy import (
+    RANK_PGD,
+    SINGLE_STEPS,
+    Attack,
+    AttackFn,
+    AttackResults,
+    evaluating,
+    run_attacks,
+)
 from trainables.evaluation.epsilon_curve import EPSILONS, STEPS, accuracy_by_epsilon
 from trainables.judging.fresh_generator import FreshGenerator
 from trainables.seeds import seed_for
@@ -103,17 +111,17 @@ def judge(
     white, black = white_box(effort, classifier, training, seed), black_box(effort, rivals)
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", "final"))
     with evaluating(classifier):
-        outcome = withstand(classifier, split, epsilon, (*white, *black), rng)
-        metrics = outcome.accuracies()
-        metrics["white_box_accuracy"] = _share(outcome.standing(*(row.name for row in white)))
-        metrics["black_box_accuracy"] = min(_share(outcome.standing(row.name)) for row in black)
+        results = run_attacks(classifier, split, epsilon, (*white, *black), rng)
+        metrics = results.accuracies()
+        metrics["white_box_accuracy"] = _share(results.still_correct(*(row.name for row in white)))
+        metrics["black_box_accuracy"] = min(_share(results.still_correct(row.name)) for row in black)
         curve = accuracy_by_epsilon(classifier, split, EPSILONS, STEPS, seed)
-        metrics |= masking.look(
+        metrics |= masking.check_masking(
             classifier, split, epsilon, metrics | {"largest_rise": masking.largest_rise(curve)}, seed
         )
     return {
         "metrics": metrics,
-        "attacks": _account(outcome),
+        "attacks": _account(results),
         "accuracy_by_epsilon": [[radius, accuracy] for radius, accuracy in curve.items()],
     }
 
@@ -130,13 +138,13 @@ def _momentum(
     return attacks.mi_fgsm(logits_fn, images, labels, epsilon, steps=steps)
 
 
-def _account(outcome: Outcome) -> list[dict[str, Any]]:
+def _account(results: AttackResults) -> list[dict[str, Any]]:
     rows, before = [], []
-    for row in outcome.table:
+    for row in results.table:
         before.append(row.name)
-        alone = None if row.survivors_only else _share(outcome.standing(row.name))
-        standing = _share(outcome.standing(*before))
-        rows.append({"name": row.name, "alone": alone, "standing": standing, "seconds": outcome.seconds[row.name]})
+        alone = None if row.survivors_only else _share(results.still_correct(row.name))
+        standing = _share(results.still_correct(*before))
+        rows.append({"name": row.name, "alone": alone, "standing": standing, "seconds": results.seconds[row.name]})
     return rows
 
 

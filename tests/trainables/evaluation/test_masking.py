@@ -34,17 +34,17 @@ UNSOUND = {
 }
 
 
-class TestVerdict:
+class TestApplyChecks:
     def test_a_sound_net_passes_every_check(self):
-        assert masking.verdict(SOUND) == dict.fromkeys(masking.CHECKS, True)
+        assert masking.apply_checks(SOUND) == dict.fromkeys(masking.CHECKS, True)
 
     @pytest.mark.parametrize("check", masking.CHECKS)
     def test_each_check_fails_alone(self, check):
-        verdict = masking.verdict({**SOUND, **UNSOUND[check]})
+        verdict = masking.apply_checks({**SOUND, **UNSOUND[check]})
         assert [name for name, passes in verdict.items() if not passes] == [check]
 
     def test_what_was_not_measured_is_not_judged(self):
-        assert masking.verdict({"zero_gradients": 0.0, "fgsm_accuracy": 0.5}) == {"zero_gradients": True}
+        assert masking.apply_checks({"zero_gradients": 0.0, "fgsm_accuracy": 0.5}) == {"zero_gradients": True}
 
     def test_as_numbers(self):
         metrics = masking.as_metrics({"iterative": False, "black_box": True, "random_start": False})
@@ -108,7 +108,7 @@ class TestGradientSigns:
         assert torch.allclose(cosine, torch.ones(20))
 
 
-class TestLook:
+class TestCheckMasking:
     def test_standard_training_masks_nothing(self, trained, digits):
         metrics = evaluate(trained, digits.validation, epsilon=0.05, tier="rank")
         assert metrics["masking_failures"] == 0
