@@ -83,7 +83,7 @@ class Dispatcher:
     def put_back(self, key: str) -> None:
         """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
         with self.guard.storage():
-            self._ledger.put_back(key)
+            self._ledger.requeue(key)
             self._all_handed_out = False
             self._leave(key)
 

@@ -69,19 +69,19 @@ class ConfirmLedger:
         self._study.enqueue_trial({}, user_attrs=attributes)  # with all it needs, in one line of the journal
         return self._hand_out(self._trials()[-1])
 
-    def put_back(self, key: str) -> None:
+    def requeue(self, key: str) -> None:
         """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
-        self._unfinished.append(self._trials()[self._open.drop(key).number])
+        self._unfinished.append(self._trials()[self._open.requeue(key).number])
 
     def report(self, key: str, metrics: dict[str, float]) -> bool:
         """Take in the metrics of one report; return False if its configuration has left the race."""
-        self._open.take_in(key, metrics)
+        self._open.record(key, metrics)
         return not self._leaves(key)
 
     def complete(self, key: str, metrics: dict[str, float]) -> None:
         """Take in the last metrics of a run that has spent its compute."""
-        self._open.take_in(key, metrics)
-        feasible = self._open.constrain(key, violations(self._sweep.space.constraints, metrics))
+        self._open.record(key, metrics)
+        feasible = self._open.set_constraints(key, violations(self._sweep.space.constraints, metrics))
         self._end(key, TrialState.COMPLETE, values=[metrics[self._sweep.space.objective.metric]], feasible=feasible)
 
     def fail(self, key: str, reason: str) -> None:
@@ -103,7 +103,7 @@ class ConfirmLedger:
     def _hand_out(self, frozen: FrozenTrial) -> Run:
         trial = Trial(self._study, frozen._trial_id) if frozen.state == TrialState.RUNNING else self._study.ask()
         frozen = self._trials()[trial.number]
-        return self._open.begin(record_of(run_of(self._sweep, "confirm", frozen), frozen), trial)
+        return self._open.start(record_of(run_of(self._sweep, "confirm", frozen), frozen), trial)
 
     def _leaves(self, key: str) -> bool:
         """End an open run whose configuration has left the race."""
@@ -115,4 +115,4 @@ class ConfirmLedger:
 
     def _end(self, key: str, state: TrialState, **known: Any) -> None:
         seconds = self._seconds_before + time.monotonic() - self._started
-        self._open.end(key, state, seconds, **known)
+        self._open.finish(key, state, seconds, **known)

@@ -104,32 +104,32 @@ class Ledger:
         self._num_begun += 1
         return self._hand_out("trial", trial)
 
-    def put_back(self, key: str) -> None:
+    def requeue(self, key: str) -> None:
         """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
-        run = self._open.drop(key)
+        run = self._open.requeue(key)
         self._unfinished.append((run.kind, self._trial(self._studies[run.kind], run.number)))
 
     def report(self, key: str, metrics: dict[str, float]) -> bool:
         """Take in the metrics of one report; return False if the run is to stop here (it is pruned then)."""
-        run = self._open.take_in(key, metrics)
+        run = self._open.record(key, metrics)
         if run.record.run.kind == "baseline":
             return True
-        if not self._open.is_weak(run, metrics[self._space.prune_on.metric], int(metrics["step"])):
+        if not self._open.should_prune(run, metrics[self._space.prune_on.metric], int(metrics["step"])):
             return True
-        self._open.end(key, TrialState.PRUNED, self._seconds)
+        self._open.finish(key, TrialState.PRUNED, self._seconds)
         return False
 
     def complete(self, key: str, metrics: dict[str, float]) -> None:
         """Take in the last metrics of a run that has spent its compute."""
-        self._open.take_in(key, metrics)
-        feasible = self._open.constrain(key, violations(self._space.constraints, metrics))
+        self._open.record(key, metrics)
+        feasible = self._open.set_constraints(key, violations(self._space.constraints, metrics))
         values = [metrics[one.metric] for one in self._space.objectives]
         report = metrics[self._space.prune_on.metric]
-        self._open.end(key, TrialState.COMPLETE, self._seconds, values=values, report=report, feasible=feasible)
+        self._open.finish(key, TrialState.COMPLETE, self._seconds, values=values, report=report, feasible=feasible)
 
     def fail(self, key: str, reason: str) -> None:
         """Say that a run cannot go on, and why."""
-        self._open.end(key, TrialState.FAIL, self._seconds, reason=reason)
+        self._open.finish(key, TrialState.FAIL, self._seconds, reason=reason)
 
     def give_up(self, reason: str) -> None:
         """Keep why this driver ends the sweep by itself; empty words take that back."""
@@ -179,10 +179,10 @@ class Ledger:
         frozen = self._trial(self._studies[kind], trial.number)
         record = record_of(run_of(self._sweep, kind, frozen), frozen)
         if kind == "baseline":
-            return self._open.begin(record, trial)
+            return self._open.start(record, trial)
         reports = self._reports(trial)
         last_report = self._trial(self._pruning, trial.number).last_step
-        return self._open.begin(record, trial, reports, last_report)
+        return self._open.start(record, trial, reports, last_report)
 
     def _reports(self, trial: Trial) -> Trial:
         """Return the trial of the same number in the study that prunes."""

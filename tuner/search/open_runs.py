@@ -40,7 +40,7 @@ class RunQueue(Protocol):
         """Say that a run cannot go on, and why."""
         ...
 
-    def put_back(self, key: str) -> None:
+    def requeue(self, key: str) -> None:
         """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
         ...
 
@@ -75,7 +75,7 @@ class OpenRuns:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def begin(self, record: Record, trial: Trial, reports: Trial | None = None, last_report: int | None = None) -> Run:
+    def start(self, record: Record, trial: Trial, reports: Trial | None = None, last_report: int | None = None) -> Run:
         """Take note of a run that is handed out."""
         last_row = int(record.metrics.get("step", 0))
         self._runs[record.run.key] = OpenRun(record, trial, reports or trial, last_row, last_report or 0)
@@ -83,7 +83,7 @@ class OpenRuns:
         self._journal.sync()
         return record.run
 
-    def take_in(self, key: str, metrics: dict[str, float]) -> OpenRun:
+    def record(self, key: str, metrics: dict[str, float]) -> OpenRun:
         """Write a row that is not there yet: a run that goes on from a checkpoint may report a step again."""
         run = self._runs[key]
         if metrics["step"] > run.last_row:
@@ -92,7 +92,7 @@ class OpenRuns:
         self._records[key] = run.record = replace(run.record, metrics=metrics)
         return run
 
-    def is_weak(self, run: OpenRun, value: float, step: int) -> bool:
+    def should_prune(self, run: OpenRun, value: float, step: int) -> bool:
         """Report a value to the study that prunes, unless it has that report; return whether it prunes the run."""
         if step <= run.last_report:
             return False
@@ -101,7 +101,7 @@ class OpenRuns:
         self._journal.sync()
         return run.reports.should_prune()
 
-    def constrain(self, key: str, violations: dict[str, float]) -> bool:
+    def set_constraints(self, key: str, violations: dict[str, float]) -> bool:
         """Write by how much each constraint is broken, and return whether none is."""
         trial = self._runs[key].trial
         for name, violation in violations.items():
@@ -109,7 +109,7 @@ class OpenRuns:
                 trial.set_constraint(name, violation)
         return all(violation <= 0 for violation in violations.values())
 
-    def end(
+    def finish(
         self,
         key: str,
         state: TrialState,
@@ -140,6 +140,6 @@ class OpenRuns:
         value = values[0] if values else None
         self._records[key] = replace(run.record, state=STATES[state], value=value, ended_s=ended_s, **known)
 
-    def drop(self, key: str) -> Run:
+    def requeue(self, key: str) -> Run:
         """Forget a run that is handed out again later."""
         return self._runs.pop(key).record.run

@@ -176,9 +176,9 @@ def test_runs_that_are_put_back_go_on_first(make_sweep):
     first, second = ledger.next_run(), ledger.next_run()
     ledger.report(first.key, row(1))
     ledger.report(second.key, row(1))
-    ledger.put_back(first.key)
+    ledger.requeue(first.key)
     assert ledger.has_open_runs
-    ledger.put_back(second.key)
+    ledger.requeue(second.key)
     assert ledger.is_interrupted
     assert not ledger.has_open_runs
     ledger.rest()
@@ -195,7 +195,7 @@ def test_a_pause_spends_none_of_the_sweeps_time(make_sweep, monkeypatch):
     ledger = Ledger(make_sweep(replace=("compute: 3}", "compute: 3, time: 1m}")))
     run = ledger.next_run()
     now[0] += 40
-    ledger.put_back(run.key)
+    ledger.requeue(run.key)
     ledger.rest()
     now[0] += 3600
     assert ledger.next_run().key == run.key

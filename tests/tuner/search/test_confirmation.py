@@ -186,7 +186,7 @@ def test_a_run_that_is_put_back_is_handed_out_again(searched):
     ledger = ConfirmLedger(searched, make_plan(searched, num_seeds=2))
     run = ledger.next_run()
     ledger.report(run.key, row(1))
-    ledger.put_back(run.key)
+    ledger.requeue(run.key)
     assert ledger.next_run() == run
     train(ledger, run, start=2)
     assert not ledger.is_complete

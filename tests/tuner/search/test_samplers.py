@@ -193,7 +193,7 @@ def test_a_run_that_is_put_back_is_handed_out_again(make_sweep):
     ledger = Ledger(sweep)
     first, second = ledger.next_run(), ledger.next_run()
     ledger.report(first.key, row(1))
-    ledger.put_back(first.key)
+    ledger.requeue(first.key)
     assert ledger.next_run().key == first.key
     ledger.complete(first.key, row(STEPS))
     train(ledger, second)

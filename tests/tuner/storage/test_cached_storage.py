@@ -29,7 +29,7 @@ def test_it_says_what_the_journal_says(make_sweep, changes):
     check(ledger, sweep)
     runs = [ledger.next_run() for _ in range(3)]
     check(ledger, sweep)
-    ledger.put_back(runs[0].key)
+    ledger.requeue(runs[0].key)
     ledger.fail(runs[1].key, "error: for a test")
     train(ledger, runs[2], 0.1)
     check(ledger, sweep)
