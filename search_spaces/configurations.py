@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search_spaces.checks.fields import KNOWN, baseline_settings, field_mistakes
+from search_spaces.checks.baselines import PUBLISHED_SETTINGS, baseline_settings
+from search_spaces.checks.spaces import space_mistakes
 from search_spaces.library import text_of
 from search_spaces.parameters import Fixed
 from search_spaces.parsing.reader import read
@@ -31,7 +32,7 @@ def parse_space(text: str, source: str) -> Space:
     Raises:
         SpaceError: it has mistakes; all of them at once, under the name of the source.
     """
-    return read(text, source, check=field_mistakes, known=KNOWN)
+    return read(text, source, check=space_mistakes, published=PUBLISHED_SETTINGS)
 
 
 def configuration_for(space: Space, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -57,11 +58,11 @@ def baseline_configurations(space: Space, num_seeds: int = 1) -> dict[str, dict[
             baseline can be called that in a file.
     """
     return {
-        one.name if repeat == 0 else f"{one.name}.seed{space.search.seed + repeat}": _complete(
-            space, one.trainable, baseline_settings(space.parameters, one), space.search.seed + repeat
+        baseline.name if repeat == 0 else f"{baseline.name}.seed{space.search.seed + repeat}": _complete(
+            space, baseline.trainable, baseline_settings(space.parameters, baseline), space.search.seed + repeat
         )
         for repeat in range(num_seeds)
-        for one in space.baselines
+        for baseline in space.baselines
     }
 
 

@@ -10,12 +10,12 @@ from search_spaces.parameters import with_changes
 from search_spaces.sections import Baseline, name_objection
 
 
-def read_baselines(raw: object, known: Known) -> tuple[dict[int, Baseline], list[Mistake]]:
+def read_baselines(raw: object, published: PublishedSettings) -> tuple[dict[int, Baseline], list[Mistake]]:
     """Return the baselines by their index in the file, and what is wrong with the list.
 
     Args:
         raw: what stands under ``baselines``.
-        known: configurations that a baseline can be named after; their settings come with it.
+        published: configurations that a baseline can be named after; it has their settings.
     """
     if not isinstance(raw, list):
         return {}, [Mistake(None, ("baselines",), f"must be a list of baselines, not {shown(raw)}")]
@@ -24,7 +24,7 @@ def read_baselines(raw: object, known: Known) -> tuple[dict[int, Baseline], list
     taken: dict[str, int] = {}
     for index, item in enumerate(raw):
         place = ("baselines", index)
-        trainable, settings = _recipe(place, item, known, mistakes)
+        trainable, settings = _recipe(place, item, published, mistakes)
         if trainable is None:
             continue
         name: Any = item.get("name", item.get(NAMED_BY, trainable)) if isinstance(item, dict) else item
@@ -38,20 +38,22 @@ def read_baselines(raw: object, known: Known) -> tuple[dict[int, Baseline], list
     return baselines, mistakes
 
 
-def _recipe(place: Path, item: object, known: Known, mistakes: list[Mistake]) -> tuple[str | None, dict[str, Any]]:
+def _recipe(
+    place: Path, item: object, published: PublishedSettings, mistakes: list[Mistake]
+) -> tuple[str | None, dict[str, Any]]:
     """Return the trainable and the settings of a baseline; None when it has mistakes, which are added to the list."""
     if isinstance(item, str):
-        item = {NAMED_BY if item in known else "trainable": item}
+        item = {NAMED_BY if item in published else "trainable": item}
     settings = {key: value for key, value in item.items() if key != "name"} if isinstance(item, dict) else {}
     if NAMED_BY in settings:
         name = settings.pop(NAMED_BY)
         if "trainable" in settings:
             mistakes.append(Mistake(None, (*place, "trainable"), f"comes with what {NAMED_BY} names: remove it"))
             return None, {}
-        if not isinstance(name, str) or name not in known:
-            mistakes.append(Mistake(None, (*place, NAMED_BY), unknown("published configuration", str(name), known)))
+        if not isinstance(name, str) or name not in published:
+            mistakes.append(Mistake(None, (*place, NAMED_BY), unknown("published configuration", str(name), published)))
             return None, {}
-        settings = with_changes(known[name], settings)
+        settings = with_changes(published[name], settings)
     trainable = settings.pop("trainable", None)
     if isinstance(trainable, str):
         return trainable, settings
@@ -60,6 +62,6 @@ def _recipe(place: Path, item: object, known: Known, mistakes: list[Mistake]) ->
     return None, {}
 
 
-# Nested settings by name, each with the key ``trainable``.
-Known = Mapping[str, Mapping[str, Any]]
+PublishedSettings = Mapping[str, Mapping[str, Any]]
+"""Published configurations by name: nested settings, each with the key ``trainable``."""
 NAMED_BY = "published"  # the key that names one in a mapping

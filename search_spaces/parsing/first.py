@@ -16,7 +16,7 @@ from search_spaces.parameters import (
     same,
     with_changes,
 )
-from search_spaces.parsing.baselines import NAMED_BY, Known
+from search_spaces.parsing.baselines import NAMED_BY, PublishedSettings
 from search_spaces.parsing.schedules import spelled
 
 
@@ -24,7 +24,7 @@ def read_first(
     raw: object,
     parameters: Sequence[Parameter],
     invalid_paths: Iterable[tuple[str, ...]],
-    known: Known,
+    published: PublishedSettings,
     trainable: object,
 ) -> tuple[tuple[dict[str, Any], ...], list[Mistake]]:
     """Return the values by dotted name of every configuration to try first, and what is wrong with them.
@@ -33,13 +33,13 @@ def read_first(
         raw: what stands under ``first``.
         parameters: the well-formed parameters.
         invalid_paths: paths of parameters with mistakes of their own; nothing is said about their values.
-        known: configurations that go by a name, which stands for those of its settings that the parameters take.
+        published: configurations that can be named: a name stands for those of its settings that the parameters take.
         trainable: of the space; only its own configurations can be named.
     """
     if not isinstance(raw, list):
         return (), [Mistake(None, ("first",), f"must be a list of settings, not {shown(raw)}")]
     reader = _Reader(parameters, {".".join(path) for path in invalid_paths})
-    own = {name: settings for name, settings in known.items() if settings["trainable"] == trainable}
+    own = {name: settings for name, settings in published.items() if settings["trainable"] == trainable}
     for index, item in enumerate(raw):
         place = ("first", index)
         changes = {NAMED_BY: item} if isinstance(item, str) else item

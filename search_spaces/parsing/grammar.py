@@ -123,12 +123,15 @@ def _choice(place: Path, values: object, wrong: list[Mistake]) -> Choice | Fragm
         return None
     if isinstance(values, dict):
         return _fragments(place, values, wrong)
+    earlier: set[object] = set()
     for index, value in enumerate(values):
         if isinstance(value, list | dict):
             remedy = "to choose among lists or mappings, name them: {choice: {name: {setting: ...}, ...}}"
             wrong.append(Mistake(None, (*place, index), f"must be a number, text, true, false or null; {remedy}"))
-        elif value in values[:index]:
+            continue
+        if value in earlier:
             wrong.append(Mistake(None, (*place, index), f"{shown(value)} stands twice in the choice"))
+        earlier.add(value)
     return Choice(tuple(values))
 
 

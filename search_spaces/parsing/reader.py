@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from search_spaces.errors import Mistake, Path, SpaceError, plain, unknown
 from search_spaces.grid import grid_objection, grid_points
 from search_spaces.parameters import Parameter
-from search_spaces.parsing.baselines import Known, read_baselines
+from search_spaces.parsing.baselines import PublishedSettings, read_baselines
 from search_spaces.parsing.first import read_first
 from search_spaces.parsing.grammar import read_tree
 from search_spaces.parsing.yaml_document import parse
@@ -37,18 +37,24 @@ class Draft:
         value = self.data.get(key)
         return value if isinstance(value, dict) else {}
 
+    @property
+    def budget_settings(self) -> dict[str, Any]:
+        """The settings of a run that the budget decides: its ``compute``; empty where the budget has none."""
+        budget = self.section("budget")
+        return {"compute": budget["compute"]} if "compute" in budget else {}
+
 
 Check = Callable[[Draft], Iterable[Mistake]]
 
 
-def read(text: str, source: str, check: Check | None = None, known: Known | None = None) -> Space:
+def read(text: str, source: str, check: Check | None = None, published: PublishedSettings | None = None) -> Space:
     """Return the space that a YAML text describes.
 
     Args:
         text: the file's content.
         source: what to call it in messages.
         check: more mistakes, found from what the grammar could read. Their lines are filled in from their paths.
-        known: configurations that ``baselines`` and ``first`` can name: nested settings with the key ``trainable``.
+        published: configurations that ``baselines`` and ``first`` can name.
 
     Raises:
         SpaceError: the text is no search space; holds every mistake, those of `check` among them.
@@ -59,10 +65,14 @@ def read(text: str, source: str, check: Check | None = None, known: Known | None
         nothing = Mistake(1, (), f"a search space is a mapping with keys of these: {keys}")
         raise SpaceError(source, document.mistakes or [nothing])
     tree = read_tree(document.data.get("parameters", {}))
-    baselines, mistakes = read_baselines(document.data.get("baselines", []), known or {})
+    baselines, mistakes = read_baselines(document.data.get("baselines", []), published or {})
     draft = Draft(document.data, tree.parameters, tree.invalid_paths, baselines)
     first, wrong = read_first(
-        document.data.get("first", []), tree.parameters, tree.invalid_paths, known or {}, document.data.get("trainable")
+        document.data.get("first", []),
+        tree.parameters,
+        tree.invalid_paths,
+        published or {},
+        document.data.get("trainable"),
     )
     mistakes += [*tree.mistakes, *wrong, *_joint_mistakes(draft)]
     space = _assembled(

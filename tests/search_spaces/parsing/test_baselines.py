@@ -1,4 +1,4 @@
-"""Known configurations in a space: what a name stands for among the baselines and the configurations tried first."""
+"""Published configurations in a space: what a name means under ``baselines`` and ``first``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from search_spaces import Baseline, Space, SpaceError, read
 from search_spaces.parameters import with_changes
 
-KNOWN = {
+PUBLISHED = {
     "slow": {"trainable": "gan", "rate": 0.5, "net": {"width": 8, "body": "deep"}, "ratio": {"kind": "a", "turns": 2}},
     "other": {"trainable": "pgd", "steps": 7},
 }
@@ -21,7 +21,7 @@ KNOWN = {
 
 def space_of(**content: Any) -> Space:
     head = {"name": "x", "trainable": "gan", "budget": {"trials": 4, "compute": 2}}
-    return read(json.dumps({**head, **content}), "x.yaml", known=KNOWN)
+    return read(json.dumps({**head, **content}), "x.yaml", published=PUBLISHED)
 
 
 def first_of(parameters: dict[str, Any], *first: object) -> list[dict[str, Any]]:
@@ -146,11 +146,11 @@ def test_a_configuration_is_taken_where_it_fits_and_refused_where_not(kinds):
         }
     )
     wrong = [name for name, kind in kinds.items() if kind == "out" and name in published]
-    known = {"it": {"trainable": "gan", **published}}
+    every = {"it": {"trainable": "gan", **published}}
     if wrong:
         with pytest.raises(SpaceError) as caught:
-            read(text, "x.yaml", known=known)
+            read(text, "x.yaml", published=every)
         assert sorted(mistake.path[-1] for mistake in caught.value.mistakes) == sorted(wrong)
     else:
         taken = {name: published[name] for name, kind in kinds.items() if kind == "in" and name in published}
-        assert read(text, "x.yaml", known=known).first_parameters() == [taken]
+        assert read(text, "x.yaml", published=every).first_parameters() == [taken]

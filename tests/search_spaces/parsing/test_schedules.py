@@ -136,7 +136,7 @@ def test_what_is_tried_first_is_a_number_or_a_schedule_in_either_spelling(first,
 
 def test_a_published_schedule_is_taken_over_and_can_be_changed():
     rate = {"kind": "stepped", "values": [3, 2, 1], "at": None}
-    known = {"old": {"trainable": "gan", "classifier": {"learning_rate": rate}}}
+    published = {"old": {"trainable": "gan", "classifier": {"learning_rate": rate}}}
     changes = [
         "old",
         {"published": "old", "classifier": {"learning_rate": 4}},
@@ -146,7 +146,7 @@ def test_a_published_schedule_is_taken_over_and_can_be_changed():
     text = json.dumps({**head, "parameters": {"classifier": {"learning_rate": LEAF}}})
     assert [
         {name.removeprefix(f"{NAME}."): value for name, value in point.items()}
-        for point in read(text, "x.yaml", known=known).first_parameters()
+        for point in read(text, "x.yaml", published=published).first_parameters()
     ] == [
         {"kind": "stepped", "knot_1": 3.0, "knot_2": 2.0, "knot_3": 1.0},
         {"kind": "constant", "knot_1": 4.0},
