@@ -20,14 +20,13 @@ def rng_of(seed=0):
 
 
 def random_problem(seed, leading=(6,)):
-    """Return a random small net, images that touch both ends of the box, labels and targets."""
+    """Return a random small net, images that touch both ends of the box, and labels."""
     rng = rng_of(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nn.Sequential(nn.Flatten(), nn.Linear(784, 12), nn.Tanh(), nn.Linear(12, 10))
     images = (1.4 * torch.rand(*leading, 1, 28, 28, generator=rng) - 0.2).clamp(0, 1)
-    labels, targets = (torch.randint(10, leading, generator=rng) for _ in range(2))
-    return LeadingDimensions(net), images, labels, targets
+    return LeadingDimensions(net), images, torch.randint(10, leading, generator=rng)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,1 +1,1 @@
-"""Attacks in the L-infinity ball, and the losses that they climb."""
+"""Adversarial attacks in the L-infinity ball, and the losses that they increase."""

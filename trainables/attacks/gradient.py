@@ -1,38 +1,42 @@
-"""Attacks in the L-infinity ball and the box [0, 1], as pure functions of ``(logits_fn, images, labels, ...)``.
+"""Gradient attacks in the L-infinity ball: FGSM, R+FGSM, PGD and MI-FGSM, and the steps that they are made of.
 
-Images are ``(..., 1, 28, 28)`` floats in [0, 1], labels ``(...)`` integers; epsilon and step sizes are in pixels of
-[0, 1], numbers or tensors that broadcast against the images. Nothing global is read or changed: parameters get no
-gradients, a model keeps its mode, randomness comes from the generator that is passed. With ``targets`` an attack forces
-those labels instead of leaving the true one, and images that have the target label already are left alone.
+Every attack is a pure function ``attack(logits_fn, images, labels, epsilon, ...)`` that returns adversarial images of
+the shape of ``images``, within ``epsilon`` of them and in [0, 1]:
+
+- ``logits_fn`` maps images to logits ``(..., classes)``, most often a classifier in evaluation mode;
+- ``images`` are floats ``(..., 1, 28, 28)`` in [0, 1], ``labels`` the true classes ``(...)`` as integers;
+- ``epsilon`` is the radius in pixels of [0, 1], a number or a tensor that broadcasts against the images;
+- ``rng`` draws all random numbers, on the device of the images.
+
+All attacks are untargeted: they lead away from the true label. Parameters get no gradients, a model keeps its mode, and
+the global random state is neither read nor changed.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy
 
-StillCorrect = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From logits and their images' positions in the batch to which of these images no attack has fooled yet."""
-
 REACH = 2.5
-"""How far all steps of an evaluation's PGD go together, in epsilons: the far side of the ball is two away.
+"""Default total length of all steps of PGD and MI-FGSM, in epsilons. Crossing the whole ball takes 2.
 
-The 40 steps of 0.01 that Madry et al. 2018 train with go 1.33: they left 6 to 13 points more standing on five
-classifiers of a GAN loop."""
+The 40 steps of 0.01 that Madry et al. 2018 train with have a total of 1.33 epsilons. On five classifiers of a GAN loop
+they left the accuracy 6 to 13 points higher."""
 
 
 def input_gradient(logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
-    """Return d loss / d images per example, shaped like the images."""
+    """Return the gradient of each image's loss with respect to that image, shaped like the images."""
     return forward_and_gradient(logits_fn, images, labels, loss)[2]
 
 
 def forward_and_gradient(
     logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, loss: Loss
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return logits, losses and d loss / d images per example, from one pass forward and back."""
+    """Return logits ``(..., classes)``, losses ``(...)`` and the input gradient, from one forward and backward pass.
+
+    See `input_gradient`.
+    """
     leaf = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = logits_fn(leaf)
@@ -41,61 +45,50 @@ def forward_and_gradient(
     return logits.detach(), losses.detach(), gradient
 
 
-def bounds(images: torch.Tensor, epsilon: Epsilon) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the lowest and the highest value of every pixel in the epsilon ball and [0, 1]."""
+def pixel_bounds(images: torch.Tensor, epsilon: Epsilon) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the lowest and the highest value that each pixel may take: within epsilon of the image and in [0, 1]."""
     return (images - epsilon).clamp_min(0.0), (images + epsilon).clamp_max(1.0)
 
 
 def project(adversarial: torch.Tensor, images: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
-    """Return the nearest point of the epsilon ball around the images and of [0, 1]."""
+    """Return the nearest point within epsilon of the images and in [0, 1]."""
     return torch.minimum(torch.maximum(adversarial, images - epsilon), images + epsilon).clamp(0.0, 1.0)
 
 
 def uniform_start(
     images: torch.Tensor, epsilon: Epsilon, rng: torch.Generator, *, clipped: bool = True
 ) -> torch.Tensor:
-    """Return a uniformly random point of the ball around each image, clipped to [0, 1] or not."""
+    """Return a uniformly random point of the epsilon ball around each image.
+
+    Args:
+        images: the centres of the balls.
+        epsilon: their radius in pixels of [0, 1].
+        rng: draws the points.
+        clipped: whether to clip the points to [0, 1]; without it a pixel may leave that range by epsilon.
+    """
     noise = torch.rand(images.shape, generator=rng, device=images.device, dtype=images.dtype)
     start = images + (2.0 * noise - 1.0) * epsilon
     return start.clamp(0.0, 1.0) if clipped else start
 
 
-def sign_step(images: torch.Tensor, gradient: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
-    """Return clip(images + epsilon * sign(gradient), 0, 1)."""
-    return (images + epsilon * gradient.sign()).clamp(0.0, 1.0)
+def sign_step(images: torch.Tensor, gradient: torch.Tensor, step_size: Epsilon) -> torch.Tensor:
+    """Return clip(images + step_size * sign(gradient), 0, 1)."""
+    return (images + step_size * gradient.sign()).clamp(0.0, 1.0)
 
 
-def fgsm(
-    logits_fn: LogitsFn,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    epsilon: Epsilon,
-    *,
-    targets: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Return clip(images + epsilon * sign(gradient), 0, 1) (Goodfellow et al. 2014)."""
-    aim, direction = aim_of(labels, targets)
-    gradient = input_gradient(logits_fn, images, aim, cross_entropy)
-    moved = sign_step(images, direction * gradient, epsilon)
-    return _leave_alone(moved, images, labels, targets)
+def fgsm(logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
+    """Fast gradient sign method: return clip(images + epsilon * sign(gradient), 0, 1) (Goodfellow et al. 2014)."""
+    return sign_step(images, input_gradient(logits_fn, images, labels, cross_entropy), epsilon)
 
 
 def r_fgsm(
-    logits_fn: LogitsFn,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    epsilon: Epsilon,
-    *,
-    rng: torch.Generator,
-    targets: torch.Tensor | None = None,
+    logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon, *, rng: torch.Generator
 ) -> torch.Tensor:
-    """Return a random sign step of epsilon / 2, then one FGSM step of the rest (Tramer et al. 2018)."""
+    """R+FGSM: take a step of epsilon / 2 in random signs, then an FGSM step of epsilon / 2 (Tramer et al. 2018)."""
     signs = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype).sign()
-    start = (images + 0.5 * epsilon * signs).clamp(0.0, 1.0)
-    aim, direction = aim_of(labels, targets)
-    gradient = input_gradient(logits_fn, start, aim, cross_entropy)
-    moved = project(start + direction * 0.5 * epsilon * gradient.sign(), images, epsilon)
-    return _leave_alone(moved, images, labels, targets)
+    start = sign_step(images, signs, 0.5 * epsilon)
+    gradient = input_gradient(logits_fn, start, labels, cross_entropy)
+    return project(start + 0.5 * epsilon * gradient.sign(), images, epsilon)
 
 
 def pgd(
@@ -109,18 +102,25 @@ def pgd(
     loss: Loss = cross_entropy,
     rng: torch.Generator | None = None,
     clipped_start: bool = True,
-    targets: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the last of ``steps`` projected sign steps, from a random start given ``rng`` (Madry et al. 2018).
+    """Projected gradient descent: return the images after the last sign step (Madry et al. 2018).
 
-    The start may lie outside [0, 1] unless it is clipped; what is returned never does.
+    Args:
+        logits_fn: see the module, as for images, labels and epsilon.
+        images: see the module.
+        labels: see the module.
+        epsilon: see the module.
+        steps: how many gradient steps to take.
+        step_size: length of each, in pixels of [0, 1].
+        loss: what the steps increase.
+        rng: draws a uniformly random start; without it the search starts at the images.
+        clipped_start: whether the start is clipped to [0, 1]; what is returned always is.
     """
-    aim, direction = aim_of(labels, targets)
     adversarial = images if rng is None else uniform_start(images, epsilon, rng, clipped=clipped_start)
     for _ in range(steps):
-        gradient = input_gradient(logits_fn, adversarial, aim, loss)
-        adversarial = project(adversarial + direction * step_size * gradient.sign(), images, epsilon)
-    return _leave_alone(adversarial, images, labels, targets)
+        gradient = input_gradient(logits_fn, adversarial, labels, loss)
+        adversarial = project(adversarial + step_size * gradient.sign(), images, epsilon)
+    return adversarial
 
 
 def mi_fgsm(
@@ -132,22 +132,28 @@ def mi_fgsm(
     steps: int,
     step_size: Epsilon | None = None,
     decay: float = 1.0,
-    targets: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the last of ``steps`` sign steps along the decayed sum of the gradients so far (Dong et al. 2018).
+    """Momentum iterative FGSM: return the images after the last sign step along the momentum (Dong et al. 2018).
 
-    Each gradient is first divided by its mean absolute value. Without a ``step_size`` all steps together go `REACH`
-    epsilons.
+    The momentum is the decayed sum of the gradients so far, each divided by its mean absolute value.
+
+    Args:
+        logits_fn: see the module, as for images, labels and epsilon.
+        images: see the module.
+        labels: see the module.
+        epsilon: see the module.
+        steps: how many gradient steps to take.
+        step_size: length of each, in pixels of [0, 1]; by default ``REACH * epsilon / steps``.
+        decay: factor of the momentum at each step; with 0 the attack is PGD without a random start.
     """
-    aim, direction = aim_of(labels, targets)
     step = REACH * epsilon / steps if step_size is None else step_size
     adversarial, momentum = images, torch.zeros_like(images)
     for _ in range(steps):
-        gradient = input_gradient(logits_fn, adversarial, aim, cross_entropy)
+        gradient = input_gradient(logits_fn, adversarial, labels, cross_entropy)
         size = gradient.abs().mean((-3, -2, -1), keepdim=True)
         momentum = decay * momentum + gradient / size.clamp_min(torch.finfo(size.dtype).tiny)
-        adversarial = project(adversarial + direction * step * momentum.sign(), images, epsilon)
-    return _leave_alone(adversarial, images, labels, targets)
+        adversarial = project(adversarial + step * momentum.sign(), images, epsilon)
+    return adversarial
 
 
 def pgd_survivors(
@@ -161,65 +167,42 @@ def pgd_survivors(
     loss: Loss = cross_entropy,
     restarts: int = 1,
     rng: torch.Generator | None = None,
-    targets: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return PGD's images, each kept as it was when it first succeeded: only survivors are attacked further.
+    """PGD that stops for each image as soon as it is misclassified, and returns it as it was then.
 
-    The same search as `pgd`, judged after every step, so it finds at least what the last step would; the work shrinks
-    with every image that falls. Images ``(batch, 1, 28, 28)``. Without a ``step_size`` all steps together go
-    `REACH` epsilons. Without ``rng`` there is no random start and restarts do nothing new. An image that never falls is
-    returned as it stood after the last step.
-    """
-    size = REACH * epsilon / max(steps, 1) if step_size is None else step_size
-    aim, direction = aim_of(labels, targets)
-    is_correct = still_correct(labels, targets)
-    result = images.clone()
-    alive = torch.arange(len(images), device=images.device)
-    if targets is not None:
-        alive = alive[labels != targets]
-    ends = bounds(images, epsilon)
-    for _ in range(restarts):
-        start = images if rng is None else uniform_start(images, epsilon, rng)
-        current, low, high = (some[alive] for some in (start, *ends))
-        for step in range(steps + 1):
-            if not len(alive):
-                break
-            logits, _, gradient = forward_and_gradient(logits_fn, current, aim[alive], loss)
-            still = is_correct(logits, alive)
-            if not still.all():
-                result[alive[~still]] = current[~still]
-                alive, current, low, high, gradient = (some[still] for some in (alive, current, low, high, gradient))
-            if step < steps:
-                current = gradient.sign().mul_(direction * size).add_(current).clamp_(low, high)
-        result[alive] = current
-    return result
-
-
-def aim_of(labels: torch.Tensor, targets: torch.Tensor | None) -> tuple[torch.Tensor, float]:
-    """Return the labels in the loss, and whether to climb (away from the true label) or descend (towards a target)."""
-    return (labels, 1.0) if targets is None else (targets, -1.0)
-
-
-def still_correct(labels: torch.Tensor, targets: torch.Tensor | None) -> StillCorrect:
-    """Return the function that tells which images of a batch an attack has not fooled yet.
+    Predictions are tested at the start and after every step, so the attack finds at least what `pgd` finds with the
+    same random numbers, and becomes cheaper with every image that is misclassified. An image that never is, is returned
+    as it was after the last step of the last restart.
 
     Args:
-        labels: the true ones ``(batch,)``.
-        targets: the labels that the attack forces, ``(batch,)``; None for an attack that any wrong label satisfies.
-
-    Returns:
-        A function of logits ``(n, classes)`` and the images' positions in the batch ``(n,)``. It is True where the
-        true label is predicted or, with targets, where the target is not predicted yet; an image whose true label is
-        its target counts as fooled from the beginning.
+        logits_fn: see the module, as for labels and epsilon.
+        images: ``(batch, 1, 28, 28)``.
+        labels: see the module.
+        epsilon: see the module.
+        steps: how many gradient steps each restart takes.
+        step_size: length of each, in pixels of [0, 1]; by default ``REACH * epsilon / steps``.
+        loss: what the steps increase.
+        restarts: how many times the search runs.
+        rng: draws a uniformly random start for each restart; without it all restarts are the same.
     """
-    if targets is None:
-        return lambda logits, index: logits.argmax(-1) == labels[index]
-    return lambda logits, index: (logits.argmax(-1) != targets[index]) & (labels[index] != targets[index])
-
-
-def _leave_alone(
-    moved: torch.Tensor, images: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None
-) -> torch.Tensor:
-    if targets is None:
-        return moved
-    return torch.where((labels == targets).reshape(*labels.shape, 1, 1, 1), images, moved)
+    size = REACH * epsilon / max(steps, 1) if step_size is None else step_size
+    result = images.clone()
+    survivors = torch.arange(len(images), device=images.device)
+    low_of_all, high_of_all = pixel_bounds(images, epsilon)
+    for _ in range(restarts):
+        start = images if rng is None else uniform_start(images, epsilon, rng)
+        current, low, high = (tensor[survivors] for tensor in (start, low_of_all, high_of_all))
+        for step in range(steps + 1):
+            if not len(survivors):
+                break
+            logits, _, gradient = forward_and_gradient(logits_fn, current, labels[survivors], loss)
+            survives = logits.argmax(-1) == labels[survivors]
+            if not survives.all():
+                result[survivors[~survives]] = current[~survives]
+                survivors, current, low, high, gradient = (
+                    tensor[survives] for tensor in (survivors, current, low, high, gradient)
+                )
+            if step < steps:
+                current = gradient.sign().mul_(size).add_(current).clamp_(low, high)
+        result[survivors] = current
+    return result

@@ -1,4 +1,7 @@
-"""Losses that attacks climb, per example, from logits ``(..., classes)`` and labels."""
+"""Losses that untargeted attacks increase: from logits ``(..., classes)`` and labels ``(...)`` to losses ``(...)``.
+
+`LOSSES` is the table of them by name.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,26 @@ import torch
 from torch.nn import functional
 
 LogitsFn = Callable[[torch.Tensor], torch.Tensor]
+"""From images ``(..., 1, 28, 28)`` to logits ``(..., classes)``."""
+
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From logits ``(..., classes)`` and labels ``(...)`` to losses ``(...)``."""
+
 Epsilon = float | torch.Tensor
+"""A radius in pixels of [0, 1]: a number, or a tensor that broadcasts against the images."""
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return -log p(label) per example: ``(..., classes), (...) -> (...)``."""
+    """Return -log p(label)."""
     flat = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none")
     return flat.reshape(labels.shape)
 
 
 def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the best other logit minus the label's (Carlini and Wagner 2017); above 0 where the label has lost."""
-    of_label = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    """Return the largest other logit minus the label's (Carlini and Wagner 2017): positive where misclassified."""
+    label_logit = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     others = logits.scatter(-1, labels.unsqueeze(-1), -torch.inf)
-    return others.amax(-1) - of_label
+    return others.amax(-1) - label_logit
 
 
 # Where all logits are equal the ratios below are 0 / 0: this makes them 0.
@@ -30,23 +38,28 @@ _TINY = 1e-12
 
 
 def dlr(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the margin divided by the largest logit minus the third: no scale of the logits changes it.
+    """Difference of logits ratio: return the margin divided by the largest minus the third largest logit.
 
-    The difference of logits ratio (Croce and Hein 2020), for three classes or more. It leads away from a label; towards
-    one it is `targeted_dlr` that does.
+    Multiplying all logits by a factor does not change it (Croce and Hein 2020). Needs three classes or more.
     """
     top = logits.topk(3).values
     return margin(logits, labels) / (top[..., 0] - top[..., 2] + _TINY)
 
 
 def targeted_dlr(logits: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the target's logit minus the label's, divided by a difference that scales with the logits.
+    """Targeted difference of logits ratio: return (target logit - label logit) / scale, ``(...)``.
 
-    That is the largest logit minus the mean of the third and the fourth (Croce and Hein 2020): four classes or more.
+    The scale is the largest logit minus the mean of the third and the fourth largest, so that multiplying all logits by
+    a factor does not change the ratio (Croce and Hein 2020). Needs four classes or more.
+
+    Args:
+        logits: ``(..., classes)``.
+        labels: the true classes ``(...)``.
+        targets: the classes that the attack should produce ``(...)``.
     """
     top = logits.topk(4).values
-    of_label, of_target = (logits.gather(-1, some.unsqueeze(-1)).squeeze(-1) for some in (labels, targets))
-    return (of_target - of_label) / (top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + _TINY)
+    label_logit, target_logit = (logits.gather(-1, index.unsqueeze(-1)).squeeze(-1) for index in (labels, targets))
+    return (target_logit - label_logit) / (top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + _TINY)
 
 
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}

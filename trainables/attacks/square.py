@@ -1,4 +1,4 @@
-"""Square attack (Andriushchenko et al. 2020): random squares, kept where they help. It needs no gradient."""
+"""Square attack (Andriushchenko et al. 2020): a random search over squares of pixels that uses no gradient."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 import torch
 
-from trainables.attacks.gradient import aim_of, still_correct
 from trainables.attacks.losses import Epsilon, LogitsFn, margin
 
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""Of 10,000 queries: when the share of the pixels in a square is halved."""
+"""After how many of 10,000 queries the share of the pixels in a square is halved."""
 
 
 @torch.no_grad()
@@ -25,46 +24,52 @@ def square(
     queries: int,
     rng: torch.Generator,
     p: float = 0.8,
-    targets: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return for each image the point where it fell, or the one of the highest margin if it never did.
+    """Return each image at the first point where it is misclassified, or else at the point of the largest margin.
 
-    The search begins with vertical stripes at the ends of the ball, and every query sets one random square of pixels
-    to one end. ``p`` is the share of the pixels in the first squares; its published schedule is stretched to the number
-    of queries. Images ``(batch, 1, 28, 28)``; one that is wrong from the beginning is returned as it is.
+    The search starts with random vertical stripes of -epsilon and +epsilon. Every query then sets one random square of
+    pixels to one end of their range, and keeps the change if the margin grows. An image that is misclassified without
+    an attack is returned unchanged.
+
+    Args:
+        logits_fn: maps images to logits ``(batch, classes)``; it is called without gradients.
+        images: ``(batch, 1, 28, 28)`` in [0, 1].
+        labels: the true classes ``(batch,)``.
+        epsilon: the radius in pixels of [0, 1].
+        queries: how many squares are tried on each image.
+        rng: draws stripes and squares, on the device of the images.
+        p: share of the pixels in the first squares. The published schedule by which it shrinks over 10,000 queries is
+            scaled to ``queries``.
     """
-    aim, direction = aim_of(labels, targets)
-    is_correct = still_correct(labels, targets)
-    found = images.clone()
-    index = torch.arange(len(images), device=images.device)
-    index = index[is_correct(logits_fn(images), index)]
+    result = images.clone()
+    index = (logits_fn(images).argmax(-1) == labels).nonzero().squeeze(-1)
     clean, current = images[index].flatten(1), images[index].flatten(1)
     highest = torch.full((len(index),), -torch.inf, dtype=images.dtype, device=images.device)
-    for places, signs in _proposals(len(images), images.shape[-1], queries, p, rng):
+    for positions, signs in _proposals(len(images), images.shape[-1], queries, p, rng):
         if not len(index):
             break
-        pixels = places[index]
+        pixels = positions[index]
         before, after = current.gather(1, pixels), (clean.gather(1, pixels) + epsilon * signs[index]).clamp_(0.0, 1.0)
         current.scatter_(1, pixels, after)
         logits = logits_fn(current.view(-1, *images.shape[1:]))
-        still = is_correct(logits, index)
-        loss = direction * margin(logits, aim[index])
-        is_worse = still & (loss <= highest)
+        survives = logits.argmax(-1) == labels[index]
+        loss = margin(logits, labels[index])
+        is_worse = survives & (loss <= highest)
         current.scatter_(1, pixels, torch.where(is_worse.unsqueeze(1), before, after))
         highest = torch.maximum(loss, highest)
-        if not still.all():
-            found[index[~still]] = current[~still].view(-1, *images.shape[1:])
-            index, clean, current, highest = (some[still] for some in (index, clean, current, highest))
-    found[index] = current.view(-1, *images.shape[1:])
-    return found
+        if not survives.all():
+            result[index[~survives]] = current[~survives].view(-1, *images.shape[1:])
+            index, clean, current, highest = (tensor[survives] for tensor in (index, clean, current, highest))
+    result[index] = current.view(-1, *images.shape[1:])
+    return result
 
 
 def _proposals(
     num_images: int, width: int, queries: int, p: float, rng: torch.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield pixels ``(batch, pixels)`` and whether they go up or down, +-1: first the stripes, then the squares.
+    """Yield positions of pixels ``(batch, pixels)`` and their directions, -1 or 1: first the stripes, then the squares.
 
-    Drawn for all images, fallen or not, so that what an image meets does not depend on the others.
+    They are drawn for all images, misclassified or not, so that an image's proposals do not depend on the others.
     """
     yield _corner(width, width, rng.device).expand(num_images, -1), _signs(num_images, width, rng).repeat(1, width)
     for query in range(queries):
@@ -75,7 +80,7 @@ def _proposals(
 
 
 def _corner(side: int, width: int, device: torch.device) -> torch.Tensor:
-    """Return the pixels of the square in the upper left corner, as positions in the flat image."""
+    """Return the positions, in the flattened image, of the pixels of a square in the upper left corner."""
     line = torch.arange(side, device=device)
     return (line.unsqueeze(1) * width + line).flatten()
 

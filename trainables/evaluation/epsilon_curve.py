@@ -31,7 +31,7 @@ def accuracy_by_epsilon(
         classifier: maps images ``(batch, 1, 28, 28)`` to logits; run in evaluation mode and left in its own.
         split: the images, all attacked in one batch.
         epsilons: L-infinity radii in pixels of [0, 1], rising; 0 means no attack.
-        steps: of PGD from a random start, `attacks.REACH` epsilons together.
+        steps: of PGD from a random start, together `gradient.REACH` epsilons long.
         seed: of the random starts.
     """
     device = split.images.device

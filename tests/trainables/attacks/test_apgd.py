@@ -27,7 +27,7 @@ class Recorder:
 class TestApgd:
     @EVERY_LOSS
     def test_an_image_that_stands_is_returned_at_its_highest_loss(self, loss):
-        model, images, _, _ = random_problem(20)
+        model, images, _ = random_problem(20)
         labels = model(images).argmax(-1)
         asked = Recorder(model)
         found = apgd(asked, images, labels, 2e-3, steps=10, loss=loss, restarts=3, rng=rng_of())
@@ -59,7 +59,7 @@ class TestApgd:
         assert all(image.numpy().tobytes() in first_falls for image in found[fell])
 
     def test_nothing_that_stands_is_no_work(self):
-        model, images, _, _ = random_problem(21)
+        model, images, _ = random_problem(21)
         wrong = (model(images).argmax(-1) + 1) % 10
         asked = Recorder(model)
         assert torch.equal(apgd(asked, images, wrong, 0.1, steps=5, restarts=3, rng=rng_of()), images)
@@ -81,7 +81,7 @@ class TestApgd:
 
     @pytest.mark.parametrize("steps", [0, 1, 2, 7])
     def test_few_steps_are_as_many_looks(self, steps):
-        model, images, _, _ = random_problem(22)
+        model, images, _ = random_problem(22)
         labels = model(images).argmax(-1)
         asked = Recorder(model)
         apgd(asked, images, labels, 1e-4, steps=steps, rng=rng_of())
@@ -152,6 +152,6 @@ class TestEveryTarget:
 
     @pytest.mark.parametrize("num_targets", [0, 10])
     def test_as_many_targets_as_there_are_wrong_labels(self, num_targets):
-        model, images, labels, _ = random_problem(23)
+        model, images, labels = random_problem(23)
         with pytest.raises(ValueError, match=f"from 1 to 9, the number of wrong labels, got {num_targets}"):
             apgd_targeted(model, images, labels, 0.1, steps=1, num_targets=num_targets, rng=rng_of())

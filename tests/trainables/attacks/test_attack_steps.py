@@ -25,7 +25,7 @@ class TestInputGradient:
 
 class TestFgsm:
     def test_moves_every_pixel_by_epsilon_up_the_gradient(self):
-        model, images, labels, _ = random_problem(8)
+        model, images, labels = random_problem(8)
         images = images.clamp(0.3, 0.7)
         moved = attacks.fgsm(model, images, labels, 0.25) - images
         gradient = attacks.input_gradient(model, images, labels, cross_entropy)
@@ -34,7 +34,7 @@ class TestFgsm:
 
 class TestRandomFgsm:
     def test_is_half_a_random_step_and_half_a_gradient_step(self):
-        model, images, labels, _ = random_problem(9)
+        model, images, labels = random_problem(9)
         grey = torch.full_like(images, 0.5)
         sizes = (attacks.r_fgsm(model, grey, labels, 0.2, rng=rng_of()) - grey).abs()
         assert {round(size, 5) for size in sizes.unique().tolist()} <= {0.0, 0.2}
@@ -45,7 +45,7 @@ class TestProject:
     @given(seed=st.integers(0, 2**32), epsilon=st.floats(0, 1), size=st.floats(0, 3))
     @settings(deadline=None, max_examples=30)
     def test_is_the_nearest_point(self, seed, epsilon, size):
-        _, images, _, _ = random_problem(seed)
+        _, images, _ = random_problem(seed)
         point = images + size * torch.randn(images.shape, generator=rng_of(seed))
         projected = attacks.project(point, images, epsilon)
         lowest, highest = (images - epsilon).clamp_min(0), (images + epsilon).clamp_max(1)
@@ -67,13 +67,13 @@ class TestUniformStart:
 
 class TestPgd:
     def test_no_step_is_the_start(self):
-        model, images, labels, _ = random_problem(10)
+        model, images, labels = random_problem(10)
         assert torch.equal(attacks.pgd(model, images, labels, 0.1, steps=0, step_size=0.1), images)
         start = attacks.pgd(model, images, labels, 0.1, steps=0, step_size=0.1, rng=rng_of())
         assert torch.equal(start, attacks.uniform_start(images, 0.1, rng_of()))
 
     def test_one_full_step_from_the_image_is_fgsm(self):
-        model, images, labels, _ = random_problem(11)
+        model, images, labels = random_problem(11)
         found = attacks.pgd(model, images, labels, 0.1, steps=1, step_size=0.1)
         torch.testing.assert_close(found, attacks.fgsm(model, images, labels, 0.1))
 
@@ -91,12 +91,12 @@ class TestPgd:
 
 class TestMomentum:
     def test_one_full_step_is_fgsm(self):
-        model, images, labels, _ = random_problem(14)
+        model, images, labels = random_problem(14)
         found = attacks.mi_fgsm(model, images, labels, 0.1, steps=1, step_size=0.1)
         torch.testing.assert_close(found, attacks.fgsm(model, images, labels, 0.1))
 
     def test_without_memory_it_is_pgd(self):
-        model, images, labels, _ = random_problem(15)
+        model, images, labels = random_problem(15)
         sizes = {"steps": 5, "step_size": 0.03}
         found = attacks.mi_fgsm(model, images, labels, 0.1, **sizes, decay=0.0)
         assert torch.equal(found, attacks.pgd(model, images, labels, 0.1, **sizes))
@@ -119,7 +119,7 @@ class TestMomentum:
 
 
 def test_a_start_that_is_not_clipped_may_leave_the_box_and_the_result_does_not():
-    model, images, labels, _ = random_problem(6)
+    model, images, labels = random_problem(6)
     free = attacks.uniform_start(images, 0.3, rng_of(1), clipped=False)
     assert torch.equal(free.clamp(0, 1), attacks.uniform_start(images, 0.3, rng_of(1)))
     assert free.min() < 0 < 1 < free.max()

@@ -12,42 +12,42 @@ from trainables.attacks.losses import cross_entropy, dlr, margin
 from trainables.attacks.square import square
 
 
-def random_pgd(logits_fn, images, labels, epsilon, *, rng, targets=None, loss=cross_entropy):
+def random_pgd(logits_fn, images, labels, epsilon, *, rng, loss=cross_entropy):
     sizes = {"steps": 4, "step_size": 0.5 * epsilon}
-    return attacks.pgd(logits_fn, images, labels, epsilon, **sizes, loss=loss, rng=rng, targets=targets)
+    return attacks.pgd(logits_fn, images, labels, epsilon, **sizes, loss=loss, rng=rng)
 
 
-def margin_pgd(logits_fn, images, labels, epsilon, *, rng, targets=None):
-    return random_pgd(logits_fn, images, labels, epsilon, rng=rng, targets=targets, loss=margin)
+def margin_pgd(logits_fn, images, labels, epsilon, *, rng):
+    return random_pgd(logits_fn, images, labels, epsilon, rng=rng, loss=margin)
 
 
-def still_pgd(logits_fn, images, labels, epsilon, *, rng, targets=None):
-    return random_pgd(logits_fn, images, labels, epsilon, rng=None, targets=targets)
+def still_pgd(logits_fn, images, labels, epsilon, *, rng):
+    return random_pgd(logits_fn, images, labels, epsilon, rng=None)
 
 
-def fgsm(logits_fn, images, labels, epsilon, *, rng, targets=None):
-    return attacks.fgsm(logits_fn, images, labels, epsilon, targets=targets)
+def fgsm(logits_fn, images, labels, epsilon, *, rng):
+    return attacks.fgsm(logits_fn, images, labels, epsilon)
 
 
-def survivors(logits_fn, images, labels, epsilon, *, rng, targets=None):
+def survivors(logits_fn, images, labels, epsilon, *, rng):
     sizes = {"steps": 4, "step_size": 0.5 * epsilon, "restarts": 2}
-    return attacks.pgd_survivors(logits_fn, images, labels, epsilon, **sizes, rng=rng, targets=targets)
+    return attacks.pgd_survivors(logits_fn, images, labels, epsilon, **sizes, rng=rng)
 
 
-def momentum(logits_fn, images, labels, epsilon, *, rng, targets=None):
-    return attacks.mi_fgsm(logits_fn, images, labels, epsilon, steps=4, step_size=0.5 * epsilon, targets=targets)
+def momentum(logits_fn, images, labels, epsilon, *, rng):
+    return attacks.mi_fgsm(logits_fn, images, labels, epsilon, steps=4, step_size=0.5 * epsilon)
 
 
-def auto_pgd(logits_fn, images, labels, epsilon, *, rng, targets=None, loss=cross_entropy):
-    return apgd(logits_fn, images, labels, epsilon, steps=8, loss=loss, restarts=2, rng=rng, targets=targets)
+def auto_pgd(logits_fn, images, labels, epsilon, *, rng, loss=cross_entropy):
+    return apgd(logits_fn, images, labels, epsilon, steps=8, loss=loss, restarts=2, rng=rng)
 
 
 def auto_pgd_dlr(logits_fn, images, labels, epsilon, *, rng):
     return auto_pgd(logits_fn, images, labels, epsilon, rng=rng, loss=dlr)
 
 
-def squares(logits_fn, images, labels, epsilon, *, rng, targets=None):
-    return square(logits_fn, images, labels, epsilon, queries=40, rng=rng, targets=targets)
+def squares(logits_fn, images, labels, epsilon, *, rng):
+    return square(logits_fn, images, labels, epsilon, queries=40, rng=rng)
 
 
 def every_target(logits_fn, images, labels, epsilon, *, rng):
@@ -62,10 +62,15 @@ ANY_SHAPE = {
     "still_pgd": still_pgd,
     "mi_fgsm": momentum,
 }
-FORCING = {**ANY_SHAPE, "survivors": survivors, "apgd": auto_pgd, "square": squares}
-ATTACKS = {**FORCING, "apgd_dlr": auto_pgd_dlr, "apgd_targeted": every_target}
+ATTACKS = {
+    **ANY_SHAPE,
+    "survivors": survivors,
+    "apgd": auto_pgd,
+    "square": squares,
+    "apgd_dlr": auto_pgd_dlr,
+    "apgd_targeted": every_target,
+}
 EVERY_ATTACK = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-EVERY_FORCING_ATTACK = pytest.mark.parametrize("attack", FORCING.values(), ids=FORCING)
 EVERY_SHAPED_ATTACK = pytest.mark.parametrize("attack", ANY_SHAPE.values(), ids=ANY_SHAPE)
 
 
@@ -73,27 +78,23 @@ def flat(tensor, leading):
     return tensor.reshape(-1, *tensor.shape[len(leading) :])
 
 
-def check_it_stays_in_the_ball_and_the_box(attack, seed, epsilon, **targets):
-    model, images, labels, _ = random_problem(seed)
-    kept, kept_labels = images.clone(), labels.clone()
-    found = attack(model, images, labels, epsilon, rng=rng_of(seed), **targets)
-    assert (found.shape, found.dtype) == (images.shape, torch.float32)
-    assert (found - images).abs().max() <= epsilon + 1e-6
-    assert 0 <= found.min() <= found.max() <= 1
-    assert torch.equal(images, kept)
-    assert torch.equal(labels, kept_labels)
-
-
 @EVERY_ATTACK
 class TestEveryAttack:
     @given(seed=st.integers(0, 2**32), epsilon=st.floats(1e-4, 1))
     @settings(deadline=None, max_examples=20)
     def test_stays_in_the_ball_and_the_box(self, attack, seed, epsilon):
-        check_it_stays_in_the_ball_and_the_box(attack, seed, epsilon)
+        model, images, labels = random_problem(seed)
+        kept, kept_labels = images.clone(), labels.clone()
+        found = attack(model, images, labels, epsilon, rng=rng_of(seed))
+        assert (found.shape, found.dtype) == (images.shape, torch.float32)
+        assert (found - images).abs().max() <= epsilon + 1e-6
+        assert 0 <= found.min() <= found.max() <= 1
+        assert torch.equal(images, kept)
+        assert torch.equal(labels, kept_labels)
 
     @pytest.mark.parametrize("is_training", [True, False])
     def test_leaves_the_model_as_it_was(self, attack, is_training):
-        model, images, labels, _ = random_problem(1)
+        model, images, labels = random_problem(1)
         model.train(is_training)
         frozen, with_gradient, *_ = model.parameters()
         frozen.requires_grad_(False)
@@ -110,7 +111,7 @@ class TestEveryAttack:
         assert all(parameter.grad is None for parameter in model.parameters() if parameter is not with_gradient)
 
     def test_follows_from_the_seed_alone(self, attack):
-        model, images, labels, _ = random_problem(2)
+        model, images, labels = random_problem(2)
         state = torch.random.get_rng_state()
         first = attack(model, images, labels, 0.1, rng=rng_of(5))
         assert torch.equal(torch.random.get_rng_state(), state)
@@ -121,12 +122,12 @@ class TestEveryAttack:
         def model(some):  # its gradient is one number, expanded: nobody may write into it
             return torch.arange(10.0) * some.flatten(1).sum(1, keepdim=True)
 
-        _, images, labels, _ = random_problem(18)
+        _, images, labels = random_problem(18)
         found = attack(model, images, labels, 0.1, rng=rng_of())
         assert (found - images).abs().max() <= 0.1 + 1e-6
 
     def test_works_where_gradients_are_off(self, attack):
-        model, images, labels, _ = random_problem(3)
+        model, images, labels = random_problem(3)
         expected = attack(model, images, labels, 0.1, rng=rng_of())
         with torch.no_grad():
             assert torch.equal(attack(model, images, labels, 0.1, rng=rng_of()), expected)
@@ -141,14 +142,14 @@ class TestEveryAttack:
         assert is_wrong.sum() > (trained(images).argmax(-1) != labels).sum() + 5
 
     def test_an_epsilon_as_tensor_equals_the_number(self, attack):
-        model, images, labels, _ = random_problem(5)
+        model, images, labels = random_problem(5)
         expected = attack(model, images, labels, 0.125, rng=rng_of())
         epsilon = torch.tensor(0.125)
         assert torch.equal(attack(model, images, labels, epsilon, rng=rng_of()), expected)
 
     def test_an_image_does_not_care_about_the_others(self, attack):
-        model, images, labels, _ = random_problem(16)
-        _, others, other_labels, _ = random_problem(17)
+        model, images, labels = random_problem(16)
+        _, others, other_labels = random_problem(17)
         model, mixed, mixed_labels = model.double(), torch.cat([images[:3], others[3:]]), labels.clone()
         mixed_labels[3:] = other_labels[3:]
         alone = attack(model, images.double(), labels, 0.1, rng=rng_of())
@@ -156,49 +157,18 @@ class TestEveryAttack:
         torch.testing.assert_close(alone[:3], among[:3])
 
 
-@EVERY_FORCING_ATTACK
-class TestTowardsATarget:
-    @given(seed=st.integers(0, 2**32), epsilon=st.floats(1e-4, 1))
-    @settings(deadline=None, max_examples=20)
-    def test_stays_in_the_ball_and_the_box(self, attack, seed, epsilon):
-        check_it_stays_in_the_ball_and_the_box(attack, seed, epsilon, targets=random_problem(seed)[-1])
-
-    def test_leaves_images_of_the_target_label_alone(self, attack):
-        model, images, labels, targets = random_problem(4)
-        targets[:3] = labels[:3]
-        targets[3:] = (labels[3:] + 1) % 10
-        found = attack(model, images, labels, 0.1, rng=rng_of(), targets=targets)
-        assert torch.equal(found[:3], images[:3])
-        assert (found[3:] != images[3:]).flatten(1).any(1).all()
-
-    def test_all_images_of_the_target_label_are_no_work(self, attack):
-        model, images, labels, _ = random_problem(4)
-        assert torch.equal(attack(model, images, labels, 0.1, rng=rng_of(), targets=labels), images)
-
-    def test_lowers_the_loss_of_the_target(self, attack, trained, digits):
-        images, labels = digits.test.batch(torch.arange(100))
-        targets = (labels + 3) % 10
-        found = attack(trained, images, labels, 0.05, rng=rng_of(), targets=targets)
-        with torch.no_grad():
-            before, after = cross_entropy(trained(images), targets), cross_entropy(trained(found), targets)
-        assert (after < before).float().mean() > 0.98
-
-
 @EVERY_SHAPED_ATTACK
 class TestEveryShape:
     @pytest.mark.parametrize("leading", [(), (1,), (2, 3), (2, 1, 2)])
-    @pytest.mark.parametrize("is_targeted", [True, False])
-    def test_leading_dimensions_give_the_same_as_flat(self, attack, leading, is_targeted):
-        model, images, labels, targets = random_problem(6, leading)
-        targets = targets if is_targeted else None
-        found = attack(model, images, labels, 0.1, rng=rng_of(), targets=targets)
+    def test_leading_dimensions_give_the_same_as_flat(self, attack, leading):
+        model, images, labels = random_problem(6, leading)
+        found = attack(model, images, labels, 0.1, rng=rng_of())
         assert found.shape == images.shape
-        flat_targets = targets.reshape(-1) if is_targeted else None
-        flattened = attack(model, flat(images, leading), labels.reshape(-1), 0.1, rng=rng_of(), targets=flat_targets)
+        flattened = attack(model, flat(images, leading), labels.reshape(-1), 0.1, rng=rng_of())
         assert torch.equal(flat(found, leading), flattened)
 
     def test_every_image_can_have_its_own_epsilon(self, attack):
-        model, images, labels, _ = random_problem(7)
+        model, images, labels = random_problem(7)
         epsilon = torch.tensor([0.0, 0.125] * 3).reshape(6, 1, 1, 1)
         found = attack(model, images, labels, epsilon, rng=rng_of())
         assert torch.equal(found[::2], images[::2])

@@ -12,7 +12,7 @@ from trainables.attacks.square import square
 
 class TestSquare:
     def test_begins_with_stripes_from_top_to_bottom(self):
-        model, _, _, _ = random_problem(30)
+        model, _, _ = random_problem(30)
         images = torch.full((6, 1, 28, 28), 0.5)
         labels = model(images).argmax(-1)
         asked = Recorder(model)
@@ -23,7 +23,7 @@ class TestSquare:
         assert 0.3 < (stripes[:, :, 0] > 0).float().mean() < 0.7
 
     def test_every_query_differs_by_one_square_from_the_best_so_far(self):
-        model, images, _, _ = random_problem(31)
+        model, images, _ = random_problem(31)
         labels = model(images).argmax(-1)
         asked = Recorder(model)
         square(asked, images, labels, 1e-3, queries=200, rng=rng_of())
@@ -42,7 +42,7 @@ class TestSquare:
     @given(seed=st.integers(0, 2**32), epsilon=st.floats(0.01, 1))
     @settings(deadline=None, max_examples=20)
     def test_every_pixel_goes_to_an_end_of_the_ball(self, seed, epsilon):
-        model, images, _, _ = random_problem(seed)
+        model, images, _ = random_problem(seed)
         labels = model(images).argmax(-1)
         asked = Recorder(model)
         square(asked, images, labels, epsilon, queries=10, rng=rng_of(seed))
@@ -52,7 +52,7 @@ class TestSquare:
                 assert (((batch - low).abs() < 1e-6) | ((batch - high).abs() < 1e-6)).all()
 
     def test_an_image_that_stands_is_returned_at_its_highest_margin(self):
-        model, images, _, _ = random_problem(32)
+        model, images, _ = random_problem(32)
         labels = model(images).argmax(-1)
         asked = Recorder(model)
         found = square(asked, images, labels, 1e-3, queries=50, rng=rng_of())
@@ -84,7 +84,7 @@ class TestSquare:
             assert (model(found).argmax(-1) == 1).all()
 
     def test_nothing_that_stands_is_no_work(self):
-        model, images, _, _ = random_problem(33)
+        model, images, _ = random_problem(33)
         wrong = (model(images).argmax(-1) + 1) % 10
         asked = Recorder(model)
         assert torch.equal(square(asked, images, wrong, 0.1, queries=20, rng=rng_of()), images)
