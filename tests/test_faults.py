@@ -22,7 +22,7 @@ DATABASE = "integration/test_database.py"
 FAULTS = {
     "the driver is killed, twice in a row, too": [
         (COMMAND_LINE, "test_killed_then_interrupted_then_terminated_then_completed"),
-        ("tuner/test_ledger.py", "test_crashes_at_any_write_lose_nothing_and_double_nothing"),
+        ("tuner/search/test_ledger.py", "test_crashes_at_any_write_lose_nothing_and_double_nothing"),
         ("integration/test_chaos.py", "test_three_rounds_lose_nothing"),
     ],
     "Ctrl-C and SIGTERM, once and twice": [
@@ -38,34 +38,40 @@ FAULTS = {
         ("integration/test_chaos.py", "test_three_rounds_lose_nothing"),
         (CLUSTER, "test_a_worker_node_that_dies_loses_nothing"),
         ("integration/test_elasticity.py", "test_machines_may_die_more_often_than_workers"),
-        ("tuner/test_guard.py", "test_three_deaths_of_workers_are_tried_again_and_any_number_of_their_machines"),
+        (
+            "tuner/execution/test_failures.py",
+            "test_three_deaths_of_workers_are_tried_again_and_any_number_of_their_machines",
+        ),
     ],
     "the head and a machine are cut off from each other": [
         ("integration/test_partition.py", "test_a_cut_loses_nothing_and_counts_nothing_twice")
     ],
     "the head of the cluster dies": [(CLUSTER, "test_when_the_head_dies_the_sweep_goes_on_on_another_cluster")],
     "the answer to a submission is lost; the same sweep is submitted twice": [
-        ("tuner/test_submission.py", "test_an_answer_to_a_launch_that_is_lost_begins_nothing_twice"),
-        ("tuner/test_submission.py", "test_two_who_launch_the_same_at_once_have_one"),
+        ("tuner/cluster/test_submission.py", "test_an_answer_to_a_launch_that_is_lost_begins_nothing_twice"),
+        ("tuner/cluster/test_submission.py", "test_two_who_launch_the_same_at_once_have_one"),
         (CLUSTER, "test_launched_followed_stopped_resumed_and_exported_from_elsewhere"),
     ],
     "machine and cluster have other releases": [
         (CLUSTER, "test_other_releases_are_refused_before_anything_begins"),
-        ("tuner/test_submission.py", "test_errors_of_the_way_are_told_in_words"),
+        ("tuner/cluster/test_submission.py", "test_errors_of_the_way_are_told_in_words"),
     ],
     "a worker that was taken for dead goes on": [
-        ("trainables/test_attempts.py", "test_an_attempt_that_is_overtaken_while_it_writes_puts_nothing_in_place"),
-        ("trainables/test_ray_trainable.py", "test_a_later_attempt_elsewhere_ends_an_earlier_one"),
+        (
+            "trainables/worker/test_fencing.py",
+            "test_an_attempt_that_is_overtaken_while_it_writes_puts_nothing_in_place",
+        ),
+        ("trainables/worker/test_trainable.py", "test_a_later_attempt_elsewhere_ends_an_earlier_one"),
     ],
     "a machine does not share the sweep's folder": [
         (PLACES, "test_nodes_share_the_folder_or_are_refused_and_fill_their_caches_from_it"),
-        ("trainables/test_shared_storage.py", "test_another_folder_at_the_same_path_is_noticed"),
+        ("trainables/storage/test_shared.py", "test_another_folder_at_the_same_path_is_noticed"),
     ],
     "a run raises; five in a row": [
         ("integration/test_execution.py", "test_a_run_that_raises_fails_alone_with_its_traceback"),
         (RUNS, "test_five_failures_in_a_row_end_the_sweep_and_a_new_driver_counts_anew"),
         (PROCESS, "test_nothing_but_failures_end_the_sweep_which_says_why_everywhere"),
-        ("tuner/test_guard.py", "test_five_failures_in_a_row_and_nothing_else_give_the_sweep_up"),
+        ("tuner/execution/test_failures.py", "test_five_failures_in_a_row_and_nothing_else_give_the_sweep_up"),
     ],
     "a loss is not finite": [("integration/test_execution.py", "test_a_run_that_diverges_fails_and_says_so")],
     "a run hangs": [
@@ -94,15 +100,15 @@ FAULTS = {
         (RUNS, "test_a_disk_that_is_full_for_a_worker_fails_no_run"),
     ],
     "bytes are cut off or flipped": [
-        ("tuner/test_ledger.py", "test_a_torn_last_line_of_the_journal_is_cut_back"),
-        ("tuner/test_ledger.py", "test_a_torn_last_line_of_metrics_is_cut_back"),
+        ("tuner/search/test_ledger.py", "test_a_torn_last_line_of_the_journal_is_cut_back"),
+        ("tuner/search/test_ledger.py", "test_a_torn_last_line_of_metrics_is_cut_back"),
         (DISKS, "test_a_damaged_line_in_the_midst_of_the_journal_is_named"),
-        ("trainables/test_checkpoint.py", "test_a_damaged_newest_gives_the_previous"),
-        ("trainables/test_checkpoint.py", "test_one_flipped_bit_never_gives_a_wrong_state"),
+        ("trainables/storage/test_checkpoint.py", "test_a_damaged_newest_gives_the_previous"),
+        ("trainables/storage/test_checkpoint.py", "test_one_flipped_bit_never_gives_a_wrong_state"),
     ],
     "one name twice, two drivers at once": [
-        ("tuner/test_sweep.py", "test_a_name_is_taken_once"),
-        ("tuner/test_sweep.py", "test_a_second_driver_is_refused_by_name"),
+        ("tuner/sweep/test_folder.py", "test_a_name_is_taken_once"),
+        ("tuner/sweep/test_folder.py", "test_a_second_driver_is_refused_by_name"),
         (DATABASE, "test_a_driver_on_another_host_is_refused_by_name"),
         (DATABASE, "test_an_idle_driver_takes_its_lock_again_before_anybody_else_can"),
         (DATABASE, "test_who_was_cut_off_and_replaced_writes_nothing_any_more"),
@@ -110,16 +116,16 @@ FAULTS = {
     "the machine that drives a sweep in an object store is lost": [
         ("integration/test_storage_urls.py", "test_a_machine_that_is_lost_takes_nothing_with_it"),
         ("integration/test_storage_ledgers.py", "test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks"),
-        ("trainables/test_working_copy.py", "test_of_attempts_on_two_machines_the_later_one_writes"),
-        ("trainables/test_stores.py", "test_a_store_that_is_away_is_waited_for"),
+        ("trainables/storage/test_working_copy.py", "test_of_attempts_on_two_machines_the_later_one_writes"),
+        ("trainables/storage/test_object_store.py", "test_a_store_that_is_away_is_waited_for"),
     ],
     "a search space is wrong": [
-        ("tuner/test_cli.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
-        ("search_spaces/test_document.py", "test_no_text_raises_anything_but_a_space_error"),
-        ("search_spaces/test_document.py", "test_a_bomb_of_aliases_is_refused_without_being_built"),
+        ("tuner/cli/test_app.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
+        ("search_spaces/parsing/test_yaml_document.py", "test_no_text_raises_anything_but_a_space_error"),
+        ("search_spaces/parsing/test_yaml_document.py", "test_a_bomb_of_aliases_is_refused_without_being_built"),
     ],
     "more is asked for than there is": [
-        ("tuner/test_cli.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
+        ("tuner/cli/test_app.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
         (RUNS, "test_more_than_any_machine_of_the_cluster_has_is_refused_with_both_numbers"),
         (
             "integration/test_autoscaler.py",
@@ -127,26 +133,26 @@ FAULTS = {
         ),
     ],
     "data are missing or damaged": [
-        ("trainables/test_data_ensure.py", "test_a_damaged_file_is_an_error_with_both_checksums"),
-        ("trainables/test_data_ensure.py", "test_a_damaged_file_alone_is_fetched_again_once"),
-        ("trainables/test_data_ensure.py", "test_no_source_left_says_why_each_failed_and_how_to_place_the_files"),
+        ("trainables/data/test_ensure.py", "test_a_damaged_file_is_an_error_with_both_checksums"),
+        ("trainables/data/test_ensure.py", "test_a_damaged_file_alone_is_fetched_again_once"),
+        ("trainables/data/test_ensure.py", "test_no_source_left_says_why_each_failed_and_how_to_place_the_files"),
     ],
     "the clock is set back": [
         (MIRROR, "test_a_clock_that_is_set_back_changes_no_order"),
-        ("tuner/test_guard.py", "test_a_driver_that_stood_still_itself_blames_no_run"),
+        ("tuner/execution/test_failures.py", "test_a_driver_that_stood_still_itself_blames_no_run"),
     ],
     "a sweep is of another release": [
-        ("tuner/test_saved_sweeps.py", "test_it_opens_and_is_complete"),
-        ("tuner/test_saved_sweeps.py", "test_of_a_format_that_is_not_read_the_release_is_named"),
+        ("tuner/sweep/test_saved_sweeps.py", "test_it_opens_and_is_complete"),
+        ("tuner/sweep/test_saved_sweeps.py", "test_of_a_format_that_is_not_read_the_release_is_named"),
         (DISKS, "test_every_json_file_says_its_format"),
     ],
     "names that are paths": [
-        ("tuner/test_sweep.py", "test_names_are_of_one_pattern"),
-        ("tuner/test_sweep.py", "test_bad_names_are_refused"),
+        ("tuner/sweep/test_folder.py", "test_names_are_of_one_pattern"),
+        ("tuner/sweep/test_folder.py", "test_bad_names_are_refused"),
     ],
     "bundles and checkpoints of strangers": [
-        ("trainables/test_bundle.py", "test_what_cannot_be_read_safely_is_not_read"),
-        ("trainables/test_checkpoint.py", "test_a_pickle_with_the_right_checksum_is_refused"),
+        ("trainables/networks/test_bundle.py", "test_what_cannot_be_read_safely_is_not_read"),
+        ("trainables/storage/test_checkpoint.py", "test_a_pickle_with_the_right_checksum_is_refused"),
     ],
 }
 TESTS = sorted({test for tests in FAULTS.values() for test in tests})

@@ -50,7 +50,7 @@ def test_a_launch_takes_its_space_along(there, head: Head, monkeypatch):
     assert submitted["submission_id"] == "tuner-tiny"
     assert words(submitted)[:5] == ["exec", "python3", "-m", "tuner", "job"]
     sent = "launch --name tiny --trials 7 --warm-start x --warm-start y --home /shared/sweeps tiny.yaml"
-    assert words(submitted)[4:] == shlex.split(sent)
+    assert words(submitted)[5:] == shlex.split(sent)
     request = Request.decode(submitted["metadata"]["tuner.request"])
     assert request == Request(payload.releases(), {"tiny.yaml": SPACE})
     assert submitted["metadata"]["tuner.storage"] == "/shared/sweeps"
@@ -173,7 +173,7 @@ def test_a_query_answers_as_it_would_here_and_is_forgotten(there, head: Head, tm
 def test_an_output_is_made_here_by_its_name(there, head: Head, tmp_path):
     there("trials", "tiny", "--output", str(tmp_path / "deep" / "rows.csv"))
     (submitted,) = head.jobs.values()
-    assert words(submitted)[4:] == ["trials", "--output", "rows.csv", "tiny"]
+    assert words(submitted)[5:] == ["trials", "--output", "rows.csv", "tiny"]
     assert Request.decode(submitted["metadata"]["tuner.request"]).folder == str(tmp_path / "deep")
 
 
