@@ -154,9 +154,9 @@ def test_what_could_not_begin_says_why(there, head: Head):
 def test_a_sweep_is_found_where_it_was_launched(there, head: Head):
     there("launch", "tiny.yaml", "--home", "/shared/sweeps")
     there("resume", "tiny", "--trials", "9")
-    assert words(head.jobs["tuner-tiny.2"])[4:] == ["resume", "--home", "/shared/sweeps", "--trials", "9", "tiny"]
+    assert words(head.jobs["tuner-tiny.2"])[5:] == ["resume", "--home", "/shared/sweeps", "--trials", "9", "tiny"]
     there("resume", "tiny", "--storage", "s3://bucket/elsewhere")
-    assert words(head.jobs["tuner-tiny.3"])[4:] == ["resume", "--home", "s3://bucket/elsewhere", "tiny"]
+    assert words(head.jobs["tuner-tiny.3"])[5:] == ["resume", "--home", "s3://bucket/elsewhere", "tiny"]
     assert head.jobs["tuner-tiny.3"]["metadata"]["tuner.storage"] == "s3://bucket/elsewhere"
 
 
