@@ -13,7 +13,7 @@ from tests.support.s3 import BUCKET, S3Server
 from tests.tuner.conftest import REAL, SPACE, row, train_all, train_really
 from trainables.storage.object_store import store_at
 from tuner.errors import UserError
-from tuner.execution.judging import judge_runs
+from tuner.execution.judging import evaluate_runs
 from tuner.results.export import export
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
@@ -22,7 +22,7 @@ from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder, home, names
 from tuner.sweep.follower import Follower
 from tuner.sweep.reader import read_records
-from tuner.sweep.runs import read_metrics, read_verdict
+from tuner.sweep.runs import read_evaluation, read_metrics
 
 pytestmark = pytest.mark.database
 HOME = f"s3://{BUCKET}/team/sweeps"
@@ -134,10 +134,10 @@ def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, 
     here = SweepFolder.open("real", home=machine(2))
     best = next(record for record in read_records(here) if record.run.key == "trial-0000")
     with here.lock():
-        judge_runs(here, [best], tier="rank", num_images=20, workers=1, tell=lambda text: None)
+        evaluate_runs(here, [best], tier="rank", num_images=20, workers=1, tell=lambda text: None)
     target = export(here, tmp_path / "bundle", "0")
     assert (target / "classifier.safetensors").exists()
     there = SweepFolder.open("real", home=machine(3))
     folder = next(record for record in read_records(there) if record.run.key == "trial-0000").run.folder
-    assert read_verdict(folder, "rank") == read_verdict(best.run.folder, "rank")
-    assert read_verdict(folder, "rank") is not None
+    assert read_evaluation(folder, "rank") == read_evaluation(best.run.folder, "rank")
+    assert read_evaluation(folder, "rank") is not None

@@ -78,13 +78,13 @@ def judge(
 ) -> None:
     """Put every complete run of a sweep under the strongest attacks, on test images; what is done is not done again."""
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
-    from tuner.execution.judging import complete_runs, frame, judge_runs
+    from tuner.execution.judging import complete_runs, evaluate_runs, frame
     from tuner.results import evaluation_tables as verdicts
     from tuner.tracking.sync import mirror_now
 
     console = Console(stderr=True, markup=False)
     with sweep.lock():
-        judge_runs(
+        evaluate_runs(
             sweep,
             complete_runs(sweep),
             num_images=images,

@@ -12,7 +12,7 @@ from rich.console import Console
 from search_spaces.sections import Budget
 from tuner.errors import SweepError
 from tuner.execution.driver import MIRROR_WAIT_S, Ending, graceful_sigterm
-from tuner.execution.judging import judge_runs
+from tuner.execution.judging import evaluate_runs
 from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import prepare
 from tuner.execution.ray_tune.runner import execute, start_ray
@@ -23,7 +23,7 @@ from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.search.open_runs import num_left
 from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import winners_of
+from tuner.sweep.ranking import best_trials
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import Tier
 from tuner.sweep.state import is_complete, state_of
@@ -53,7 +53,7 @@ def confirm(
         baselines: which of the sweep's, likewise.
         tier: by which attacks the test images are judged.
         num_images: only the first test images.
-        workers: how many runs are judged at once, see `judged.judge_runs`.
+        workers: how many runs are judged at once, see `judged.evaluate_runs`.
 
     Raises:
         UserError: another driver is at work, nothing can be confirmed, or the cluster lacks what a run asks for.
@@ -83,7 +83,7 @@ def _confirm(sweep: SweepFolder, plan: Plan, console: Console, ending: Ending, j
     records = list(ledger.records.values())
     if ending.completed:
         complete = [record for record in records if record.state == "complete"]
-        judge_runs(sweep, complete, **judging, tell=console.print)
+        evaluate_runs(sweep, complete, **judging, tell=console.print)
         write_confirmed(sweep, plan, records, judging["tier"])
     elif not (ending.stopped or ending.failure):
         ending.signal = ending.signal or signal.SIGINT
@@ -92,7 +92,7 @@ def _confirm(sweep: SweepFolder, plan: Plan, console: Console, ending: Ending, j
     ending.mirrored = mirror.close(
         MIRROR_WAIT_S,
         state=state_of(sweep, searched, is_locked=False)[0],
-        winners=winners_of(sweep, searched),
+        winners=best_trials(sweep.space, searched),
         pictures={},
     )
 

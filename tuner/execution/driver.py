@@ -23,7 +23,7 @@ from tuner.search.ledger import Ledger
 from tuner.search.open_runs import num_left
 from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import winners_of
+from tuner.sweep.ranking import best_trials
 from tuner.sweep.state import ALL_FAILED, all_failed
 from tuner.tracking.mirror import Mirror
 from tuner.tracking.sync import draw_pictures, warn
@@ -125,7 +125,7 @@ def _drive(sweep: SweepFolder, console: Console, ending: Ending) -> None:
         ending.mirrored = mirror.close(
             MIRROR_WAIT_S,
             state=ending.state,
-            winners=winners_of(sweep, list(ledger.records.values())),
+            winners=best_trials(sweep.space, ledger.records.values()),
             # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
             pictures=draw_pictures(sweep, Path(folder), console, with_runs=ending.state == "completed"),
         )

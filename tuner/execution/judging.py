@@ -19,10 +19,10 @@ from tuner.errors import UserError
 from tuner.results.export import num_threads
 from tuner.sweep.folder import FORMAT, SweepFolder
 from tuner.sweep.reader import read_records
-from tuner.sweep.runs import VERDICTS, Record, Tier, read_verdict
+from tuner.sweep.runs import EVALUATION_FILES, Record, Tier, read_evaluation
 
 
-def judge_runs(
+def evaluate_runs(
     sweep: SweepFolder,
     records: Sequence[Record],
     *,
@@ -89,7 +89,7 @@ def complete_runs(sweep: SweepFolder) -> list[Record]:
 
 
 def _is_judged(record: Record, tier: Tier, num_images: int | None, yardstick: bool) -> bool:
-    verdict = read_verdict(record.run.folder, tier)
+    verdict = read_evaluation(record.run.folder, tier)
     if verdict is None or (yardstick and "autoattack" not in verdict):
         return False
     return bool(verdict["asked"] == num_images)
@@ -101,7 +101,7 @@ def _judge(settings: dict[str, Any], folder: Path, tier: Tier, options: dict[str
     subject = judging.subject_of_run(settings, folder / "checkpoint")
     started = time.monotonic()
     verdict = (judging.judge if tier == "final" else judging.rank_verdict)(subject, "test", **options)
-    write_json(folder / VERDICTS[tier], {"format": FORMAT, **verdict, "asked": options["num_images"]})
+    write_json(folder / EVALUATION_FILES[tier], {"format": FORMAT, **verdict, "asked": options["num_images"]})
     return verdict["metrics"]["robust_accuracy"], time.monotonic() - started
 
 
@@ -109,7 +109,7 @@ def frame(sweep: SweepFolder) -> pd.DataFrame:
     """Return one row per judged run: what it is, and the metrics of its verdict."""
     rows = []
     for record in read_records(sweep):
-        verdict = read_verdict(record.run.folder)
+        verdict = read_evaluation(record.run.folder)
         if verdict is not None:
             about = {"run": record.run.key, "label": record.run.label, "seed": record.run.settings["seed"]}
             yardstick = {"autoattack_accuracy": verdict["autoattack"]["accuracy"]} if "autoattack" in verdict else {}

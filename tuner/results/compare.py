@@ -9,7 +9,7 @@ from rich.table import Table
 from tuner.results import seeds
 from tuner.statistics import interval, is_within_noise
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import able, best, front, why_none_is_best, winners_of
+from tuner.sweep.ranking import best, best_trials, eligible, explain_no_best, front
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import MEASURES, Record, num_images
 
@@ -31,7 +31,7 @@ def table(sweep: SweepFolder) -> Table:
     The best trial has a star; with several objectives, every trial on the front.
     """
     records = ranked(sweep)
-    winners = winners_of(sweep, records)
+    winners = best_trials(sweep.space, records)
     settings = sweep.space.evaluation
     result = Table(
         title=f"{sweep.name}: {sweep.space.dataset.name}, L-infinity, epsilon {settings.epsilon:g}, validation images"
@@ -53,7 +53,7 @@ def verdict(sweep: SweepFolder) -> list[str]:
     winner = best(records, sweep.space.objective.mode)
     metric = sweep.space.objective.metric
     if winner is None:
-        return [why_none_is_best(records)]
+        return [explain_no_best(records)]
     if len(sweep.space.objectives) > 1:
         return _front_lines(sweep, records)
     if sweep.num_seeds > 1:
@@ -79,7 +79,7 @@ def _noise(sweep: SweepFolder, records: list[Record]) -> list[str]:
     objective = sweep.space.objective
     if not objective.metric.endswith("_accuracy"):
         return []
-    ordered = sorted(able(records), key=lambda record: -objective.sign * (record.value or 0.0))
+    ordered = sorted(eligible(records), key=lambda record: -objective.sign * (record.value or 0.0))
     first, images = ordered[0], num_images(ordered[0].run.settings, ranked=True)
 
     def is_tied(other: Record) -> bool:

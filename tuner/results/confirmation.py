@@ -17,7 +17,7 @@ from tuner.search.confirmation import Configuration, Plan, configuration_of, rac
 from tuner.statistics import Difference, holm, paired, student_interval
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
-from tuner.sweep.runs import MASKING_FAILURES, Record, Tier, num_images, read_verdict
+from tuner.sweep.runs import MASKING_FAILURES, Record, Tier, num_images, read_evaluation
 
 FORMAT = 1
 FILE = "confirm.json"
@@ -108,7 +108,7 @@ def _configuration(
     """Return what is known of a configuration; ``out`` says why it cannot win."""
     own = {record.run.settings["seed"]: record for record in records if configuration_of(record) == one.name}
     complete = [record for seed in plan.seeds if (record := own.get(seed)) and record.state == "complete"]
-    verdicts = {record.run.key: read_verdict(record.run.folder, tier) for record in complete}
+    verdicts = {record.run.key: read_evaluation(record.run.folder, tier) for record in complete}
     runs = [
         {
             "run": record.run.key,

@@ -14,7 +14,7 @@ from tuner.errors import UserError
 from tuner.results.export import num_threads
 from tuner.results.selection import choose
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import able, best, front
+from tuner.sweep.ranking import best, eligible, front
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import SWEEP, Record, num_images, read_metrics
 
@@ -141,7 +141,7 @@ def draw_sweep(sweep: SweepFolder, folder: Path, *, with_runs: bool = True) -> D
 
 
 def _has_front(sweep: SweepFolder, records: list[Record]) -> bool:
-    return len(sweep.space.objectives) > 1 and bool(able(records))
+    return len(sweep.space.objectives) > 1 and bool(eligible(records))
 
 
 def _front(sweep: SweepFolder) -> Figure:

@@ -14,7 +14,7 @@ from search_spaces.checks.metrics import METRICS
 from tuner.statistics import interval
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.repeats import Repeats, repeats
-from tuner.sweep.runs import masking_checks, read_verdict
+from tuner.sweep.runs import masking_checks, read_evaluation
 
 _OF_SWEEP = {
     "clean": "clean_accuracy",
@@ -89,7 +89,7 @@ def sweep_table(sweep: SweepFolder) -> Table:
 
 
 def _verdicts(one: Repeats) -> list[dict[str, Any]]:
-    found = (read_verdict(record.run.folder) for record in one.records)
+    found = (read_evaluation(record.run.folder) for record in one.records)
     return [verdict for verdict in found if verdict is not None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tuner.errors import UserError
 from tuner.results.confirmation import read_confirmed
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import best, why_none_is_best
+from tuner.sweep.ranking import best, explain_no_best
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import Record, State
 
@@ -28,7 +28,7 @@ def choose(sweep: SweepFolder, key: str | None, states: tuple[State, ...] = ("co
         winner = best(records, sweep.space.objective.mode)
         if winner is None:
             raise UserError(
-                f"{sweep.name}: {why_none_is_best(records)} `tuner resume {sweep.name}` goes on, --run exports another"
+                f"{sweep.name}: {explain_no_best(records)} `tuner resume {sweep.name}` goes on, --run exports another"
             )
         return winner
     keys = {key, f"trial-{key:0>4}", f"baseline-{key}"}

@@ -3,62 +3,74 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from search_spaces.schema import Space
 from search_spaces.sections import Bounds, Objective
-from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import MASKING_FAILURES, Record
 
 
-def winners_of(sweep: SweepFolder, records: list[Record]) -> list[Record]:
-    """Return the best trial, or with several objectives the trials on the front; the best by the first one first."""
-    if len(sweep.space.objectives) > 1:
-        return front(records, sweep.space.objectives)
-    winner = best(records, sweep.space.objective.mode)
+def best_trials(space: Space, records: Collection[Record]) -> list[Record]:
+    """Return the best trial, if any; with several objectives the Pareto front, sorted by the first one."""
+    if len(space.objectives) > 1:
+        return front(records, space.objectives)
+    winner = best(records, space.objective.mode)
     return [] if winner is None else [winner]
 
 
 def violations(constraints: Mapping[str, Bounds], metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return by how much each constraint is broken, that of unmasked gradients among them; zero or less is kept."""
-    broken = {}
+    """Return by how much metrics violate each constraint; zero or less means that it is satisfied.
+
+    Args:
+        constraints: the bounds of each constrained metric.
+        metrics: the last metrics of a run.
+
+    Returns:
+        A number for each bound (``<metric> min``, ``<metric> max``), and as ``masking`` how many gradient-masking
+        checks failed, if they were made.
+    """
+    violated = {}
     for metric, limit in constraints.items():
         if limit.min is not None:
-            broken[f"{metric} min"] = limit.min - metrics[metric]
+            violated[f"{metric} min"] = limit.min - metrics[metric]
         if limit.max is not None:
-            broken[f"{metric} max"] = metrics[metric] - limit.max
+            violated[f"{metric} max"] = metrics[metric] - limit.max
     if MASKING_FAILURES in metrics:
-        broken["masking"] = metrics[MASKING_FAILURES]
-    return broken
+        violated["masking"] = metrics[MASKING_FAILURES]
+    return violated
 
 
-def able(records: Iterable[Record]) -> list[Record]:
-    """Return the trials that may win: those that ran to the end and keep the constraints."""
+def eligible(records: Iterable[Record]) -> list[Record]:
+    """Return the trials that can be the best one: complete, and within every constraint."""
     finished = [record for record in records if record.run.kind == "trial" and record.state == "complete"]
     return [record for record in finished if record.feasible and record.value is not None]
 
 
-def best(records: list[Record], mode: str) -> Record | None:
-    """Return the trial with the best value of the first objective among those that may win."""
+def best(records: Iterable[Record], mode: str) -> Record | None:
+    """Return the eligible trial with the best value of the first objective; None if no trial is eligible."""
     sign = 1.0 if mode == "max" else -1.0
-    return max(able(records), key=lambda record: sign * (record.value or 0.0), default=None)
+    return max(eligible(records), key=lambda record: sign * (record.value or 0.0), default=None)
 
 
 def front(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
-    """Return the Pareto front: of the trials that may win, those that no other one beats, best first.
+    """Return the Pareto front of the eligible trials, sorted by the first objective, the best first.
 
-    One trial beats another where it is as good on every objective and better on one.
+    A trial is on the front if no other one dominates it: is as good on every objective and better on one.
     """
-    points = [(record, [one.sign * record.metrics[one.metric] for one in objectives]) for record in able(records)]
+    points = [
+        (record, [objective.sign * record.metrics[objective.metric] for objective in objectives])
+        for record in eligible(records)
+    ]
 
-    def is_beaten(point: list[float]) -> bool:
+    def is_dominated(point: list[float]) -> bool:
         return any(other != point and all(map(operator.ge, other, point)) for _, other in points)
 
-    standing = [(record, point) for record, point in points if not is_beaten(point)]
-    return [record for record, _ in sorted(standing, key=lambda pair: pair[1], reverse=True)]
+    nondominated = [(record, point) for record, point in points if not is_dominated(point)]
+    return [record for record, _ in sorted(nondominated, key=lambda pair: pair[1], reverse=True)]
 
 
-def why_none_is_best(records: list[Record]) -> str:
-    """Say why there is no best trial: none has run to the end, or none of those that have is feasible."""
+def explain_no_best(records: Iterable[Record]) -> str:
+    """Return why no trial is eligible, as a sentence: none is complete yet, or all complete ones are infeasible."""
     finished = [record for record in records if record.run.kind == "trial" and record.state == "complete"]
     if not finished:
         return "No trial has run to the end yet."

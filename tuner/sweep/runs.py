@@ -17,7 +17,7 @@ SWEEP = "sweep"
 MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "PGD": "pgd_accuracy", "robust": "robust_accuracy"}
 Tier = Literal["rank", "final"]
 # What a run's folder has once it has been judged on test images: by the attacks that rank runs, and by the strongest.
-VERDICTS: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
+EVALUATION_FILES: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
 _MASKING = "masking_"
 MASKING_FAILURES = "masking_failures"  # a metric of complete runs: how many gradient-masking checks failed
 
@@ -125,10 +125,10 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
 
 
-def read_verdict(folder: Path, tier: Tier = "final") -> dict[str, Any] | None:
+def read_evaluation(folder: Path, tier: Tier = "final") -> dict[str, Any] | None:
     """Return what a tier's attacks found of a run on test images, or None if it has not been judged by it."""
     try:
-        verdict: dict[str, Any] = json.loads((folder / VERDICTS[tier]).read_bytes())
+        verdict: dict[str, Any] = json.loads((folder / EVALUATION_FILES[tier]).read_bytes())
     except FileNotFoundError:
         return None
     return verdict

@@ -74,7 +74,7 @@ def spent_budget(space: Space, records: Collection[Record], seconds: float) -> s
     if budget.total_compute is not None and compute_spent(records) >= budget.total_compute:
         return f"the total compute of {budget.total_compute:g} is spent"
     if budget.target is not None:
-        winner = best(list(records), space.objective.mode)
+        winner = best(records, space.objective.mode)
         if winner is not None and space.objective.sign * ((winner.value or 0.0) - budget.target) >= 0:
             return f"the target of {budget.target:g} is reached"
     return None

@@ -25,7 +25,7 @@ def brief(sweep: SweepFolder, records: Sequence[Record]) -> dict[str, Any]:
     """
     state, why = _state(sweep, records)
     objective = sweep.space.objective
-    winner = best(list(records), objective.mode)
+    winner = best(records, objective.mode)
     counts = {
         kind: Counter(
             "unfinished" if record.state == "running" and state != "running" else record.state

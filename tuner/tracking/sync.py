@@ -11,7 +11,7 @@ from rich.console import Console
 from tuner.errors import UserError
 from tuner.results.draw import draw_sweep
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import winners_of
+from tuner.sweep.ranking import best_trials
 from tuner.sweep.reader import read_records
 from tuner.sweep.state import state_of
 from tuner.tracking.server import tracking_uri
@@ -37,7 +37,7 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
             writer.write(record)
         with tempfile.TemporaryDirectory() as folder:
             pictures = draw_pictures(sweep, Path(folder), console, with_runs=with_runs)
-            writer.finish(state_of(sweep, records, is_locked=False)[0], winners_of(sweep, records), pictures)
+            writer.finish(state_of(sweep, records, is_locked=False)[0], best_trials(sweep.space, records), pictures)
     except Exception as error:  # whatever MLflow and its databases raise
         reason = str(error).splitlines()[0]
         raise UserError(f"MLflow at {tracking_uri(sweep.folder.parent)} cannot be written: {reason}") from error

@@ -17,15 +17,15 @@ from tuner.results.confirmation import FILE as CONFIRMED
 from tuner.results.confirmation import main_numbers, read_confirmed
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import (
+    EVALUATION_FILES,
     MASKING_FAILURES,
     SWEEP,
-    VERDICTS,
     Record,
     Tier,
     flatten,
     masking_checks,
+    read_evaluation,
     read_metrics,
-    read_verdict,
 )
 from tuner.tracking.server import connect, experiment
 
@@ -153,10 +153,10 @@ class MlflowWriter:
             self._client.set_terminated(mirrored.run_id, status, _ended_ms(rows))
             mirrored.status = status
         for tier, tag in _VERDICT_TAGS.items():
-            verdict = read_verdict(run.folder, tier)
+            verdict = read_evaluation(run.folder, tier)
             if verdict is not None:
                 tags = _masking(f"{tag}.masking", verdict["metrics"])
-                self._send_file(mirrored, run.folder / VERDICTS[tier], tag, verdict, verdict["metrics"], tags)
+                self._send_file(mirrored, run.folder / EVALUATION_FILES[tier], tag, verdict, verdict["metrics"], tags)
 
     def _send_file(
         self,

@@ -10,10 +10,10 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from trainables.storage.checkpoint import load_newest
-from tuner.execution.judging import complete_runs, frame, judge_runs
+from tuner.execution.judging import complete_runs, evaluate_runs, frame
 from tuner.results.export import export
 from tuner.search.ledger import Ledger
-from tuner.sweep.runs import read_verdict
+from tuner.sweep.runs import read_evaluation
 from tuner.tracking.server import tracking_uri
 
 
@@ -33,14 +33,14 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
     assert "0 of 4 runs are judged already" in said
     assert "4 test images" in said
     records = Ledger(trained_sweep).records.values()
-    verdicts = {record.run.key: read_verdict(record.run.folder) for record in records}
+    verdicts = {record.run.key: read_evaluation(record.run.folder) for record in records}
     assert len(verdicts) == 4
     for verdict in verdicts.values():
         assert (verdict["split"], verdict["images"], verdict["epsilon"]) == ("test", 4, 0.2)
         assert verdict["metrics"]["robust_accuracy"] == verdict["attacks"][-1]["standing"]
 
     shown = []
-    judge_runs(trained_sweep, complete_runs(trained_sweep), num_images=4, workers=1, tell=shown.append)
+    evaluate_runs(trained_sweep, complete_runs(trained_sweep), num_images=4, workers=1, tell=shown.append)
     assert shown == ["4 of 4 runs are judged already"]
     assert list(frame(trained_sweep)["run"]) == list(verdicts)
 
@@ -57,9 +57,9 @@ def test_other_images_are_judged_anew(trained_sweep):
     record = next(iter(Ledger(trained_sweep).records.values()))
     (record.run.folder / "final.json").write_text(json.dumps({"asked": 7, "metrics": {}, "images": 7}))
     shown = []
-    judge_runs(trained_sweep, complete_runs(trained_sweep), num_images=2, workers=1, tell=shown.append)
+    evaluate_runs(trained_sweep, complete_runs(trained_sweep), num_images=2, workers=1, tell=shown.append)
     assert shown[0] == "0 of 4 runs are judged already"
-    assert read_verdict(record.run.folder)["images"] == 2
+    assert read_evaluation(record.run.folder)["images"] == 2
 
 
 def test_a_sweep_without_a_complete_run_has_nothing_to_judge(make_sweep, run, tmp_path):

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.tuner.conftest import STEPS, row, train, train_all, train_really
 from tuner.errors import UserError
-from tuner.execution.judging import judge_runs
+from tuner.execution.judging import evaluate_runs
 from tuner.results.confirmation import read_confirmed, write_confirmed
 from tuner.results.confirmation_tables import sentences
 from tuner.results.export import export
@@ -179,8 +179,8 @@ def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_swee
     records = read_records(trained_sweep, ["confirm"])
     assert [record.state for record in records] == ["complete"] * 4
     said: list[str] = []
-    judge_runs(trained_sweep, records, tier="rank", num_images=30, workers=1, tell=said.append)
-    judge_runs(trained_sweep, records, tier="rank", num_images=30, workers=1, tell=said.append)
+    evaluate_runs(trained_sweep, records, tier="rank", num_images=30, workers=1, tell=said.append)
+    evaluate_runs(trained_sweep, records, tier="rank", num_images=30, workers=1, tell=said.append)
     assert said[-1] == "4 of 4 runs are judged already"
     found = write_confirmed(trained_sweep, plan, records, "rank")
     assert (found["images"], found["validation_images"], len(found["configurations"])) == (30, 30, 2)

@@ -14,7 +14,7 @@ from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train, train_all
 from tuner.search.ledger import Ledger
 from tuner.storage.journal import Journal
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import best, why_none_is_best
+from tuner.sweep.ranking import best, explain_no_best
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import append_metrics, read_metrics
 
@@ -201,7 +201,7 @@ def test_it_is_said_why_no_trial_is_best(make_sweep):
     constraint = ("baselines:", "constraints: {clean_accuracy: {min: 0.5}}\nbaselines:")
     sweep = make_sweep(replace=constraint, num_trials=3)
     ledger = Ledger(sweep)
-    assert why_none_is_best(read_records(sweep)) == "No trial has run to the end yet."
+    assert explain_no_best(read_records(sweep)) == "No trial has run to the end yet."
     for run in iter(ledger.next_run, None):
         masked = float(run.key == "trial-0001")
         ledger.complete(run.key, row(STEPS, 0.3 + 0.4 * masked, masking_failures=masked))
@@ -210,7 +210,7 @@ def test_it_is_said_why_no_trial_is_best(make_sweep):
         "No trial is feasible: of 3 that ran to the end, 1 masked (they failed gradient-masking checks) "
         "and 2 outside a constraint."
     )
-    assert why_none_is_best(read_records(sweep)) == expected
+    assert explain_no_best(read_records(sweep)) == expected
 
 
 def test_known_configurations_are_tried_first(make_sweep):
