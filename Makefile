@@ -14,13 +14,18 @@ table: .venv/installed  ## The README's table of defences: an hour and a half on
 	else $(BIN)/tuner launch defences --name defences; fi
 	$(BIN)/tuner judge defences --images 1000
 
-test: test-unit test-integration  ## All tests that can run here; the end of each says what was skipped and why
+# Most tests with servers wait, so there are more workers than processors; see tests/conftest.py for who runs when.
+WORKERS ?= 4
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
+
+test: .venv/installed  ## All tests that can run here: a quarter of an hour; the end says what was skipped and why
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-unit: .venv/installed  ## Tests that need no Ray: minutes of computing
-	$(BIN)/pytest --ignore=tests/docker --ignore=tests/integration
+	$(BIN)/pytest $(SIDE_BY_SIDE) --ignore=tests/docker --ignore=tests/integration
 
-test-integration: .venv/installed  ## Tests with Ray, servers and images: half an hour, mostly of waiting
-	$(BIN)/pytest --durations=20 tests/docker tests/integration
+test-integration: .venv/installed  ## Tests with Ray, servers and images
+	$(BIN)/pytest $(SIDE_BY_SIDE) tests/docker tests/integration
 
 check: .venv/installed  ## Format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .

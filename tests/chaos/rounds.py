@@ -55,6 +55,7 @@ class Chaos:
 
     def __enter__(self) -> Chaos:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")
         self.server = MlflowServer(self._folder / "mlflow")
         self.server.start()
         self._cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})

@@ -69,7 +69,8 @@ class Service:
             path = f"{ROOT}/tests/docker:{postgres_programs()}:/usr/bin:/bin"
             return {"PATH": path, "PGDATA": "/var/lib/postgresql/data", **own}
         path = "/opt/container:/opt/tuner/bin:/usr/local/bin:/usr/bin:/bin"
-        return {"PATH": path, "PYTHONPATH": str(ROOT), **image_environment(), **own}
+        fair = {"RAY_worker_niceness": "0"}  # at Ray's own 15, workers hardly ever run beside other tests' processes
+        return {"PATH": path, "PYTHONPATH": str(ROOT), **fair, **image_environment(), **own}
 
     @property
     def command(self) -> list[str]:

@@ -17,6 +17,9 @@ from tuner.storage import postgres_lock as seats
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 
+# Ray starts its workers at nice 15, which beside other tests' processes means hardly ever.
+OF_FAIR_WORKERS = ("RAY_worker_niceness", "0")
+
 
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
@@ -24,7 +27,9 @@ def ray_here() -> Iterator[None]:
 
     from tuner.execution.ray_tune.runner import start_ray
 
-    start_ray(num_cpus=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*OF_FAIR_WORKERS)
+        start_ray(num_cpus=2)
     yield
     ray.shutdown()
 
@@ -87,6 +92,7 @@ class CommandLine:
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         for name in ("TUNER_HOME", "MLFLOW_TRACKING_URI"):
             self.environment.pop(name, None)
+        self.environment |= [OF_FAIR_WORKERS]
         self._started: list[Command] = []
 
     def start(self, *arguments: str) -> Command:
