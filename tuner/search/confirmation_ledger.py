@@ -12,11 +12,12 @@ from dataclasses import asdict
 from typing import Any
 
 from optuna.storages import JournalStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.confirmation import PLAN, Configuration, Plan, configuration_of, is_confirmed, race
 from tuner.search.open_runs import OpenRuns
 from tuner.search.samplers import create_study
+from tuner.storage.optuna_internals import open_trial
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
 from tuner.sweep.reader import CONFIRM, open_writer, read_records, record_of, run_of
@@ -101,7 +102,7 @@ class ConfirmLedger:
                     yield one, seed
 
     def _hand_out(self, frozen: FrozenTrial) -> Run:
-        trial = Trial(self._study, frozen._trial_id) if frozen.state == TrialState.RUNNING else self._study.ask()
+        trial = open_trial(self._study, frozen) if frozen.state == TrialState.RUNNING else self._study.ask()
         frozen = self._trials()[trial.number]
         return self._open.start(record_of(run_of(self._sweep, "confirm", frozen), frozen), trial)
 

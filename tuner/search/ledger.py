@@ -18,6 +18,7 @@ from tuner.search import warm_start
 from tuner.search.open_runs import OpenRuns
 from tuner.search.samplers import build_sampler, create_pruning_study, create_study, suggest
 from tuner.storage.cached_storage import WriterStorage
+from tuner.storage.optuna_internals import open_trial, study_id
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
 from tuner.sweep.reader import BASELINES, SEARCH, open_writer, read_records, record_of, run_of
@@ -94,8 +95,8 @@ class Ledger:
         if self._unfinished:
             kind, frozen = self._unfinished.pop(0)
             self._prepare_sampler(frozen.number)
-            return self._hand_out(kind, Trial(self._studies[kind], frozen._trial_id))
-        if self._storage.has_waiting(self._studies["baseline"]._study_id):
+            return self._hand_out(kind, open_trial(self._studies[kind], frozen))
+        if self._storage.has_waiting(study_id(self._studies["baseline"])):
             return self._hand_out("baseline", self._studies["baseline"].ask())
         if self._num_begun - self._num_earlier >= self._sweep.num_trials or self._spent_budget:
             return None
@@ -146,7 +147,7 @@ class Ledger:
 
     def _trial(self, study: Study, number: int) -> FrozenTrial:
         """Return one trial, without a look at the others: they may be many."""
-        return self._storage.get_trial(self._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+        return self._storage.get_trial(self._storage.get_trial_id_from_study_id_trial_number(study_id(study), number))
 
     def _enqueue(self) -> None:
         """Queue what is known beforehand: baselines, the grid, known configurations. A second call adds nothing."""
@@ -189,7 +190,7 @@ class Ledger:
         if self._pruning is self._studies["trial"]:
             return trial
         if self._num_reporting > trial.number:
-            return Trial(self._pruning, self._trial(self._pruning, trial.number)._trial_id)
+            return open_trial(self._pruning, self._trial(self._pruning, trial.number))
         for _ in range(trial.number - self._num_reporting):  # numbers that no trial of this sweep has
             self._pruning.add_trial(create_trial(state=TrialState.FAIL))
         self._num_reporting = trial.number + 1

@@ -19,7 +19,7 @@ from search_spaces.configurations import report_every
 from search_spaces.parameters import Domain, FloatRange, IntRange, Parameter
 from search_spaces.schema import Space
 from search_spaces.sections import Objective
-from tuner.search.partial_trials import ComparingSampler
+from tuner.search.partial_trials import PartialTrialSampler
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import PRUNING
 
@@ -39,9 +39,9 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match space.search.sampler:
             case "tpe":
-                return _comparing(space, TPESampler(seed=seed, group=is_conditional), seed)
+                return _with_partial_trials(space, TPESampler(seed=seed, group=is_conditional), seed)
             case "gp":
-                return _comparing(
+                return _with_partial_trials(
                     space,
                     GPSampler(
                         seed=seed,
@@ -65,9 +65,9 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
                 return RandomSampler(seed=seed)
 
 
-def _comparing(space: Space, sampler: BaseSampler, seed: int) -> BaseSampler:
-    """Return a sampler that learns from trials that were stopped early, too; with several objectives, the sampler."""
-    return ComparingSampler(sampler, seed) if len(space.objectives) == 1 else sampler
+def _with_partial_trials(space: Space, sampler: BaseSampler, seed: int) -> BaseSampler:
+    """Return a sampler that learns from partial trials, too; with several objectives, the sampler itself."""
+    return PartialTrialSampler(sampler, seed) if len(space.objectives) == 1 else sampler
 
 
 def _population(num_trials: int) -> int:

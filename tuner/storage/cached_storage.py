@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.storage.journal import JournalWriter
+from tuner.storage.optuna_internals import trial_id as trial_id_of
 
 
 @dataclass
@@ -39,7 +40,7 @@ class WriterStorage(JournalStorage):
         is_done = super().set_trial_state_values(trial_id, state, values)
         number = self.get_trial(trial_id).number
         for known in self._known.values():
-            if number in known.waiting and known.all[number]._trial_id == trial_id:
+            if number in known.waiting and trial_id_of(known.all[number]) == trial_id:
                 del known.waiting[number]
                 known.running.add(number)
         return is_done
@@ -59,7 +60,7 @@ class WriterStorage(JournalStorage):
         """Return a study's trials as they are now."""
         known = self._known[study_id]
         for number in list(known.running):
-            known.all[number] = trial = self.get_trial(known.all[number]._trial_id)
+            known.all[number] = trial = self.get_trial(trial_id_of(known.all[number]))
             if trial.state.is_finished():
                 known.running.remove(number)
         with contextlib.suppress(KeyError):  # there are no more

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.tuner.conftest import train
 from tuner.search.ledger import Ledger
-from tuner.search.partial_trials import NUM_BEST, NUM_SEEN, ComparingSampler, _History, seen
+from tuner.search.partial_trials import PartialTrialSampler
+from tuner.search.visible_trials import NUM_BEST, NUM_VISIBLE, TrialHistory, visible_trials
 from tuner.storage.journal import Journal
 
 MAX, MIN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
@@ -55,12 +56,12 @@ def values(trials: list[FrozenTrial]) -> dict[int, float | None]:
 
 def test_a_stopped_trial_counts_with_its_share_of_the_best_at_its_step():
     trials = [trial(0, 0.2, 0.4, value=0.8), trial(1, 0.1), trial(2, 0.1, 0.5), trial(3, 0.3, value=0.4)]
-    assert values(seen(trials, MAX)) == pytest.approx({0: 1.0, 1: 0.1 / 0.3, 2: 1.0, 3: 0.5})
+    assert values(visible_trials(trials, MAX)) == pytest.approx({0: 1.0, 1: 0.1 / 0.3, 2: 1.0, 3: 0.5})
 
 
 def test_a_running_trial_counts_once_it_has_reported():
     trials = [trial(0, 0.2, value=0.8), trial(1, 0.1, state=TrialState.RUNNING), trial(2, state=TrialState.RUNNING)]
-    shown = seen(trials, MAX)
+    shown = visible_trials(trials, MAX)
     assert values(shown) == pytest.approx({0: 1.0, 1: 0.5})
     assert shown[2].state == TrialState.RUNNING
 
@@ -76,13 +77,13 @@ _STATES = st.sampled_from([TrialState.RUNNING, TrialState.COMPLETE, TrialState.P
 def test_what_is_kept_of_ended_trials_changes_nothing(looks, direction):
     """At each look some trials are new, and of those that ran some have ended."""
     trials: list[FrozenTrial] = []
-    history = _History(direction)
+    history = TrialHistory(direction)
     for new in looks:
         ends = iter(new)
         for number in [one.number for one in trials if one.state == TrialState.RUNNING]:
             trials[number] = _made(number, *next(ends, (TrialState.RUNNING, [0.2], False)))
         trials += [_made(len(trials) + place, *one) for place, one in enumerate(ends)]
-        shown, anew = seen(trials, direction, history), seen(trials, direction)
+        shown, anew = visible_trials(trials, direction, history), visible_trials(trials, direction)
         assert [(one.number, one.state, one.values) for one in shown] == [
             (one.number, one.state, one.values) for one in anew
         ]
@@ -95,19 +96,19 @@ def _made(number: int, state: TrialState, reports: list[float], breaks_a_constra
 
 
 def test_the_best_of_what_is_minimised_is_the_lowest():
-    assert values(seen([trial(0, 2.0, value=1.0), trial(1, 4.0)], MIN)) == pytest.approx({0: 1.0, 1: 2.0})
+    assert values(visible_trials([trial(0, 2.0, value=1.0), trial(1, 4.0)], MIN)) == pytest.approx({0: 1.0, 1: 2.0})
 
 
 def test_what_cannot_be_compared_comes_as_it_is():
     without_any = [trial(0, 0.0), trial(1, UNKNOWN), trial(2), trial(3, 0.0, state=TrialState.FAIL)]
-    assert seen(without_any, MAX) == without_any
+    assert visible_trials(without_any, MAX) == without_any
     not_positive = [trial(0, -0.5, value=-0.2), trial(1, -0.6)]
-    assert seen(not_positive, MAX) == not_positive
+    assert visible_trials(not_positive, MAX) == not_positive
 
 
 def test_a_trial_that_breaks_a_constraint_is_nobodys_measure():
     trials = [trial(0, 0.9, value=0.9, masking=1.0), trial(1, 0.3, value=0.6, masking=0.0), trial(2, 0.3)]
-    shown = seen(trials, MAX)
+    shown = visible_trials(trials, MAX)
     assert values(shown)[2] == pytest.approx(1.0)
     assert [one.constraints for one in shown] == [{"masking": 1.0}, {"masking": 0.0}, {"masking": 0.0}]
 
@@ -116,7 +117,7 @@ def test_a_trial_that_breaks_a_constraint_is_nobodys_measure():
 def test_nothing_is_lost_or_changed_and_equal_steps_keep_their_order(given_trials):
     trials = [trial(number, *reports, value=value) for number, (reports, value) in enumerate(given_trials)]
     before = copy.deepcopy(trials)
-    shown = seen(trials, MAX)
+    shown = visible_trials(trials, MAX)
     assert trials == before
     assert [one.number for one in shown] == [one.number for one in trials]
     for one, other in pairwise(trials):
@@ -128,8 +129,8 @@ def test_nothing_is_lost_or_changed_and_equal_steps_keep_their_order(given_trial
 
 def test_a_long_search_shows_its_best_and_its_newest():
     trials = [trial(number, 0.5, value=1.0 - number / 2000) for number in range(1000)]
-    numbers = [one.number for one in seen(trials, MAX)]
-    assert numbers == [*range(NUM_BEST), *range(1000 - NUM_SEEN + NUM_BEST, 1000)]
+    numbers = [one.number for one in visible_trials(trials, MAX)]
+    assert numbers == [*range(NUM_BEST), *range(1000 - NUM_VISIBLE + NUM_BEST, 1000)]
 
 
 @pytest.mark.parametrize("sampler", [GPSampler, TPESampler])
@@ -143,7 +144,7 @@ def test_a_sampler_learns_from_trials_that_were_all_stopped(sampler):
         study.tell(one, state=TrialState.PRUNED)
     drawn = []
     for seed in range(3):
-        study.sampler = ComparingSampler(sampler(seed=seed), seed)
+        study.sampler = PartialTrialSampler(sampler(seed=seed), seed)
         one = study.ask({"x": UNIT})
         drawn.append(one.params["x"])
         study.tell(one, state=TrialState.FAIL)
@@ -167,7 +168,7 @@ def test_choices_of_rising_numbers_are_shown_in_their_order():
     study.enqueue_trial({"rate": 0.01, "name": "a"})
     drawn = []
     for number in range(3):
-        study.sampler = ComparingSampler(Last(seed=number), number)
+        study.sampler = PartialTrialSampler(Last(seed=number), number)
         one = study.ask({"rate": rates, "name": names})
         study.tell(one, 0.5)
         drawn.append(one.params)
@@ -183,7 +184,7 @@ def test_what_was_tried_is_drawn_again_only_when_nothing_else_is_left(sampler):
     places = {"x": IntDistribution(0, 2), "y": CategoricalDistribution(["a", "b"])}
     drawn = []
     for number in range(8):
-        study.sampler = ComparingSampler(sampler(seed=number, n_startup_trials=2), number)
+        study.sampler = PartialTrialSampler(sampler(seed=number, n_startup_trials=2), number)
         one = study.ask(places)
         study.tell(one, 1.0 + one.params["x"])
         drawn.append((one.params["x"], one.params["y"]))
