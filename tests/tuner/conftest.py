@@ -98,12 +98,13 @@ def train_all(ledger: Ledger) -> list[str]:
 def train_really(ledger: Ledger) -> None:
     """Train whatever the ledger hands out with real loops and checkpoints, in this process."""
     from trainables.config import parse
+    from trainables.data.tensors import load_dataset
     from trainables.storage import checkpoint
     from trainables.training import registry
 
     while (run := ledger.next_run()) is not None:
         config = parse(run.settings)
-        loop = registry.build(config, registry.dataset_for(config))
+        loop = registry.build(config, load_dataset(config.dataset))
         while not loop.done:
             metrics = loop.step()
             checkpoint.save(run.folder / "checkpoint", loop.num_reports, {"loop": loop.state(), "metrics": metrics})

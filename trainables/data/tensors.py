@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from trainables.config import DatasetConfig
 from trainables.data import files as data_files
 from trainables.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 
@@ -98,6 +99,17 @@ def load(
         test=Split(test.images.to(device), test.labels.to(device)),
         digest=data_files.digest(name),
     )
+
+
+def load_dataset(
+    config: DatasetConfig,
+    *,
+    folder: Path | None = None,
+    shared: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Dataset:
+    """Load the dataset that a configuration names; arguments and errors are those of `load`."""
+    return load(config.name, validation=config.validation, folder=folder, shared=shared, device=device)
 
 
 def _permutation(num_images: int) -> torch.Tensor:

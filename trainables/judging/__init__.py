@@ -1,1 +1,1 @@
-"""Evaluation of trained classifiers by the strongest attacks."""
+"""Evaluation of trained classifiers by the strongest attacks, and examples of what their checkpoints do."""

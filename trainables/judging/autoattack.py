@@ -1,4 +1,4 @@
-"""AutoAttack standard (Croce and Hein 2020) in its authors' code: the public yardstick, an optional dependency."""
+"""AutoAttack standard (Croce and Hein 2020) in its authors' code, the public benchmark; an optional dependency."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from trainables.seeds import seed_for
 
 
 def autoattack_accuracy(classifier: nn.Module, split: Split, epsilon: float, seed: int) -> dict[str, float]:
-    """Return the ``accuracy`` in [0, 1] that AutoAttack standard leaves of a classifier, and its ``seconds``.
+    """Run AutoAttack standard on a classifier.
 
     Args:
-        classifier: maps images ``(batch, 1, 28, 28)`` to logits.
-        split: the images.
+        classifier: maps images ``(batch, 1, 28, 28)`` to logits; run in evaluation mode and left in its own.
+        split: the images, all of which are attacked.
         epsilon: L-infinity radius in pixels of [0, 1].
-        seed: of its random starts.
+        seed: of the random starts.
+
+    Returns:
+        The ``accuracy`` in [0, 1] under the attack, and how long it took in ``seconds``.
 
     Raises:
         MissingExtraError: pyautoattack is not installed.

@@ -1,4 +1,4 @@
-"""A trained run seen close up: single images under attack, and accuracy by epsilon. Plain arrays and lists come out."""
+"""What a run's newest checkpoint does to single images, as plain arrays for figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from trainables.attacks.gradient import fgsm
 from trainables.config import parse
-from trainables.data.tensors import Dataset, Split
+from trainables.data.tensors import Dataset, Split, load_dataset
 from trainables.errors import CheckpointError
 from trainables.evaluation.accuracy import evaluating
 from trainables.evaluation.epsilon_curve import EPSILONS, STEPS, accuracy_by_epsilon
@@ -21,16 +21,22 @@ from trainables.storage import checkpoint
 from trainables.training import registry
 from trainables.training.gan import GanLoop
 from trainables.training.loop import TrainingLoop
+from trainables.training.runtime import set_num_threads
 from trainables.training.success import success_matrix
 
 NUM_IMAGES = 500
+"""How many validation images are behind each accuracy, at most."""
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """Images ``(n, 28, 28)`` as float32 in [0, 1], perturbed within `bound`, and what the classifier says of each.
+class ClassifiedImages:
+    """Images and the classifier's predictions of them.
 
-    `predicted` are labels, `probabilities` what the classifier gives them, in [0, 1].
+    Attributes:
+        images: ``(n, 28, 28)`` as float32 in [0, 1].
+        predicted: the predicted label of each.
+        probabilities: the classifier's probability of that label, in [0, 1].
+        bound: the largest perturbation allowed, in pixels of [0, 1]; 0 for clean images.
     """
 
     images: npt.NDArray[np.float32]
@@ -41,66 +47,77 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The first validation image of each class, clean and perturbed; `num_images` are behind each accuracy.
+    """The first validation image of each class, clean and perturbed, and accuracies on more of them.
 
-    `success` is the `success_matrix` ``(10, 10)`` of the run's generator, None for a run without one.
+    Attributes:
+        labels: the true label of each image.
+        clean: the images without an attack.
+        perturbed: the same images by the attack that perturbed them.
+        accuracy_by_epsilon: accuracy in [0, 1] under PGD by the attack's radius.
+        num_images: how many validation images are behind each of those accuracies.
+        success: the generator's `success_matrix` ``(10, 10)``; None for a run without a generator.
     """
 
     labels: list[int]
-    clean: View
-    perturbed: dict[str, View]
-    by_epsilon: dict[float, float]
+    clean: ClassifiedImages
+    perturbed: dict[str, ClassifiedImages]
+    accuracy_by_epsilon: dict[float, float]
     num_images: int
     success: npt.NDArray[np.float32] | None = None
 
 
-def dataset_for(settings: dict[str, Any], folder: Path | None = None) -> Dataset:
-    """Return the dataset of a run where it is looked at fastest; ``folder`` is where its files were put by hand.
+def load_run_dataset(settings: dict[str, Any], folder: Path | None = None) -> Dataset:
+    """Load the dataset of a run, onto a GPU if there is one.
+
+    Args:
+        settings: the run's complete configuration.
+        folder: a folder with the dataset's files, where they are not in the cache.
 
     Raises:
-        DataError: its files cannot be had.
+        DataError: the files cannot be had.
     """
-    return registry.dataset_for(parse(settings), folder, "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_dataset(parse(settings).dataset, folder=folder, device=device)
 
 
-def look(settings: dict[str, Any], checkpoints: Path, dataset: Dataset, *, num_threads: int = 1) -> Examples:
-    """Return a run's classifier, and its generator if it has one, at work as its newest checkpoint has them.
+def render_examples(settings: dict[str, Any], checkpoints: Path, dataset: Dataset, *, num_threads: int = 1) -> Examples:
+    """Attack example images with the networks of a run's newest checkpoint.
 
     The same checkpoint always gives the same examples.
 
     Args:
-        settings: complete, of the run.
-        checkpoints: folder of the run's checkpoints.
-        dataset: of the run.
-        num_threads: that torch computes with from here on; the last digit of a float can depend on it.
+        settings: the run's complete configuration.
+        checkpoints: the folder of its checkpoints.
+        dataset: the run's dataset.
+        num_threads: see `set_num_threads`.
 
     Raises:
-        CheckpointError: no checkpoint is there, none can be read, or it does not fit the settings.
+        CheckpointError: there is no checkpoint, it cannot be read, or it does not fit the settings.
     """
-    torch.set_num_threads(num_threads)
-    loop = _restored(settings, checkpoints, dataset)
+    set_num_threads(num_threads)
+    loop = _restore_loop(settings, checkpoints, dataset)
     epsilon, seed = loop.config.evaluation.epsilon, loop.config.seed
-    images, labels = dataset.validation.batch(_one_of_each_class(dataset.validation))
+    images, labels = dataset.validation.batch(_first_of_each_class(dataset.validation))
     attacked = dataset.validation.head(NUM_IMAGES)
     success = None
     with evaluating(loop.classifier):
-        perturbed = {"FGSM": _view(loop, fgsm(loop.classifier, images, labels, epsilon), epsilon)}
+        perturbed = {"FGSM": _classify(loop, fgsm(loop.classifier, images, labels, epsilon), epsilon)}
         if isinstance(loop, GanLoop):
-            perturbed["generator"] = _view(loop, loop.perturbed(images, labels), loop.bound)
+            perturbed["generator"] = _classify(loop, loop.perturb(images, labels), loop.bound)
             success = success_matrix(loop.classifier, loop.adversary, attacked, loop.bound, seed).cpu().numpy()
-        clean = _view(loop, images, 0.0)
+        clean = _classify(loop, images, 0.0)
     curve = accuracy_by_epsilon(loop.classifier, attacked, EPSILONS, STEPS, seed)
     return Examples(labels.tolist(), clean, perturbed, curve, len(attacked), success)
 
 
-def _restored(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> TrainingLoop:
+def _restore_loop(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> TrainingLoop:
     state = checkpoint.load_newest(checkpoints)
     if state is None:
         raise CheckpointError(f"there is no checkpoint in {checkpoints}")
     config = parse(settings)
     loop = registry.build(config, dataset)
     try:
-        # Random numbers are drawn anew, because their state is that of the device that the run was trained on.
+        # The saved state of the random numbers belongs to the device of the training; here new ones are drawn.
         loop.restore({**state["loop"], "rng": loop.rng.get_state()})
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"the checkpoint in {checkpoints} does not fit its settings: {error}") from error
@@ -108,13 +125,13 @@ def _restored(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> 
     return loop
 
 
-def _one_of_each_class(split: Split) -> torch.Tensor:
-    """Return the place of the first image of every class that there is, in the order of the classes."""
-    places = [(split.labels == label).nonzero()[0, 0] for label in split.labels.unique()]
-    return torch.stack(places)
+def _first_of_each_class(split: Split) -> torch.Tensor:
+    """Return the position of the first image of every class that the split has, in the order of the classes."""
+    positions = [(split.labels == label).nonzero()[0, 0] for label in split.labels.unique()]
+    return torch.stack(positions)
 
 
 @torch.no_grad()
-def _view(loop: TrainingLoop, images: torch.Tensor, bound: float) -> View:
+def _classify(loop: TrainingLoop, images: torch.Tensor, bound: float) -> ClassifiedImages:
     probabilities, predicted = loop.classifier(images).softmax(-1).max(-1)
-    return View(images.squeeze(1).cpu().numpy(), predicted.tolist(), probabilities.tolist(), bound)
+    return ClassifiedImages(images.squeeze(1).cpu().numpy(), predicted.tolist(), probabilities.tolist(), bound)

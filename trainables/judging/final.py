@@ -1,7 +1,8 @@
-"""The tier `final`: the strongest attacks of every kind on one classifier, and whether its gradients can be trusted.
+"""The tier `final`: the strongest attacks of every kind on one classifier, and checks for masked gradients.
 
-White-box attacks go on with what still stands. Black-box attacks take on every image, because one that finds more than
-those that see the gradients is a sign of masking (Carlini et al. 2019).
+White-box attacks beyond those of the tier `rank` attack only the images that all attacks before them left correct.
+Black-box attacks attack every image: one that succeeds more often than the white-box attacks is a sign of masked
+gradients (Carlini et al. 2019).
 """
 
 from __future__ import annotations
@@ -34,13 +35,20 @@ from trainables.evaluation.epsilon_curve import EPSILONS, STEPS, accuracy_by_eps
 from trainables.judging.fresh_generator import FreshGenerator
 from trainables.seeds import seed_for
 
-# More steps fit the images to the rival, not to the classifier; Dong et al. 2018 take 10.
+# More steps fit the images to the surrogate, not to the attacked classifier; Dong et al. 2018 take 10.
 _TRANSFER_STEPS = 20
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How long attacks try: gradient steps and random restarts of each, queries of Square, the generator's epochs."""
+class AttackBudget:
+    """How long the attacks search.
+
+    Attributes:
+        steps: gradient steps of each gradient attack and restart.
+        restarts: random restarts of PGD.
+        queries: forward passes of Square on each image.
+        generator_epochs: passes of the fresh generator over the training images.
+    """
 
     steps: int = 100
     restarts: int = 3
@@ -48,67 +56,80 @@ class Effort:
     generator_epochs: int = 1
 
 
-class Transfer:
-    """Images made against another classifier, by momentum, which carries over best (Dong et al. 2018)."""
+class TransferAttack:
+    """Adversarial images made against a surrogate model by MI-FGSM, whose images transfer best (Dong et al. 2018)."""
 
-    def __init__(self, rival: LogitsFn) -> None:
-        self._rival = rival
+    def __init__(self, surrogate: LogitsFn) -> None:
+        self._surrogate = surrogate
 
     def __call__(
         self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
     ) -> torch.Tensor:
-        """Return perturbed images ``(batch, 1, 28, 28)``; the classifier itself is never asked."""
-        return attacks.mi_fgsm(self._rival, images, labels, epsilon, steps=_TRANSFER_STEPS)
+        """Return adversarial images ``(batch, 1, 28, 28)``; neither ``logits_fn`` nor ``rng`` is used."""
+        return attacks.mi_fgsm(self._surrogate, images, labels, epsilon, steps=_TRANSFER_STEPS)
 
 
-def white_box(effort: Effort, classifier: nn.Module, training: Split, seed: int) -> tuple[Attack, ...]:
-    """Return the attacks that see the gradients, those that usually find most first: the rest have less to do."""
-    iterated = partial(attacks.pgd_survivors, steps=effort.steps, restarts=effort.restarts)
+def white_box_attacks(budget: AttackBudget, classifier: nn.Module, training: Split, seed: int) -> tuple[Attack, ...]:
+    """Return the attacks that use gradients of the classifier, in the order in which they run.
+
+    Those on survivors only begin with the ones that usually succeed most often, which leaves less work to the others.
+
+    Args:
+        budget: how long they search.
+        classifier: the one to attack.
+        training: the images that the fresh generator learns from.
+        seed: of the fresh generator.
+    """
+    iterated = partial(attacks.pgd_survivors, steps=budget.steps, restarts=budget.restarts)
     rows: dict[str, AttackFn] = {
-        "apgd": partial(apgd, steps=effort.steps),
-        "apgd_targeted": partial(apgd_targeted, steps=effort.steps),
+        "apgd": partial(apgd, steps=budget.steps),
+        "apgd_targeted": partial(apgd_targeted, steps=budget.steps),
         "pgd_long": iterated,
         "pgd_long_margin": partial(iterated, loss=losses.margin),
-        "mi_fgsm": partial(_momentum, steps=effort.steps),
-        "fresh_generator": FreshGenerator(classifier, training, effort.generator_epochs, seed),
+        "mi_fgsm": partial(_momentum, steps=budget.steps),
+        "fresh_generator": FreshGenerator(classifier, training, budget.generator_epochs, seed),
     }
     return (*SINGLE_STEPS, RANK_PGD, *(Attack(name, run, survivors_only=True) for name, run in rows.items()))
 
 
-def black_box(effort: Effort, rivals: Mapping[str, LogitsFn]) -> tuple[Attack, ...]:
-    """Return the attacks that see no gradient of the classifier: images from its rivals, and Square."""
-    transfers = [Attack(f"transfer_{name}", Transfer(rival)) for name, rival in rivals.items()]
-    return (*transfers, Attack("square", partial(square, queries=effort.queries)))
+def black_box_attacks(budget: AttackBudget, surrogates: Mapping[str, LogitsFn]) -> tuple[Attack, ...]:
+    """Return the attacks that use no gradient of the classifier: transfer from each surrogate model, and Square."""
+    transfers = [Attack(f"transfer_{name}", TransferAttack(surrogate)) for name, surrogate in surrogates.items()]
+    return (*transfers, Attack("square", partial(square, queries=budget.queries)))
 
 
-def judge(
+def evaluate_final(
     classifier: nn.Module,
     split: Split,
     *,
     epsilon: float,
     training: Split,
-    rivals: Mapping[str, LogitsFn],
-    effort: Effort | None = None,
+    surrogates: Mapping[str, LogitsFn],
+    budget: AttackBudget | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return what the strongest attacks leave of a classifier.
+    """Evaluate a classifier by the strongest attacks.
 
     Args:
-        classifier: maps images ``(batch, 1, 28, 28)`` to logits; judged in evaluation mode and left in its own.
-        split: the images to judge it on.
-        epsilon: the attacks' radius in pixels of [0, 1].
-        training: images that a fresh generator learns to attack it on.
-        rivals: classifiers trained independently on the same task, whose adversarial images are tried on it.
-        effort: how long the attacks try.
-        seed: of everything random.
+        classifier: maps images ``(batch, 1, 28, 28)`` to logits; run in evaluation mode and left in its own.
+        split: the images to evaluate it on.
+        epsilon: the attacks' L-infinity radius in pixels of [0, 1].
+        training: the images that the fresh generator learns from.
+        surrogates: classifiers trained independently on the same task, for the transfer attacks.
+        budget: how long the attacks search.
+        seed: of all random numbers.
 
     Returns:
-        As plain data: ``metrics`` (accuracies in [0, 1], what the masking checks measured, ``masking_<check>``),
-        ``attacks`` in their order (each with the accuracy that it leaves alone, where it attacked all images, the
-        share that stands after it and all before it, and seconds), and ``accuracy_by_epsilon``.
+        Plain data:
+
+        - ``metrics``: accuracies in [0, 1], what the masking checks measured, and ``masking_<check>``;
+        - ``attacks``: for each attack, in their order, ``name``, ``alone`` (accuracy under it, None for an attack on
+          survivors only), ``standing`` (share of the images that are correct under it and all attacks before it) and
+          ``seconds``;
+        - ``accuracy_by_epsilon``: pairs of epsilon and accuracy under PGD.
     """
-    effort = effort or Effort()
-    white, black = white_box(effort, classifier, training, seed), black_box(effort, rivals)
+    budget = budget or AttackBudget()
+    white, black = white_box_attacks(budget, classifier, training, seed), black_box_attacks(budget, surrogates)
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", "final"))
     with evaluating(classifier):
         results = run_attacks(classifier, split, epsilon, (*white, *black), rng)
@@ -121,7 +142,7 @@ def judge(
         )
     return {
         "metrics": metrics,
-        "attacks": _account(results),
+        "attacks": _attack_rows(results),
         "accuracy_by_epsilon": [[radius, accuracy] for radius, accuracy in curve.items()],
     }
 
@@ -138,7 +159,7 @@ def _momentum(
     return attacks.mi_fgsm(logits_fn, images, labels, epsilon, steps=steps)
 
 
-def _account(results: AttackResults) -> list[dict[str, Any]]:
+def _attack_rows(results: AttackResults) -> list[dict[str, Any]]:
     rows, before = [], []
     for row in results.table:
         before.append(row.name)

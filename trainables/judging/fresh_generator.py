@@ -1,4 +1,7 @@
-"""A generator trained afresh against a finished classifier: has training withstood generators, or only its own?"""
+"""A generator trained from scratch against a finished classifier, as an attack.
+
+A classifier that learned against one generator may be robust to that generator only; a fresh one shows it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from trainables.training.generator import Adversary
 from trainables.training.minibatches import Minibatches
 
 _BATCH_SIZE = 128
-# All that a generator can see, and a loss that does not vanish where the classifier is confident.
+# All inputs that a generator can have, and a loss whose gradient does not vanish where the classifier is confident.
 _SETTINGS = GeneratorConfig(
     image_gradient="normalized",
     see_label=True,
@@ -26,24 +29,32 @@ _SETTINGS = GeneratorConfig(
 
 
 class FreshGenerator:
-    """An attack on one classifier that first learns on training images."""
+    """An attack on one classifier by a generator that is trained at its first use."""
 
     def __init__(self, classifier: nn.Module, training: Split, epochs: int, seed: int) -> None:
+        """Keep what the generator is trained with.
+
+        Args:
+            classifier: the one to attack; it stays as it is.
+            training: the images that the generator learns from.
+            epochs: how many passes over them it takes.
+            seed: of its weights, its minibatches and its random starts.
+        """
         self._classifier = classifier
         self._training = training
         self._epochs = epochs
         self._seed = seed
-        self._learnt: dict[float, Adversary] = {}  # by epsilon
+        self._adversaries: dict[float, Adversary] = {}  # by epsilon
 
     def __call__(
         self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
     ) -> torch.Tensor:
-        """Return perturbed images ``(batch, 1, 28, 28)``; the first call at an epsilon trains the generator."""
-        if epsilon not in self._learnt:
-            self._learnt[epsilon] = self._learn(epsilon)
-        return self._learnt[epsilon].perturb(self._classifier, images, labels, epsilon, rng)
+        """Return adversarial images ``(batch, 1, 28, 28)`` within epsilon; the first call for an epsilon trains."""
+        if epsilon not in self._adversaries:
+            self._adversaries[epsilon] = self._train(epsilon)
+        return self._adversaries[epsilon].perturb(self._classifier, images, labels, epsilon, rng)
 
-    def _learn(self, epsilon: float) -> Adversary:
+    def _train(self, epsilon: float) -> Adversary:
         device = self._training.images.device
         seed = seed_for(self._seed, "fresh generator")
         adversary = Adversary(_SETTINGS, seed, device)

@@ -1,6 +1,7 @@
-"""Rivals: classifiers trained independently of the one that is judged, whose adversarial images are tried on it.
+"""Surrogate models for transfer attacks: classifiers trained independently of the one that is attacked.
 
-They are trained on first use and kept in the cache (``TUNER_CACHE``): they depend on the dataset and epsilon alone.
+Adversarial images made against a surrogate are tried on the attacked classifier, which needs none of its gradients.
+Surrogates depend on the dataset and on epsilon alone, so they are trained once and kept in the cache (``TUNER_CACHE``).
 """
 
 from __future__ import annotations
@@ -20,32 +21,39 @@ from trainables.seeds import seed_for
 from trainables.storage.atomic import cache_folder, whole_folder
 from trainables.training import registry
 
+# The word is part of the cached models' identity, as is the folder's name below.
 _SEED = seed_for(2017, "rivals")
-# One as people train without a defence, and one whose adversarial images are not noise to a robust net.
+_CACHE = "rivals"
+
+# An undefended classifier, and a robust one, whose adversarial images also fool robust classifiers.
 RECIPES: dict[str, dict[str, Any]] = {
     "standard": {"compute": 3.0, "report_every": 3.0},
     "pgd": {"compute": 12.0, "report_every": 12.0, "attack": {"steps": 2, "reach": 2.0}},
 }
 
 
-def rivals(dataset: Dataset, config: DatasetConfig, epsilon: float) -> dict[str, nn.Module]:
-    """Return the rivals of a dataset by their recipe, in evaluation mode and on its device.
+def load_surrogates(dataset: Dataset, config: DatasetConfig, epsilon: float) -> dict[str, nn.Module]:
+    """Return the surrogate models of a dataset by their recipe, trained first if they are not in the cache.
 
     Args:
-        dataset: what they learn from if they are not in the cache.
-        config: which dataset that is.
-        epsilon: what the robust one is trained to withstand, in pixels of [0, 1].
+        dataset: its training images train them.
+        config: the settings of that dataset.
+        epsilon: the radius that the robust one is trained against, in pixels of [0, 1].
+
+    Returns:
+        Classifiers in evaluation mode, on the dataset's device.
 
     Raises:
         UserError: the cache cannot be written.
     """
+    device = dataset.train.images.device
     return {
-        name: _rival({"trainable": name, **recipe}, dataset, config, epsilon).to(dataset.train.images.device).eval()
+        name: _load_surrogate({"trainable": name, **recipe}, dataset, config, epsilon).to(device).eval()
         for name, recipe in RECIPES.items()
     }
 
 
-def _rival(recipe: dict[str, Any], dataset: Dataset, config: DatasetConfig, epsilon: float) -> nn.Module:
+def _load_surrogate(recipe: dict[str, Any], dataset: Dataset, config: DatasetConfig, epsilon: float) -> nn.Module:
     settings = {
         **recipe,
         "dataset": config.model_dump(),
@@ -53,7 +61,7 @@ def _rival(recipe: dict[str, Any], dataset: Dataset, config: DatasetConfig, epsi
         "seed": _SEED,
     }
     complete = parse(settings).model_dump(mode="json")
-    folder = cache_folder("rivals") / _name(complete, dataset.digest)
+    folder = cache_folder(_CACHE) / _folder_name(complete, dataset.digest)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):  # of several processes one trains, the others wait for it
@@ -72,6 +80,6 @@ def _rival(recipe: dict[str, Any], dataset: Dataset, config: DatasetConfig, epsi
     return loop.classifier
 
 
-def _name(settings: dict[str, Any], digest: str) -> str:
+def _folder_name(settings: dict[str, Any], digest: str) -> str:
     identity = json.dumps([settings, digest], sort_keys=True).encode()
     return f"{settings['dataset']['name']}-{settings['trainable']}-{hashlib.sha256(identity).hexdigest()[:12]}"

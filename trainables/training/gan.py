@@ -87,9 +87,7 @@ class GanLoop(TrainingLoop):
         # Apart from the update, because the goal may leave a different number of images alone in every minibatch.
         perturbed = several
         if num_images:
-            perturbed = self.meter.run(
-                "perturb", num_images, lambda: self.perturbed(several, of_labels, from_pool=True)
-            )
+            perturbed = self.meter.run("perturb", num_images, lambda: self.perturb(several, of_labels, from_pool=True))
         clean_weight = self.config.clean_weight
         self.meter.run(
             "classifier",
@@ -97,8 +95,8 @@ class GanLoop(TrainingLoop):
             lambda: self.update_classifier(mixed_loss(self.classifier, images, perturbed, labels, clean_weight)),
         )
 
-    def perturbed(self, images: torch.Tensor, labels: torch.Tensor, *, from_pool: bool = False) -> torch.Tensor:
-        """Return images as the generator leaves them now; see `Adversary.perturb`."""
+    def perturb(self, images: torch.Tensor, labels: torch.Tensor, *, from_pool: bool = False) -> torch.Tensor:
+        """Perturb images by the generator within the present bound; see `Adversary.perturb`."""
         return self.adversary.perturb(self.classifier, images, labels, self.bound, self.rng, from_pool=from_pool)
 
     def evaluate(self, tier: str) -> dict[str, float]:

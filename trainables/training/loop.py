@@ -6,9 +6,7 @@ bit for bit as the uninterrupted one on CPU.
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 import time
 from abc import ABC, abstractmethod
 from typing import Any
@@ -24,7 +22,8 @@ from trainables.schedules import learning_rate_factor, value_at
 from trainables.seeds import seed_for
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
 from trainables.training.minibatches import Minibatches
-from trainables.training.optimizers import build_optimizer, descend, set_learning_rate, training_passes
+from trainables.training.optimizers import build_optimizer, descend, set_learning_rate
+from trainables.training.runtime import keep_freed_memory, training_passes
 
 
 class DivergedError(ArithmeticError):
@@ -182,20 +181,3 @@ class TrainingLoop(ABC):
         self.num_reports = state["num_reports"]
         self.train_s = state["train_s"]
         self.evaluation_s = state["evaluation_s"]
-
-
-# From malloc.h. What is larger than the second is still mapped on its own; 32 MiB is the most that glibc takes.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES, _LARGEST_BYTES = 2**30, 2**25
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep up to 1 GiB that it has freed; does nothing where the C library is not glibc."""
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
-    mallopt(_MMAP_THRESHOLD, _LARGEST_BYTES)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from trainables.config import GanConfig, TrainingConfig
-from trainables.data.tensors import Dataset, load
+from trainables.data.tensors import Dataset
 from trainables.networks.classifiers import build_classifier
 from trainables.networks.generators import build_generator
 from trainables.training.gan import GanLoop
@@ -27,11 +26,6 @@ LOOPS: dict[str, Callable[[Any, Dataset], TrainingLoop]] = {
 def build(config: TrainingConfig, dataset: Dataset) -> TrainingLoop:
     """Return the training loop that a configuration describes."""
     return LOOPS[config.trainable](config, dataset)  # type: ignore[attr-defined]
-
-
-def dataset_for(config: TrainingConfig, folder: Path | None = None, device: str = "cpu") -> Dataset:
-    """Return the dataset that a configuration names, on a device; ``folder`` is where its files were put by hand."""
-    return load(config.dataset.name, validation=config.dataset.validation, folder=folder, device=device)
 
 
 def num_parameters(config: TrainingConfig) -> int:

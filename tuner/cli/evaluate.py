@@ -16,7 +16,7 @@ from tuner.sweep.folder import SweepFolder, home
 
 Images = Annotated[int | None, typer.Option(min=1, help="Only so many images of each split.")]
 Format = Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")]
-AutoAttack = Annotated[bool, typer.Option("--autoattack", help="Also run AutoAttack standard, the public yardstick.")]
+AutoAttack = Annotated[bool, typer.Option("--autoattack", help="Also run AutoAttack standard, the public benchmark.")]
 
 
 def evaluate(
@@ -45,20 +45,22 @@ def evaluate(
     if dataset is not None and dataset not in data_files.names():
         raise UserError(f"there is no dataset {dataset!r}: {', '.join(data_files.names())}")
     known = _recorded(source)
-    from trainables.judging import saved as judging
+    from trainables.judging.saved import evaluate_classifier, load_classifier
     from tuner.results import evaluation_tables as verdicts
 
-    subject = judging.subject_of(source, architecture=architecture, dataset=dataset, epsilon=epsilon)
+    trained = load_classifier(source, architecture=architecture, dataset=dataset, epsilon=epsilon)
     options: dict[str, Any] = {"data": data, "num_images": images, "num_threads": known.get("num_threads", 1)}
     chosen = split or ("test" if tier == "final" else "both")
     splits = ("validation", "test") if chosen == "both" else (chosen,)
     results: dict[str, dict[str, Any]] = {}
     if tier == "rank":
-        results = {each: judging.rank(subject, each, **options) for each in splits}
+        results = {each: evaluate_classifier(trained, each, **options)["metrics"] for each in splits}
         if "metrics" in known and epsilon is None:
             results = {"recorded (validation)": known["metrics"], **results}
     else:
-        results = {each: judging.judge(subject, each, **options, yardstick=autoattack) for each in splits}
+        results = {
+            each: evaluate_classifier(trained, each, tier=tier, **options, autoattack=autoattack) for each in splits
+        }
     if output_format == "json":
         typer.echo(json.dumps(results, indent=2))
     elif tier == "rank":
@@ -88,7 +90,7 @@ def judge(
             sweep,
             complete_runs(sweep),
             num_images=images,
-            yardstick=autoattack,
+            autoattack=autoattack,
             workers=workers,
             tell=console.print,
         )

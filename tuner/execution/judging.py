@@ -28,7 +28,7 @@ def evaluate_runs(
     *,
     tier: Tier = "final",
     num_images: int | None,
-    yardstick: bool = False,
+    autoattack: bool = False,
     workers: int | None,
     tell: Callable[[str], object],
 ) -> None:
@@ -39,7 +39,7 @@ def evaluate_runs(
         records: of complete runs.
         tier: by which attacks.
         num_images: only the first test images.
-        yardstick: whether AutoAttack standard is run on the same images; with the strongest attacks only.
+        autoattack: whether AutoAttack standard is run on the same images; with the strongest attacks only.
         workers: how many runs are judged at once; by default as many as there are cores.
         tell: is told what has been done.
 
@@ -47,7 +47,7 @@ def evaluate_runs(
         UserError: a worker was killed.
         CheckpointError: a run's checkpoint is gone or damaged.
     """
-    left = [record for record in records if not _is_judged(record, tier, num_images, yardstick)]
+    left = [record for record in records if not _is_judged(record, tier, num_images, autoattack)]
     tell(f"{len(records) - len(left)} of {len(records)} runs are judged already")
     threads = num_threads(sweep.space.resources.cpu)
     at_once = workers or max(1, (os.cpu_count() or 1) // threads)
@@ -56,7 +56,7 @@ def evaluate_runs(
     at_once = min(at_once, max(1, len(left)))
     with ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
         options: dict[str, Any] = {"data": Path(sweep.data) if sweep.data else None, "num_images": num_images}
-        options |= {"num_threads": threads, **({"yardstick": yardstick} if tier == "final" else {})}
+        options |= {"num_threads": threads, "autoattack": autoattack}
         jobs = {pool.submit(_judge, record.run.settings, record.run.folder, tier, options): record for record in left}
         try:
             for job in as_completed(jobs):
@@ -88,19 +88,19 @@ def complete_runs(sweep: SweepFolder) -> list[Record]:
     return records
 
 
-def _is_judged(record: Record, tier: Tier, num_images: int | None, yardstick: bool) -> bool:
+def _is_judged(record: Record, tier: Tier, num_images: int | None, autoattack: bool) -> bool:
     verdict = read_evaluation(record.run.folder, tier)
-    if verdict is None or (yardstick and "autoattack" not in verdict):
+    if verdict is None or (autoattack and "autoattack" not in verdict):
         return False
     return bool(verdict["asked"] == num_images)
 
 
 def _judge(settings: dict[str, Any], folder: Path, tier: Tier, options: dict[str, Any]) -> tuple[float, float]:
-    from trainables.judging import saved as judging
+    from trainables.judging.saved import evaluate_classifier, load_run_classifier
 
-    subject = judging.subject_of_run(settings, folder / "checkpoint")
+    trained = load_run_classifier(settings, folder / "checkpoint")
     started = time.monotonic()
-    verdict = (judging.judge if tier == "final" else judging.rank_verdict)(subject, "test", **options)
+    verdict = evaluate_classifier(trained, "test", tier=tier, **options)
     write_json(folder / EVALUATION_FILES[tier], {"format": FORMAT, **verdict, "asked": options["num_images"]})
     return verdict["metrics"]["robust_accuracy"], time.monotonic() - started
 
@@ -112,6 +112,6 @@ def frame(sweep: SweepFolder) -> pd.DataFrame:
         verdict = read_evaluation(record.run.folder)
         if verdict is not None:
             about = {"run": record.run.key, "label": record.run.label, "seed": record.run.settings["seed"]}
-            yardstick = {"autoattack_accuracy": verdict["autoattack"]["accuracy"]} if "autoattack" in verdict else {}
-            rows.append({**about, "images": verdict["images"], **verdict["metrics"], **yardstick})
+            extra = {"autoattack_accuracy": verdict["autoattack"]["accuracy"]} if "autoattack" in verdict else {}
+            rows.append({**about, "images": verdict["images"], **verdict["metrics"], **extra})
     return pd.DataFrame(rows)

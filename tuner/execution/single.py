@@ -83,10 +83,11 @@ def train(
         PrecisionError: this machine lacks the precision.
         UserError: the bundle's folder is there already or cannot be made, or training diverged.
     """
-    from trainables.judging.saved import set_num_threads
+    from trainables.data.tensors import load_dataset
     from trainables.networks.bundle import write_classifier
     from trainables.training import registry
     from trainables.training.loop import DivergedError
+    from trainables.training.runtime import set_num_threads
 
     target = target.absolute()
     if target.exists():
@@ -101,7 +102,7 @@ def train(
     config = parse(settings)
     metrics: dict[str, float] = {}
     try:
-        loop = registry.build(config, registry.dataset_for(config, data))
+        loop = registry.build(config, load_dataset(config.dataset, folder=data))
         while not loop.done:
             metrics = loop.step()
             report(metrics)

@@ -185,13 +185,13 @@ def _look(sweep: SweepFolder, records: Sequence[Record], drawn: Drawn) -> dict[s
     if not records:
         return seen
     try:
-        dataset = examples.dataset_for(records[0].run.settings, Path(sweep.data) if sweep.data else None)
+        dataset = examples.load_run_dataset(records[0].run.settings, Path(sweep.data) if sweep.data else None)
     except DataError as error:
         drawn.missing.append(f"images under attack and accuracy by epsilon: {error}")
         return seen
     for record in records:
         try:
-            seen[record.run.key] = examples.look(
+            seen[record.run.key] = examples.render_examples(
                 record.run.settings,
                 record.run.folder / "checkpoint",
                 dataset,
@@ -232,7 +232,9 @@ def _draw_by_epsilon(
     from trainables.evaluation.epsilon_curve import STEPS
     from tuner.results import figures as pictures
 
-    curves = {_name(record, winner): seen[record.run.key].by_epsilon for record in records if record.run.key in seen}
+    curves = {
+        _name(record, winner): seen[record.run.key].accuracy_by_epsilon for record in records if record.run.key in seen
+    }
     num_attacked = next(iter(seen.values())).num_images
     title = f"{sweep.name}\n{sweep.space.dataset.name}, {num_attacked} validation images, PGD with {STEPS} steps"
     figure = pictures.by_epsilon(title, curves, sweep.space.evaluation.epsilon, num_attacked)

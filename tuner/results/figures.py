@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from trainables.judging.examples import Examples, View
+    from trainables.judging.examples import ClassifiedImages, Examples
 
 
 Rows = Sequence[Mapping[str, float]]
@@ -147,7 +147,7 @@ def examples(title: str, seen: Examples) -> Figure:
     What the classifier says stands below each image, in blue with a tick where it is right and in red with a cross
     where it is wrong (the paper's Figures 2 and 3).
     """
-    rows: list[tuple[str, View, Any]] = [("clean", seen.clean, None)]
+    rows: list[tuple[str, ClassifiedImages, Any]] = [("clean", seen.clean, None)]
     for name, view in seen.perturbed.items():
         rows += [(f"{name}\nperturbation", view, view.images - seen.clean.images)]
         rows += [(f"{name}\nwithin {view.bound:.2g}", view, None)]

@@ -6,8 +6,9 @@ import time
 import pytest
 import torch
 
+from trainables.config import DatasetConfig
 from trainables.data import files as data_files
-from trainables.data.tensors import Split, load
+from trainables.data.tensors import Split, load, load_dataset
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,8 @@ class TestMnist:
         began = time.perf_counter()
         load("mnist", validation=5000)
         assert time.perf_counter() - began < 2  # 0.1 s on an idle core, checksums included
+
+
+def test_the_dataset_of_a_configuration():
+    dataset = load_dataset(DatasetConfig(name="digits", validation=137))
+    assert (dataset.name, len(dataset.validation)) == ("digits", 137)

@@ -8,7 +8,7 @@ from trainables.attacks.gradient import fgsm
 from trainables.config import parse
 from trainables.errors import CheckpointError
 from trainables.evaluation.epsilon_curve import EPSILONS
-from trainables.judging.examples import look
+from trainables.judging.examples import render_examples
 from trainables.storage import checkpoint
 from trainables.training import registry
 from trainables.training.success import success_matrix
@@ -38,7 +38,7 @@ def saved(few_digits, settings_of, tmp_path_factory):
 @pytest.mark.parametrize("trainable", registry.LOOPS)
 def test_every_recipe_shows_one_image_of_each_class_clean_and_under_fgsm(trainable, saved, few_digits):
     settings, folder, loop = saved(trainable)
-    seen = look(settings, folder, few_digits)
+    seen = render_examples(settings, folder, few_digits)
     assert seen.labels == list(range(10))
     labels = few_digits.validation.labels.tolist()
     images, targets = few_digits.validation.batch(torch.tensor([labels.index(label) for label in range(10)]))
@@ -56,7 +56,7 @@ def test_every_recipe_shows_one_image_of_each_class_clean_and_under_fgsm(trainab
 def test_a_generator_is_shown_within_its_bound_and_never_twice_differently(saved, few_digits):
     settings, folder, _ = saved("gan")
     state = torch.random.get_rng_state()
-    first, second = (look(settings, folder, few_digits) for _ in range(2))
+    first, second = (render_examples(settings, folder, few_digits) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), state)
     view = first.perturbed["generator"]
     assert view.bound == 0.2
@@ -64,7 +64,7 @@ def test_a_generator_is_shown_within_its_bound_and_never_twice_differently(saved
     assert 0 <= view.images.min() <= view.images.max() <= 1
     assert np.array_equal(view.images, second.perturbed["generator"].images)
     assert view.predicted == second.perturbed["generator"].predicted
-    assert first.by_epsilon == second.by_epsilon
+    assert first.accuracy_by_epsilon == second.accuracy_by_epsilon
 
 
 def test_the_bound_is_that_of_the_checkpoint(few_digits, settings_of, tmp_path):
@@ -72,23 +72,23 @@ def test_the_bound_is_that_of_the_checkpoint(few_digits, settings_of, tmp_path):
     loop = registry.build(parse(settings), few_digits)
     metrics = loop.step()
     checkpoint.save(tmp_path, 1, {"loop": loop.state(), "metrics": metrics})
-    assert look(settings, tmp_path, few_digits).perturbed["generator"].bound == loop.bound < 0.15
+    assert render_examples(settings, tmp_path, few_digits).perturbed["generator"].bound == loop.bound < 0.15
 
 
 def test_accuracy_by_epsilon_begins_with_the_clean_accuracy(saved, few_digits):
     settings, folder, loop = saved("standard")
-    seen = look(settings, folder, few_digits)
+    seen = render_examples(settings, folder, few_digits)
     images, labels = few_digits.validation.batch(torch.arange(200))
     assert seen.num_images == 200
-    assert seen.by_epsilon[0.0] == (loop.classifier(images).argmax(-1) == labels).double().mean().item()
-    assert list(seen.by_epsilon) == list(EPSILONS[: len(seen.by_epsilon)])
-    assert list(seen.by_epsilon.values())[-1] == 0
+    assert seen.accuracy_by_epsilon[0.0] == (loop.classifier(images).argmax(-1) == labels).double().mean().item()
+    assert list(seen.accuracy_by_epsilon) == list(EPSILONS[: len(seen.accuracy_by_epsilon)])
+    assert list(seen.accuracy_by_epsilon.values())[-1] == 0
 
 
 def test_classes_that_no_validation_image_has_are_left_out(saved, few_digits):
     settings, folder, _ = saved("standard")
     some = type(few_digits)("digits", few_digits.train, few_digits.validation.head(3), few_digits.test, "")
-    assert look(settings, folder, some).labels == sorted(set(few_digits.validation.labels[:3].tolist()))
+    assert render_examples(settings, folder, some).labels == sorted(set(few_digits.validation.labels[:3].tolist()))
 
 
 def test_the_epsilons_are_twentieths_up_to_one():
@@ -99,17 +99,17 @@ def test_the_epsilons_are_twentieths_up_to_one():
 def test_no_checkpoint_and_one_that_does_not_fit_are_told_apart(saved, few_digits, tmp_path):
     settings, folder, _ = saved("standard")
     with pytest.raises(CheckpointError, match="there is no checkpoint in"):
-        look(settings, tmp_path, few_digits)
+        render_examples(settings, tmp_path, few_digits)
     other = {**settings, "classifier": {"architecture": "small_cnn"}}
     with pytest.raises(CheckpointError, match="does not fit its settings"):
-        look(other, folder, few_digits)
+        render_examples(other, folder, few_digits)
 
 
 def test_the_success_matrix_is_that_of_the_runs_generator(saved, few_digits):
     settings, folder, loop = saved("gan")
     expected = success_matrix(loop.classifier, loop.adversary, few_digits.validation, 0.2, loop.config.seed)
-    rates = look(settings, folder, few_digits).success
+    rates = render_examples(settings, folder, few_digits).success
     assert np.array_equal(rates, expected.numpy())
     assert rates.sum(1) == pytest.approx(np.ones(10))
     settings, folder, _ = saved("standard")
-    assert look(settings, folder, few_digits).success is None
+    assert render_examples(settings, folder, few_digits).success is None

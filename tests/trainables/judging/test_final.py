@@ -6,24 +6,22 @@ from torch import nn
 
 from tests.trainables.conftest import rng_of
 from trainables.config import DatasetConfig
-from trainables.errors import UserError
+from trainables.errors import MissingExtraError, UserError
 from trainables.evaluation.accuracy import evaluate
-from trainables.judging import final
-from trainables.judging import saved as judging
-from trainables.judging import surrogates as rivals
+from trainables.judging import final, surrogates
 from trainables.judging.autoattack import autoattack_accuracy
-from trainables.judging.final import Effort
+from trainables.judging.final import AttackBudget
 from trainables.judging.fresh_generator import FreshGenerator
-from trainables.judging.saved import Subject, judge
+from trainables.judging.saved import TrainedClassifier, evaluate_classifier
 
-LITTLE = Effort(steps=10, restarts=2, queries=50, generator_epochs=1)
+LITTLE = AttackBudget(steps=10, restarts=2, queries=50, generator_epochs=1)
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache, and rivals that are trained in a moment."""
+    """An empty cache, and surrogate models that are trained in a moment."""
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
-    for recipe in rivals.RECIPES.values():
+    for recipe in surrogates.RECIPES.values():
         monkeypatch.setitem(recipe, "compute", 0.5)
         monkeypatch.setitem(recipe, "report_every", 0.5)
     return tmp_path / "cache"
@@ -32,13 +30,13 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def verdict_on(digits):
     def build(classifier, **changes):
-        options = {"epsilon": 0.05, "training": digits.train, "rivals": {"itself": classifier}, "effort": LITTLE}
-        return final.judge(classifier, digits.test.head(100), **{**options, **changes})
+        options = {"epsilon": 0.05, "training": digits.train, "surrogates": {"itself": classifier}, "budget": LITTLE}
+        return final.evaluate_final(classifier, digits.test.head(100), **{**options, **changes})
 
     return build
 
 
-class TestJudge:
+class TestFinal:
     @pytest.fixture
     def verdict(self, verdict_on, trained):
         return verdict_on(trained)
@@ -96,7 +94,7 @@ class Rounded(nn.Module):
 
 
 def test_a_net_without_gradients_is_found_out_by_attacks_that_need_none(verdict_on, trained):
-    metrics = verdict_on(Rounded(trained), rivals={"original": trained})["metrics"]
+    metrics = verdict_on(Rounded(trained), surrogates={"original": trained})["metrics"]
     assert metrics["fgsm_accuracy"] == metrics["clean_accuracy"]
     assert metrics["black_box_accuracy"] < metrics["white_box_accuracy"] - 0.1
     assert metrics["robust_accuracy"] <= metrics["black_box_accuracy"]
@@ -120,14 +118,14 @@ class TestFreshGenerator:
             assert parameter.requires_grad
 
 
-class TestRivals:
+class TestSurrogates:
     def test_are_trained_once_and_kept(self, cache, digits):
         config = DatasetConfig(name="digits", validation=200)
-        first = rivals.rivals(digits, config, 0.1)
+        first = surrogates.load_surrogates(digits, config, 0.1)
         assert list(first) == ["standard", "pgd"]
         kept = sorted(cache.glob("rivals/digits-*/classifier.safetensors"))
         times = [path.stat().st_mtime_ns for path in kept]
-        again = rivals.rivals(digits, config, 0.1)
+        again = surrogates.load_surrogates(digits, config, 0.1)
         assert [path.stat().st_mtime_ns for path in kept] == times
         images, _ = digits.test.batch(torch.arange(5))
         for name, net in first.items():
@@ -139,33 +137,33 @@ class TestRivals:
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "file"))
         with pytest.raises(UserError, match=r"cannot be kept in .*/file/rivals: .*TUNER_CACHE names another"):
-            rivals.rivals(digits, DatasetConfig(name="digits", validation=200), 0.1)
+            surrogates.load_surrogates(digits, DatasetConfig(name="digits", validation=200), 0.1)
 
     def test_another_epsilon_has_others(self, cache, digits):
         config = DatasetConfig(name="digits", validation=200)
         for epsilon in (0.1, 0.2):
-            rivals.rivals(digits, config, epsilon)
+            surrogates.load_surrogates(digits, config, epsilon)
         assert len(list(cache.glob("rivals/digits-pgd-*/"))) == 2
 
     def test_a_damaged_one_is_trained_again(self, cache, digits):
         config = DatasetConfig(name="digits", validation=200)
-        rivals.rivals(digits, config, 0.1)
+        surrogates.load_surrogates(digits, config, 0.1)
         damaged = next(iter(cache.glob("rivals/digits-standard-*/classifier.safetensors")))
         whole = damaged.read_bytes()
         damaged.write_bytes(whole[:100])
-        rivals.rivals(digits, config, 0.1)
+        surrogates.load_surrogates(digits, config, 0.1)
         assert damaged.read_bytes() == whole
 
 
-class TestYardstick:
+class TestAutoAttack:
     def test_is_autoattack_on_the_same_images(self, trained, digits):
         images = digits.test.head(16)
         state, mode = torch.random.get_rng_state(), trained.training
         found = autoattack_accuracy(trained, images, 0.02, seed=0)
         assert torch.equal(torch.random.get_rng_state(), state)
         assert trained.training is mode
-        ours = final.judge(
-            trained, images, epsilon=0.02, training=digits.train, rivals={"itself": trained}, effort=LITTLE
+        ours = final.evaluate_final(
+            trained, images, epsilon=0.02, training=digits.train, surrogates={"itself": trained}, budget=LITTLE
         )
         assert ours["metrics"]["robust_accuracy"] == pytest.approx(found["accuracy"], abs=1 / 16)
         assert 0 < found["accuracy"] <= 1
@@ -173,13 +171,13 @@ class TestYardstick:
 
     def test_says_what_to_install(self, trained, digits, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "pyautoattack", None)
-        with pytest.raises(RuntimeError, match=r"adversarial-tuner\[robustness\]"):
+        with pytest.raises(MissingExtraError, match=r"adversarial-tuner\[robustness\]"):
             autoattack_accuracy(trained, digits.test.head(2), 0.1, seed=0)
 
 
-def test_a_subject_is_judged_on_the_images_that_are_asked_for(cache, trained, config_of):
-    subject = Subject.of_run(config_of("standard"), trained, epsilon=0.05)
-    verdict = judge(subject, "test", num_images=30, effort=LITTLE)
+def test_a_classifier_is_evaluated_on_the_images_that_are_asked_for(cache, trained, config_of):
+    classifier = TrainedClassifier.of_run(config_of("standard"), trained, epsilon=0.05)
+    verdict = evaluate_classifier(classifier, "test", tier="final", num_images=30, budget=LITTLE)
     assert {name: verdict[name] for name in ("tier", "dataset", "split", "images", "epsilon", "seed")} == {
         "tier": "final",
         "dataset": "digits",
@@ -189,4 +187,5 @@ def test_a_subject_is_judged_on_the_images_that_are_asked_for(cache, trained, co
         "seed": 0,
     }
     assert "autoattack" not in verdict
-    assert judging.rank(subject, "test", num_images=30)["clean_accuracy"] == verdict["metrics"]["clean_accuracy"]
+    ranked = evaluate_classifier(classifier, "test", num_images=30)
+    assert ranked["metrics"]["clean_accuracy"] == verdict["metrics"]["clean_accuracy"]

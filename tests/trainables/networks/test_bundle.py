@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from trainables.errors import BundleError, CheckpointError
 from trainables.evaluation.accuracy import evaluate
-from trainables.judging import saved as judging
+from trainables.judging.saved import evaluate_classifier, load_classifier
 from trainables.networks import bundle
 from trainables.networks.bundle import CONFIGURATION, WEIGHTS, read_state_dict
 from trainables.networks.classifiers import small_cnn
@@ -35,7 +35,7 @@ def folder(finished, tmp_path):
 
 
 def evaluate_bundle(folder, split, **options):
-    return judging.rank(judging.subject_of(folder), split, **options)
+    return evaluate_classifier(load_classifier(folder), split, **options)["metrics"]
 
 
 def measured_in(report):

@@ -122,10 +122,3 @@ class TestLossMean:
         restored.restore(mean.state())
         restored.add(torch.tensor(3.0))
         assert (mean.take(), restored.take()) == (1.0, 2.0)
-
-
-class TestDatasetFor:
-    def test_loads_what_the_configuration_names(self, config_of):
-        config = config_of("standard", dataset={"name": "digits", "validation": 137})
-        dataset = registry.dataset_for(config)
-        assert (dataset.name, len(dataset.validation)) == ("digits", 137)

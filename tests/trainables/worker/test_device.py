@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainables.training.optimizers import multiplies_bfloat16
+from trainables.training.runtime import supports_bfloat16
 from trainables.worker.device import assigned_device, memory_advice, prepare
 
 
@@ -48,4 +48,4 @@ def test_whoever_shares_a_gpu_is_told_of_its_share():
     ("capability", "expected"), [((7, 0), False), ((7, 5), False), ((8, 0), True), ((8, 6), True), ((9, 0), True)]
 )
 def test_bfloat16_needs_a_gpu_from_ampere_on(capability, expected):
-    assert multiplies_bfloat16(capability) == expected
+    assert supports_bfloat16(capability) == expected

@@ -15,7 +15,7 @@ from tests.tuner.conftest import SPACE, train_all
 from trainables.config import parse
 from trainables.networks.classifiers import small_cnn
 from trainables.published import PUBLISHED
-from trainables.training import optimizers as precision
+from trainables.training import runtime
 from tuner.execution.single import read_configuration
 from tuner.search.ledger import Ledger
 
@@ -37,7 +37,7 @@ BAD = {
     "a sweep to compare that is not there": (["compare", "nothing"], ["no sweep named 'nothing'"]),
     "a sweep to export that is not there": (["export", "nothing"], ["no sweep named 'nothing'"]),
     "a sweep to judge that is not there": (["judge", "nothing"], ["no sweep named 'nothing'"]),
-    "a yardstick without its tier": (["evaluate", "net.pt", "--autoattack"], ["add --tier final"]),
+    "AutoAttack without its tier": (["evaluate", "net.pt", "--autoattack"], ["add --tier final"]),
     "weights of another net": (["evaluate", "net.pt"], ["missing body.2.weight", "unexpected body.9.weight"]),
     "weights that are none": (["evaluate", "range.yaml"], ["no state dict that can be read safely"]),
     "an epsilon outside the box": (["evaluate", "net.pt", "--epsilon", "1.5"], ["epsilon"]),
@@ -93,7 +93,7 @@ def test_mistakes_are_refused_in_words_and_leave_nothing(run, tmp_path, what):
 
 
 def test_a_precision_that_the_machine_lacks_is_refused_in_words(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(runtime, "has_bfloat16", lambda device: False)
     settings = ("--set", "dataset.name=digits", "--set", "dataset.validation=9", "--set", "precision=bfloat16")
     code, output = run("train", "standard", *settings, "--output", "model")
     assert code == 2

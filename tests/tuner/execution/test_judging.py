@@ -19,7 +19,7 @@ from tuner.tracking.server import tracking_uri
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
-    """A cache of the module's own: rivals are trained once."""
+    """A cache of the module's own: surrogate models are trained once."""
     folder = tmp_path_factory.getbasetemp() / "judging-cache"
     monkeypatch.setenv("TUNER_CACHE", str(folder))
 

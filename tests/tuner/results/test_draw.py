@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.tuner.conftest import row
-from trainables.judging.examples import dataset_for, look
+from trainables.judging.examples import load_run_dataset, render_examples
 from tuner.errors import UserError
 from tuner.results import figures as pictures
 from tuner.results.draw import draw_run, draw_sweep, write_pictures
@@ -55,12 +55,14 @@ def test_a_run_is_drawn_from_its_metrics_and_its_checkpoint(trained_sweep, tmp_p
     assert title == f"{who}\ndigits, epsilon 0.2, 20 validation images, 30 at the end"
     ((title, seen),) = given["examples"]
     assert title.startswith(f"{who}\ndigits, epsilon 0.2, 10 validation images")
-    expected = look(winner.run.settings, winner.run.folder / "checkpoint", dataset_for(winner.run.settings))
+    expected = render_examples(
+        winner.run.settings, winner.run.folder / "checkpoint", load_run_dataset(winner.run.settings)
+    )
     assert (seen.clean.images == expected.clean.images).all()
     assert seen.perturbed["generator"].predicted == expected.perturbed["generator"].predicted
     ((title, curves, epsilon, num_images),) = given["by_epsilon"]
     assert list(curves) == [f"best trial: {winner.run.label}", "standard", "fgsm_retraining"]
-    assert curves[f"best trial: {winner.run.label}"] == expected.by_epsilon
+    assert curves[f"best trial: {winner.run.label}"] == expected.accuracy_by_epsilon
     assert (epsilon, num_images) == (0.2, 200)
     ((of_success, rates),) = given["success"]
     assert of_success == f"{who}\ndigits, epsilon 0.2, 200 validation images under the generator"

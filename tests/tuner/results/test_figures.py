@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from trainables.judging.examples import Examples, View
+from trainables.judging.examples import ClassifiedImages, Examples
 from tuner.results import figures as pictures
 from tuner.results.compare import interval
 
@@ -112,9 +112,9 @@ class TestComparison:
         assert [text.get_text() for text in figure.legends[0].get_texts()] == ["best", "standard"]
 
 
-def view(bound: float, shift: float, predicted: list[int]) -> View:
+def view(bound: float, shift: float, predicted: list[int]) -> ClassifiedImages:
     images = np.full((3, 28, 28), 0.25, np.float32) + np.float32(shift)
-    return View(images, predicted, [0.5, 0.987, 1.0], bound)
+    return ClassifiedImages(images, predicted, [0.5, 0.987, 1.0], bound)
 
 
 class TestExamples:
@@ -177,7 +177,7 @@ class TestSuccess:
 
 def test_nothing_is_cut_off():
     title = f"{'a' * 63} trial-0000 (gan 6-8-12:1)\nfashion_mnist, epsilon 0.3, 500 validation images, 1000 at the end"
-    ten = View(np.zeros((10, 28, 28), np.float32), [3] * 10, [1.0] * 10, 0.3)
+    ten = ClassifiedImages(np.zeros((10, 28, 28), np.float32), [3] * 10, [1.0] * 10, 0.3)
     seen = Examples(list(range(10)), ten, {"FGSM": ten, "generator": ten}, {}, 500)
     assert is_whole(pictures.training(title, ROWS, "cross_entropy"))
     trials, baselines = ("trial-0005: gan 6-8-12:1", "best trial: gan 6-8-12:1"), ("fgsm_random_start", "trades", "pgd")

@@ -7,9 +7,8 @@ from tests.support.loops import finish, tensors_of
 from trainables.attacks import gradient as attacks
 from trainables.errors import PrecisionError
 from trainables.networks import perturbation
-from trainables.training import optimizers as precision
-from trainables.training import registry
-from trainables.training.optimizers import has_bfloat16, training_passes
+from trainables.training import registry, runtime
+from trainables.training.runtime import has_bfloat16, training_passes
 
 needs_bfloat16 = pytest.mark.skipif(
     not has_bfloat16(torch.device("cpu")), reason="this processor has neither AVX512_BF16 nor AMX"
@@ -17,7 +16,7 @@ needs_bfloat16 = pytest.mark.skipif(
 
 
 def test_a_processor_without_it_is_refused_before_anything_is_learnt(loop_of, monkeypatch):
-    monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(runtime, "has_bfloat16", lambda device: False)
     with pytest.raises(PrecisionError, match=r"needs a processor with AVX512_BF16 or AMX.*set precision to float32"):
         loop_of("standard", precision="bfloat16")
     loop_of("standard", precision="float32")
