@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuner.execution.driver import Ending
+    from tuner.sweep.confirmation import Confirmation
 
 
 class Sweep:
@@ -102,7 +103,7 @@ class Sweep:
         baselines: Sequence[str] | None = None,
         tier: Tier = "rank",
         images: int | None = None,
-    ) -> dict[str, Any] | None:
+    ) -> Confirmation | None:
         """Run its best configurations and its baselines again with fresh seeds, and compare them on test images.
 
         Args:
@@ -116,11 +117,11 @@ class Sweep:
             What ``confirm.json`` holds; None if it was cut short: called again, it goes on.
         """
         from tuner.execution.confirm import confirm
-        from tuner.results.confirmation import read_confirmed
+        from tuner.sweep.confirmation import read_confirmation
 
         options: dict[str, Any] = {"top": top, "num_seeds": seeds, "baselines": baselines}
         self.ending = confirm(self._sweep, self._console, **options, tier=tier, num_images=images)
-        return read_confirmed(self._sweep) if self.ending.completed else None
+        return read_confirmation(self._sweep) if self.ending.completed else None
 
     def _drive(self, detach: bool) -> Sweep:
         if detach:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, mean, stdev
+from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -37,7 +38,7 @@ class Difference:
     num_pairs: int
 
     @property
-    def method(self) -> str:
+    def method(self) -> Literal["student", "bootstrap"]:
         """Which interval `interval` is."""
         return "bootstrap" if self.num_pairs >= MIN_BOOTSTRAP else "student"
 

@@ -19,10 +19,11 @@ from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
 from tuner.sweep import control
 from tuner.sweep.control import Control
+from tuner.sweep.evaluations import read_evaluation
 from tuner.sweep.folder import SweepFolder, home, names
 from tuner.sweep.follower import Follower
 from tuner.sweep.reader import read_records
-from tuner.sweep.runs import read_evaluation, read_metrics
+from tuner.sweep.runs import read_metrics
 
 pytestmark = pytest.mark.database
 HOME = f"s3://{BUCKET}/team/sweeps"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,9 +49,10 @@ def confirm(
     options |= {"tier": tier, "num_images": images, "workers": workers}
     _drive(sweep, console, options)
     if output_format == "json":
-        from tuner.results.confirmation import read_confirmed
+        from tuner.sweep.confirmation import read_confirmation
 
-        typer.echo(json.dumps(read_confirmed(sweep), indent=2))
+        confirmation = read_confirmation(sweep)
+        typer.echo(confirmation.to_json() if confirmation else "null")
     else:
         print_confirmed(sweep, console)
 

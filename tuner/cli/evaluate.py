@@ -46,7 +46,7 @@ def evaluate(
         raise UserError(f"there is no dataset {dataset!r}: {', '.join(data_files.names())}")
     known = _recorded(source)
     from trainables.judging.saved import evaluate_classifier, load_classifier
-    from tuner.results import evaluation_tables as verdicts
+    from tuner.results import evaluation_tables
 
     trained = load_classifier(source, architecture=architecture, dataset=dataset, epsilon=epsilon)
     options: dict[str, Any] = {"data": data, "num_images": images, "num_threads": known.get("num_threads", 1)}
@@ -64,10 +64,14 @@ def evaluate(
     if output_format == "json":
         typer.echo(json.dumps(results, indent=2))
     elif tier == "rank":
-        wide(Console(markup=False)).print(verdicts.rank_table(str(source), results))
+        wide(Console(markup=False)).print(evaluation_tables.rank_evaluation_table(str(source), results))
     else:
+        from tuner.sweep.evaluations import EvaluationResults
+
         for result in results.values():
-            verdicts.print_final(str(source), result, Console(markup=False))
+            evaluation_tables.print_evaluation(
+                str(source), EvaluationResults.model_validate(result), Console(markup=False)
+            )
 
 
 def judge(
@@ -80,8 +84,8 @@ def judge(
 ) -> None:
     """Put every complete run of a sweep under the strongest attacks, on test images; what is done is not done again."""
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
-    from tuner.execution.judging import complete_runs, evaluate_runs, frame
-    from tuner.results import evaluation_tables as verdicts
+    from tuner.execution.judging import complete_runs, evaluate_runs, evaluations_frame
+    from tuner.results import evaluation_tables
     from tuner.tracking.sync import mirror_now
 
     console = Console(stderr=True, markup=False)
@@ -99,9 +103,9 @@ def judge(
         except UserError as error:
             console.print(f"{error}; `tuner sync {sweep.name}` tries again", style="yellow", soft_wrap=True)
     if output_format == "json":
-        typer.echo(frame(sweep).to_json(orient="records", indent=2))
+        typer.echo(evaluations_frame(sweep).to_json(orient="records", indent=2))
     else:
-        wide(Console(markup=False)).print(verdicts.sweep_table(sweep))
+        wide(Console(markup=False)).print(evaluation_tables.sweep_evaluations_table(sweep))
 
 
 def _recorded(source: Path) -> dict[str, Any]:

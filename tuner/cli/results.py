@@ -35,21 +35,21 @@ def print_comparison(sweep: SweepFolder, console: Console) -> None:
 
 def print_confirmed(sweep: SweepFolder, console: Console) -> None:
     """Print what confirming a sweep found; nothing if it has not been confirmed."""
-    from tuner.results import confirmation_tables as confirm_report
-    from tuner.results.confirmation import read_confirmed
+    from tuner.results.confirmation_tables import configurations_table, confirmation_sentences, differences_table
     from tuner.search.confirmation import newer_leaders
+    from tuner.sweep.confirmation import read_confirmation
 
-    found = read_confirmed(sweep)
-    if found is None:
+    confirmation = read_confirmation(sweep)
+    if confirmation is None:
         return
-    wide(console).print(confirm_report.configurations_table(found))
-    if found["differences"]:
-        wide(console).print(confirm_report.differences_table(found))
-    for line in confirm_report.sentences(found):
+    wide(console).print(configurations_table(confirmation))
+    if confirmation.differences:
+        wide(console).print(differences_table(confirmation))
+    for line in confirmation_sentences(confirmation):
         console.print(line, soft_wrap=True, highlight=False)
-    newer = newer_leaders(sweep, [one["name"] for one in found["configurations"]])
+    newer = newer_leaders(sweep, [configuration.name for configuration in confirmation.configurations])
     if newer:
-        said = f"The search has found better since: {', '.join(newer[: found['top']])}"
+        said = f"The search has found better since: {', '.join(newer[: confirmation.top])}"
         console.print(f"{said}; `tuner confirm {sweep.name}` takes it in.", soft_wrap=True, highlight=False)
 
 

@@ -16,7 +16,7 @@ from tuner.execution.judging import evaluate_runs
 from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import prepare
 from tuner.execution.ray_tune.runner import execute, start_ray
-from tuner.results.confirmation import write_confirmed
+from tuner.results.confirmation import write_confirmation
 from tuner.results.live import LiveTable
 from tuner.search.confirmation import Plan, make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
@@ -84,7 +84,7 @@ def _confirm(sweep: SweepFolder, plan: Plan, console: Console, ending: Ending, j
     if ending.completed:
         complete = [record for record in records if record.state == "complete"]
         evaluate_runs(sweep, complete, **judging, tell=console.print)
-        write_confirmed(sweep, plan, records, judging["tier"])
+        write_confirmation(sweep, plan, records, judging["tier"])
     elif not (ending.stopped or ending.failure):
         ending.signal = ending.signal or signal.SIGINT
     for record in records:

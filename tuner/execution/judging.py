@@ -17,9 +17,10 @@ import pandas as pd
 from trainables.storage.atomic import write_json
 from tuner.errors import UserError
 from tuner.results.export import num_threads
+from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
 from tuner.sweep.reader import read_records
-from tuner.sweep.runs import EVALUATION_FILES, Record, Tier, read_evaluation
+from tuner.sweep.runs import Record, Tier
 
 
 def evaluate_runs(
@@ -47,7 +48,7 @@ def evaluate_runs(
         UserError: a worker was killed.
         CheckpointError: a run's checkpoint is gone or damaged.
     """
-    left = [record for record in records if not _is_judged(record, tier, num_images, autoattack)]
+    left = [record for record in records if not _is_evaluated(record, tier, num_images, autoattack)]
     tell(f"{len(records) - len(left)} of {len(records)} runs are judged already")
     threads = num_threads(sweep.space.resources.cpu)
     at_once = workers or max(1, (os.cpu_count() or 1) // threads)
@@ -57,7 +58,9 @@ def evaluate_runs(
     with ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
         options: dict[str, Any] = {"data": Path(sweep.data) if sweep.data else None, "num_images": num_images}
         options |= {"num_threads": threads, "autoattack": autoattack}
-        jobs = {pool.submit(_judge, record.run.settings, record.run.folder, tier, options): record for record in left}
+        jobs = {
+            pool.submit(_evaluate, record.run.settings, record.run.folder, tier, options): record for record in left
+        }
         try:
             for job in as_completed(jobs):
                 robust, seconds = job.result()
@@ -88,14 +91,14 @@ def complete_runs(sweep: SweepFolder) -> list[Record]:
     return records
 
 
-def _is_judged(record: Record, tier: Tier, num_images: int | None, autoattack: bool) -> bool:
-    verdict = read_evaluation(record.run.folder, tier)
-    if verdict is None or (autoattack and "autoattack" not in verdict):
+def _is_evaluated(record: Record, tier: Tier, num_images: int | None, autoattack: bool) -> bool:
+    results = read_evaluation(record.run.folder, tier)
+    if results is None or (autoattack and results.autoattack is None):
         return False
-    return bool(verdict["asked"] == num_images)
+    return results.asked == num_images
 
 
-def _judge(settings: dict[str, Any], folder: Path, tier: Tier, options: dict[str, Any]) -> tuple[float, float]:
+def _evaluate(settings: dict[str, Any], folder: Path, tier: Tier, options: dict[str, Any]) -> tuple[float, float]:
     from trainables.judging.saved import evaluate_classifier, load_run_classifier
 
     trained = load_run_classifier(settings, folder / "checkpoint")
@@ -105,13 +108,13 @@ def _judge(settings: dict[str, Any], folder: Path, tier: Tier, options: dict[str
     return verdict["metrics"]["robust_accuracy"], time.monotonic() - started
 
 
-def frame(sweep: SweepFolder) -> pd.DataFrame:
-    """Return one row per judged run: what it is, and the metrics of its verdict."""
+def evaluations_frame(sweep: SweepFolder) -> pd.DataFrame:
+    """Return one row per evaluated run: its key, label, seed, number of images, and metrics of the tier ``final``."""
     rows = []
     for record in read_records(sweep):
-        verdict = read_evaluation(record.run.folder)
-        if verdict is not None:
-            about = {"run": record.run.key, "label": record.run.label, "seed": record.run.settings["seed"]}
-            extra = {"autoattack_accuracy": verdict["autoattack"]["accuracy"]} if "autoattack" in verdict else {}
-            rows.append({**about, "images": verdict["images"], **verdict["metrics"], **extra})
+        results = read_evaluation(record.run.folder)
+        if results is not None:
+            info = {"run": record.run.key, "label": record.run.label, "seed": record.run.settings["seed"]}
+            autoattack = {"autoattack_accuracy": results.autoattack.accuracy} if results.autoattack else {}
+            rows.append({**info, "images": results.images, **results.metrics, **autoattack})
     return pd.DataFrame(rows)

@@ -1,206 +1,221 @@
-"""What confirming found: the winner, how sure that is, and its lead over each baseline. One file, ``confirm.json``.
+"""Computes the result of confirming a sweep: the winner, how certain that is, and its lead over each baseline.
 
-The winner is the configuration with the best mean of the objective on validation images over the fresh seeds; what is
-claimed of it was measured on test images, which nothing before has seen.
+The winner is the configuration with the best mean of the objective on validation images over the fresh seeds. Its
+accuracy and its leads are measured on test images, which neither the search nor the choice of the winner has used.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
-from typing import Any
 
-from trainables.storage.atomic import write_json
-from tuner.errors import UserError
 from tuner.search.confirmation import Configuration, Plan, configuration_of, race
 from tuner.statistics import Difference, holm, paired, student_interval
+from tuner.sweep.confirmation import (
+    FORMAT,
+    Confirmation,
+    ConfirmedConfiguration,
+    ConfirmedRun,
+    Lead,
+    MeanOverSeeds,
+)
+from tuner.sweep.evaluations import EvaluationResults, read_evaluation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
-from tuner.sweep.runs import MASKING_FAILURES, Record, Tier, num_images, read_evaluation
+from tuner.sweep.runs import MASKING_FAILURES, Record, Tier, num_images
 
-FORMAT = 1
-FILE = "confirm.json"
 SIGNIFICANT = 0.05
+"""The p-value below which a difference is called one."""
+
+Evaluations = Mapping[str, EvaluationResults | None]
+"""Evaluations on test images by the key of the run."""
 
 
-def read_confirmed(sweep: SweepFolder) -> dict[str, Any] | None:
-    """Return what confirming a sweep found; None if it has not been confirmed.
-
-    Raises:
-        UserError: another release wrote it.
-    """
-    try:
-        found: dict[str, Any] = json.loads((sweep.folder / FILE).read_bytes())
-    except FileNotFoundError:
-        return None
-    if found.get("format") != FORMAT:
-        raise UserError(f"{sweep.folder / FILE} has format {found.get('format')}; this release reads format {FORMAT}")
-    return found
-
-
-def main_numbers(found: Mapping[str, Any]) -> dict[str, float]:
-    """Return what was found as numbers by name: the winner's accuracy, its interval, and its leads."""
-    numbers: dict[str, float] = {"seeds": len(found["seeds"])}
-    metric = found["test_metric"]
-    for one in found["configurations"]:
-        if one["name"] == found["winner"]:
-            test = one["test"][metric]
-            numbers |= {metric: test["mean"], f"{metric}.low": test["low"], f"{metric}.high": test["high"]}
-    for one in found["differences"]:
-        numbers |= {f"lead.{one['against']}": one["mean"], f"p_value.{one['against']}": one["p_corrected"]}
-    return {name: value for name, value in numbers.items() if value is not None}
-
-
-def write_confirmed(sweep: SweepFolder, plan: Plan, records: Sequence[Record], tier: Tier) -> dict[str, Any]:
-    """Write what confirming found, whole, and return it.
+def write_confirmation(sweep: SweepFolder, plan: Plan, records: Sequence[Record], tier: Tier) -> Confirmation:
+    """Compute the result of confirming a sweep, write it to ``confirm.json``, and return it.
 
     Args:
-        sweep: that is confirmed; the caller holds its lock.
-        plan: all of whose runs have ended.
-        records: of these runs; complete ones have been judged on test images.
-        tier: by which attacks.
+        sweep: the sweep; the caller holds its lock.
+        plan: the configurations and seeds; all of their runs have ended.
+        records: of these runs; complete ones have been evaluated on test images.
+        tier: the attacks of that evaluation.
     """
-    found = _summary(sweep, plan, records, tier)
-    write_json(sweep.folder / FILE, found)
-    return found
+    evaluations = {record.run.key: read_evaluation(record.run.folder, tier) for record in records}
+    confirmation = confirm_results(sweep, plan, records, evaluations, tier)
+    confirmation.write(sweep)
+    return confirmation
 
 
-def _summary(sweep: SweepFolder, plan: Plan, records: Sequence[Record], tier: Tier) -> dict[str, Any]:
-    left = race(sweep.space, plan, records)
+def confirm_results(
+    sweep: SweepFolder, plan: Plan, records: Sequence[Record], evaluations: Evaluations, tier: Tier
+) -> Confirmation:
+    """Return the result of confirming a sweep.
+
+    Args:
+        sweep: the sweep; nothing is read from its folder.
+        plan: the configurations and seeds; all of their runs have ended.
+        records: of these runs.
+        evaluations: of the complete runs.
+        tier: the attacks of the evaluations.
+    """
+    eliminated = race(sweep.space, plan, records)
     configurations = [
-        _configuration(sweep, plan, one, records, left.get(one.name), tier) for one in plan.configurations
+        _confirm_configuration(sweep, plan, configuration, records, eliminated.get(configuration.name), evaluations)
+        for configuration in plan.configurations
     ]
-    verdicts = [run["test"] for one in configurations for run in one["runs"] if run["test"]]
     objective = sweep.space.objective
-    about: dict[str, Any] = {
-        "format": FORMAT,
-        "sweep": sweep.name,
-        "sweep_id": sweep.id,
-        "metric": objective.metric,
-        "mode": objective.mode,
-        "tier": tier,
-        "validation_images": num_images(plan.configurations[0].settings, ranked=True),
-        "images": min((verdict["images"] for verdict in verdicts), default=0),
-        "epsilon": sweep.space.evaluation.epsilon,
-        "top": plan.top,
-        "seeds": list(plan.seeds),
-    }
-    able = [one for one in configurations if not one["baseline"] and one["out"] is None]
-    order = sorted(able, key=lambda one: -objective.sign * one["validation"]["mean"])
-    about["test_metric"] = metric = objective.metric if _is_tested(order, objective.metric) else "robust_accuracy"
-    outcome: dict[str, Any] = {"winner": None, "run": None, "tied": [], "differences": []}
-    if order:
-        winner = order[0]
-        tested = [one for one in configurations if one["baseline"] and metric in one["test"]]
-        outcome = {
-            "winner": winner["name"],
-            "run": _median_run(winner),
-            "tied": _tied(winner, order[1:], _finest(sweep, winner["settings"])),
-            "differences": _differences(winner, tested, metric, 1 / about["images"]),
-        }
-    return {**about, **outcome, "configurations": configurations}
+    tests = [run.test for configuration in configurations for run in configuration.runs if run.test]
+    images = min((test.images for test in tests), default=0)
+    candidates = [one for one in configurations if not one.is_baseline and one.elimination_reason is None]
+    candidates.sort(key=lambda one: -objective.sign * _mean_objective(one))
+    metric = objective.metric if _is_tested(candidates, objective.metric) else "robust_accuracy"
+    winner = candidates[0] if candidates else None
+    tied: list[str] = []
+    leads: list[Lead] = []
+    if winner:
+        tested = [one for one in configurations if one.is_baseline and metric in one.test]
+        tied = _tied(winner, candidates[1:], _resolution(sweep, winner.settings))
+        leads = _leads(winner, tested, metric, 1 / images)
+    return Confirmation(
+        format=FORMAT,
+        sweep=sweep.name,
+        sweep_id=sweep.id,
+        metric=objective.metric,
+        mode=objective.mode,
+        tier=tier,
+        validation_images=num_images(plan.configurations[0].settings, ranked=True),
+        images=images,
+        epsilon=sweep.space.evaluation.epsilon,
+        top=plan.top,
+        seeds=plan.seeds,
+        test_metric=metric,
+        winner=winner.name if winner else None,
+        run=_median_run(winner) if winner else None,
+        tied=tuple(tied),
+        differences=tuple(leads),
+        configurations=tuple(configurations),
+    )
 
 
-def _configuration(
-    sweep: SweepFolder, plan: Plan, one: Configuration, records: Sequence[Record], left: str | None, tier: Tier
-) -> dict[str, Any]:
-    """Return what is known of a configuration; ``out`` says why it cannot win."""
-    own = {record.run.settings["seed"]: record for record in records if configuration_of(record) == one.name}
-    complete = [record for seed in plan.seeds if (record := own.get(seed)) and record.state == "complete"]
-    verdicts = {record.run.key: read_evaluation(record.run.folder, tier) for record in complete}
-    runs = [
-        {
-            "run": record.run.key,
-            "seed": record.run.settings["seed"],
-            "outcome": record.outcome,
-            "reason": record.reason,
-            "validation": record.value,
-            "test": verdicts.get(record.run.key),
-        }
-        for record in (own[seed] for seed in plan.seeds if seed in own)
-    ]
-    metrics = [verdict["metrics"] for verdict in verdicts.values() if verdict]
-    names = [name for name in (metrics[0] if metrics else {}) if name.endswith("_accuracy")]
-    images = min((verdict["images"] for verdict in verdicts.values() if verdict), default=1)
-    spreads = {name: _spread([each[name] for each in metrics], 1 / images) for name in names}
+def _confirm_configuration(
+    sweep: SweepFolder,
+    plan: Plan,
+    configuration: Configuration,
+    records: Sequence[Record],
+    eliminated: str | None,
+    evaluations: Evaluations,
+) -> ConfirmedConfiguration:
+    own = {record.run.settings["seed"]: record for record in records if configuration_of(record) == configuration.name}
+    ordered = [own[seed] for seed in plan.seeds if seed in own]
+    complete = [record for record in ordered if record.state == "complete"]
+    tests = [test for record in complete if (test := evaluations.get(record.run.key))]
+    accuracies = [name for name in (tests[0].metrics if tests else {}) if name.endswith("_accuracy")]
+    images = min((test.images for test in tests), default=1)
     values = [record.value or 0.0 for record in complete]
-    return {
-        "name": one.name,
-        "label": next(iter(own.values())).run.label if own else one.settings["trainable"],
-        "baseline": one.is_baseline,
-        "out": left or _broken(sweep, complete),
-        "settings": one.settings,
-        "validation": _spread(values, _finest(sweep, one.settings)) if complete else None,
-        "test": spreads,
-        "masked": sum(each.get(MASKING_FAILURES, 0) > 0 for each in metrics),
-        "runs": runs,
-    }
+    resolution = _resolution(sweep, configuration.settings)
+    return ConfirmedConfiguration(
+        name=configuration.name,
+        label=next(iter(own.values())).run.label if own else configuration.settings["trainable"],
+        is_baseline=configuration.is_baseline,
+        elimination_reason=eliminated or _violated_on_average(sweep, complete),
+        settings=configuration.settings,
+        validation=_mean_over_seeds(values, resolution) if complete else None,
+        test={name: _mean_over_seeds([test.metrics[name] for test in tests], 1 / images) for name in accuracies},
+        num_masked=sum(test.metrics.get(MASKING_FAILURES, 0) > 0 for test in tests),
+        runs=tuple(_confirm_run(record, evaluations) for record in ordered),
+    )
 
 
-def _finest(sweep: SweepFolder, settings: Mapping[str, Any]) -> float:
-    """Return the finest step of the objective on validation images: one image's share of an accuracy."""
+def _confirm_run(record: Record, evaluations: Evaluations) -> ConfirmedRun:
+    return ConfirmedRun(
+        run=record.run.key,
+        seed=record.run.settings["seed"],
+        outcome=record.outcome,
+        reason=record.reason,
+        validation=record.value,
+        test=evaluations.get(record.run.key) if record.state == "complete" else None,
+    )
+
+
+def _resolution(sweep: SweepFolder, settings: Mapping[str, object]) -> float:
+    """Return the smallest step of the objective on validation images: one image's share of an accuracy."""
     is_accuracy = sweep.space.objective.metric.endswith("_accuracy")
     return 1 / num_images(dict(settings), ranked=True) if is_accuracy else 0.0
 
 
-def _broken(sweep: SweepFolder, complete: Sequence[Record]) -> str | None:
-    """Say which constraint the means of the complete runs break: single runs may be beside one by chance."""
+def _violated_on_average(sweep: SweepFolder, complete: Sequence[Record]) -> str | None:
+    """Return which constraint the means of the complete runs violate: single runs may violate one by chance."""
     if not complete:
         return "no run ran to the end"
-    means = {name: mean(one.metrics[name] for one in complete) for name in sweep.space.constraints}
-    broken = [name for name, violation in violations(sweep.space.constraints, means).items() if violation > 0]
-    return f"outside {', '.join(broken)} on average" if broken else None
+    means = {name: mean(record.metrics[name] for record in complete) for name in sweep.space.constraints}
+    violated = [name for name, violation in violations(sweep.space.constraints, means).items() if violation > 0]
+    return f"outside {', '.join(violated)} on average" if violated else None
 
 
-def _spread(values: Sequence[float], resolution: float) -> dict[str, Any]:
+def _mean_over_seeds(values: Sequence[float], resolution: float) -> MeanOverSeeds:
     low, high = student_interval(values, resolution) or (None, None)
-    return {"mean": mean(values), "low": low, "high": high, "seeds": len(values)}
+    return MeanOverSeeds(mean=mean(values), low=low, high=high, seeds=len(values))
 
 
-def _is_tested(configurations: Sequence[Mapping[str, Any]], metric: str) -> bool:
-    return all(metric in one["test"] for one in configurations)
+def _mean_objective(configuration: ConfirmedConfiguration) -> float:
+    return configuration.validation.mean if configuration.validation else 0.0
 
 
-def _median_run(one: Mapping[str, Any]) -> str:
-    """Return the run in the middle by the objective, of two the lower: what to expect of one more training."""
-    runs = sorted((run for run in one["runs"] if run["validation"] is not None), key=lambda run: run["validation"])
-    return str(runs[(len(runs) - 1) // 2]["run"])
+def _is_tested(configurations: Sequence[ConfirmedConfiguration], metric: str) -> bool:
+    return all(metric in configuration.test for configuration in configurations)
 
 
-def _tied(winner: Mapping[str, Any], others: Sequence[Mapping[str, Any]], resolution: float) -> list[str]:
-    """Return which of the others the objective's values on validation images do not tell from the winner."""
-    pairs = [_paired(winner, other, lambda run: run["validation"], resolution) for other in others]
+def _median_run(configuration: ConfirmedConfiguration) -> str:
+    """Return the run with the median objective, of two the lower: what to expect of one more training."""
+    values = [(run.validation, run.run) for run in configuration.runs if run.validation is not None]
+    values.sort(key=lambda pair: pair[0])
+    return values[(len(values) - 1) // 2][1]
+
+
+def _tied(winner: ConfirmedConfiguration, others: Sequence[ConfirmedConfiguration], resolution: float) -> list[str]:
+    """Return which of the others the objective on validation images does not distinguish from the winner."""
+    pairs = [_paired(winner, other, lambda run: run.validation or 0.0, resolution) for other in others]
     corrected = holm([pair.p_value for pair in pairs])
-    return [other["name"] for other, p_value in zip(others, corrected, strict=True) if p_value >= SIGNIFICANT]
+    return [other.name for other, p_value in zip(others, corrected, strict=True) if p_value >= SIGNIFICANT]
 
 
-def _differences(
-    winner: Mapping[str, Any], baselines: Sequence[Mapping[str, Any]], metric: str, resolution: float
-) -> list[dict[str, Any]]:
-    found = [_paired(winner, one, lambda run: run["test"]["metrics"][metric], resolution) for one in baselines]
-    corrected = holm([one.p_value for one in found])
+def _leads(
+    winner: ConfirmedConfiguration, baselines: Sequence[ConfirmedConfiguration], metric: str, resolution: float
+) -> list[Lead]:
+    def on_test_images(run: ConfirmedRun) -> float:
+        if run.test is None:
+            raise LookupError(f"{run.run} has not been evaluated on test images")
+        return run.test.metrics[metric]
+
+    differences = [_paired(winner, baseline, on_test_images, resolution) for baseline in baselines]
+    corrected = holm([difference.p_value for difference in differences])
     return [
-        {
-            "against": baseline["name"].removeprefix("baseline-"),
-            "label": baseline["label"],
-            "mean": one.mean,
-            "interval": one.interval,
-            "method": one.method,
-            "student": one.student,
-            "bootstrap": one.bootstrap,
-            "p_value": one.p_value,
-            "p_corrected": p_value,
-            "pairs": one.num_pairs,
-        }
-        for baseline, one, p_value in zip(baselines, found, corrected, strict=True)
+        Lead(
+            against=baseline.display_name,
+            label=baseline.label,
+            mean=difference.mean,
+            interval=difference.interval,
+            method=difference.method,
+            student=difference.student,
+            bootstrap=difference.bootstrap,
+            p_value=difference.p_value,
+            p_corrected=p_value,
+            num_pairs=difference.num_pairs,
+        )
+        for baseline, difference, p_value in zip(baselines, differences, corrected, strict=True)
     ]
 
 
-def _paired(one: Mapping[str, Any], other: Mapping[str, Any], value: Any, resolution: float = 0.0) -> Difference:
-    """Return the difference of two configurations over the seeds that both have."""
-    ours, theirs = (
-        {run["seed"]: value(run) for run in each["runs"] if run["validation"] is not None} for each in (one, other)
+def _paired(
+    ours: ConfirmedConfiguration,
+    theirs: ConfirmedConfiguration,
+    value: Callable[[ConfirmedRun], float],
+    resolution: float = 0.0,
+) -> Difference:
+    """Return the difference of two configurations over the seeds with which both have a complete run."""
+    first, second = (
+        {run.seed: value(run) for run in configuration.runs if run.validation is not None}
+        for configuration in (ours, theirs)
     )
-    seeds = [seed for seed in ours if seed in theirs]
-    return paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], resolution)
+    seeds = [seed for seed in first if seed in second]
+    return paired([first[seed] for seed in seeds], [second[seed] for seed in seeds], resolution)

@@ -1,140 +1,141 @@
-"""What confirming found, for people: two tables and the sentences that may be said. From ``confirm.json`` alone."""
+"""Shows the result of confirming a sweep, which ``confirm.json`` holds: two tables, and sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
 from tuner.results.confirmation import SIGNIFICANT
 from tuner.statistics import LEVEL, MIN_BOOTSTRAP
+from tuner.sweep.confirmation import Confirmation, ConfirmedConfiguration, Interval, Lead, MeanOverSeeds
 from tuner.sweep.runs import MEASURES
 
 _LEVEL = f"{100 * LEVEL:g} %"
 
 
-def configurations_table(found: Mapping[str, Any]) -> Table:
-    """Return every configuration with its means over the fresh seeds, each with its interval, in percent."""
+def configurations_table(confirmation: Confirmation) -> Table:
+    """Return a row for every configuration: its means over the fresh seeds with their intervals, in percent."""
     table = Table(
-        title=f"{found['sweep']}: {found['images']:,} test images, epsilon {found['epsilon']:g}, tier {found['tier']}: "
-        f"mean over fresh seeds ({_LEVEL}, Student's t)"
+        title=f"{confirmation.sweep}: {confirmation.images:,} test images, epsilon {confirmation.epsilon:g}, "
+        f"tier {confirmation.tier}: mean over fresh seeds ({_LEVEL}, Student's t)"
     )
     for column in ("configuration", "trainable", "seeds"):
         table.add_column(column, no_wrap=column == "configuration")
     for column in ("validation", *MEASURES):
         table.add_column(column, justify="right")
-    for one in sorted(found["configurations"], key=lambda one: _place(found, one)):
-        is_winner = one["name"] == found["winner"]
-        style = "bold" if is_winner else "cyan" if one["baseline"] else "dim" if one["out"] else None
-        cells = [_cell(one["validation"], found["metric"])]
-        cells += [_cell(one["test"].get(metric), metric) for metric in MEASURES.values()]
-        seeds = str(sum(run["validation"] is not None for run in one["runs"]))
-        name = one["name"].removeprefix("baseline-") + (" *" if is_winner else "")
-        masked = f" ({one['masked']} masked)" if one["masked"] else ""
-        table.add_row(name, one["label"] + masked, seeds, *cells, style=style)
+    for one in sorted(confirmation.configurations, key=lambda one: _sort_key(confirmation, one)):
+        is_winner = one.name == confirmation.winner
+        style = "bold" if is_winner else "cyan" if one.is_baseline else "dim" if one.elimination_reason else None
+        cells = [_cell(one.validation, confirmation.metric)]
+        cells += [_cell(one.test.get(metric), metric) for metric in MEASURES.values()]
+        seeds = str(sum(run.validation is not None for run in one.runs))
+        masked = f" ({one.num_masked} masked)" if one.num_masked else ""
+        name = one.display_name + (" *" if is_winner else "")
+        table.add_row(name, one.label + masked, seeds, *cells, style=style)
     return table
 
 
-def differences_table(found: Mapping[str, Any]) -> Table:
+def differences_table(confirmation: Confirmation) -> Table:
     """Return the winner's lead over each baseline in pairs of equal seeds, with both intervals and p-values."""
     table = Table(
-        title=f"{found['winner']} against each baseline: points of {_words(found['test_metric'])} on test images, "
-        f"pairs of equal seeds"
+        title=f"{confirmation.winner} against each baseline: points of {_words(confirmation.test_metric)} on test "
+        f"images, pairs of equal seeds"
     )
     table.add_column("against")
     for column in ("pairs", "difference", f"{_LEVEL} Student's t", f"{_LEVEL} bootstrap (BCa)", "p", "p (Holm)"):
         table.add_column(column, justify="right")
-    for one in found["differences"]:
-        intervals = [_points(one["student"]), _points(one["bootstrap"])]
-        p_values = [_p(one["p_value"]), _p(one["p_corrected"])]
-        table.add_row(one["against"], str(one["pairs"]), f"{100 * one['mean']:+.1f}", *intervals, *p_values)
+    for lead in confirmation.differences:
+        intervals = [_points(lead.student), _points(lead.bootstrap)]
+        p_values = [_p(lead.p_value), _p(lead.p_corrected)]
+        table.add_row(lead.against, str(lead.num_pairs), f"{100 * lead.mean:+.1f}", *intervals, *p_values)
     return table
 
 
-def sentences(found: Mapping[str, Any]) -> list[str]:
-    """Return what may be said, in plain words."""
-    return list(_sentences(found))
+def confirmation_sentences(confirmation: Confirmation) -> list[str]:
+    """Return what follows from the result, in sentences: the winner, ties with it, and its leads."""
+    return list(_sentences(confirmation))
 
 
-def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
-    racing = [one for one in found["configurations"] if not one["baseline"]]
+def _sentences(confirmation: Confirmation) -> Iterator[str]:
+    racing = [one for one in confirmation.configurations if not one.is_baseline]
     for one in racing:
-        if one["out"]:
-            yield f"{one['name']} cannot win: {one['out']}."
-    if found["winner"] is None:
-        yield f"No configuration of {found['sweep']} is confirmed."
+        if one.elimination_reason:
+            yield f"{one.name} cannot win: {one.elimination_reason}."
+    if confirmation.winner is None:
+        yield f"No configuration of {confirmation.sweep} is confirmed."
         return
-    winner = next(one for one in racing if one["name"] == found["winner"])
-    metric, num_seeds = found["test_metric"], len(found["seeds"])
-    test = winner["test"][metric]
+    winner = next(one for one in racing if one.name == confirmation.winner)
+    metric = confirmation.test_metric
+    test = winner.test[metric]
+    interval = None if test.low is None or test.high is None else (test.low, test.high)
     yield (
-        f"Confirmed: {winner['name']} ({winner['label']}), {100 * test['mean']:.1f} % {_words(metric)} on "
-        f"{found['images']:,} test images ({_LEVEL}: {_points((test['low'], test['high']), signed=False)}, Student's t "
-        f"over {num_seeds} fresh seeds)."
+        f"Confirmed: {winner.name} ({winner.label}), {100 * test.mean:.1f} % {_words(metric)} on "
+        f"{confirmation.images:,} test images ({_LEVEL}: {_points(interval, signed=False)}, Student's t "
+        f"over {len(confirmation.seeds)} fresh seeds)."
     )
-    yield from _ties(found, racing)
-    for one in found["differences"]:
-        yield _difference(one, metric)
-    if found["differences"] and found["differences"][0]["method"] == "student":
+    yield from _ties(confirmation, racing)
+    for lead in confirmation.differences:
+        yield _lead_sentence(lead, metric)
+    if confirmation.differences and confirmation.differences[0].method == "student":
         yield (
             f"Intervals are Student's t: the bootstrap of fewer than {MIN_BOOTSTRAP} pairs is too short. They are over "
             f"seeds, on the same test images; p-values are of paired t-tests, Holm-corrected."
         )
 
 
-def _ties(found: Mapping[str, Any], racing: list[Any]) -> Iterator[str]:
-    able, tied, num_seeds = [one for one in racing if one["out"] is None], found["tied"], len(found["seeds"])
-    if tied and len(tied) == len(able) - 1:
+def _ties(confirmation: Confirmation, racing: Sequence[ConfirmedConfiguration]) -> Iterator[str]:
+    eligible = [one for one in racing if one.elimination_reason is None]
+    winner, tied, num_seeds = confirmation.winner, confirmation.tied, len(confirmation.seeds)
+    if tied and len(tied) == len(eligible) - 1:
         yield (
-            f"The top {len(able)} are not distinguishable with {num_seeds} seeds: {found['winner']} has the best mean "
-            f"of {_words(found['metric'])} on validation images, no more. "
-            f"`tuner confirm {found['sweep']} --seeds {2 * num_seeds}` adds seeds."
+            f"The top {len(eligible)} are not distinguishable with {num_seeds} seeds: {winner} has the best mean "
+            f"of {_words(confirmation.metric)} on validation images, no more. "
+            f"`tuner confirm {confirmation.sweep} --seeds {2 * num_seeds}` adds seeds."
         )
     elif tied:
-        yield f"{found['winner']} is not distinguishable from {', '.join(tied)} with {num_seeds} seeds."
+        yield f"{winner} is not distinguishable from {', '.join(tied)} with {num_seeds} seeds."
     elif len(racing) > 1:
-        yield f"{found['winner']} is distinguishable from the others of the top {len(racing)} on validation images."
+        yield f"{winner} is distinguishable from the others of the top {len(racing)} on validation images."
 
 
-def _difference(one: Mapping[str, Any], metric: str) -> str:
-    lead = f"{100 * one['mean']:+.1f} points of {_words(metric)}"
-    sure = f"{_LEVEL}: {_points(one['interval'])}; p {_p(one['p_corrected'], sign=True)}; {one['pairs']} pairs"
-    if one["p_corrected"] >= SIGNIFICANT:
-        return f"Not distinguishable from {one['against']}: {lead} ({sure})."
-    return f"{'Better' if one['mean'] > 0 else 'Worse'} than {one['against']}: {lead} ({sure})."
+def _lead_sentence(lead: Lead, metric: str) -> str:
+    points = f"{100 * lead.mean:+.1f} points of {_words(metric)}"
+    certainty = f"{_LEVEL}: {_points(lead.interval)}; p {_p(lead.p_corrected, sign=True)}; {lead.num_pairs} pairs"
+    if lead.p_corrected >= SIGNIFICANT:
+        return f"Not distinguishable from {lead.against}: {points} ({certainty})."
+    return f"{'Better' if lead.mean > 0 else 'Worse'} than {lead.against}: {points} ({certainty})."
 
 
-def _place(found: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[bool, bool, float]:
-    """The winner first, then the others by their means, baselines among them; those without a run last."""
-    sign = 1 if found["mode"] == "min" else -1
-    values = one["validation"]
-    return one["name"] != found["winner"], values is None, sign * values["mean"] if values else 0.0
+def _sort_key(confirmation: Confirmation, configuration: ConfirmedConfiguration) -> tuple[bool, bool, float]:
+    """Sort the winner first, then all others by their means, and those without a complete run last."""
+    sign = 1 if confirmation.mode == "min" else -1
+    mean = configuration.validation
+    return configuration.name != confirmation.winner, mean is None, sign * mean.mean if mean else 0.0
 
 
-def _cell(spread: Mapping[str, Any] | None, metric: str) -> str:
-    if spread is None:
+def _cell(value: MeanOverSeeds | None, metric: str) -> str:
+    if value is None:
         return "-"
     scale, digits = (100, 1) if metric.endswith("_accuracy") else (1, 3)
-    text = f"{scale * spread['mean']:.{digits}f}"
-    if spread["low"] is None:
+    text = f"{scale * value.mean:.{digits}f}"
+    if value.low is None or value.high is None:
         return text
-    low, high = scale * spread["low"], scale * spread["high"]
+    low, high = scale * value.low, scale * value.high
     if metric.endswith("_accuracy"):  # the interval knows nothing of where accuracies end
         low, high = max(low, 0.0), min(high, 100.0)
     return f"{text} ({low:.{digits}f}-{high:.{digits}f})"
 
 
-def _points(interval: Any, *, signed: bool = True) -> str:
-    if interval is None or interval[0] is None:
+def _points(interval: Interval | None, *, signed: bool = True) -> str:
+    if interval is None:
         return "-"
     low, high = (100 * bound for bound in interval)
     return f"{low:+.1f} to {high:+.1f}" if signed else f"{max(low, 0.0):.1f}-{min(high, 100.0):.1f}"
 
 
 def _p(value: float, *, sign: bool = False) -> str:
-    small = value < 0.0005
-    return "< 0.001" if small else f"{'= ' if sign else ''}{value:.3f}"
+    return "< 0.001" if value < 0.0005 else f"{'= ' if sign else ''}{value:.3f}"
 
 
 def _words(metric: str) -> str:

@@ -248,7 +248,7 @@ def _images(settings: dict[str, Any], *, has_ended: bool) -> str:
 
 def _name(record: Record, winner: Record | None) -> str:
     if record.run.kind == "baseline":
-        return record.run.key.removeprefix("baseline-")
+        return record.run.name
     is_best = winner is not None and record.run.key == winner.run.key
     return f"best trial: {record.run.label}" if is_best else f"{record.run.key}: {record.run.label}"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from trainables.storage.atomic import whole_folder, write_json
 from tuner.errors import UserError
-from tuner.results.confirmation import main_numbers, read_confirmed
 from tuner.results.selection import choose
+from tuner.sweep.confirmation import read_confirmation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Record, num_images
 
@@ -54,9 +54,9 @@ def _origin(sweep: SweepFolder, record: Record) -> dict[str, Any]:
     of_sweep = json.loads((sweep.folder / "provenance.json").read_text())
     threads = num_threads(sweep.space.resources.cpu)
     names = {"sweep": sweep.name, "sweep_id": sweep.id, "run": record.run.key}
-    found = read_confirmed(sweep) if record.run.kind == "confirm" else None
-    confirmed = {"confirmed": {"winner": found["winner"], **main_numbers(found)}} if found else {}
-    return {**names, "num_threads": threads, **of_sweep, **confirmed}
+    confirmation = read_confirmation(sweep) if record.run.kind == "confirm" else None
+    numbers = {"confirmed": {"winner": confirmation.winner, **confirmation.main_numbers()}} if confirmation else {}
+    return {**names, "num_threads": threads, **of_sweep, **numbers}
 
 
 def num_threads(cpus: float) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tuner.errors import UserError
-from tuner.results.confirmation import read_confirmed
+from tuner.sweep.confirmation import read_confirmation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best, explain_no_best
 from tuner.sweep.reader import read_records
-from tuner.sweep.runs import Record, State
+from tuner.sweep.runs import Record, State, baseline_key
 
 
 def choose(sweep: SweepFolder, key: str | None, states: tuple[State, ...] = ("complete",)) -> Record:
@@ -23,7 +23,8 @@ def choose(sweep: SweepFolder, key: str | None, states: tuple[State, ...] = ("co
     """
     records = read_records(sweep, ["baseline", "trial", "confirm"])
     if key is None:
-        key = (read_confirmed(sweep) or {}).get("run")
+        confirmation = read_confirmation(sweep)
+        key = confirmation.run if confirmation else None
     if key is None:
         winner = best(records, sweep.space.objective.mode)
         if winner is None:
@@ -31,7 +32,7 @@ def choose(sweep: SweepFolder, key: str | None, states: tuple[State, ...] = ("co
                 f"{sweep.name}: {explain_no_best(records)} `tuner resume {sweep.name}` goes on, --run exports another"
             )
         return winner
-    keys = {key, f"trial-{key:0>4}", f"baseline-{key}"}
+    keys = {key, f"trial-{key:0>4}", baseline_key(key)}
     for record in records:
         if record.run.key in keys:
             if record.state not in states:

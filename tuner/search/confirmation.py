@@ -16,7 +16,7 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import front
 from tuner.sweep.reader import CONFIRM, read_attributes, read_records
 from tuner.sweep.repeats import repeats
-from tuner.sweep.runs import Record, num_images
+from tuner.sweep.runs import Record, baseline_key, baseline_name, num_images
 
 PLAN = "plan"
 _FRESH = 100_000  # seeds of confirming begin so far above the search's
@@ -32,7 +32,7 @@ class Configuration:
     @property
     def is_baseline(self) -> bool:
         """Whether it is what the others are compared with."""
-        return self.name.startswith("baseline-")
+        return baseline_name(self.name) is not None
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _baselines(sweep: SweepFolder, names: Sequence[str] | None) -> list[Configur
         if name not in there:
             raise UserError(f"{sweep.name!r} has no baseline {name!r}; it has {', '.join(there) or 'none'}")
     chosen = there if names is None else {name: there[name] for name in names}
-    return [Configuration(f"baseline-{name}", _without_seed(settings)) for name, settings in chosen.items()]
+    return [Configuration(baseline_key(name), _without_seed(settings)) for name, settings in chosen.items()]
 
 
 def _without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from trainables.storage import working_copy
 from tuner.storage.journal import Journal, JournalReader, JournalWriter
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.runs import Kind, Record, Run, State, read_metrics
+from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, read_metrics
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -73,7 +73,7 @@ def run_of(sweep: SweepFolder, kind: Kind, trial: FrozenTrial) -> Run:
     """Return the run that a trial of a study stands for."""
     if kind == "baseline":
         name: str = trial.user_attrs["name"]
-        key, folder = f"baseline-{name}", sweep.folder / "baselines" / name
+        key, folder = baseline_key(name), sweep.folder / "baselines" / name
     elif kind == "confirm":
         configuration, seed = trial.user_attrs["configuration"], trial.user_attrs["settings"]["seed"]
         key, folder = f"{configuration}.seed{seed}", sweep.folder / "confirm" / configuration / f"seed-{seed}"

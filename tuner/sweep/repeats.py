@@ -26,7 +26,7 @@ class Repeats:
     @property
     def name(self) -> str:
         """What it is called: a baseline's name, or the key of a trial."""
-        return self.first.run.key.removeprefix("baseline-")
+        return self.first.run.name
 
     @property
     def outcomes(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +17,6 @@ SWEEP = "sweep"
 # What a comparison shows, by its heading.
 MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "PGD": "pgd_accuracy", "robust": "robust_accuracy"}
 Tier = Literal["rank", "final"]
-# What a run's folder has once it has been judged on test images: by the attacks that rank runs, and by the strongest.
-EVALUATION_FILES: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
 _MASKING = "masking_"
 MASKING_FAILURES = "masking_failures"  # a metric of complete runs: how many gradient-masking checks failed
 
@@ -31,6 +30,11 @@ class Run:
     number: int
     settings: dict[str, Any]
     folder: Path
+
+    @property
+    def name(self) -> str:
+        """A baseline's name, or the key of any other run."""
+        return baseline_name(self.key) or self.key
 
     @property
     def label(self) -> str:
@@ -66,6 +70,22 @@ class Record:
     def outcome(self) -> str:
         """Its state as a person wants to know it: of complete runs, those that do not count say why."""
         return self.state if self.feasible else "masked" if self.is_masked else "infeasible"
+
+
+_BASELINE = "baseline-"
+
+
+def baseline_key(name: str) -> str:
+    """Return the key of the run of a baseline of that name."""
+    return _BASELINE + name
+
+
+def baseline_name(key: str) -> str | None:
+    """Return the name of the baseline whose run or configuration has a key; None if the key is not a baseline's.
+
+    The key of a baseline's run in the stage of confirming is one, too: ``baseline-standard.seed100000``.
+    """
+    return key.removeprefix(_BASELINE) if key.startswith(_BASELINE) else None
 
 
 def num_images(settings: dict[str, Any], *, ranked: bool) -> int:
@@ -105,14 +125,16 @@ def describe_setting(setting: object) -> str:
 
 
 def append_metrics(folder: Path, row: dict[str, float]) -> None:
-    """Add a row to a run's metrics; a line that a crash cut off is cut back first, so that every line is whole."""
+    """Append a row to a run's ``metrics.jsonl``; a last line that a crash cut off is removed first."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "metrics.jsonl"
     with path.open("ab+") as file:
-        file.seek(0)
-        content = file.read()
-        if not content.endswith(b"\n"):
-            file.truncate(content.rfind(b"\n") + 1)
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
     append_whole(path, json.dumps(row).encode() + b"\n", sync=True)
 
 
@@ -123,15 +145,6 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
-
-
-def read_evaluation(folder: Path, tier: Tier = "final") -> dict[str, Any] | None:
-    """Return what a tier's attacks found of a run on test images, or None if it has not been judged by it."""
-    try:
-        verdict: dict[str, Any] = json.loads((folder / EVALUATION_FILES[tier]).read_bytes())
-    except FileNotFoundError:
-        return None
-    return verdict
 
 
 def masking_checks(metrics: dict[str, float]) -> dict[str, bool]:

@@ -13,18 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.results.confirmation import FILE as CONFIRMED
-from tuner.results.confirmation import main_numbers, read_confirmed
+from tuner.sweep.confirmation import FILE as CONFIRMED
+from tuner.sweep.confirmation import read_confirmation
+from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import (
-    EVALUATION_FILES,
     MASKING_FAILURES,
     SWEEP,
     Record,
     Tier,
     flatten,
     masking_checks,
-    read_evaluation,
     read_metrics,
 )
 from tuner.tracking.server import connect, experiment
@@ -153,24 +152,23 @@ class MlflowWriter:
             self._client.set_terminated(mirrored.run_id, status, _ended_ms(rows))
             mirrored.status = status
         for tier, tag in _VERDICT_TAGS.items():
-            verdict = read_evaluation(run.folder, tier)
-            if verdict is not None:
-                tags = _masking(f"{tag}.masking", verdict["metrics"])
-                self._send_file(mirrored, run.folder / EVALUATION_FILES[tier], tag, verdict, verdict["metrics"], tags)
+            results = read_evaluation(run.folder, tier)
+            if results is not None:
+                tags = _masking(f"{tag}.masking", results.metrics)
+                self._send_file(mirrored, run.folder / EVALUATION_FILES[tier], tag, results.metrics, tags)
 
     def _send_file(
         self,
         mirrored: _Mirrored,
         path: Path,
         tag: str,
-        content: dict[str, Any],
         numbers: dict[str, float],
         tags: dict[str, str],
     ) -> None:
-        """Send a file of findings, its numbers as ``<last word of the tag>.*``, unless MLflow has that content."""
+        """Send a JSON file, and numbers as metrics ``<last word of the tag>.*``, unless MLflow has that content."""
         from mlflow.entities import Metric, RunTag
 
-        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps(json.loads(path.read_bytes())).encode()).hexdigest()[:16]
         if mirrored.sent.get(tag) == digest:
             return
         now, name = int(time.time() * 1000), tag.removeprefix("tuner.")
@@ -216,12 +214,11 @@ class MlflowWriter:
             self._client.set_tag(self._parent.run_id, "tuner.best_value", f"{winners[0].value:.4f}")
         if len(self._sweep.space.objectives) > 1:
             self._tag_front([winner.run.key for winner in winners])
-        found = read_confirmed(self._sweep)
-        if found is not None:
-            tags = {"tuner.confirmed": found["winner"] or "none"}
-            self._send_file(
-                self._parent, self._sweep.folder / CONFIRMED, _CONFIRM_TAG, found, main_numbers(found), tags
-            )
+        confirmation = read_confirmation(self._sweep)
+        if confirmation is not None:
+            tags = {"tuner.confirmed": confirmation.winner or "none"}
+            numbers = confirmation.main_numbers()
+            self._send_file(self._parent, self._sweep.folder / CONFIRMED, _CONFIRM_TAG, numbers, tags)
         for key, files in pictures.items():
             for picture in files:
                 self._client.log_artifact(self._mirrored[key].run_id, str(picture))

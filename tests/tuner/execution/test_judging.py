@@ -10,10 +10,10 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from trainables.storage.checkpoint import load_newest
-from tuner.execution.judging import complete_runs, evaluate_runs, frame
+from tuner.execution.judging import complete_runs, evaluate_runs, evaluations_frame
 from tuner.results.export import export
 from tuner.search.ledger import Ledger
-from tuner.sweep.runs import read_evaluation
+from tuner.sweep.evaluations import read_evaluation
 from tuner.tracking.server import tracking_uri
 
 
@@ -36,30 +36,31 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
     verdicts = {record.run.key: read_evaluation(record.run.folder) for record in records}
     assert len(verdicts) == 4
     for verdict in verdicts.values():
-        assert (verdict["split"], verdict["images"], verdict["epsilon"]) == ("test", 4, 0.2)
-        assert verdict["metrics"]["robust_accuracy"] == verdict["attacks"][-1]["standing"]
+        assert (verdict.split, verdict.images, verdict.epsilon) == ("test", 4, 0.2)
+        assert verdict.metrics["robust_accuracy"] == verdict.attacks[-1].standing
 
     shown = []
     evaluate_runs(trained_sweep, complete_runs(trained_sweep), num_images=4, workers=1, tell=shown.append)
     assert shown == ["4 of 4 runs are judged already"]
-    assert list(frame(trained_sweep)["run"]) == list(verdicts)
+    assert list(evaluations_frame(trained_sweep)["run"]) == list(verdicts)
 
     client = MlflowClient(tracking_uri(tmp_path))
     (experiment,) = [one for one in client.search_experiments() if one.name == "adversarial-tuner"]
     mirrored = {one.data.tags["tuner.run"]: one for one in client.search_runs([experiment.experiment_id])}
     for key, verdict in verdicts.items():
-        assert mirrored[key].data.metrics["final.robust_accuracy"] == verdict["metrics"]["robust_accuracy"]
+        assert mirrored[key].data.metrics["final.robust_accuracy"] == verdict.metrics["robust_accuracy"]
         assert mirrored[key].data.tags["tuner.final.masking"] in ("pass", "fail")
         assert [file.path for file in client.list_artifacts(mirrored[key].info.run_id)] == ["final.json"]
 
 
 def test_other_images_are_judged_anew(trained_sweep):
     record = next(iter(Ledger(trained_sweep).records.values()))
-    (record.run.folder / "final.json").write_text(json.dumps({"asked": 7, "metrics": {}, "images": 7}))
+    saved = {"dataset": "digits", "split": "test", "images": 7, "epsilon": 0.2, "metrics": {}, "asked": 7}
+    (record.run.folder / "final.json").write_text(json.dumps(saved))
     shown = []
     evaluate_runs(trained_sweep, complete_runs(trained_sweep), num_images=2, workers=1, tell=shown.append)
     assert shown[0] == "0 of 4 runs are judged already"
-    assert read_evaluation(record.run.folder)["images"] == 2
+    assert read_evaluation(record.run.folder).images == 2
 
 
 def test_a_sweep_without_a_complete_run_has_nothing_to_judge(make_sweep, run, tmp_path):

@@ -11,14 +11,15 @@ from rich.console import Console
 from tests.tuner.conftest import STEPS, row, train, train_all, train_really
 from tuner.errors import UserError
 from tuner.execution.judging import evaluate_runs
-from tuner.results.confirmation import read_confirmed, write_confirmed
-from tuner.results.confirmation_tables import sentences
+from tuner.results.confirmation import write_confirmation
+from tuner.results.confirmation_tables import confirmation_sentences
 from tuner.results.export import export
 from tuner.results.selection import choose
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.search.ledger import Ledger
 from tuner.statistics import holm, paired
+from tuner.sweep.confirmation import Confirmation, read_confirmation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.tracking.server import tracking_uri
@@ -44,7 +45,13 @@ VALUES = {
 }
 
 
-def confirm(sweep: SweepFolder, values=VALUES, **others: float) -> dict:
+KEYS = [
+    *("format", "sweep", "sweep_id", "metric", "mode", "tier", "validation_images", "images", "epsilon", "top"),
+    *("seeds", "test_metric", "winner", "run", "tied", "differences", "configurations"),
+]
+
+
+def confirm(sweep: SweepFolder, values=VALUES, **others: float) -> Confirmation:
     """Train what is to be confirmed to given accuracies, which are 2 points lower on test images."""
     plan = make_plan(sweep)
     ledger = ConfirmLedger(sweep, plan)
@@ -52,19 +59,25 @@ def confirm(sweep: SweepFolder, values=VALUES, **others: float) -> dict:
         name, seed = run.key.split(".seed")
         robust = values[name][plan.seeds.index(int(seed))]
         train(ledger, run, robust) if not others else ledger.complete(run.key, row(STEPS, robust, **others))
-        verdict = {"images": 1000, "metrics": row(STEPS, round(robust - 0.02, 4)), "asked": None}
-        (run.folder / "test.json").write_text(json.dumps(verdict))
-    return write_confirmed(sweep, plan, list(ledger.records.values()), "rank")
+        about = {"tier": "rank", "dataset": "digits", "split": "test", "images": 1000, "epsilon": 0.3, "asked": None}
+        results = {**about, "metrics": row(STEPS, round(robust - 0.02, 4))}
+        (run.folder / "test.json").write_text(json.dumps(results))
+    return write_confirmation(sweep, plan, list(ledger.records.values()), "rank")
 
 
 def test_the_winner_has_the_best_mean_over_fresh_seeds(searched):
     found = confirm(searched)
-    assert (found["winner"], found["run"]) == ("trial-0003", "trial-0003.seed100008")
-    assert read_confirmed(searched) == json.loads(json.dumps(found))
-    winner = next(one for one in found["configurations"] if one["name"] == "trial-0003")
-    assert winner["validation"]["mean"] == pytest.approx(0.8167, abs=1e-4)
-    assert winner["test"]["robust_accuracy"]["mean"] == pytest.approx(0.7967, abs=1e-4)
-    assert winner["test"]["robust_accuracy"]["low"] < 0.7967 < winner["test"]["robust_accuracy"]["high"]
+    assert (found.winner, found.run) == ("trial-0003", "trial-0003.seed100008")
+    assert read_confirmation(searched) == found
+    written = json.loads((searched.folder / "confirm.json").read_text())
+    assert list(written) == KEYS
+    assert written == json.loads(found.to_json())
+    assert written["configurations"][0].keys() >= {"baseline", "out", "masked"}
+    assert written["differences"][0]["pairs"] == 3
+    winner = next(one for one in found.configurations if one.name == "trial-0003")
+    assert winner.validation.mean == pytest.approx(0.8167, abs=1e-4)
+    assert winner.test["robust_accuracy"].mean == pytest.approx(0.7967, abs=1e-4)
+    assert winner.test["robust_accuracy"].low < 0.7967 < winner.test["robust_accuracy"].high
 
 
 def test_differences_are_paired_by_seed_and_corrected(searched):
@@ -72,15 +85,13 @@ def test_differences_are_paired_by_seed_and_corrected(searched):
     expected = [
         paired(VALUES["trial-0003"], VALUES[f"baseline-{name}"], 0.001) for name in ("standard", "fgsm_retraining")
     ]
-    assert [one["against"] for one in found["differences"]] == ["standard", "fgsm_retraining"]
-    assert [one["p_corrected"] for one in found["differences"]] == pytest.approx(
-        holm([one.p_value for one in expected])
-    )
-    for one, reference in zip(found["differences"], expected, strict=True):
-        assert one["mean"] == pytest.approx(reference.mean)
-        assert list(one["student"]) == pytest.approx(list(reference.student))
-        assert list(one["bootstrap"]) == pytest.approx(list(reference.bootstrap))
-    lines = "\n".join(sentences(found))
+    assert [one.against for one in found.differences] == ["standard", "fgsm_retraining"]
+    assert [one.p_corrected for one in found.differences] == pytest.approx(holm([one.p_value for one in expected]))
+    for one, reference in zip(found.differences, expected, strict=True):
+        assert one.mean == pytest.approx(reference.mean)
+        assert list(one.student) == pytest.approx(list(reference.student))
+        assert list(one.bootstrap) == pytest.approx(list(reference.bootstrap))
+    lines = "\n".join(confirmation_sentences(found))
     assert "Confirmed: trial-0003 (gan " in lines
     assert "79.7 % robust accuracy on 1,000 test images (95 %: 75.9-83.5, Student's t over 3 fresh seeds)" in lines
     assert "Better than standard: +70.7 points of robust accuracy" in lines
@@ -91,17 +102,17 @@ def test_differences_are_paired_by_seed_and_corrected(searched):
 def test_a_top_that_cannot_be_told_apart_is_said_so(searched):
     close = {name: [0.80, 0.81, 0.79] for name in VALUES}
     found = confirm(searched, {**close, "trial-0002": [0.81, 0.79, 0.801]})
-    assert found["winner"] == "trial-0002"
-    assert found["tied"] == ["trial-0003", "trial-0001"]
-    lines = "\n".join(sentences(found))
+    assert found.winner == "trial-0002"
+    assert found.tied == ("trial-0003", "trial-0001")
+    lines = "\n".join(confirmation_sentences(found))
     assert "The top 3 are not distinguishable with 3 seeds: trial-0002 has the best mean" in lines
     assert "`tuner confirm tiny --seeds 6` adds seeds" in lines
 
 
 def test_of_some_that_cannot_be_told_apart_the_names_are_said(searched):
     found = confirm(searched, {**VALUES, "trial-0002": [0.81, 0.80, 0.83], "trial-0001": [0.55, 0.61, 0.60]})
-    assert found["tied"] == ["trial-0002"]
-    assert "trial-0003 is not distinguishable from trial-0002 with 3 seeds." in sentences(found)
+    assert found.tied == ("trial-0002",)
+    assert "trial-0003 is not distinguishable from trial-0002 with 3 seeds." in confirmation_sentences(found)
 
 
 def test_constraints_are_kept_on_average(make_sweep):
@@ -111,14 +122,16 @@ def test_constraints_are_kept_on_average(make_sweep):
     for run in iter(ledger.next_run, None):
         ledger.complete(run.key, row(STEPS, 0.7 + run.number / 100))
     found = confirm(sweep, {**VALUES, "trial-0003": [0.60, 0.59, 0.60], "trial-0002": [0.60, 0.61, 0.62]})
-    assert found["winner"] == "trial-0001" if sum(VALUES["trial-0001"]) > 1.83 else "trial-0002"
-    assert any(line.startswith("trial-0003 cannot win: outside clean_accuracy min") for line in sentences(found))
+    assert found.winner == "trial-0001" if sum(VALUES["trial-0001"]) > 1.83 else "trial-0002"
+    assert any(
+        line.startswith("trial-0003 cannot win: outside clean_accuracy min") for line in confirmation_sentences(found)
+    )
 
 
 def test_when_all_are_masked_there_is_no_winner(searched):
     found = confirm(searched, masking_failures=1.0)
-    assert (found["winner"], found["run"], found["differences"]) == (None, None, [])
-    assert sentences(found)[-1] == "No configuration of tiny is confirmed."
+    assert (found.winner, found.run, found.differences) == (None, None, ())
+    assert confirmation_sentences(found)[-1] == "No configuration of tiny is confirmed."
     assert choose(searched, None).run.key == "trial-0003"
 
 
@@ -152,7 +165,7 @@ def test_what_leads_since_then_is_said(make_sweep, run, tmp_path):
 def test_a_file_of_another_release_is_refused(searched):
     (searched.folder / "confirm.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(UserError, match="has format 99; this release reads format 1"):
-        read_confirmed(searched)
+        read_confirmation(searched)
 
 
 @pytest.mark.parametrize(("robust", "tied"), [([0.50, 0.54, 0.56, 0.57], 4), ([0.2, 0.3, 0.88, 0.9], 2)])
@@ -182,8 +195,8 @@ def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_swee
     evaluate_runs(trained_sweep, records, tier="rank", num_images=30, workers=1, tell=said.append)
     evaluate_runs(trained_sweep, records, tier="rank", num_images=30, workers=1, tell=said.append)
     assert said[-1] == "4 of 4 runs are judged already"
-    found = write_confirmed(trained_sweep, plan, records, "rank")
-    assert (found["images"], found["validation_images"], len(found["configurations"])) == (30, 30, 2)
+    found = write_confirmation(trained_sweep, plan, records, "rank")
+    assert (found.images, found.validation_images, len(found.configurations)) == (30, 30, 2)
 
     for _ in range(2):  # the second time changes nothing
         mirror_now(trained_sweep, Console(quiet=True), with_runs=False)
@@ -198,12 +211,12 @@ def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_swee
             verdict = json.loads((record.run.folder / "test.json").read_text())
             assert mirrored.data.metrics["test.robust_accuracy"] == verdict["metrics"]["robust_accuracy"]
         parent = runs["sweep"]
-        assert parent.data.tags["tuner.confirmed"] == found["winner"]
-        assert parent.data.metrics["confirm.lead.standard"] == found["differences"][0]["mean"]
+        assert parent.data.tags["tuner.confirmed"] == found.winner
+        assert parent.data.metrics["confirm.lead.standard"] == found.differences[0].mean
         assert "confirm.json" in [file.path for file in client.list_artifacts(parent.info.run_id)]
         assert len(client.get_metric_history(parent.info.run_id, "confirm.seeds")) == 1
 
     bundle = export(trained_sweep, tmp_path / "bundle")
     origin = json.loads((bundle / "provenance.json").read_text())
-    assert origin["run"] == found["run"]
-    assert origin["confirmed"]["winner"] == found["winner"]
+    assert origin["run"] == found.run
+    assert origin["confirmed"]["winner"] == found.winner

@@ -1,0 +1,85 @@
+"""Evaluation results: what attacks measured of a run's classifier on test images, one file per tier in its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tuner.sweep.runs import Tier
+
+EVALUATION_FILES: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
+"""The file in a run's folder that holds the results of each tier."""
+
+
+class AttackResult(BaseModel):
+    """What one attack of the tier ``final`` achieved.
+
+    Attributes:
+        name: of the attack.
+        alone: the accuracy under this attack alone; None if it attacked only what earlier attacks had left.
+        standing: the accuracy under this attack and all before it.
+        seconds: how long it took.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    alone: float | None
+    standing: float
+    seconds: float
+
+
+class AutoAttackResult(BaseModel):
+    """The accuracy that AutoAttack standard leaves, and how many seconds it took."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    accuracy: float
+    seconds: float
+
+
+class EvaluationResults(BaseModel):
+    """The results of one tier's attacks on a classifier; accuracies are in [0, 1].
+
+    Attributes:
+        tier: the attacks: ``rank`` as runs are ranked by, ``final`` for the strongest.
+        dataset: name of the dataset.
+        split: ``validation`` or ``test``.
+        images: number of images evaluated.
+        epsilon: radius of the attacks in pixels of [0, 1].
+        metrics: accuracies by name, what the gradient-masking checks measured, and ``masking_<check>`` for those made.
+        attacks: the attacks of the tier ``final`` in their order.
+        accuracy_by_epsilon: pairs of a radius and the accuracy under PGD at that radius.
+        autoattack: present if AutoAttack was asked for.
+        asked: the number of images asked for; None for all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    tier: Tier
+    dataset: str
+    split: Literal["validation", "test"]
+    images: int
+    epsilon: float
+    metrics: dict[str, float]
+    attacks: tuple[AttackResult, ...] = ()
+    accuracy_by_epsilon: tuple[tuple[float, float], ...] = ()
+    autoattack: AutoAttackResult | None = None
+    asked: int | None = None
+
+
+def read_evaluation(folder: Path, tier: Tier = "final") -> EvaluationResults | None:
+    """Return the results of a tier's attacks on a run's classifier; None if it has not been evaluated.
+
+    Args:
+        folder: of the run.
+        tier: the attacks.
+    """
+    try:
+        content = json.loads((folder / EVALUATION_FILES[tier]).read_bytes())
+    except FileNotFoundError:
+        return None
+    return EvaluationResults.model_validate({"tier": tier, **content})
