@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from trainables.data import files as data_files
 from trainables.data.catalog import IDX_DATASETS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
@@ -50,6 +51,13 @@ class TestTable:
     def test_an_unknown_name_lists_the_valid_ones(self):
         with pytest.raises(ValueError, match="no dataset is named 'cifar': choose one of mnist, fashion_mnist, digits"):
             data_files.ensure("cifar")
+
+    def test_digits_are_those_of_scikit_learn(self):
+        digits = load_digits()
+        images, labels = data_files.read_digits()
+        np.testing.assert_array_equal(images, digits.images)
+        np.testing.assert_array_equal(labels, digits.target)
+        assert (images.dtype, labels.dtype) == (np.uint8, np.uint8)
 
     def test_digits_need_no_download(self, tmp_path, monkeypatch):
         monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
