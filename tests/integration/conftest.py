@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.postgres import PostgresServer, missing
-from tuner.storage import postgres_lock as seats
+from tuner.storage import postgres_lock
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 
@@ -48,7 +48,7 @@ def _postgres() -> Iterator[PostgresServer]:
 def postgres(_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
     """The server, up, with its user's password in the environment, where libpq looks for it."""
     monkeypatch.setenv("PGPASSWORD", _postgres.password)
-    monkeypatch.setattr(seats, "_RESTARTED_S", 0.0)  # it has just been started: nobody had a lock before
+    monkeypatch.setattr(postgres_lock, "_RESTARTED_S", 0.0)  # it has just been started: nobody had a lock before
     _postgres.start()
     yield _postgres
     _postgres.start()

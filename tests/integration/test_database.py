@@ -7,7 +7,7 @@ import multiprocessing
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import psycopg
@@ -22,9 +22,10 @@ from tuner.errors import UserError
 from tuner.execution.failures import Guard
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
-from tuner.storage import postgres_lock as seats
+from tuner.storage import postgres_lock
 from tuner.storage.postgres import Database, StudyError
 from tuner.storage.postgres_journal import DatabaseReader
+from tuner.storage.postgres_lock import StudyLock
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.follower import Follower
 from tuner.sweep.reader import read_records
@@ -50,9 +51,9 @@ def states(sweep: SweepFolder) -> dict[str, str]:
     return {record.run.key: record.state for record in read_records(sweep)}
 
 
-def seated(sweep: SweepFolder) -> AbstractContextManager[None]:
+def lock_study(sweep: SweepFolder) -> AbstractContextManager[StudyLock]:
     """Take the sweep's lock in the database alone, as a driver does whose folder locks nothing here."""
-    return seats.seated(sweep.study_storage, sweep.id)
+    return closing(StudyLock(sweep.study_storage, sweep.id))
 
 
 def restart(server: PostgresServer, after_s: float = 1.5) -> threading.Thread:
@@ -66,11 +67,11 @@ def restart(server: PostgresServer, after_s: float = 1.5) -> threading.Thread:
 def test_it_holds_what_a_file_does(sweep, tmp_path):
     in_file = make(tmp_path, None, "file")
     for one in (in_file, sweep):
-        with one.lock():
-            ledger = Ledger(one)
+        with one.lock() as lock:
+            ledger = Ledger(one, lock)
             for run in iter(ledger.next_run, None):
                 train(ledger, run, robust=0.9 - 0.1 * run.number)
-            assert Ledger(one).is_complete
+            assert Ledger(one, lock).is_complete
     assert not sweep.journal.exists()
     plain = [(one.run.key, one.state, one.value, one.run.settings, one.metrics) for one in read_records(sweep)]
     assert [(one.run.key, one.state, one.value, one.run.settings) for one in read_records(in_file)] == [
@@ -89,8 +90,8 @@ def test_it_can_be_read_while_it_is_written_and_only_what_is_new_is(sweep, monke
     monkeypatch.setattr(DatabaseReader, "_page", lambda self, start: read.append(page(self, start)) or read[-1])
     follower = Follower(sweep)
     assert follower.records == {}
-    with sweep.lock():
-        ledger = Ledger(sweep)
+    with sweep.lock() as lock:
+        ledger = Ledger(sweep, lock)
         while (run := ledger.next_run()) is not None:
             read.clear()
             follower.refresh()
@@ -118,7 +119,7 @@ def test_a_driver_on_another_host_is_refused_by_name(sweep, tmp_path):
     assert sweep.is_running()
     with (
         pytest.raises(UserError, match=f"run by process {other.pid} on "),
-        seated(sweep),
+        lock_study(sweep),
     ):
         pass
     other.kill()
@@ -131,8 +132,8 @@ def test_a_driver_on_another_host_is_refused_by_name(sweep, tmp_path):
 
 def test_a_restart_of_the_server_loses_nothing_and_doubles_nothing(sweep, postgres, caplog):
     trained = []
-    with sweep.lock():
-        ledger = Ledger(sweep)
+    with sweep.lock() as lock:
+        ledger = Ledger(sweep, lock)
         while (run := ledger.next_run()) is not None:
             trained.append(run.key)
             ledger.report(run.key, row(1))
@@ -153,17 +154,17 @@ def test_a_restart_of_the_server_loses_nothing_and_doubles_nothing(sweep, postgr
 
 
 def test_an_idle_driver_takes_its_lock_again_before_anybody_else_can(sweep, postgres, monkeypatch):
-    monkeypatch.setattr(seats, "_LOCK_WAIT_S", 0.5)
-    with sweep.lock():
-        monkeypatch.setattr(seats, "_RESTARTED_S", 60.0)
+    monkeypatch.setattr(postgres_lock, "_LOCK_WAIT_S", 0.5)
+    with sweep.lock() as lock:
+        monkeypatch.setattr(postgres_lock, "_RESTARTED_S", 60.0)
         postgres.crash()
         postgres.start()
         with (
             pytest.raises(UserError, match="is being run by process"),
-            seated(sweep),
+            lock_study(sweep),
         ):
             pass
-        assert train_all(Ledger(sweep))
+        assert train_all(Ledger(sweep, lock))
 
 
 def test_an_answer_that_is_lost_leaves_every_line_once(postgres, tmp_path):
@@ -172,8 +173,8 @@ def test_an_answer_that_is_lost_leaves_every_line_once(postgres, tmp_path):
     way = Cutting(int(host))
     sweep = make(tmp_path, url.replace(f":{host}/", f":{way.port}/"))
     trained = []
-    with sweep.lock():
-        ledger = Ledger(sweep)
+    with sweep.lock() as lock:
+        ledger = Ledger(sweep, lock)
         sync = ledger._journal.sync
 
         def losing_sync() -> None:
@@ -191,22 +192,21 @@ def test_an_answer_that_is_lost_leaves_every_line_once(postgres, tmp_path):
 
 
 def test_who_was_cut_off_and_replaced_writes_nothing_any_more(sweep, postgres, monkeypatch):
-    monkeypatch.setattr(seats, "_LOCK_WAIT_S", 0.5)
-    with sweep.lock():
-        ledger = Ledger(sweep)
+    monkeypatch.setattr(postgres_lock, "_LOCK_WAIT_S", 0.5)
+    with sweep.lock() as lock:
+        ledger = Ledger(sweep, lock)
         first = ledger.next_run()
-        assert Ledger(sweep).next_run().key == first.key
+        assert Ledger(sweep, lock).next_run().key == first.key
         with pytest.raises(StudyError, match="another driver has written"):
             ledger.complete(first.key, row(3))
     before = lines(sweep)
-    with sweep.lock():
-        ledger = Ledger(sweep)
+    with sweep.lock() as lock:
+        ledger = Ledger(sweep, lock)
         run = ledger.next_run()
-        seat = seats.seat_of(sweep.id)
-        with seat._guard:  # its connection is cut, and another takes the lock
+        with lock._guard:  # its connection is cut, and another takes the lock
             postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tuner'")
-            other = psycopg.connect(seat._conninfo, autocommit=True, application_name="tuner 7@elsewhere 0")
-            while not other.execute("SELECT pg_try_advisory_lock(%s, %s)", seat._key).fetchone()[0]:
+            other = psycopg.connect(lock._conninfo, autocommit=True, application_name="tuner 7@elsewhere 0")
+            while not other.execute("SELECT pg_try_advisory_lock(%s, %s)", lock._key).fetchone()[0]:
                 time.sleep(0.05)
         with pytest.raises(StudyError, match="process 7 on elsewhere has taken over the sweep") as refused:
             ledger.complete(run.key, row(3))
@@ -217,10 +217,10 @@ def test_who_was_cut_off_and_replaced_writes_nothing_any_more(sweep, postgres, m
 
 
 def test_a_server_that_stays_away_ends_the_sweep_which_goes_on_later(sweep, postgres, monkeypatch):
-    monkeypatch.setattr(seats, "WRITER_PATIENCE_S", 1.0)
+    monkeypatch.setattr(postgres_lock, "WRITER_PATIENCE_S", 1.0)
     guard = Guard(None)
-    with sweep.lock():
-        ledger = Ledger(sweep)
+    with sweep.lock() as lock:
+        ledger = Ledger(sweep, lock)
         run = ledger.next_run()
         postgres.crash()
         with guard.storage():
@@ -231,8 +231,8 @@ def test_a_server_that_stays_away_ends_the_sweep_which_goes_on_later(sweep, post
             ledger.give_up(str(guard.trouble))
         assert time.monotonic() - began < 30, "whoever has given up does not wait again"
     postgres.start()
-    with sweep.lock():
-        assert train_all(Ledger(sweep))[0] == run.key
+    with sweep.lock() as lock:
+        assert train_all(Ledger(sweep, lock))[0] == run.key
     assert len(states(sweep)) == sweep.num_runs
 
 

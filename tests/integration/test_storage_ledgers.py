@@ -62,8 +62,8 @@ def study(postgres: PostgresServer):
 
 def test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks(machine, study: str):
     sweep = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
-    with sweep.lock():
-        ledger = Ledger(sweep)
+    with sweep.lock() as lock:
+        ledger = Ledger(sweep, lock)
         run = ledger.next_run()
         ledger.report(run.key, row(1))
     assert names(machine(3)) == ["tiny"]
@@ -74,8 +74,8 @@ def test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks(machine
     with pytest.raises(UserError, match=f"a sweep named 'tiny' is in {HOME} already"):
         SweepFolder.create("tiny", SPACE, "tiny.yaml", home=machine(2), study_storage=sweep.study_storage)
     again = SweepFolder.open("tiny", home=machine(2))
-    with again.lock():
-        assert sorted(train_all(Ledger(again))) == sorted(record.run.key for record in read_records(again))
+    with again.lock() as lock:
+        assert sorted(train_all(Ledger(again, lock))) == sorted(record.run.key for record in read_records(again))
     # The first machine sees what the second one has done, though it has a copy of its own.
     for number in (1, 3):
         records = read_records(SweepFolder.open("tiny", home=machine(number)))
@@ -85,8 +85,8 @@ def test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks(machine
 
 def test_what_is_watched_from_elsewhere_is_up_to_date(machine, study: str):
     sweep = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
-    with sweep.lock():
-        ledger = Ledger(sweep)
+    with sweep.lock() as lock:
+        ledger = Ledger(sweep, lock)
         follower = Follower(SweepFolder.open("tiny", home=machine(2)))
         run = ledger.next_run()
         for step in (1, 2):
@@ -130,8 +130,8 @@ def test_a_url_that_cannot_be_used_is_refused_in_words(url):
 def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, study: str, tmp_path: Path):
     torch.set_num_threads(1)
     sweep = SweepFolder.create("real", REAL, "real.yaml", home=machine(1), study_storage=study)
-    with sweep.lock():
-        train_really(Ledger(sweep))
+    with sweep.lock() as lock:
+        train_really(Ledger(sweep, lock))
     here = SweepFolder.open("real", home=machine(2))
     best = next(record for record in read_records(here) if record.run.key == "trial-0000")
     with here.lock():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -30,6 +30,9 @@ from tuner.sweep.state import is_complete, state_of
 from tuner.tracking.mirror import Mirror
 from tuner.tracking.sync import warn
 from tuner.tracking.writer import MlflowWriter
+
+if TYPE_CHECKING:
+    from tuner.storage.postgres_lock import StudyLock
 
 
 def confirm(
@@ -61,21 +64,29 @@ def confirm(
     """
     ending = Ending(completed=False, mirrored=False)
     try:
-        with sweep.lock(), graceful_sigterm(ending):
+        with sweep.lock() as study_lock, graceful_sigterm(ending):
             plan = make_plan(sweep, top, num_seeds, baselines)
-            _confirm(sweep, plan, console, ending, {"tier": tier, "num_images": num_images, "workers": workers})
+            judging = {"tier": tier, "num_images": num_images, "workers": workers}
+            _confirm(sweep, plan, study_lock, console, ending, judging)
     except KeyboardInterrupt:  # the second one, or one where Tune is not at work: whoever sends it waits for nothing
         ending.completed = False
         ending.signal = ending.signal or signal.SIGINT
     return ending
 
 
-def _confirm(sweep: SweepFolder, plan: Plan, console: Console, ending: Ending, judging: dict[str, Any]) -> None:
+def _confirm(
+    sweep: SweepFolder,
+    plan: Plan,
+    study_lock: StudyLock | None,
+    console: Console,
+    ending: Ending,
+    judging: dict[str, Any],
+) -> None:
     provenance = json.loads((sweep.folder / "provenance.json").read_text())
     searched = read_records(sweep)
     if not is_complete(sweep, searched):
         warn(console, f"The search has not come to its end: `tuner resume {sweep.name}` goes on with it")
-    ledger = ConfirmLedger(sweep, plan)
+    ledger = ConfirmLedger(sweep, plan, study_lock)
     mirror = Mirror(lambda: MlflowWriter(sweep, provenance), lambda text: warn(console, text))
     if not ledger.is_complete:
         _execute(sweep, ledger, mirror, console, ending)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -28,6 +29,9 @@ from tuner.sweep.state import ALL_FAILED, all_failed
 from tuner.tracking.mirror import Mirror
 from tuner.tracking.sync import draw_pictures, warn
 from tuner.tracking.writer import MlflowWriter
+
+if TYPE_CHECKING:
+    from tuner.storage.postgres_lock import StudyLock
 
 MIRROR_WAIT_S = 120.0
 
@@ -79,17 +83,17 @@ def drive(sweep: SweepFolder, console: Console) -> Ending:
     """
     ending = Ending(completed=False, mirrored=False)
     try:
-        with sweep.lock(), graceful_sigterm(ending):
-            _drive(sweep, console, ending)
+        with sweep.lock() as study_lock, graceful_sigterm(ending):
+            _drive(sweep, study_lock, console, ending)
     except KeyboardInterrupt:  # the second one, or one where Tune is not at work: whoever sends it waits for nothing
         ending.signal = ending.signal or signal.SIGINT
     return ending
 
 
-def _drive(sweep: SweepFolder, console: Console, ending: Ending) -> None:
+def _drive(sweep: SweepFolder, study_lock: StudyLock | None, console: Console, ending: Ending) -> None:
     provenance = json.loads((sweep.folder / "provenance.json").read_text())
     control = Control(sweep.folder)
-    ledger = Ledger(sweep)
+    ledger = Ledger(sweep, study_lock)
     has_work = not ledger.is_complete
     if has_work:
         check_storage(sweep, num_left(ledger))

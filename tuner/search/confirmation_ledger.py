@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -24,14 +24,17 @@ from tuner.sweep.reader import CONFIRM, open_writer, read_records, record_of, ru
 from tuner.sweep.runs import Record, Run
 from tuner.sweep.state import seconds_spent
 
+if TYPE_CHECKING:
+    from tuner.storage.postgres_lock import StudyLock
+
 
 class ConfirmLedger:
     """Hands out the runs of a plan and takes in what they report; see `open_runs.RunQueue`."""
 
-    def __init__(self, sweep: SweepFolder, plan: Plan) -> None:
+    def __init__(self, sweep: SweepFolder, plan: Plan, study_lock: StudyLock | None = None) -> None:
         self._sweep = sweep
         self._plan = plan
-        self._journal = open_writer(sweep)
+        self._journal = open_writer(sweep, study_lock)
         self._study = create_study(JournalStorage(self._journal), CONFIRM, [sweep.space.objective])
         self._study.set_user_attr(PLAN, asdict(plan))
         self._journal.sync()

@@ -8,7 +8,7 @@ runs.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -25,13 +25,24 @@ from tuner.sweep.reader import BASELINES, SEARCH, open_writer, read_records, rec
 from tuner.sweep.runs import Kind, Record, Run
 from tuner.sweep.state import GAVE_UP, is_complete, seconds_spent, spent_budget
 
+if TYPE_CHECKING:
+    from tuner.storage.postgres_lock import StudyLock
+
 
 class Ledger:
-    """Hands out runs and takes in what they report. One driver at a time: the caller holds the sweep's lock."""
+    """The runs of a search: which are to be trained, and what they have reported. Writes the sweep's studies.
 
-    def __init__(self, sweep: SweepFolder) -> None:
+    Args:
+        sweep: whose lock the caller holds.
+        study_lock: what `SweepFolder.lock` has returned: needed if a database holds the study.
+
+    Raises:
+        UserError: the journal is damaged, or the database cannot be used.
+    """
+
+    def __init__(self, sweep: SweepFolder, study_lock: StudyLock | None = None) -> None:
         self._sweep = sweep
-        self._journal = open_writer(sweep)
+        self._journal = open_writer(sweep, study_lock)
         self._space = sweep.space
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
         self._storage = storage = WriterStorage(self._journal)

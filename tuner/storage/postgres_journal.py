@@ -18,7 +18,7 @@ from optuna.storages.journal import BaseJournalBackend
 from tuner.errors import UserError
 from tuner.storage.journal import JournalWriter
 from tuner.storage.postgres import StudyError, reader
-from tuner.storage.postgres_lock import Seat
+from tuner.storage.postgres_lock import StudyLock
 
 _PAGE = 10_000
 _READ = "SELECT content FROM tuner_journal WHERE sweep = %s AND line >= %s ORDER BY line LIMIT %s"
@@ -59,12 +59,15 @@ class DatabaseReader(BaseJournalBackend):
 
 
 class DatabaseJournal(JournalWriter):
-    """A journal in a database, written by the connection that holds the sweep's lock; readers see what is synced."""
+    """A journal in a database, written by the connection that holds the study's lock; readers see what is synced.
 
-    def __init__(self, seat: Seat, sweep_id: str) -> None:
-        super().__init__(DatabaseReader(seat.url, sweep_id))
-        self._seat = seat
-        self._sweep_id = sweep_id
+    Args:
+        lock: of the study, held for as long as the journal is written.
+    """
+
+    def __init__(self, lock: StudyLock) -> None:
+        super().__init__(DatabaseReader(lock.url, lock.sweep_id))
+        self._lock = lock
         self._pending: list[str] = []
 
     def _write(self, lines: list[str]) -> None:
@@ -77,14 +80,14 @@ class DatabaseJournal(JournalWriter):
             StudyError: it was out of reach for too long, or another driver has taken over the sweep.
         """
         if self._pending:
-            self._seat.run(self._add)
+            self._lock.run(self._add)
             self._pending = []
 
     def _add(self, connection: psycopg.Connection) -> None:
         first = self._num_lines - len(self._pending)
-        added = connection.execute(_ADD, (self._sweep_id, first, self._pending)).rowcount
+        added = connection.execute(_ADD, (self._lock.sweep_id, first, self._pending)).rowcount
         if added < len(self._pending):  # by an earlier attempt, whose answer was lost
-            there = _lines(connection, self._sweep_id, first, None)
+            there = _lines(connection, self._lock.sweep_id, first, None)
             if there != self._pending:
                 raise StudyError("another driver has written to the study meanwhile")
 

@@ -1,11 +1,10 @@
-"""A sweep's lock in the database of its study: keeps drivers on whatever hosts apart, and says who is at work."""
+"""The lock of a study in PostgreSQL: an advisory lock that lets one driver write, whatever host it runs on."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -23,29 +22,36 @@ _HOLDER = """SELECT pid, application_name FROM pg_locks LEFT JOIN pg_stat_activi
     AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 
-class Seat(Database):
-    """The one writer's connection: it holds the lock of a sweep, and takes it again before it writes anything more.
+class StudyLock(Database):
+    """A connection that holds the advisory lock of a study, and by which `DatabaseJournal` writes the study.
 
-    PostgreSQL frees the lock with the connection, so nobody writes without it. A thread looks after an idle one, so
-    that the lock is soon taken again when the server was restarted.
+    PostgreSQL releases the lock when the connection ends, so nothing is ever written without it: a connection that is
+    made anew takes the lock first. A thread checks an idle connection, so that the lock is soon taken again when the
+    server was restarted.
+
+    Attributes:
+        sweep_id: the sweep whose study is locked.
+
+    Args:
+        url: of the database.
+        sweep_id: hexadecimal id of the sweep.
+
+    Raises:
+        UserError: the database cannot be used, or another driver holds the lock; the message names it.
     """
 
     def __init__(self, url: str, sweep_id: str) -> None:
-        """Take the seat.
-
-        Raises:
-            UserError: the database cannot be used, or another driver has the lock; the message names it.
-        """
+        self.sweep_id = sweep_id
         self._key = _key(sweep_id)
-        self._had_it = False
+        self._has_held = False
         self._closing = threading.Event()
         super().__init__(url, patience_s=WRITER_PATIENCE_S)
-        self._had_it = True
+        self._has_held = True
         self._keeper = threading.Thread(target=self._keep, name="study-lock", daemon=True)
         self._keeper.start()
 
     def close(self) -> None:
-        """Free the lock; whoever quits waits for no server that is away."""
+        """Release the lock; waits at most 3 s for a server that does not answer."""
         self._closing.set()
         self._keeper.join(_CLOSE_S)
 
@@ -59,7 +65,7 @@ class Seat(Database):
 
     def _prepare(self, connection: psycopg.Connection) -> None:
         deadline = time.monotonic() + _LOCK_WAIT_S
-        if not self._had_it:
+        if not self._has_held:
             ensure_table(connection)
             deadline += _wait_for_others(connection)
         while not first_row(connection, "SELECT pg_try_advisory_lock(%s, %s)", self._key)[0]:
@@ -71,37 +77,17 @@ class Seat(Database):
             time.sleep(0.1)
 
     def _refusal(self, who: str) -> Exception:
-        if self._had_it:
+        if self._has_held:
             return StudyError(f"{who} has taken over the sweep while this driver could not reach {shown(self.url)}")
         return UserError(f"the sweep is being run by {who}")
 
 
-_seats: dict[str, Seat] = {}
-
-
-@contextlib.contextmanager
-def seated(url: str, sweep_id: str) -> Iterator[None]:
-    """Keep other drivers, on whatever host, from a sweep's study.
-
-    Raises:
-        UserError: see `Seat`.
-    """
-    seat = Seat(url, sweep_id)
-    _seats[sweep_id] = seat
-    try:
-        yield
-    finally:
-        del _seats[sweep_id]
-        seat.close()
-
-
-def seat_of(sweep_id: str) -> Seat:
-    """Return the seat that this process has taken: the caller holds the sweep's lock."""
-    return _seats[sweep_id]
-
-
 def holder(url: str, sweep_id: str) -> str | None:
-    """Return who holds the lock of a sweep, None if nobody does.
+    """Return the process that holds the lock of a study, in words; None if nobody does.
+
+    Args:
+        url: of the database.
+        sweep_id: hexadecimal id of the sweep.
 
     Raises:
         UserError: the database cannot be reached or used.

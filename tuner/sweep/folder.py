@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
@@ -37,6 +37,9 @@ from trainables.storage.atomic import cache_folder, is_storage_trouble, whole_fo
 from trainables.storage.object_store import is_url, store_at
 from tuner.errors import UserError
 from tuner.sweep.provenance import provenance, versions
+
+if TYPE_CHECKING:
+    from tuner.storage.postgres_lock import StudyLock
 
 FORMAT, FORMAT_WITH_DATABASE = 1, 2
 WARM_START = "warm_start.json"
@@ -210,28 +213,35 @@ class SweepFolder:
         write_json(folder / "sweep.json", {**meta, "created": self.created, "max_concurrent": self.max_concurrent})
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[StudyLock | None]:
         """Keep other drivers off this sweep.
+
+        Yields:
+            The lock of the study's database, which `Ledger` needs to write the study; None if a file holds the study.
 
         Raises:
             UserError: one is at work; the message names it.
         """
         owner = self.folder / "owner.json"
         try:
-            with FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S), self._seated(), working_copy.held(self.folder):
+            with (
+                FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S),
+                self._lock_study() as study_lock,
+                working_copy.held(self.folder),
+            ):
                 write_json(owner, {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()})
-                yield
+                yield study_lock
         except Timeout as error:
             who = json.loads(owner.read_text()) if owner.exists() else {"pid": "?", "host": "?"}
             raise UserError(f"sweep {self.name!r} is being run by process {who['pid']} on {who['host']}") from error
 
-    def _seated(self) -> contextlib.AbstractContextManager[None]:
-        """Keep drivers that reach the database, but lock no file that this one can see, off this sweep."""
+    def _lock_study(self) -> contextlib.AbstractContextManager[StudyLock | None]:
+        """Keep off drivers on other hosts, which reach the same database but do not see this lock file."""
         if self.study_storage is None:
             return contextlib.nullcontext()
-        from tuner.storage.postgres_lock import seated
+        from tuner.storage.postgres_lock import StudyLock
 
-        return seated(self.study_storage, self.id)
+        return contextlib.closing(StudyLock(self.study_storage, self.id))
 
     def is_running(self) -> bool:
         """Return whether a driver is at work on this sweep.

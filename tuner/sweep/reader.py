@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -14,6 +14,9 @@ from trainables.storage import working_copy
 from tuner.storage.journal import Journal, JournalReader, JournalWriter
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, read_metrics
+
+if TYPE_CHECKING:
+    from tuner.storage.postgres_lock import StudyLock
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -82,18 +85,26 @@ def run_of(sweep: SweepFolder, kind: Kind, trial: FrozenTrial) -> Run:
     return Run(key, kind, trial.number, trial.user_attrs["settings"], folder)
 
 
-def open_writer(sweep: SweepFolder) -> JournalWriter:
-    """Return the journal of a sweep for its one writer: the caller holds the sweep's lock.
+def open_writer(sweep: SweepFolder, study_lock: StudyLock | None) -> JournalWriter:
+    """Return the journal of a sweep for its only writer.
+
+    Args:
+        sweep: whose lock the caller holds.
+        study_lock: what `SweepFolder.lock` has returned: needed if a database holds the study.
 
     Raises:
-        UserError: it is damaged, or its database cannot be used.
+        UserError: the journal is damaged, or the database cannot be used.
+        ValueError: a database holds the study, and its lock is not given.
     """
     if sweep.study_storage is None:
         return Journal(sweep.journal)
     from tuner.storage.postgres_journal import DatabaseJournal
-    from tuner.storage.postgres_lock import seat_of
 
-    return DatabaseJournal(seat_of(sweep.id), sweep.id)
+    if study_lock is None or study_lock.sweep_id != sweep.id:
+        raise ValueError(
+            f"the study of {sweep.name!r} is in a database: writing it needs the lock that `sweep.lock` has returned"
+        )
+    return DatabaseJournal(study_lock)
 
 
 def open_reader(sweep: SweepFolder) -> JournalStorage | None:
