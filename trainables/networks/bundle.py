@@ -1,4 +1,7 @@
-"""Trained classifiers on disk: bundles of JSON and safetensors, and state dicts from elsewhere. Nothing runs code."""
+"""Trained classifiers on disk: exported bundles, checkpoints, and PyTorch state dicts from elsewhere.
+
+A bundle is a folder with a configuration (JSON) and weights (safetensors). No code in any of these files is run.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +27,21 @@ CONFIGURATION, WEIGHTS = "configuration.json", "classifier.safetensors"
 
 
 def write_classifier(target: Path, settings: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
-    """Write a configuration and a classifier's weights into a folder."""
+    """Write a bundle: a complete configuration and a classifier's ``state_dict``, into a folder that exists."""
     (target / CONFIGURATION).write_text(json.dumps(settings, indent=2) + "\n")
     (target / WEIGHTS).write_bytes(dump_tensors({name: tensor.contiguous() for name, tensor in state.items()}))
 
 
 def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoints: Path) -> None:
-    """Write the classifier of a run's newest checkpoint into a folder.
+    """Write the classifier of a run's newest checkpoint as a bundle into a folder that exists.
 
     Raises:
         CheckpointError: no checkpoint is there, or none can be read.
     """
-    write_classifier(target, settings, _newest(checkpoints))
+    write_classifier(target, settings, _load_newest(checkpoints))
 
 
-def _newest(checkpoints: Path) -> dict[str, torch.Tensor]:
+def _load_newest(checkpoints: Path) -> dict[str, torch.Tensor]:
     state = checkpoint.load_newest(checkpoints)
     if state is None:
         raise CheckpointError(f"there is no checkpoint in {checkpoints}")
@@ -57,7 +60,7 @@ def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
         weights = load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise BundleError(f"{folder} is no bundle that `tuner export` wrote: {error}") from error
-    return config, fitted(weights, config.classifier.architecture, str(folder / WEIGHTS))
+    return config, build_from_weights(weights, config.classifier.architecture, str(folder / WEIGHTS))
 
 
 def read_checkpoint(config: TrainingConfig, checkpoints: Path) -> nn.Module:
@@ -67,7 +70,7 @@ def read_checkpoint(config: TrainingConfig, checkpoints: Path) -> nn.Module:
         CheckpointError: no checkpoint is there, or none can be read.
     """
     classifier = build_classifier(config.classifier)
-    classifier.load_state_dict(_newest(checkpoints))
+    classifier.load_state_dict(_load_newest(checkpoints))
     return classifier
 
 
@@ -76,7 +79,7 @@ def read_state_dict(path: Path, architecture: str | None = None) -> nn.Module:
 
     Args:
         path: the file; no code in it is run.
-        architecture: one of `models.CLASSIFIERS`; by default the one that fits.
+        architecture: one of `classifiers.CLASSIFIERS`; by default the one that fits.
 
     Raises:
         BundleError: the file is no state dict, or fits no architecture; says which tensors are missing or unexpected.
@@ -91,9 +94,9 @@ def read_state_dict(path: Path, architecture: str | None = None) -> nn.Module:
         raise BundleError(f"{path} holds no state dict: it must be a mapping of names to tensors and nothing else")
     if architecture is not None and architecture not in CLASSIFIERS:
         raise BundleError(f"there is no architecture {architecture!r}: {', '.join(CLASSIFIERS)}")
-    # The nearest is the one whose misfit is the shortest to tell.
-    nearest = architecture or min(CLASSIFIERS, key=lambda name: len("".join(_misfit(weights, name))))
-    return fitted(weights, nearest, str(path))
+    # The best fit is the architecture with the shortest list of mismatches.
+    closest = architecture or min(CLASSIFIERS, key=lambda name: len("".join(_mismatches(weights, name))))
+    return build_from_weights(weights, closest, str(path))
 
 
 def _load_tensors(path: Path) -> Any:
@@ -107,28 +110,35 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def fitted(weights: Mapping[str, torch.Tensor], architecture: str, source: str) -> nn.Module:
-    """Return a classifier of an architecture with these weights.
+def build_from_weights(weights: Mapping[str, torch.Tensor], architecture: str, source: str) -> nn.Module:
+    """Return a classifier of an architecture with given weights.
+
+    Args:
+        weights: tensors by the names of our networks, or by those of the same network without our wrapper.
+        architecture: one of `classifiers.CLASSIFIERS`.
+        source: where the weights come from, for messages.
 
     Raises:
-        BundleError: they do not fit; names what is missing, unexpected or of another shape.
+        BundleError: the weights do not fit; says which are missing, unexpected or of another shape.
     """
-    if misfit := _misfit(weights, architecture):
-        raise BundleError(f"{source} does not fit the architecture {architecture}: {'; '.join(misfit)}")
+    if mismatches := _mismatches(weights, architecture):
+        raise BundleError(f"{source} does not fit the architecture {architecture}: {'; '.join(mismatches)}")
     classifier = build_classifier(ClassifierConfig.model_validate({"architecture": architecture}))
-    classifier.load_state_dict(_named(weights, classifier.state_dict()))
+    classifier.load_state_dict(_with_our_names(weights, classifier.state_dict()))
     return classifier
 
 
-def _named(weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the weights by our names: elsewhere a network is not wrapped to take any leading dimensions."""
+def _with_our_names(
+    weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the weights by the names of our networks, which are wrapped in `LeadingDimensions`."""
     wrapped = {f"body.{name}": tensor for name, tensor in weights.items()}
     return wrapped if len(wrapped.keys() & expected.keys()) > len(weights.keys() & expected.keys()) else dict(weights)
 
 
-def _misfit(weights: Mapping[str, torch.Tensor], architecture: str) -> list[str]:
+def _mismatches(weights: Mapping[str, torch.Tensor], architecture: str) -> list[str]:
     expected = build_classifier(ClassifierConfig.model_validate({"architecture": architecture})).state_dict()
-    given = _named(weights, expected)
+    given = _with_our_names(weights, expected)
     missing = [name for name in expected if name not in given]
     unexpected = [name for name in given if name not in expected]
     shapes = [

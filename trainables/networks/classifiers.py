@@ -21,9 +21,9 @@ IMAGE_SHAPE = (1, 28, 28)
 
 
 class LeadingDimensions(nn.Module):
-    """Lets a network of ``(batch, ...)`` images take any number of leading dimensions, none included.
+    """Wraps a network of images ``(batch, ...)`` so that it takes any number of leading dimensions, even none.
 
-    Whatever precision the network computes in, its output has that of its input.
+    The output has the dtype of the images, whatever precision the network computes in.
     """
 
     def __init__(self, body: nn.Module) -> None:
@@ -31,14 +31,14 @@ class LeadingDimensions(nn.Module):
         self.body = body
 
     def forward(self, images: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
-        """Apply the network to images ``(..., channels, height, width)`` and vectors ``(..., n)``, if it takes any."""
-        vectors = (each.reshape(-1, each.shape[-1]) for each in numbers)
+        """Apply the network to images ``(..., channels, height, width)`` and, if it takes any, vectors ``(..., n)``."""
+        vectors = (vector.reshape(-1, vector.shape[-1]) for vector in numbers)
         output: torch.Tensor = self.body(images.reshape(-1, *images.shape[-3:]), *vectors)
         return output.to(images.dtype).reshape(*images.shape[:-3], *output.shape[1:])
 
 
 def small_cnn() -> nn.Module:
-    """Two strided convolutions and a hidden layer, 166 k parameters (the small net of Wong et al. 2020)."""
+    """Two strided convolutions and a hidden layer, 166,000 parameters (the small network of Wong et al. 2020)."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 4, stride=2, padding=1),
         nn.ReLU(),
@@ -52,7 +52,7 @@ def small_cnn() -> nn.Module:
 
 
 def madry_cnn() -> nn.Module:
-    """Two pooled 5x5 convolutions and a hidden layer of 1,024 (Madry et al. 2018)."""
+    """Two 5x5 convolutions with pooling and a hidden layer of 1,024 (Madry et al. 2018)."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 5, padding=2),
         nn.ReLU(),
@@ -68,7 +68,7 @@ def madry_cnn() -> nn.Module:
 
 
 def mlp() -> nn.Module:
-    """Two hidden layers of 256."""
+    """A fully connected network with two hidden layers of 256."""
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(math.prod(IMAGE_SHAPE), 256),
@@ -82,8 +82,8 @@ def mlp() -> nn.Module:
 CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {"small_cnn": small_cnn, "madry_cnn": madry_cnn, "mlp": mlp}
 
 
-def _seeded(build: Callable[[], Module], seed: int) -> Module:
-    """Build a module whose initial weights depend on the seed alone; the global random state is left as it was."""
+def build_seeded(build: Callable[[], Module], seed: int) -> Module:
+    """Build a module whose initial weights depend on the seed alone, without a change to the global random state."""
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also seed every CUDA device, whose state is not put back.
         torch.default_generator.manual_seed(seed)
@@ -92,4 +92,4 @@ def _seeded(build: Callable[[], Module], seed: int) -> Module:
 
 def build_classifier(config: ClassifierConfig, seed: int = 0) -> nn.Module:
     """Return the classifier that a configuration describes, with weights drawn from the seed."""
-    return _seeded(lambda: LeadingDimensions(CLASSIFIERS[config.architecture]()), seed)
+    return build_seeded(lambda: LeadingDimensions(CLASSIFIERS[config.architecture]()), seed)

@@ -1,4 +1,4 @@
-"""Generator networks: images and what else they see ``(..., channels, 28, 28)`` to outputs ``(..., 1, 28, 28)``."""
+"""Generator networks: from input channels ``(..., channels, 28, 28)`` to perturbations ``(..., 1, 28, 28)``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from trainables.config import GeneratorConfig
-from trainables.networks.classifiers import NUM_CLASSES, LeadingDimensions, _seeded
+from trainables.networks.classifiers import NUM_CLASSES, LeadingDimensions, build_seeded
 
 
 def strided(channels: int, width: int) -> nn.Sequential:
-    """Strided encoder-decoder: half, then quarter resolution, and back."""
+    """Return a strided encoder-decoder: down to half, then quarter resolution, and back."""
     return nn.Sequential(
         nn.Conv2d(channels, width // 2 or 1, 4, stride=2, padding=1),
         nn.ReLU(),
@@ -28,7 +28,7 @@ def strided(channels: int, width: int) -> nn.Sequential:
 
 
 def space_to_depth(channels: int, width: int) -> nn.Sequential:
-    """Blocks of 4x4 pixels become channels at 7x7, where 3x3 convolutions are cheap."""
+    """Return a body that turns blocks of 4x4 pixels into channels, for cheap 3x3 convolutions at 7x7, and back."""
     return nn.Sequential(
         nn.PixelUnshuffle(4),
         nn.Conv2d(16 * channels, width, 3, padding=1),
@@ -41,7 +41,7 @@ def space_to_depth(channels: int, width: int) -> nn.Sequential:
 
 
 class _ChannelsLast(nn.Module):
-    """Lays images out pixel by pixel: at full resolution narrow convolutions run in half the time on a CPU."""
+    """Changes the memory format: on a CPU, narrow convolutions at full resolution take half the time in this one."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.contiguous(memory_format=torch.channels_last)
@@ -60,7 +60,10 @@ class _Residual(nn.Module):
 
 
 def residual(channels: int, width: int) -> nn.Sequential:
-    """Two residual blocks at full resolution; a quarter of the width, because a convolution costs 16 times as much."""
+    """Return two residual blocks at full resolution.
+
+    They have a quarter of the width, because a convolution costs 16 times as much as at a quarter of the resolution.
+    """
     narrow = width // 4 or 1
     blocks = [
         _Residual(
@@ -80,10 +83,11 @@ def residual(channels: int, width: int) -> nn.Sequential:
 
 
 class _Conditioned(nn.Module):
-    """A body that also sees numbers of the whole image, such as its label.
+    """A body that also takes a vector for each image, such as its label.
 
-    Each number is a constant plane. A convolution makes of those one number per output channel, so that is what is
-    computed and added to the first convolution's output: planes would cost more than all the rest.
+    Each number of the vector acts as a constant input channel. A convolution maps constant channels to one number per
+    output channel, so a linear layer computes that number, which is added to the first convolution's output. Actual
+    channels would cost more than the rest of the network.
     """
 
     def __init__(self, body: nn.Sequential, num_numbers: int) -> None:
@@ -92,30 +96,35 @@ class _Conditioned(nn.Module):
         self.stem, self.rest = body[: first + 1], body[first + 1 :]
         self.planes = nn.Linear(num_numbers, cast(nn.Conv2d, body[first]).out_channels, bias=False)
 
-    def forward(self, seen: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = self.rest(self.stem(seen) + self.planes(numbers)[..., None, None])
+    def forward(self, channels: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.rest(self.stem(channels) + self.planes(numbers)[..., None, None])
         return output
 
 
 class Generator(nn.Module):
-    """Maps what it sees of an image to a perturbation in (-1, 1), to be scaled by the bound.
-
-    A fresh body's output is nearly nothing, and tanh of it too; a ``scale`` of about 5 starts it near the ends.
-    """
+    """A network from an image and other inputs to a perturbation in (-1, 1), which the caller scales by its bound."""
 
     def __init__(self, body: nn.Sequential, num_numbers: int, scale: float) -> None:
+        """Wrap a body.
+
+        Args:
+            body: from ``(batch, channels, 28, 28)`` to ``(batch, 1, 28, 28)``.
+            num_numbers: length of the vector that comes with each image; 0 for none.
+            scale: initial value of a learned factor. The output of a body with fresh weights is near 0; a factor of
+                about 5 brings its tanh near -1 and 1.
+        """
         super().__init__()
         self.body = LeadingDimensions(_Conditioned(body, num_numbers) if num_numbers else body)
         self.scale = nn.Parameter(torch.tensor(scale))
 
-    def forward(self, seen: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
-        """Return tanh(scale * body(seen)): ``(..., channels, 28, 28) -> (..., 1, 28, 28)``.
+    def forward(self, channels: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
+        """Return tanh(scale * body(channels)): ``(..., channels, 28, 28) -> (..., 1, 28, 28)``.
 
         Args:
-            seen: the image and whatever else has a value for each pixel.
-            numbers: what has one for the whole image: a tensor ``(..., num_numbers)`` if there are any.
+            channels: the image and the other inputs with a value per pixel.
+            numbers: one tensor ``(..., num_numbers)``, or nothing if ``num_numbers`` is 0.
         """
-        return torch.tanh(self.scale * self.body(seen, *numbers))
+        return torch.tanh(self.scale * self.body(channels, *numbers))
 
 
 GENERATOR_BODIES: dict[str, Callable[[int, int], nn.Sequential]] = {
@@ -130,4 +139,4 @@ def build_generator(config: GeneratorConfig, seed: int = 0) -> Generator:
     channels = 1 + (config.image_gradient != "none") + config.see_perturbation
     num_numbers = NUM_CLASSES * config.see_label + config.noise
     body = GENERATOR_BODIES[config.body]
-    return _seeded(lambda: Generator(body(channels, config.width), num_numbers, config.output_scale), seed)
+    return build_seeded(lambda: Generator(body(channels, config.width), num_numbers, config.output_scale), seed)

@@ -1,4 +1,4 @@
-"""How a generator perturbs images: where it starts, what it sees, and its recursions on the ball and the box."""
+"""How a generator perturbs images: what its network receives as input, and its projected recursions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from trainables.config import GeneratorConfig
 from trainables.networks.classifiers import NUM_CLASSES
 from trainables.networks.generators import Generator
 
-# Squares of anything smaller than this underflow, so a division by it would blow up without end.
 SMALLEST = torch.finfo(torch.float32).tiny ** 0.5
+"""Divisors are at least this: the square of a smaller number underflows."""
 
 
-class Drawn(NamedTuple):
-    """Images ``(batch, 1, 28, 28)`` with labels ``(batch,)``, where the generator starts with each, and its noise."""
+class GeneratorInputs(NamedTuple):
+    """A minibatch as a generator receives it.
+
+    Attributes:
+        images: ``(batch, 1, 28, 28)`` in [0, 1], the centres of the balls.
+        labels: the true labels ``(batch,)``.
+        start: where the perturbation starts: the images, or a random point within the bound of each.
+        noise: standard normal numbers ``(batch, noise)``; there may be none.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -27,7 +34,7 @@ class Drawn(NamedTuple):
     noise: torch.Tensor
 
 
-def draw(
+def sample_inputs(
     settings: GeneratorConfig,
     images: torch.Tensor,
     labels: torch.Tensor,
@@ -35,28 +42,43 @@ def draw(
     rng: torch.Generator,
     *,
     times: int = 1,
-) -> Drawn:
-    """Return images with a start and noise ``(batch, noise)``; each several times with the same start, if asked."""
-    start = uniform_start(images, bound, rng) if settings.random_start else images
-    if times > 1:
-        images, labels, start = (torch.cat([each] * times) for each in (images, labels, start))
-    # Of no noise nothing is drawn, and the stream stays where it is.
-    noise = torch.randn((len(labels), settings.noise), generator=rng, device=labels.device)
-    return Drawn(images, labels, start, noise)
-
-
-def seen_gradient(
-    classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor, kind: str, target: int | None = None
-) -> torch.Tensor:
-    """Return the classifier's input gradient as the generator sees it: uphill is where the generator wants to go.
+) -> GeneratorInputs:
+    """Draw the random start and the noise of each image.
 
     Args:
-        classifier: maps images ``(..., 1, 28, 28)`` to logits.
-        images: where the gradient is taken.
-        labels: the true ones ``(...)``.
-        kind: ``raw``, ``sign``, or ``normalized`` to unit root mean square: the size of an image, however confident
-            the classifier is.
-        target: the label to force: downhill on its cross-entropy, instead of uphill on the true label's.
+        settings: whether the start is random, and how much noise there is.
+        images: ``(batch, 1, 28, 28)`` in [0, 1].
+        labels: ``(batch,)``.
+        bound: the largest perturbation, in pixels of [0, 1].
+        rng: draws the numbers, on the images' device.
+        times: repeat the minibatch this many times, with the same start and other noise each time.
+
+    Returns:
+        Inputs of ``times * batch`` images: all of them once, then all again.
+    """
+    start = uniform_start(images, bound, rng) if settings.random_start else images
+    if times > 1:
+        images, labels, start = (torch.cat([tensor] * times) for tensor in (images, labels, start))
+    # A generator without noise draws nothing, so the state of the random numbers stays what it is.
+    noise = torch.randn((len(labels), settings.noise), generator=rng, device=labels.device)
+    return GeneratorInputs(images, labels, start, noise)
+
+
+def gradient_channel(
+    classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor, kind: str, target: int | None = None
+) -> torch.Tensor:
+    """Return the classifier's input gradient as an input channel of the generator, shaped like the images.
+
+    It points where the generator should move the images: up the cross-entropy of the true label or, with a target, down
+    the cross-entropy of the target.
+
+    Args:
+        classifier: maps images to logits.
+        images: ``(..., 1, 28, 28)``, where the gradient is taken.
+        labels: the true labels ``(...)``.
+        kind: ``raw``; ``sign``; or ``normalized`` to a root mean square of 1 per image, so that it is of the size of an
+            image however confident the classifier is.
+        target: the label that the generator should produce; None to leave the true one.
     """
     if target is None:
         gradient = input_gradient(classifier, images, labels, cross_entropy)
@@ -69,39 +91,61 @@ def seen_gradient(
     return gradient / gradient.square().mean((-3, -2, -1), keepdim=True).sqrt().clamp_min(SMALLEST)
 
 
-def see(
-    settings: GeneratorConfig, classifier: nn.Module, current: torch.Tensor, drawn: Drawn, bound: float
+def input_channels(
+    settings: GeneratorConfig, classifier: nn.Module, current: torch.Tensor, inputs: GeneratorInputs, bound: float
 ) -> torch.Tensor:
-    """Return what the generator sees of every pixel at the present images: ``(batch, channels, 28, 28)``."""
+    """Return the inputs of the generator that have one value per pixel: ``(batch, channels, 28, 28)``.
+
+    They are the present images and, as the settings say, the classifier's gradient and the perturbation so far.
+
+    Args:
+        settings: which channels there are.
+        classifier: what the gradient is taken of.
+        current: the images as perturbed so far ``(batch, 1, 28, 28)``.
+        inputs: the minibatch.
+        bound: the largest perturbation, in pixels of [0, 1].
+    """
     channels = [current]
     if settings.image_gradient != "none":
-        channels.append(seen_gradient(classifier, current, drawn.labels, settings.image_gradient, settings.target))
+        channels.append(gradient_channel(classifier, current, inputs.labels, settings.image_gradient, settings.target))
     if settings.see_perturbation:
-        # Of a bound that has not begun to grow, a perturbation of zero.
-        channels.append((current - drawn.images) / max(bound, SMALLEST))
+        # While the bound is still 0, so is the perturbation: the quotient is 0.
+        channels.append((current - inputs.images) / max(bound, SMALLEST))
     return torch.cat(channels, dim=-3) if len(channels) > 1 else current
 
 
-def see_numbers(settings: GeneratorConfig, drawn: Drawn) -> tuple[torch.Tensor, ...]:
-    """Return what the generator sees of every whole image: nothing, or one tensor ``(batch, numbers)``."""
-    numbers = [drawn.noise] if settings.noise else []
+def input_vector(settings: GeneratorConfig, inputs: GeneratorInputs) -> tuple[torch.Tensor, ...]:
+    """Return the inputs of the generator that are one vector per image: noise and one-hot label.
+
+    Returns:
+        A tuple of one tensor ``(batch, numbers)``, or an empty one where the settings ask for neither.
+    """
+    numbers = [inputs.noise] if settings.noise else []
     if settings.see_label:
-        numbers.append(functional.one_hot(drawn.labels, NUM_CLASSES).to(drawn.images.dtype))
+        numbers.append(functional.one_hot(inputs.labels, NUM_CLASSES).to(inputs.images.dtype))
     return (torch.cat(numbers, dim=-1),) if numbers else ()
 
 
-def perturbed(
-    settings: GeneratorConfig, generator: Generator, classifier: nn.Module, drawn: Drawn, bound: float
+def perturb_images(
+    settings: GeneratorConfig, generator: Generator, classifier: nn.Module, inputs: GeneratorInputs, bound: float
 ) -> torch.Tensor:
-    """Return the images after the last recursion, within ``bound`` of what they were and in [0, 1].
+    """Return the images after the generator's last recursion, within the bound of the originals and in [0, 1].
 
-    The graph leads through the last recursion alone: through all of them, or with a loss at each, the classifier came
-    out no better, and an update cost more with every recursion.
+    Each recursion adds the generator's output, scaled to its step, and projects. Gradients flow through the last
+    recursion only: through all of them, or with a loss at each, the classifier became no more robust, and an update
+    cost more with every recursion.
+
+    Args:
+        settings: the number and size of the recursions, and what the generator receives.
+        generator: the network.
+        classifier: what the generator's gradient channel is taken of.
+        inputs: the minibatch, see `sample_inputs`.
+        bound: the largest perturbation, in pixels of [0, 1].
     """
     step = bound if settings.recursions == 1 else settings.recursion_step * bound
-    numbers, current = see_numbers(settings, drawn), drawn.start
+    vector, current = input_vector(settings, inputs), inputs.start
     for recursion in range(1, settings.recursions + 1):
-        seen = see(settings, classifier, current, drawn, bound)
+        channels = input_channels(settings, classifier, current, inputs, bound)
         with torch.set_grad_enabled(torch.is_grad_enabled() and recursion == settings.recursions):
-            current = project(current + step * generator(seen, *numbers), drawn.images, bound)
+            current = project(current + step * generator(channels, *vector), inputs.images, bound)
     return current

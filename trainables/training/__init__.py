@@ -1,1 +1,1 @@
-"""The training loop, its recipes, and the generator's turns."""
+"""Training loops: what all recipes share, each recipe, and the generator with its turns."""

@@ -1,4 +1,7 @@
-"""Compute: what training has cost so far, in epochs of standard training of the same classifier. Counted, not timed."""
+"""Compute: the cost of training in epochs of standard training of the same classifier.
+
+It is counted in floating-point operations, not timed, so that it is the same on every machine.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Adds up the operations of whatever runs inside, backward passes included.
+    """Adds up the floating-point operations of all torch functions that run in its context, backward passes included.
 
     torch's own FlopCounterMode also hooks every module, which `torch.autograd.grad` for an input does not survive.
     """
@@ -38,7 +41,7 @@ class _FlopCounter(TorchDispatchMode):
 
 
 def standard_flops_per_image(classifier: nn.Module) -> float:
-    """Return the floating-point operations of one standard update (forward and backward) per image."""
+    """Return how many floating-point operations a standard update (forward and backward) takes per image."""
     num_images = 8
     device = next(classifier.parameters()).device
     images, labels = torch.zeros(num_images, *IMAGE_SHAPE, device=device), torch.zeros(num_images, device=device).long()
@@ -51,22 +54,32 @@ def standard_flops_per_image(classifier: nn.Module) -> float:
 class ComputeMeter:
     """Adds up the cost of updates.
 
-    The first update of each kind is counted operation by operation, which also counts what a new recipe does without
-    anyone writing a formula for it; later ones of that kind cost the same per image.
+    The first update of each kind is counted operation by operation, so a new recipe needs no formula of its own. Later
+    updates of that kind are taken to cost the same per image.
     """
 
     def __init__(self, flops_per_epoch: float) -> None:
+        """Set the unit: how many floating-point operations an epoch of standard training takes."""
         self._flops_per_epoch = flops_per_epoch
         self._flops_per_image: dict[str, float] = {}
         self._flops = 0.0
 
     @property
     def compute(self) -> float:
-        """Cost so far in standard epochs."""
+        """Cost so far, in epochs of standard training."""
         return self._flops / self._flops_per_epoch
 
     def run(self, kind: str, num_images: int, update: Callable[[], Result]) -> Result:
-        """Do one update on that many images and count it."""
+        """Run an update and add its cost.
+
+        Args:
+            kind: updates of one kind cost the same per image.
+            num_images: how many images the update is on.
+            update: does the update.
+
+        Returns:
+            What the update returned.
+        """
         if kind in self._flops_per_image:
             result = update()
         else:
@@ -78,10 +91,10 @@ class ComputeMeter:
         return result
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs."""
+        """Return the state for a checkpoint; see `restore`."""
         return {"flops": self._flops, "flops_per_image": dict(self._flops_per_image)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a `state`."""
+        """Continue from what `state` returned."""
         self._flops = state["flops"]
         self._flops_per_image = dict(state["flops_per_image"])

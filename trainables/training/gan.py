@@ -1,8 +1,8 @@
-"""The paper's loop (Chu and Collins): a generator makes bounded perturbations, a classifier learns to withstand them.
+"""The GAN loop (Chu and Collins): a generator learns to perturb images, a classifier to be robust against it.
 
-(1) pre-train the classifier on images; (2) freeze it and train the generator; (3) perturb images and keep their labels;
-(4) freeze the generator and train the classifier on images and perturbed images; (5) repeat 2 to 4. The ratio schedule
-says, between two turns, who is next.
+(1) Pre-train the classifier on clean images; (2) freeze it and train the generator; (3) perturb images and keep their
+labels; (4) freeze the generator and train the classifier on clean and perturbed images; (5) repeat 2 to 4. A ratio
+schedule decides how many turns of the generator come before each turn of the classifier.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from trainables.seeds import seed_for
 from trainables.training.generator import Adversary
 from trainables.training.loop import LossMean, TrainingLoop
 from trainables.training.minibatches import Minibatches
-from trainables.training.ratio import Turns, build_ratio
+from trainables.training.ratio import TurnCounter, build_ratio
 from trainables.training.recipes import mixed_loss
 from trainables.training.success import success_counts, success_rates
 
 
 class GanLoop(TrainingLoop):
-    """Turns of a generator and of a classifier, one minibatch at a time."""
+    """Alternating turns of a generator and a classifier; see the module and `TrainingLoop`."""
 
     config: GanConfig
 
@@ -35,32 +35,32 @@ class GanLoop(TrainingLoop):
             dataset.train, config.batch_size, seed_for(config.seed, "generator order")
         )
         turn_batches = config.ratio.turn_batches or self.minibatches.per_epoch
-        self.turns = Turns(build_ratio(config.ratio), turn_batches)
+        self.turns = TurnCounter(build_ratio(config.ratio), turn_batches)
         self.generator_loss = LossMean()
         self._reported = (0, 0)
 
     @property
     def bound(self) -> float:
-        """The largest perturbation now, in pixels of [0, 1]: scheduled, and grown from zero over the warm-up."""
+        """The largest perturbation at present, in pixels of [0, 1]: its schedule's value, less during the warm-up."""
         settings = self.config.generator
         return warmed_up(value_at(settings.perturbation_bound, self.progress), settings.warmup, self.progress)
 
     def train_minibatch(self) -> None:
-        """Train whoever's turn it is on one minibatch."""
+        """Train the network whose turn it is on one minibatch; before that, pre-train the classifier."""
         if self.meter.compute < self.config.pretrain:
             self.train_clean_minibatch()
         elif self.turns.generator_is_next(self.progress):
-            self.turns.count(self._train_generator(*self.generator_minibatches.draw()))
+            self.turns.count_minibatch(self._train_generator(*self.generator_minibatches.draw()))
         else:
             self._train_classifier(*self._classifier_minibatch())
             cycles = self.turns.cycles
-            self.turns.count(None)
+            self.turns.count_minibatch(None)
             if self.turns.cycles > cycles:
                 self.adversary.end_cycle(self.turns.cycles)
 
     def _train_generator(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
-        """Take one step of the generator; return how far it had lost, which the schedule watches."""
-        num_images = self.adversary.num_concerned(labels)
+        """Train the generator; return its failure probability, None if it perturbs none of the images."""
+        num_images = self.adversary.num_perturbed(labels)
         if not num_images:
             return None
         self.adversary.set_learning_rate(self.progress)
@@ -72,22 +72,24 @@ class GanLoop(TrainingLoop):
         if update is None:
             return None
         self.generator_loss.add(update.loss)
-        return update.lost
+        return update.failure_probability
 
     def _classifier_minibatch(self) -> tuple[torch.Tensor, torch.Tensor]:
         if self.config.generator.minibatch == "fresh":
             return self.minibatches.draw()
-        # As many as the generator's last turn had, in the same order.
+        # The minibatches of the generator's last turn, in the same order.
         return self.generator_minibatches.at(self.generator_minibatches.drawn - self.turns.batches_left)
 
     def _train_classifier(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         draws = self.config.generator.draws
-        several, of_labels = images.repeat(draws, 1, 1, 1), labels.repeat(draws)
-        num_images = self.adversary.num_concerned(of_labels)
-        # Apart from the update, because the goal may leave a different number of images alone in every minibatch.
-        perturbed = several
+        repeated, repeated_labels = images.repeat(draws, 1, 1, 1), labels.repeat(draws)
+        num_images = self.adversary.num_perturbed(repeated_labels)
+        # Metered apart from the update, because the goal may perturb another number of images in every minibatch.
+        perturbed = repeated
         if num_images:
-            perturbed = self.meter.run("perturb", num_images, lambda: self.perturb(several, of_labels, from_pool=True))
+            perturbed = self.meter.run(
+                "perturb", num_images, lambda: self.perturb(repeated, repeated_labels, from_pool=True)
+            )
         clean_weight = self.config.clean_weight
         self.meter.run(
             "classifier",
@@ -100,14 +102,17 @@ class GanLoop(TrainingLoop):
         return self.adversary.perturb(self.classifier, images, labels, self.bound, self.rng, from_pool=from_pool)
 
     def evaluate(self, tier: str) -> dict[str, float]:
-        """Add what the generator achieves on the watched images within its present bound."""
+        """Return the accuracies of a tier, and those of the generator within its present bound on the watched images.
+
+        See `TrainingLoop.evaluate` and `success_rates`.
+        """
         settings = self.config.generator
         images = self.dataset.validation.head(self.config.evaluation.watch_images)
         counts = success_counts(self.classifier, self.adversary, images, self.bound, self.config.seed)
         return {**super().evaluate(tier), **success_rates(counts, settings.source, settings.target)}
 
     def losses(self) -> dict[str, float]:
-        """Add the generator's loss, the cycles so far, and the ratio of turns since the last report."""
+        """Return also the generator's loss, the cycles so far, and generator turns per cycle since the last report."""
         losses = {**super().losses(), "cycle": float(self.turns.cycles)}
         mean = self.generator_loss.take()
         if mean is not None:

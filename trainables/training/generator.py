@@ -1,4 +1,4 @@
-"""The adversary: a generator with its training, apart from any loop: it needs a classifier to learn to fool."""
+"""The adversary of the GAN loop: a generator with its optimiser, how it is trained and how it perturbs images."""
 
 from __future__ import annotations
 
@@ -11,49 +11,68 @@ import torch
 from torch import nn
 
 from trainables.config import GeneratorConfig
-from trainables.networks.generator_losses import GENERATOR_LOSSES, TARGETED_LOSSES, target_missed, wrongness
+from trainables.networks.generator_losses import (
+    GENERATOR_LOSSES,
+    TARGETED_LOSSES,
+    correct_probability,
+    missed_target_probability,
+)
 from trainables.networks.generators import Generator, build_generator
-from trainables.networks.perturbation import SMALLEST, draw, perturbed
+from trainables.networks.perturbation import SMALLEST, perturb_images, sample_inputs
 from trainables.schedules import value_at
 from trainables.seeds import seed_for
 from trainables.training.optimizers import build_optimizer, descend, set_learning_rate
 
 
 class Update(NamedTuple):
-    """The loss that a generator learnt by, and how far it had lost: mean p(correct), or 1 - p(target)."""
+    """What one training step of a generator measured, before the step.
+
+    Attributes:
+        loss: what it minimised, a scalar.
+        failure_probability: the mean probability that the classifier gives to the generator's failure, a scalar in
+            [0, 1], whatever the loss: p(correct) or, with a target, 1 - p(target). Adaptive ratios are steered by it.
+    """
 
     loss: torch.Tensor
-    lost: torch.Tensor
+    failure_probability: torch.Tensor
 
 
 class Adversary:
-    """A generator, its optimiser and its past selves; images are ``(batch, 1, 28, 28)`` in [0, 1], labels ``(batch,)``.
+    """A generator, its optimiser and copies of its earlier states.
 
-    Whatever it does, a classifier keeps its mode and its parameters keep what they require and their gradients.
+    Images are ``(batch, 1, 28, 28)`` in [0, 1], labels ``(batch,)``, bounds in pixels of [0, 1]. Classifiers that are
+    passed in stay as they are: their mode, their parameters, and the gradients that these have.
     """
 
     def __init__(self, settings: GeneratorConfig, seed: int, device: torch.device | str = "cpu") -> None:
+        """Build a generator with fresh weights.
+
+        Args:
+            settings: its network, its perturbations, its goal and its training.
+            seed: of its weights.
+            device: where it is.
+        """
         self.settings = settings
         self._seed = seed
         self._device = device
-        self.generator, self.optimizer = self._fresh()
+        self.generator, self.optimizer = self._build()
         self.pool: list[Generator] = []
 
-    def _fresh(self, *purpose: int) -> tuple[Generator, torch.optim.Optimizer]:
+    def _build(self, *purpose: int) -> tuple[Generator, torch.optim.Optimizer]:
         settings = self.settings
         generator = build_generator(settings, seed_for(self._seed, "generator", *purpose)).to(self._device)
         rate = value_at(settings.learning_rate, 0.0)
         return generator, build_optimizer(generator.parameters(), settings.optimizer, rate)
 
     def set_learning_rate(self, progress: float) -> None:
-        """Give the optimiser the learning rate at a progress in [0, 1]."""
+        """Set the optimiser's learning rate to that of a progress in [0, 1]."""
         set_learning_rate(self.optimizer, value_at(self.settings.learning_rate, progress))
 
-    def num_concerned(self, labels: torch.Tensor) -> int:
-        """Return how many images the goal perturbs at all, which is what it costs."""
-        return len(self._concerned(labels)) if self.settings.goal == "source_to_target" else len(labels)
+    def num_perturbed(self, labels: torch.Tensor) -> int:
+        """Return how many images of these labels the goal perturbs: all, or those of the source label."""
+        return len(self._source_index(labels)) if self.settings.goal == "source_to_target" else len(labels)
 
-    def _concerned(self, labels: torch.Tensor) -> torch.Tensor:
+    def _source_index(self, labels: torch.Tensor) -> torch.Tensor:
         return (labels == cast(int, self.settings.source)).nonzero().squeeze(-1)
 
     @torch.no_grad()
@@ -67,67 +86,87 @@ class Adversary:
         *,
         from_pool: bool = False,
     ) -> torch.Tensor:
-        """Return the images as the generator leaves them: within ``bound`` of what they were and in [0, 1].
+        """Return adversarial images, within the bound of the images and in [0, 1].
 
-        Images that the goal does not concern come back as they are. With ``from_pool`` the generator is drawn at random
-        from the present and the past ones.
+        Images that the goal does not perturb are returned unchanged.
+
+        Args:
+            classifier: what to fool.
+            images: the images.
+            labels: their true labels.
+            bound: the largest perturbation.
+            rng: draws starts, noise and the choice from the pool.
+            from_pool: whether to use a random one of the present generator and its kept copies.
         """
-        generator = self._draw_generator(rng) if from_pool and self.pool else self.generator
-        if self.settings.goal != "source_to_target":
-            return perturbed(
-                self.settings, generator, classifier, draw(self.settings, images, labels, bound, rng), bound
-            )
-        index = self._concerned(labels)
+        generator = self._choose_generator(rng) if from_pool and self.pool else self.generator
+        settings = self.settings
+        if settings.goal != "source_to_target":
+            inputs = sample_inputs(settings, images, labels, bound, rng)
+            return perturb_images(settings, generator, classifier, inputs, bound)
+        index = self._source_index(labels)
         if not len(index):
             return images
-        drawn = draw(self.settings, images[index], labels[index], bound, rng)
-        return images.index_copy(0, index, perturbed(self.settings, generator, classifier, drawn, bound))
+        inputs = sample_inputs(settings, images[index], labels[index], bound, rng)
+        return images.index_copy(0, index, perturb_images(settings, generator, classifier, inputs, bound))
 
     def update(
         self, classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor, bound: float, rng: torch.Generator
     ) -> Update | None:
-        """Take one step of the generator against a classifier that stays as it is; None if no image is concerned.
+        """Train the generator by one step against a classifier.
 
-        It learns by the loss after the last recursion, from that recursion; see `perturbation.perturbed`.
+        Args:
+            classifier: what to fool.
+            images: the images to learn from.
+            labels: their true labels.
+            bound: the largest perturbation.
+            rng: draws starts and noise.
+
+        Returns:
+            What was measured; None if the goal perturbs none of the images, and nothing is learned.
         """
         settings = self.settings
         if settings.goal == "source_to_target":
-            index = self._concerned(labels)
+            index = self._source_index(labels)
             images, labels = images[index], labels[index]
         if not len(labels):
             return None
-        drawn = draw(settings, images, labels, bound, rng, times=2 if settings.diversity else 1)
+        inputs = sample_inputs(settings, images, labels, bound, rng, times=2 if settings.diversity else 1)
         with _frozen(classifier):
-            moved = perturbed(settings, self.generator, classifier, drawn, bound)
-            logits = classifier(moved)
-        loss, lost = self._losses(logits, drawn.labels)
+            adversarial = perturb_images(settings, self.generator, classifier, inputs, bound)
+            logits = classifier(adversarial)
+        loss, failure_probability = self._losses(logits, inputs.labels)
         if settings.diversity:
-            loss = loss - settings.diversity * spread(moved, drawn.noise)
+            loss = loss - settings.diversity * diversity_term(adversarial, inputs.noise)
         descend(self.optimizer, loss, settings.gradient_clip)
-        return Update(loss.detach(), lost)
+        return Update(loss.detach(), failure_probability)
 
     def _losses(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the mean loss that is minimised, and the mean of what the generator has lost."""
+        """Return the mean loss to minimise, and the mean failure probability."""
         name, target = self.settings.loss, self.settings.target
         if target is None:
-            return GENERATOR_LOSSES[name](logits, labels).mean(), wrongness(logits.detach(), labels).mean()
+            return GENERATOR_LOSSES[name](logits, labels).mean(), correct_probability(logits.detach(), labels).mean()
         targets = torch.full_like(labels, target)
-        return TARGETED_LOSSES[name](logits, targets).mean(), target_missed(logits.detach(), targets).mean()
+        missed = missed_target_probability(logits.detach(), targets)
+        return TARGETED_LOSSES[name](logits, targets).mean(), missed.mean()
 
-    def _draw_generator(self, rng: torch.Generator) -> Generator:
+    def _choose_generator(self, rng: torch.Generator) -> Generator:
         choice = int(torch.randint(1 + len(self.pool), (), generator=rng, device=rng.device))
         return (self.generator, *self.pool)[choice]
 
     def end_cycle(self, cycle: int) -> None:
-        """Keep a copy of the generator, then begin a new one, where the settings say so after that many cycles."""
+        """Keep a copy of the generator in the pool, or replace it by a fresh one, when that is due.
+
+        Args:
+            cycle: the number of cycles that have ended, this one included.
+        """
         settings = self.settings
         if settings.pool and cycle % settings.pool_every == 0:
             self.pool = [*self.pool, copy.deepcopy(self.generator)][-settings.pool :]
         if settings.reinitialise_every and cycle % settings.reinitialise_every == 0:
-            self.generator, self.optimizer = self._fresh(cycle)
+            self.generator, self.optimizer = self._build(cycle)
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs."""
+        """Return the state for a checkpoint; see `restore`."""
         return {
             "generator": self.generator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -135,7 +174,7 @@ class Adversary:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a `state`."""
+        """Continue from what `state` returned."""
         self.generator.load_state_dict(state["generator"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.pool = [copy.deepcopy(self.generator) for _ in state["pool"]]
@@ -143,25 +182,30 @@ class Adversary:
             past.load_state_dict(weights)
 
 
-def spread(moved: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Return mean |dx| / |dz| of two draws per image, the second half of the batch beside the first.
+def diversity_term(adversarial: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Return how far two draws of noise move an image apart, a scalar to maximise (Mao et al. 2019, mode seeking).
 
-    Both are mean absolute differences, per pixel and per number of noise: what a generator that ignores its noise lacks
-    (Mao et al. 2019, mode seeking).
+    It is the mean of |difference of the images| / |difference of the noise|, both mean absolute differences, per pixel
+    and per number of noise. A generator that ignores its noise has 0.
+
+    Args:
+        adversarial: ``(2 * batch, 1, 28, 28)``: all images under one draw, then all under another.
+        noise: the draws ``(2 * batch, noise)``.
     """
-    (one, other), (of_one, of_other) = moved.chunk(2), noise.chunk(2)
-    distance, of_noise = (one - other).abs().flatten(1).mean(1), (of_one - of_other).abs().mean(1)
-    return (distance / of_noise.clamp_min(SMALLEST)).mean()
+    (first, second), (first_noise, second_noise) = adversarial.chunk(2), noise.chunk(2)
+    image_distance = (first - second).abs().flatten(1).mean(1)
+    noise_distance = (first_noise - second_noise).abs().mean(1)
+    return (image_distance / noise_distance.clamp_min(SMALLEST)).mean()
 
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    """Let no gradient reach a model's parameters, and leave them as they were found."""
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in learning:
+    """Keep gradients from a model's parameters inside the context."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trainable:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in learning:
+        for parameter in trainable:
             parameter.requires_grad_(True)

@@ -1,7 +1,7 @@
-"""The training loop that every recipe shares: minibatches until the next report, then an evaluation.
+"""The training loop that all recipes share: minibatches until the next report, then an evaluation.
 
-A recipe is a subclass that says what one minibatch does. All state is in `state` and `restore`: a restored loop goes on
-bit for bit as the uninterrupted one on CPU.
+A recipe is a subclass that trains on one minibatch. `state` and `restore` hold all that changes: on a CPU a restored
+loop continues exactly as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -27,45 +27,54 @@ from trainables.training.runtime import keep_freed_memory, training_passes
 
 
 class DivergedError(ArithmeticError):
-    """A loss is no longer a finite number, so nothing more can be learned."""
+    """A loss or a weight is no longer finite, so nothing more can be learned."""
 
 
 class LossMean:
-    """Mean of a loss over minibatches, kept on the device: nothing waits for it until it is read."""
+    """Mean of a loss over minibatches, kept on the device so that nothing waits for it until it is read."""
 
     def __init__(self) -> None:
         self._sum: torch.Tensor | float = 0.0
         self._count = 0
 
     def add(self, loss: torch.Tensor) -> None:
-        """Count the loss of one more minibatch."""
+        """Add the loss of a minibatch, a scalar."""
         self._sum = self._sum + loss.detach()
         self._count += 1
 
     def take(self) -> float | None:
-        """Return the mean since the last take, or None if there was no minibatch."""
+        """Return the mean of the losses added since the last call, None if there were none, and start again."""
         mean = float(self._sum) / self._count if self._count else None
         self._sum, self._count = 0.0, 0
         return mean
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs."""
+        """Return the state for a checkpoint; see `restore`."""
         return {"sum": self._sum, "count": self._count}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a `state`."""
+        """Continue from what `state` returned."""
         self._sum, self._count = state["sum"], state["count"]
 
 
 class TrainingLoop(ABC):
-    """One training run of one configuration, advanced report by report."""
+    """One training run of one configuration, from report to report."""
 
     def __init__(self, config: TrainingConfig, dataset: Dataset) -> None:
+        """Build the networks with weights drawn from the configuration's seed.
+
+        Args:
+            config: the run's configuration.
+            dataset: what it names; the networks are put on its device.
+
+        Raises:
+            PrecisionError: the device does not compute in the configuration's precision.
+        """
         keep_freed_memory()
         self.config = config
         self.dataset = dataset
         self.device = device = dataset.train.images.device
-        training_passes(config.precision, device)  # refused before anything is learnt
+        training_passes(config.precision, device)  # raises before any work is done
         self.classifier = build_classifier(config.classifier, seed_for(config.seed, "classifier")).to(device)
         settings = config.classifier
         self.optimizer = build_optimizer(
@@ -84,11 +93,11 @@ class TrainingLoop(ABC):
 
     @abstractmethod
     def train_minibatch(self) -> None:
-        """Train on one minibatch and count it with the meter."""
+        """Train on one minibatch and add its cost to the meter."""
 
     @property
     def progress(self) -> float:
-        """Share of the compute that is spent, in [0, 1]."""
+        """Share of the configuration's compute that is spent, in [0, 1]."""
         return min(self.meter.compute / self.config.compute, 1.0)
 
     @property
@@ -97,7 +106,11 @@ class TrainingLoop(ABC):
         return self.meter.compute >= self.config.compute
 
     def step(self) -> dict[str, float]:
-        """Train for `report_every` of compute (about one epoch), evaluate, and return the metrics.
+        """Train until the next report is due, evaluate, and return the metrics.
+
+        Returns:
+            Accuracies (see `evaluate`), losses (see `losses`), ``step`` (the number of the report), ``compute`` (in
+            epochs of standard training), ``train_s`` and ``evaluation_s`` (seconds so far).
 
         Raises:
             DivergedError: a loss or a weight is not finite.
@@ -119,26 +132,29 @@ class TrainingLoop(ABC):
         return {**accuracies, **losses, "step": self.num_reports, "compute": self.meter.compute, **seconds}
 
     def set_learning_rate(self) -> None:
-        """Give the classifier's optimiser the learning rate of this moment."""
+        """Set the classifier's learning rate to that of the present progress."""
         settings = self.config.classifier
         rate = value_at(settings.learning_rate, self.progress) * learning_rate_factor(settings.schedule, self.progress)
         set_learning_rate(self.optimizer, rate)
 
     def _check_finite(self, losses: dict[str, float]) -> None:
         wrong = [f"{name} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)]
-        # The last update's loss was measured before it; what it did shows in the weights alone.
+        # The last loss was measured before the last update, whose effect shows only in the weights.
         if not torch.nn.utils.parameters_to_vector(self.classifier.parameters()).isfinite().all():
             wrong.append("the classifier's weights are not finite")
         if wrong:
             raise DivergedError(f"{' and '.join(wrong)} after {self.meter.compute:.2f} epochs of compute")
 
     def losses(self) -> dict[str, float]:
-        """Return the mean losses since the last report, and whatever else a recipe wants to be seen."""
+        """Return the mean losses since the last report, and what else a recipe reports; see `LossMean.take`."""
         mean = self.classifier_loss.take()
         return {} if mean is None else {"classifier_loss": mean}
 
     def evaluate(self, tier: str) -> dict[str, float]:
-        """Return the accuracies of a tier on the first validation images."""
+        """Return the accuracies in [0, 1] of a tier, ``watch`` or ``rank``, on the first validation images.
+
+        The configuration says on how many. See `trainables.evaluation.accuracy.evaluate`.
+        """
         settings = self.config.evaluation
         num_images = settings.rank_images if tier == "rank" else settings.watch_images
         images = self.dataset.validation.head(num_images)
@@ -154,12 +170,12 @@ class TrainingLoop(ABC):
         )
 
     def update_classifier(self, loss: torch.Tensor) -> None:
-        """Take one optimiser step down a loss."""
+        """Take one optimiser step on a loss, a scalar."""
         descend(self.optimizer, loss, self.config.classifier.gradient_clip)
         self.classifier_loss.add(loss)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that a run needs to go on from a report."""
+        """Return the state for a checkpoint; see `restore`."""
         return {
             "classifier": self.classifier.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -172,7 +188,7 @@ class TrainingLoop(ABC):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Continue from what `state` returned."""
         self.classifier.load_state_dict(state["classifier"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.minibatches.drawn = state["drawn"]

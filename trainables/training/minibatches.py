@@ -1,4 +1,4 @@
-"""Endless shuffled minibatches whose whole state is one count."""
+"""Shuffled minibatches without end, whose state is one number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from trainables.seeds import seed_for
 
 
 class Minibatches:
-    """Passes over a split in an order that follows from (seed, epoch) alone; an epoch's last batch may be smaller."""
+    """Minibatches of a split, epoch after epoch, in an order that depends on the seed and the epoch alone.
+
+    The last minibatch of an epoch may be smaller. The whole state is ``drawn``, the number of minibatches drawn so far;
+    setting it continues from there.
+    """
 
     def __init__(self, split: Split, batch_size: int, seed: int) -> None:
         self._split = split
@@ -20,7 +24,7 @@ class Minibatches:
 
     @property
     def per_epoch(self) -> int:
-        """Minibatches in one pass."""
+        """How many minibatches an epoch has."""
         return -(-len(self._split) // self._batch_size)
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,7 +33,7 @@ class Minibatches:
         return self.at(self.drawn - 1)
 
     def at(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return minibatch ``number`` of all, from 0: what the draw of that number returned or will return."""
+        """Return what draw ``number``, counted from 0, has returned or will return."""
         epoch, position = divmod(number, self.per_epoch)
         index = self._order(epoch)[position * self._batch_size : (position + 1) * self._batch_size]
         return self._split.batch(index)

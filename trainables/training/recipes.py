@@ -1,4 +1,4 @@
-"""The recipes without a generator: standard, FGSM retraining, random start, PGD and TRADES."""
+"""Recipes without a generator: standard training, FGSM retraining, FGSM from a random start, PGD and TRADES."""
 
 from __future__ import annotations
 
@@ -18,50 +18,65 @@ from trainables.training.optimizers import clip_and_step
 def mixed_loss(
     logits_fn: LogitsFn, images: torch.Tensor, adversarial: torch.Tensor, labels: torch.Tensor, clean_weight: float
 ) -> torch.Tensor:
-    """Return clean_weight * loss(images) + (1 - clean_weight) * loss(adversarial), in one pass over both.
+    """Return clean_weight * loss(images) + (1 - clean_weight) * loss(adversarial), a scalar, from one forward pass.
 
-    There may be several times as many adversarial images, all of the first, then all once more. A side of weight zero
-    is left out, so it costs nothing.
+    The loss is the mean cross-entropy. A term of weight 0 is not computed.
+
+    Args:
+        logits_fn: maps images to logits.
+        images: the clean images ``(batch, 1, 28, 28)``.
+        adversarial: one or several perturbed copies of them ``(copies * batch, 1, 28, 28)``: all images once, then all
+            again.
+        labels: the true labels ``(batch,)``.
+        clean_weight: weight of the clean images, in [0, 1].
     """
-    of_adversarial = labels.repeat(len(adversarial) // len(images))
+    adversarial_labels = labels.repeat(len(adversarial) // len(images))
     if clean_weight == 0.0:
-        return cross_entropy(logits_fn(adversarial), of_adversarial).mean()
+        return cross_entropy(logits_fn(adversarial), adversarial_labels).mean()
     if clean_weight == 1.0:
         return cross_entropy(logits_fn(images), labels).mean()
-    losses = cross_entropy(logits_fn(torch.cat([images, adversarial])), torch.cat([labels, of_adversarial]))
+    losses = cross_entropy(logits_fn(torch.cat([images, adversarial])), torch.cat([labels, adversarial_labels]))
     clean, attacked = losses[: len(images)], losses[len(images) :]
     return clean_weight * clean.mean() + (1.0 - clean_weight) * attacked.mean()
 
 
-class AttackedLoop(TrainingLoop):
-    """A recipe that learns from attacks on the present net, with an epsilon that may change."""
+class StandardLoop(TrainingLoop):
+    """Training on clean images only."""
+
+    def train_minibatch(self) -> None:
+        """Train the classifier on one clean minibatch."""
+        self.train_clean_minibatch()
+
+
+class AdversarialLoop(TrainingLoop):
+    """A recipe that attacks the present classifier on each minibatch and trains it on the result."""
 
     config: FgsmRetrainingConfig | FgsmRandomStartConfig | PgdConfig | TradesConfig
 
     @property
     def epsilon(self) -> float:
-        """The radius of the attack now, in pixels of [0, 1]."""
+        """The attack's radius at present, in pixels of [0, 1]: its schedule's value, less during the warm-up."""
         settings = self.config.attack
         epsilon = value_at(settings.epsilon or self.config.evaluation.epsilon, self.progress)
         return warmed_up(epsilon, settings.warmup, self.progress)
 
     def train_minibatch(self) -> None:
-        """Attack one minibatch and train the classifier on what comes of it."""
+        """Attack a minibatch and train the classifier on it."""
         images, labels = self.minibatches.draw()
         self.meter.run("attacked", len(labels), lambda: self.update(images, labels))
 
     @abstractmethod
     def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Attack images ``(batch, 1, 28, 28)`` and take one optimiser step."""
+        """Attack images ``(batch, 1, 28, 28)`` with labels ``(batch,)`` and take one optimiser step."""
 
 
-class FgsmRetrainingLoop(AttackedLoop):
-    """Half clean, half FGSM by default (Goodfellow et al. 2014)."""
+class FgsmRetrainingLoop(AdversarialLoop):
+    """Training on clean and FGSM images, by default with equal weight (Goodfellow et al. 2014)."""
 
     config: FgsmRetrainingConfig
 
     def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Train on both sides, or on the attacked one alone if the clean one has no weight."""
+        """Train on clean and FGSM images, or on FGSM images alone where the clean ones have no weight."""
         if self.config.clean_weight:
             self._update_on_both(images, labels, self.config.clean_weight)
         else:
@@ -69,7 +84,7 @@ class FgsmRetrainingLoop(AttackedLoop):
             self.update_classifier(cross_entropy(self.classifier(adversarial), labels).mean())
 
     def _update_on_both(self, images: torch.Tensor, labels: torch.Tensor, clean_weight: float) -> None:
-        """Let one backward pass of the clean loss give its share of the update and the direction of the attack."""
+        """Use one backward pass of the clean loss for its part of the update and for the attack's gradient."""
         self.optimizer.zero_grad(set_to_none=True)
         clean = clean_weight * cross_entropy(self.classifier(images.requires_grad_()), labels).mean()
         clean.backward()
@@ -80,33 +95,36 @@ class FgsmRetrainingLoop(AttackedLoop):
         self.classifier_loss.add(clean.detach() + attacked.detach())
 
 
-class PgdLoop(AttackedLoop):
-    """Adversarial images alone, by steps from a random start: one for `fgsm_random_start`, several for `pgd`."""
+class PgdLoop(AdversarialLoop):
+    """Training on adversarial images from a random start only.
+
+    One step is the recipe `fgsm_random_start` (Wong et al. 2020), several are `pgd` (Madry et al. 2018).
+    """
 
     config: FgsmRandomStartConfig | PgdConfig
 
     def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Train on the attacked images."""
-        adversarial = _iterate(self, images, labels, cross_entropy)
+        """Train on adversarial images."""
+        adversarial = _run_pgd(self, images, labels, cross_entropy)
         self.update_classifier(cross_entropy(self.classifier(adversarial), labels).mean())
 
 
-class TradesLoop(AttackedLoop):
-    """Clean images, and beta times how far an attack can move what the net says of them (Zhang et al. 2019)."""
+class TradesLoop(AdversarialLoop):
+    """TRADES: training on clean images and beta * KL(clean, adversarial) (Zhang et al. 2019)."""
 
     config: TradesConfig
 
     def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Attack the divergence, then train on clean loss and divergence."""
+        """Attack the divergence of the predictions, then train on the clean loss and the divergence."""
         with torch.no_grad():
-            said = self.classifier(images).log_softmax(-1)
-        adversarial = _iterate(self, images, labels, lambda logits, _: _divergence(said, logits))
+            clean = self.classifier(images).log_softmax(-1)
+        adversarial = _run_pgd(self, images, labels, lambda logits, _: _divergence(clean, logits))
         logits, attacked = self.classifier(torch.cat([images, adversarial])).chunk(2)
         divergence = _divergence(logits.log_softmax(-1), attacked).mean()
         self.update_classifier(cross_entropy(logits, labels).mean() + self.config.beta * divergence)
 
 
-def _iterate(loop: PgdLoop | TradesLoop, images: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
+def _run_pgd(loop: PgdLoop | TradesLoop, images: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
     settings, epsilon = loop.config.attack, loop.epsilon
     step_size = settings.reach * epsilon / settings.steps
     return attacks.pgd(
@@ -123,13 +141,5 @@ def _iterate(loop: PgdLoop | TradesLoop, images: torch.Tensor, labels: torch.Ten
 
 
 def _divergence(log_probabilities: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Return KL(p, q) per example: p as log probabilities, q as logits, both ``(..., classes)``."""
+    """Return KL(p, q) per example ``(...)``, p given as log probabilities and q as logits, both ``(..., classes)``."""
     return (log_probabilities.exp() * (log_probabilities - logits.log_softmax(-1))).sum(-1)
-
-
-class StandardLoop(TrainingLoop):
-    """One update on clean images per minibatch."""
-
-    def train_minibatch(self) -> None:
-        """Train the classifier on one clean minibatch."""
-        self.train_clean_minibatch()

@@ -1,9 +1,11 @@
-"""From a configuration to a training loop. A new recipe is one file, one configuration class and one line here."""
+"""The table of recipes: from a configuration to its training loop. A new recipe has a line here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+from torch import nn
 
 from trainables.config import GanConfig, TrainingConfig
 from trainables.data.tensors import Dataset
@@ -29,9 +31,13 @@ def build(config: TrainingConfig, dataset: Dataset) -> TrainingLoop:
 
 
 def num_parameters(config: TrainingConfig) -> int:
-    """Return how many numbers a configuration's networks learn, those of past generators that are kept among them."""
-    num = sum(one.numel() for one in build_classifier(config.classifier).parameters())
+    """Return how many parameters a configuration's networks have, copies of earlier generators included."""
+    num = _num_parameters(build_classifier(config.classifier))
     if not isinstance(config, GanConfig):
         return num
     generator = config.generator
-    return num + (1 + generator.pool) * sum(one.numel() for one in build_generator(generator).parameters())
+    return num + (1 + generator.pool) * _num_parameters(build_generator(generator))
+
+
+def _num_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

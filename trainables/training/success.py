@@ -1,4 +1,4 @@
-"""What an adversary achieves: a table of true and predicted labels under its generator, and the rates in it."""
+"""How well a generator fools a classifier: counts of true and predicted labels, and rates computed from them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,19 @@ from trainables.training.generator import Adversary
 def success_counts(
     classifier: nn.Module, adversary: Adversary, split: Split, bound: float, seed: int = 0
 ) -> torch.Tensor:
-    """Return how many images of each true class (row) get each label (column) under the generator: ``(10, 10)``.
+    """Return how many images of each true label (row) are predicted as each label (column) under the generator.
 
-    The result depends on both networks, the images, the bound (pixels of [0, 1]) and the seed alone.
+    The result depends on the arguments alone.
+
+    Args:
+        classifier: run in evaluation mode and left in its own.
+        adversary: perturbs the images.
+        split: the images and their labels.
+        bound: the largest perturbation, in pixels of [0, 1].
+        seed: of the generator's starts and noise.
+
+    Returns:
+        Counts ``(10, 10)`` as int64.
     """
     device = split.images.device
     rng = torch.Generator(device=device).manual_seed(seed_for(seed, "evaluation", "generator"))
@@ -33,26 +43,32 @@ def success_counts(
 def success_matrix(
     classifier: nn.Module, adversary: Adversary, split: Split, bound: float, seed: int = 0
 ) -> torch.Tensor:
-    """Return the share of images of each true class (row) that get each label (column) under the generator.
+    """Return `success_counts` as shares of each row ``(10, 10)``.
 
-    ``(10, 10)``; rows sum to 1, or to 0 where the split has no image of that class. See `success_counts`.
+    Rows sum to 1, or to 0 where the split has no image of that label.
     """
     counts = success_counts(classifier, adversary, split, bound, seed)
     return counts / counts.sum(-1, keepdim=True).clamp_min(1)
 
 
 def success_rates(counts: torch.Tensor, source: int | None, target: int | None) -> dict[str, float]:
-    """Return the rates that a table of `success_counts` holds.
+    """Return metrics in [0, 1] computed from `success_counts`.
 
-    ``generator_accuracy`` is the classifier's accuracy on all images under the generator. ``generator_success``, for a
-    goal with a target, is the share of images that get the target's label, among those of the source's class or, with
-    no source, of every class but the target's; it is left out where there are none.
+    Args:
+        counts: the table.
+        source: the true label that the generator's goal perturbs; None for all.
+        target: the label that the goal produces; None for an untargeted goal.
+
+    Returns:
+        ``generator_accuracy``, the classifier's accuracy under the generator. With a target also
+        ``generator_success``: the share predicted as the target among the images of the source or, without one, of
+        every label but the target; it is left out if there are none.
     """
     rates = {"generator_accuracy": float(counts.diagonal().sum() / counts.sum())}
     if target is None:
         return rates
-    aimed_at = [source] if source is not None else [label for label in range(len(counts)) if label != target]
-    num_images = int(counts[aimed_at].sum())
+    sources = [source] if source is not None else [label for label in range(len(counts)) if label != target]
+    num_images = int(counts[sources].sum())
     if num_images:
-        rates["generator_success"] = float(counts[aimed_at, target].sum()) / num_images
+        rates["generator_success"] = float(counts[sources, target].sum()) / num_images
     return rates

@@ -8,11 +8,11 @@ from trainables.config import GeneratorConfig
 from trainables.networks.generator_losses import (
     GENERATOR_LOSSES,
     TARGETED_LOSSES,
+    correct_probability,
     log_wrongness,
+    missed_target_probability,
     negative_cross_entropy,
     negative_margin,
-    target_missed,
-    wrongness,
 )
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 0.0, 0.0], [-30.0, 30.0, 0.0]])
@@ -21,8 +21,8 @@ LABELS = torch.tensor([0, 1, 0])
 
 def test_wrongness_loss_is_p_of_the_correct_label():
     expected = LOGITS.softmax(-1)[torch.arange(3), LABELS]
-    torch.testing.assert_close(wrongness(LOGITS, LABELS), expected)
-    assert wrongness(LOGITS, LABELS)[1] == pytest.approx(1 / 3)
+    torch.testing.assert_close(correct_probability(LOGITS, LABELS), expected)
+    assert correct_probability(LOGITS, LABELS)[1] == pytest.approx(1 / 3)
 
 
 def test_cross_entropy_loss_is_log_p_of_the_correct_label():
@@ -31,7 +31,7 @@ def test_cross_entropy_loss_is_log_p_of_the_correct_label():
 
 
 def test_log_wrongness_loss_is_minus_log_of_one_minus_p():
-    expected = -(1 - wrongness(LOGITS[:2], LABELS[:2])).log()
+    expected = -(1 - correct_probability(LOGITS[:2], LABELS[:2])).log()
     torch.testing.assert_close(log_wrongness(LOGITS[:2], LABELS[:2]), expected)
 
 
@@ -55,7 +55,7 @@ def test_the_losses_with_a_target_fall_as_it_is_reached():
     for loss in TARGETED_LOSSES.values():
         values = loss(torch.stack([missed, unsure, reached]), torch.zeros(3, dtype=torch.int64))
         assert values[0] > values[1] > values[2]
-    torch.testing.assert_close(target_missed(LOGITS, LABELS), 1 - wrongness(LOGITS, LABELS))
+    torch.testing.assert_close(missed_target_probability(LOGITS, LABELS), 1 - correct_probability(LOGITS, LABELS))
 
 
 @pytest.mark.parametrize("name", GENERATOR_LOSSES)
@@ -80,5 +80,5 @@ def test_only_the_wrongness_loss_vanishes_where_the_classifier_is_confidently_wr
         loss(logits, LABELS[2]).backward()
         return logits.grad.abs().max()
 
-    assert gradient_size(wrongness) < 1e-20
+    assert gradient_size(correct_probability) < 1e-20
     assert gradient_size(negative_cross_entropy) > 0.9

@@ -11,7 +11,13 @@ from trainables.attacks import gradient as attacks
 from trainables.attacks.losses import cross_entropy
 from trainables.config import GeneratorConfig
 from trainables.networks.generators import build_generator
-from trainables.networks.perturbation import draw, perturbed, see, see_numbers, seen_gradient
+from trainables.networks.perturbation import (
+    gradient_channel,
+    input_channels,
+    input_vector,
+    perturb_images,
+    sample_inputs,
+)
 
 KINDS = ["raw", "sign", "normalized"]
 GENERATOR = {
@@ -50,7 +56,9 @@ def test_whatever_the_settings_images_stay_in_the_ball_and_the_box(trained, imag
     generator = build_generator(config, seed)
 
     def once():
-        return perturbed(config, generator, trained, draw(config, images, labels, bound, rng(seed)), bound)
+        return perturb_images(
+            config, generator, trained, sample_inputs(config, images, labels, bound, rng(seed)), bound
+        )
 
     result = once()
     assert result.shape == images.shape
@@ -64,9 +72,9 @@ class TestRecursions:
         images, labels = images_and_labels
         # A scale so large that every pixel moves as far as it may.
         config = config_of(output_scale=1e9, **changes)
-        drawn = draw(config, images, labels, 0.2, rng())
+        inputs = sample_inputs(config, images, labels, 0.2, rng())
         generator = build_generator(config)
-        return (perturbed(config, generator, trained, drawn, 0.2) - images).abs().max().item()
+        return (perturb_images(config, generator, trained, inputs, 0.2) - images).abs().max().item()
 
     def test_one_goes_the_whole_bound_and_more_a_share_each(self, trained, images_and_labels):
         assert self.largest_move(trained, images_and_labels, recursion_step=0.1) == pytest.approx(0.2, abs=1e-6)
@@ -77,92 +85,94 @@ class TestRecursions:
 
     def test_each_sees_what_the_one_before_has_made(self, trained, images_and_labels, monkeypatch):
         config = config_of(recursions=3, see_perturbation=True)
-        drawn = draw(config, *images_and_labels, 0.2, rng())
+        inputs = sample_inputs(config, *images_and_labels, 0.2, rng())
         seen, generator = [], build_generator(config)
         monkeypatch.setattr(
             generator.body, "forward", lambda now: seen.append(now) or 0.1 * torch.ones_like(now[:, :1])
         )
-        result = perturbed(config, generator, trained, drawn, 0.2)
-        assert torch.equal(seen[0][:, :1], drawn.images)
+        result = perturb_images(config, generator, trained, inputs, 0.2)
+        assert torch.equal(seen[0][:, :1], inputs.images)
         for now in seen:
-            assert torch.equal(now, see(config, trained, now[:, :1], drawn, 0.2))
+            assert torch.equal(now, input_channels(config, trained, now[:, :1], inputs, 0.2))
         assert not torch.equal(seen[1][:, 1], seen[2][:, 1])
-        assert (result - drawn.images).max() > (seen[2][:, :1] - drawn.images).max() > 0
+        assert (result - inputs.images).max() > (seen[2][:, :1] - inputs.images).max() > 0
 
     def test_the_graph_leads_through_the_last_alone(self, trained, images_and_labels, monkeypatch):
         config = config_of(recursions=3)
-        drawn = draw(config, *images_and_labels, 0.2, rng())
+        inputs = sample_inputs(config, *images_and_labels, 0.2, rng())
         generator, made = build_generator(config), []
         forward = generator.body.forward
         monkeypatch.setattr(generator.body, "forward", lambda seen: made.append((seen, forward(seen))) or made[-1][1])
-        assert perturbed(config, generator, trained, drawn, 0.2).requires_grad
+        assert perturb_images(config, generator, trained, inputs, 0.2).requires_grad
         assert [output.requires_grad for _, output in made] == [False, False, True]
         assert not any(seen.requires_grad for seen, _ in made)
         with torch.no_grad():
-            assert not perturbed(config, generator, trained, drawn, 0.2).requires_grad
+            assert not perturb_images(config, generator, trained, inputs, 0.2).requires_grad
 
 
-class TestDraw:
+class TestSampleInputs:
     def test_nothing_is_drawn_where_nothing_is_random(self, images_and_labels):
         stream = rng()
-        drawn = draw(config_of(), *images_and_labels, 0.2, stream)
+        inputs = sample_inputs(config_of(), *images_and_labels, 0.2, stream)
         assert torch.equal(stream.get_state(), rng().get_state())
-        assert drawn.start is drawn.images
-        assert drawn.noise.shape == (6, 0)
+        assert inputs.start is inputs.images
+        assert inputs.noise.shape == (6, 0)
 
     def test_several_draws_share_their_start_and_not_their_noise(self, images_and_labels):
-        drawn = draw(config_of(random_start=True, noise=3), *images_and_labels, 0.2, rng(), times=2)
-        assert drawn.noise.shape == (12, 3)
-        for shared in (drawn.images, drawn.labels, drawn.start):
+        inputs = sample_inputs(config_of(random_start=True, noise=3), *images_and_labels, 0.2, rng(), times=2)
+        assert inputs.noise.shape == (12, 3)
+        for shared in (inputs.images, inputs.labels, inputs.start):
             assert torch.equal(*shared.chunk(2))
-        one, other = drawn.noise.chunk(2)
+        one, other = inputs.noise.chunk(2)
         assert (one != other).all()
 
 
-class TestSee:
+class TestInputs:
     def test_channels_are_image_gradient_and_perturbation_in_bounds(self, trained, images_and_labels):
         config = config_of(image_gradient="sign", see_perturbation=True, random_start=True)
-        drawn = draw(config, *images_and_labels, 0.2, rng())
-        current, gradient, perturbation = see(config, trained, drawn.start, drawn, 0.2).chunk(3, dim=1)
-        assert torch.equal(current, drawn.start)
-        assert torch.equal(gradient, seen_gradient(trained, drawn.start, drawn.labels, "sign"))
-        torch.testing.assert_close(drawn.images + 0.2 * perturbation, drawn.start)
+        inputs = sample_inputs(config, *images_and_labels, 0.2, rng())
+        current, gradient, perturbation = input_channels(config, trained, inputs.start, inputs, 0.2).chunk(3, dim=1)
+        assert torch.equal(current, inputs.start)
+        assert torch.equal(gradient, gradient_channel(trained, inputs.start, inputs.labels, "sign"))
+        torch.testing.assert_close(inputs.images + 0.2 * perturbation, inputs.start)
         assert 0.9 < perturbation.abs().max() <= 1 + 1e-6
 
     def test_before_the_bound_grows_the_perturbation_is_zero(self, trained, images_and_labels):
         config = config_of(see_perturbation=True, random_start=True)
-        drawn = draw(config, *images_and_labels, 0.0, rng())
-        assert torch.equal(see(config, trained, drawn.start, drawn, 0.0)[:, 2:], torch.zeros_like(drawn.images))
+        inputs = sample_inputs(config, *images_and_labels, 0.0, rng())
+        assert torch.equal(
+            input_channels(config, trained, inputs.start, inputs, 0.0)[:, 2:], torch.zeros_like(inputs.images)
+        )
 
     def test_the_image_alone(self, trained, images_and_labels):
         config = config_of(image_gradient="none")
-        drawn = draw(config, *images_and_labels, 0.2, rng())
-        assert torch.equal(see(config, trained, drawn.images, drawn, 0.2), drawn.images)
+        inputs = sample_inputs(config, *images_and_labels, 0.2, rng())
+        assert torch.equal(input_channels(config, trained, inputs.images, inputs, 0.2), inputs.images)
 
     @pytest.mark.parametrize(("noise", "see_label", "size"), [(0, True, 10), (3, False, 3), (3, True, 13)])
     def test_numbers_are_noise_and_one_hot_label(self, images_and_labels, noise, see_label, size):
         config = config_of(noise=noise, see_label=see_label)
-        drawn = draw(config, *images_and_labels, 0.2, rng())
-        (numbers,) = see_numbers(config, drawn)
+        inputs = sample_inputs(config, *images_and_labels, 0.2, rng())
+        (numbers,) = input_vector(config, inputs)
         assert numbers.shape == (6, size)
-        assert torch.equal(numbers[:, :noise], drawn.noise)
+        assert torch.equal(numbers[:, :noise], inputs.noise)
         if see_label:
-            assert torch.equal(numbers[:, noise:].argmax(-1), drawn.labels)
+            assert torch.equal(numbers[:, noise:].argmax(-1), inputs.labels)
             assert torch.equal(numbers[:, noise:].sum(-1), torch.ones(6))
 
     @pytest.mark.parametrize("changes", [{"see_label": True}, {"noise": 2}])
     def test_the_numbers_change_the_perturbation(self, trained, images_and_labels, changes):
         config = config_of(**changes)
-        drawn = draw(config, *images_and_labels, 0.2, rng())
-        others = drawn._replace(noise=-drawn.noise) if "noise" in changes else drawn
+        inputs = sample_inputs(config, *images_and_labels, 0.2, rng())
+        others = inputs._replace(noise=-inputs.noise) if "noise" in changes else inputs
         generator = build_generator(config)
-        seen = see(config, trained, drawn.images, drawn, 0.2)
-        (numbers,), (other,) = see_numbers(config, drawn), see_numbers(config, others)
+        seen = input_channels(config, trained, inputs.images, inputs, 0.2)
+        (numbers,), (other,) = input_vector(config, inputs), input_vector(config, others)
         other = other.roll(1, -1) if "see_label" in changes else other
         assert ((generator(seen, numbers) - generator(seen, other)).abs().amax((1, 2, 3)) > 1e-4).all()
 
 
-class TestSeenGradient:
+class TestGradientChannel:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("leading", [(), (6,), (2, 3)])
     def test_points_where_the_loss_grows(self, trained, images_and_labels, kind, leading):
@@ -170,13 +180,13 @@ class TestSeenGradient:
         images = images_and_labels[0][:count].reshape(*leading, 1, 28, 28)
         labels = images_and_labels[1][:count].reshape(leading)
         gradient = attacks.input_gradient(trained, images, labels, cross_entropy)
-        seen = seen_gradient(trained, images, labels, kind)
+        seen = gradient_channel(trained, images, labels, kind)
         assert torch.equal(seen.sign(), gradient.sign())
         towards = attacks.input_gradient(trained, images, torch.full_like(labels, 3), cross_entropy)
-        assert torch.equal(seen_gradient(trained, images, labels, kind, target=3).sign(), -towards.sign())
+        assert torch.equal(gradient_channel(trained, images, labels, kind, target=3).sign(), -towards.sign())
 
     def test_sizes(self, trained, images_and_labels):
-        raw, signs, normalized = (seen_gradient(trained, *images_and_labels, kind) for kind in KINDS)
+        raw, signs, normalized = (gradient_channel(trained, *images_and_labels, kind) for kind in KINDS)
         assert torch.equal(raw, attacks.input_gradient(trained, *images_and_labels, cross_entropy))
         assert set(signs.unique().tolist()) <= {-1.0, 0.0, 1.0}
         torch.testing.assert_close(normalized.square().mean((-3, -2, -1)).sqrt(), torch.ones(6))
@@ -189,6 +199,6 @@ class TestSeenGradient:
             slope = some.mean((-3, -2, -1)).unsqueeze(-1) * torch.arange(10.0)
             return slope + margin * torch.eye(10)[0]
 
-        channel = seen_gradient(confident, images, torch.zeros(6, dtype=torch.int64), "normalized")
+        channel = gradient_channel(confident, images, torch.zeros(6, dtype=torch.int64), "normalized")
         assert channel.isfinite().all()
         assert channel.abs().max() < 30

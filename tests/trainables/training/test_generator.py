@@ -7,7 +7,7 @@ import torch
 
 from tests.support.loops import copy_of, is_unchanged
 from trainables.config import GeneratorConfig
-from trainables.training.generator import Adversary, spread
+from trainables.training.generator import Adversary, diversity_term
 
 LOSSES = ["wrongness", "cross_entropy", "log_wrongness", "margin"]
 BOUND = 0.3
@@ -56,7 +56,7 @@ class TestUpdate:
     @pytest.mark.parametrize("body", ["space_to_depth", "strided", "residual"])
     def test_learns_to_fool_a_frozen_classifier(self, classifier, batch, loss, aim, body):
         adversary, stream = adversary_of(loss=loss, body=body, **aim), rng()
-        lost = [adversary.update(classifier, *batch, BOUND, stream).lost.item() for _ in range(40)]
+        lost = [adversary.update(classifier, *batch, BOUND, stream).failure_probability.item() for _ in range(40)]
         assert sum(lost[-5:]) < sum(lost[:5])
 
     @pytest.mark.parametrize("loss", LOSSES)
@@ -66,12 +66,16 @@ class TestUpdate:
         with torch.no_grad():
             moved = adversary.perturb(classifier, images, labels, BOUND, rng())
             p_correct = classifier(moved).softmax(-1).gather(-1, labels.unsqueeze(-1)).mean()
-        torch.testing.assert_close(adversary.update(classifier, images, labels, BOUND, rng()).lost, p_correct)
+        torch.testing.assert_close(
+            adversary.update(classifier, images, labels, BOUND, rng()).failure_probability, p_correct
+        )
         targeted = adversary_of(loss=loss, goal="targeted", target=3)
         with torch.no_grad():
             moved = targeted.perturb(classifier, images, labels, BOUND, rng())
             missed = 1 - classifier(moved).softmax(-1)[:, 3].mean()
-        torch.testing.assert_close(targeted.update(classifier, images, labels, BOUND, rng()).lost, missed)
+        torch.testing.assert_close(
+            targeted.update(classifier, images, labels, BOUND, rng()).failure_probability, missed
+        )
 
     def test_a_clipped_gradient_moves_sgd_no_further(self, classifier, batch):
         def moved(gradient_clip):
@@ -86,7 +90,7 @@ class TestUpdate:
     def test_recursions_fool_more_than_one_pass_with_the_same_step(self, classifier, batch):
         def lost(recursions):
             adversary, stream = adversary_of(recursions=recursions, recursion_step=0.4, loss="cross_entropy"), rng()
-            return [adversary.update(classifier, *batch, 0.1, stream).lost.item() for _ in range(30)][-1]
+            return [adversary.update(classifier, *batch, 0.1, stream).failure_probability.item() for _ in range(30)][-1]
 
         assert lost(3) < lost(2)
 
@@ -100,11 +104,11 @@ class TestUpdate:
 
         assert apart(3.0) > 1.5 * apart(0.0)
 
-    def test_spread_is_distance_by_distance_of_the_noise(self):
+    def test_the_diversity_term_is_distance_by_distance_of_the_noise(self):
         moved = torch.zeros(4, 1, 28, 28)
         moved[2], moved[3] = 0.1, 0.3
         noise = torch.tensor([[0.0], [0.0], [1.0], [2.0]])
-        assert spread(moved, noise).item() == pytest.approx((0.1 / 1 + 0.3 / 2) / 2)
+        assert diversity_term(moved, noise).item() == pytest.approx((0.1 / 1 + 0.3 / 2) / 2)
 
 
 AIM = {"goal": "source_to_target", "source": 1, "target": 2}
@@ -116,7 +120,7 @@ class TestSourceToTarget:
         adversary = adversary_of(**AIM, random_start=True)
         moved = (adversary.perturb(classifier, images, labels, BOUND, rng()) != images).flatten(1).any(1)
         assert torch.equal(moved, labels == 1)
-        assert adversary.num_concerned(labels) == moved.sum()
+        assert adversary.num_perturbed(labels) == moved.sum()
 
     def test_other_images_do_not_count_in_what_it_learns(self, classifier, batch):
         images, labels = batch
