@@ -22,6 +22,7 @@ from search_spaces.sections import (
     Search,
     Section,
 )
+from trainables.evaluation.metrics import metric_named
 
 __all__ = [
     "Baseline",
@@ -75,8 +76,12 @@ class Space(Section):
 
     @property
     def prune_on(self) -> Objective:
-        """What trials are compared by while they train."""
-        return self.search.prune_on or self.objective
+        """What trials are compared by while they train.
+
+        By default the first objective; robust accuracy where only the last report of a run has the first objective.
+        """
+        is_reported = metric_named(self.objective.metric).every_report
+        return self.search.prune_on or (self.objective if is_reported else Objective())
 
     @property
     def num_trials(self) -> int:

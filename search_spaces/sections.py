@@ -164,7 +164,7 @@ class Pruner(Section):
 class Search(Section):
     """How the next configuration is chosen, and when a weak trial is stopped.
 
-    `prune_on` is what trials are compared by while they train; by default the first objective.
+    `prune_on` is what trials are compared by while they train; see `Space.prune_on` for the default.
     """
 
     sampler: Literal["tpe", "gp", "nsga2", "random", "qmc", "grid"] = "tpe"

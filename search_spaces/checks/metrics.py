@@ -1,34 +1,45 @@
-"""The metrics of a finished run that a search space can name, and mistakes in naming them."""
+"""Mistakes in the metrics that a search space names: unknown ones, ones measured too late, objectives given twice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from search_spaces.errors import Mistake, Path, shown, unknown
 from search_spaces.parsing.reader import Draft
-
-METRICS = ("clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy", "robust_accuracy")
-OBJECTIVES = (*METRICS, "compute")
+from trainables.evaluation.metrics import Metric, constraints, objectives, reported_constraints
 
 
 def metric_mistakes(draft: Draft) -> Iterator[Mistake]:
-    """Find metrics that a file names and no run has, and objectives that stand twice."""
+    """Find metrics that a space file names and that cannot be used where they stand, and repeated objectives."""
     raw = draft.data.get("objective", {})
-    objectives = [((index,), one) for index, one in enumerate(raw)] if isinstance(raw, list) else [((), raw)]
+    entries = [((index,), entry) for index, entry in enumerate(raw)] if isinstance(raw, list) else [((), raw)]
     prune_on = draft.section("search").get("prune_on")
-    named: list[tuple[Path, Any, tuple[str, ...]]] = [
-        *((("constraints", metric), metric, METRICS) for metric in draft.section("constraints")),
-        *((("objective", *place, "metric"), _metric(one), OBJECTIVES) for place, one in objectives),
-        (("search", "prune_on", "metric"), _metric(prune_on), METRICS),
-    ]
-    for place, metric, valid in named:
-        if isinstance(metric, str) and metric not in valid:
-            yield Mistake(None, place, unknown("metric", metric, valid))
-    metrics = [_metric(one) for _, one in objectives]
-    for index, metric in enumerate(metrics):
-        if metric is not None and metric in metrics[:index]:
-            yield Mistake(None, ("objective", index, "metric"), f"{shown(metric)} is an objective already")
+    for metric in draft.section("constraints"):
+        yield from _unknown(("constraints", metric), metric, constraints())
+    for place, entry in entries:
+        yield from _unknown(("objective", *place, "metric"), _metric(entry), objectives())
+    yield from _unreported(("search", "prune_on", "metric"), _metric(prune_on))
+    metrics = [_metric(entry) for _, entry in entries]
+    for index, repeated in enumerate(metrics):
+        if repeated is not None and repeated in metrics[:index]:
+            yield Mistake(None, ("objective", index, "metric"), f"{shown(repeated)} is an objective already")
+
+
+def _unknown(place: Path, metric: Any, valid: Iterable[Metric]) -> Iterator[Mistake]:
+    names = [each.name for each in valid]
+    if isinstance(metric, str) and metric not in names:
+        yield Mistake(None, place, unknown("metric", metric, names))
+
+
+def _unreported(place: Path, metric: Any) -> Iterator[Mistake]:
+    """Find a metric to prune on that is unknown, or that a run has at its end only."""
+    names = [each.name for each in reported_constraints()]
+    if metric in [each.name for each in constraints()] and metric not in names:
+        message = f"must be measured at every report, which {shown(metric)} is not (valid: {', '.join(sorted(names))})"
+        yield Mistake(None, place, message)
+    else:
+        yield from _unknown(place, metric, reported_constraints())
 
 
 def _metric(objective: object) -> object:

@@ -2,17 +2,17 @@
 
 `robust_accuracy` is the per-image worst case: an image counts only if it is correct under every attack of the tier. The
 tier `rank` also checks for masked gradients, which make accuracies under gradient attacks meaningless.
-Adding an attack is a function in `attacks` and a row in a tier's table.
+Adding an attack is a function in the room `attacks`, its name in `ATTACKS` and a row in `tiers.TIERS`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -23,11 +23,13 @@ from trainables.attacks.apgd import apgd
 from trainables.attacks.losses import LogitsFn
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
+from trainables.evaluation.metrics import accuracy_of
+from trainables.evaluation.tiers import TIERS, AttackRow
 from trainables.seeds import seed_for
 
 
 class AttackFn(Protocol):
-    """What a row runs: images in, perturbed images out, both ``(batch, 1, 28, 28)``."""
+    """An attack: from images ``(batch, 1, 28, 28)`` and labels ``(batch,)`` to perturbed images of the same shape."""
 
     def __call__(  # noqa: D102 - see the class
         self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
@@ -36,30 +38,64 @@ class AttackFn(Protocol):
 
 @dataclass(frozen=True)
 class Attack:
-    """One row of a tier: attacks all images and has an accuracy of its own, or only those that still stand."""
+    """An attack that is ready to run, under the name that its metric has.
+
+    Attributes:
+        name: the attack's metric is ``<name>_accuracy``.
+        run: the attack.
+        survivors_only: see `tiers.AttackRow`.
+    """
 
     name: str
     run: AttackFn
     survivors_only: bool = False
 
 
-def _fgsm(
-    logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
-) -> torch.Tensor:
-    return attacks.fgsm(logits_fn, images, labels, epsilon)
+def _without_rng(attack: Callable[..., torch.Tensor]) -> AttackFn:
+    """Return an attack that takes the random generator of an `AttackFn` and makes no use of it."""
+
+    def run(
+        logits_fn: LogitsFn,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        epsilon: float,
+        *,
+        rng: torch.Generator,
+        **options: Any,
+    ) -> torch.Tensor:
+        return attack(logits_fn, images, labels, epsilon, **options)
+
+    return run
 
 
-SINGLE_STEPS = (Attack("fgsm", _fgsm), Attack("rfgsm", attacks.r_fgsm))
-RANK_PGD = Attack("pgd", partial(attacks.pgd_survivors, steps=40))
-TIERS: dict[str, tuple[Attack, ...]] = {
-    "watch": (*SINGLE_STEPS, Attack("pgd", partial(attacks.pgd_survivors, steps=10))),
-    "rank": (
-        *SINGLE_STEPS,
-        RANK_PGD,
-        # PGD on the margin costs the same and left 4 points more standing on a net trained from random starts.
-        Attack("apgd_margin", partial(apgd, steps=40, loss=losses.margin), survivors_only=True),
-    ),
+ATTACKS: dict[str, Callable[..., torch.Tensor]] = {
+    "fgsm": _without_rng(attacks.fgsm),
+    "rfgsm": attacks.r_fgsm,
+    "pgd": attacks.pgd_survivors,
+    "mi_fgsm": _without_rng(attacks.mi_fgsm),
+    "apgd": apgd,
 }
+"""The functions that rows of a tier name; each is an `AttackFn` and takes the options of its rows beside that."""
+
+
+def attacks_of(tier: str) -> list[Attack]:
+    """Return the attacks of a tier in their order, ready to run.
+
+    Raises:
+        ValueError: a row names a function that is not in `ATTACKS`, or a loss that is not in `losses.LOSSES`.
+    """
+    return [_attack_of(row) for row in TIERS[tier]]
+
+
+def _attack_of(row: AttackRow) -> Attack:
+    if row.attack not in ATTACKS:
+        raise ValueError(f"attack {row.name!r} must name one of {', '.join(ATTACKS)}, not {row.attack!r}")
+    options = dict(row.options)
+    if "loss" in options:
+        if options["loss"] not in losses.LOSSES:
+            raise ValueError(f"loss of {row.name!r} must be one of {', '.join(losses.LOSSES)}, not {options['loss']!r}")
+        options["loss"] = losses.LOSSES[options["loss"]]
+    return Attack(row.name, partial(ATTACKS[row.attack], **options), row.survivors_only)
 
 
 @contextmanager
@@ -83,7 +119,7 @@ def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, 
         classifier: maps images ``(batch, 1, 28, 28)`` to logits; run in evaluation mode and left in its own.
         split: the images and their labels.
         epsilon: the attacks' L-infinity radius in pixels of [0, 1].
-        tier: ``watch`` or ``rank``, see `TIERS`.
+        tier: ``watch`` or ``rank``, see `tiers`.
         seed: of the attacks' random starts.
 
     Returns:
@@ -92,7 +128,7 @@ def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, 
     """
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", tier))
     with evaluating(classifier):
-        metrics = run_attacks(classifier, split, epsilon, TIERS[tier], rng).accuracies()
+        metrics = run_attacks(classifier, split, epsilon, attacks_of(tier), rng).accuracies()
         if tier == "rank":
             metrics |= masking.check_masking(classifier, split, epsilon, metrics, seed)
     return metrics
@@ -110,7 +146,7 @@ class AttackResults:
         seconds: how long each attack ran.
     """
 
-    table: tuple[Attack, ...]
+    table: Sequence[Attack]
     clean: torch.Tensor
     after: dict[str, torch.Tensor]
     seconds: dict[str, float]
@@ -127,11 +163,11 @@ class AttackResults:
         """
         of_all = {row.name: self.after[row.name] for row in self.table if not row.survivors_only}
         correct = {"clean": self.clean, **of_all, "robust": self.still_correct(*self.after)}
-        return {f"{name}_accuracy": int(images.sum()) / len(images) for name, images in correct.items()}
+        return {accuracy_of(name): int(images.sum()) / len(images) for name, images in correct.items()}
 
 
 def run_attacks(
-    classifier: LogitsFn, split: Split, epsilon: float, table: tuple[Attack, ...], rng: torch.Generator
+    classifier: LogitsFn, split: Split, epsilon: float, table: Sequence[Attack], rng: torch.Generator
 ) -> AttackResults:
     """Run every attack of a table on a split, one after the other.
 
@@ -141,7 +177,13 @@ def run_attacks(
         epsilon: the attacks' L-infinity radius in pixels of [0, 1].
         table: the attacks; one on survivors only gets the images that all attacks before it left correct.
         rng: of the attacks' random starts, on the images' device.
+
+    Raises:
+        ValueError: two attacks of the table have one name.
     """
+    names = [row.name for row in table]
+    if len(set(names)) < len(names):
+        raise ValueError(f"names of attacks must be unique, got {', '.join(names)}")
     batches = [
         _run_on_batch(classifier, images, labels, epsilon, table, rng)
         for images, labels in split.batches(masking.IMAGES_AT_ONCE)
@@ -159,7 +201,7 @@ def _run_on_batch(
     images: torch.Tensor,
     labels: torch.Tensor,
     epsilon: float,
-    table: tuple[Attack, ...],
+    table: Sequence[Attack],
     rng: torch.Generator,
 ) -> AttackResults:
     clean = is_right(classifier, images, labels)

@@ -23,14 +23,15 @@ from trainables.attacks.square import square
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
 from trainables.evaluation.accuracy import (
-    RANK_PGD,
-    SINGLE_STEPS,
+    ATTACKS,
     Attack,
     AttackFn,
     AttackResults,
+    attacks_of,
     evaluating,
     run_attacks,
 )
+from trainables.evaluation.checks import largest_rise
 from trainables.evaluation.epsilon_curve import EPSILONS, STEPS, accuracy_by_epsilon
 from trainables.judging.fresh_generator import FreshGenerator
 from trainables.seeds import seed_for
@@ -72,7 +73,8 @@ class TransferAttack:
 def white_box_attacks(budget: AttackBudget, classifier: nn.Module, training: Split, seed: int) -> tuple[Attack, ...]:
     """Return the attacks that use gradients of the classifier, in the order in which they run.
 
-    Those on survivors only begin with the ones that usually succeed most often, which leaves less work to the others.
+    Those of the tier `rank` that attack all images come first, so the result has all of that tier's accuracies. The
+    others, on survivors only, begin with the most successful ones, which leaves less work to the rest.
 
     Args:
         budget: how long they search.
@@ -86,10 +88,11 @@ def white_box_attacks(budget: AttackBudget, classifier: nn.Module, training: Spl
         "apgd_targeted": partial(apgd_targeted, steps=budget.steps),
         "pgd_long": iterated,
         "pgd_long_margin": partial(iterated, loss=losses.margin),
-        "mi_fgsm": partial(_momentum, steps=budget.steps),
+        "mi_fgsm": partial(ATTACKS["mi_fgsm"], steps=budget.steps),
         "fresh_generator": FreshGenerator(classifier, training, budget.generator_epochs, seed),
     }
-    return (*SINGLE_STEPS, RANK_PGD, *(Attack(name, run, survivors_only=True) for name, run in rows.items()))
+    on_all_images = [attack for attack in attacks_of("rank") if not attack.survivors_only]
+    return (*on_all_images, *(Attack(name, run, survivors_only=True) for name, run in rows.items()))
 
 
 def black_box_attacks(budget: AttackBudget, surrogates: Mapping[str, LogitsFn]) -> tuple[Attack, ...]:
@@ -137,26 +140,13 @@ def evaluate_final(
         metrics["white_box_accuracy"] = _share(results.still_correct(*(row.name for row in white)))
         metrics["black_box_accuracy"] = min(_share(results.still_correct(row.name)) for row in black)
         curve = accuracy_by_epsilon(classifier, split, EPSILONS, STEPS, seed)
-        metrics |= masking.check_masking(
-            classifier, split, epsilon, metrics | {"largest_rise": masking.largest_rise(curve)}, seed
-        )
+        measured = metrics | {"largest_rise": largest_rise(curve)}
+        metrics |= masking.check_masking(classifier, split, epsilon, measured, seed)
     return {
         "metrics": metrics,
         "attacks": _attack_rows(results),
         "accuracy_by_epsilon": [[radius, accuracy] for radius, accuracy in curve.items()],
     }
-
-
-def _momentum(
-    logits_fn: LogitsFn,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    epsilon: float,
-    *,
-    steps: int,
-    rng: torch.Generator,
-) -> torch.Tensor:
-    return attacks.mi_fgsm(logits_fn, images, labels, epsilon, steps=steps)
 
 
 def _attack_rows(results: AttackResults) -> list[dict[str, Any]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import takewhile
 
 from rich.table import Table
 
+from trainables.evaluation.metrics import Metric, accuracies, metric_named
 from tuner.results import seeds
 from tuner.statistics import interval, is_within_noise
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best, best_trials, eligible, explain_no_best, front
 from tuner.sweep.reader import read_records
-from tuner.sweep.runs import MEASURES, Record, num_images
+from tuner.sweep.runs import Record, num_images
 
 
 def ranked(sweep: SweepFolder) -> list[Record]:
@@ -38,12 +40,13 @@ def table(sweep: SweepFolder) -> Table:
     )
     for column in ("run", "trainable", "state"):
         result.add_column(column, no_wrap=True)
-    for column in (*MEASURES, "95 %", "compute", "seconds"):
+    columns = accuracies("comparison")
+    for column in (*(metric.label for metric in columns), "95 %", "compute", "seconds"):
         result.add_column(column, justify="right")
     for record in records:
         style = "bold" if record in winners else "cyan" if record.run.kind == "baseline" else None
         mark = " *" if record in winners else ""
-        result.add_row(record.run.key + mark, record.run.label, record.outcome, *_cells(record), style=style)
+        result.add_row(record.run.key + mark, record.run.label, record.outcome, *_cells(record, columns), style=style)
     return result
 
 
@@ -77,7 +80,7 @@ def verdict(sweep: SweepFolder) -> list[str]:
 def _noise(sweep: SweepFolder, records: list[Record]) -> list[str]:
     """Say how many of the best trials' values differ by no more than which images were taken can explain."""
     objective = sweep.space.objective
-    if not objective.metric.endswith("_accuracy"):
+    if not metric_named(objective.metric).is_share:
         return []
     ordered = sorted(eligible(records), key=lambda record: -objective.sign * (record.value or 0.0))
     first, images = ordered[0], num_images(ordered[0].run.settings, ranked=True)
@@ -113,14 +116,14 @@ def _front_lines(sweep: SweepFolder, records: list[Record]) -> list[str]:
 
 def _objective(metric: str, value: float) -> str:
     name = metric.replace("_", " ")
-    return f"{name} {100 * value:.1f}" if metric.endswith("_accuracy") else f"{name} {value:.1f}"
+    return f"{name} {100 * value:.1f}" if metric_named(metric).is_share else f"{name} {value:.1f}"
 
 
-def _cells(record: Record) -> list[str]:
+def _cells(record: Record, columns: Sequence[Metric]) -> list[str]:
     metrics = record.metrics
     if not metrics:
-        return ["-"] * (len(MEASURES) + 3)
-    accuracies = [f"{100 * metrics[name]:.1f}" for name in MEASURES.values()]
+        return ["-"] * (len(columns) + 3)
+    shares = [f"{100 * metrics[one.name]:.1f}" if one.name in metrics else "-" for one in columns]
     low, high = interval(metrics["robust_accuracy"], num_images(record.run.settings, ranked=record.state == "complete"))
     seconds = metrics["train_s"] + metrics["evaluation_s"]
-    return [*accuracies, f"{100 * low:.1f}-{100 * high:.1f}", f"{metrics['compute']:.1f}", f"{seconds:.0f}"]
+    return [*shares, f"{100 * low:.1f}-{100 * high:.1f}", f"{metrics['compute']:.1f}", f"{seconds:.0f}"]

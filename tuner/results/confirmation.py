@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 
+from trainables.evaluation.checks import MASKING_FAILURES
+from trainables.evaluation.metrics import is_accuracy, metric_named
 from tuner.search.confirmation import Configuration, Plan, configuration_of, race
 from tuner.statistics import Difference, holm, paired, student_interval
 from tuner.sweep.confirmation import (
@@ -22,7 +24,7 @@ from tuner.sweep.confirmation import (
 from tuner.sweep.evaluations import EvaluationResults, read_evaluation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
-from tuner.sweep.runs import MASKING_FAILURES, Record, Tier, num_images
+from tuner.sweep.runs import Record, Tier, num_images
 
 SIGNIFICANT = 0.05
 """The p-value below which a difference is called one."""
@@ -109,7 +111,8 @@ def _confirm_configuration(
     ordered = [own[seed] for seed in plan.seeds if seed in own]
     complete = [record for record in ordered if record.state == "complete"]
     tests = [test for record in complete if (test := evaluations.get(record.run.key))]
-    accuracies = [name for name in (tests[0].metrics if tests else {}) if name.endswith("_accuracy")]
+    measured = tests[0].metrics if tests else {}
+    accuracies = [name for name in measured if is_accuracy(name) and all(name in test.metrics for test in tests)]
     images = min((test.images for test in tests), default=1)
     values = [record.value or 0.0 for record in complete]
     resolution = _resolution(sweep, configuration.settings)
@@ -139,8 +142,8 @@ def _confirm_run(record: Record, evaluations: Evaluations) -> ConfirmedRun:
 
 def _resolution(sweep: SweepFolder, settings: Mapping[str, object]) -> float:
     """Return the smallest step of the objective on validation images: one image's share of an accuracy."""
-    is_accuracy = sweep.space.objective.metric.endswith("_accuracy")
-    return 1 / num_images(dict(settings), ranked=True) if is_accuracy else 0.0
+    is_share = metric_named(sweep.space.objective.metric).is_share
+    return 1 / num_images(dict(settings), ranked=True) if is_share else 0.0
 
 
 def _violated_on_average(sweep: SweepFolder, complete: Sequence[Record]) -> str | None:

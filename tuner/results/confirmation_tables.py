@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
+from trainables.evaluation.metrics import accuracies, metric_named
 from tuner.results.confirmation import SIGNIFICANT
 from tuner.statistics import LEVEL, MIN_BOOTSTRAP
 from tuner.sweep.confirmation import Confirmation, ConfirmedConfiguration, Interval, Lead, MeanOverSeeds
-from tuner.sweep.runs import MEASURES
 
 _LEVEL = f"{100 * LEVEL:g} %"
 
@@ -22,13 +22,14 @@ def configurations_table(confirmation: Confirmation) -> Table:
     )
     for column in ("configuration", "trainable", "seeds"):
         table.add_column(column, no_wrap=column == "configuration")
-    for column in ("validation", *MEASURES):
+    columns = accuracies("comparison")
+    for column in ("validation", *(metric.label for metric in columns)):
         table.add_column(column, justify="right")
     for one in sorted(confirmation.configurations, key=lambda one: _sort_key(confirmation, one)):
         is_winner = one.name == confirmation.winner
         style = "bold" if is_winner else "cyan" if one.is_baseline else "dim" if one.elimination_reason else None
         cells = [_cell(one.validation, confirmation.metric)]
-        cells += [_cell(one.test.get(metric), metric) for metric in MEASURES.values()]
+        cells += [_cell(one.test.get(metric.name), metric.name) for metric in columns]
         seeds = str(sum(run.validation is not None for run in one.runs))
         masked = f" ({one.num_masked} masked)" if one.num_masked else ""
         name = one.display_name + (" *" if is_winner else "")
@@ -117,12 +118,13 @@ def _sort_key(confirmation: Confirmation, configuration: ConfirmedConfiguration)
 def _cell(value: MeanOverSeeds | None, metric: str) -> str:
     if value is None:
         return "-"
-    scale, digits = (100, 1) if metric.endswith("_accuracy") else (1, 3)
+    is_share = metric_named(metric).is_share
+    scale, digits = (100, 1) if is_share else (1, 3)
     text = f"{scale * value.mean:.{digits}f}"
     if value.low is None or value.high is None:
         return text
     low, high = scale * value.low, scale * value.high
-    if metric.endswith("_accuracy"):  # the interval knows nothing of where accuracies end
+    if is_share:  # the interval knows nothing of where accuracies end
         low, high = max(low, 0.0), min(high, 100.0)
     return f"{text} ({low:.{digits}f}-{high:.{digits}f})"
 

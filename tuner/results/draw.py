@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.errors import DataError
+from trainables.evaluation.metrics import metric_named
 from trainables.storage.atomic import whole_folder, write_whole
 from tuner.errors import UserError
 from tuner.results.export import num_threads
@@ -163,7 +164,7 @@ def _front(sweep: SweepFolder) -> Figure:
 
 
 def _shown(metric: str, record: Record) -> float:
-    return record.metrics[metric] * (100 if metric.endswith("_accuracy") else 1)
+    return record.metrics[metric] * (100 if metric_named(metric).is_share else 1)
 
 
 def _important(sweep: SweepFolder, records: list[Record], winner: Record | None) -> list[Record]:

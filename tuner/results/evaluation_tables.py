@@ -9,19 +9,14 @@ from statistics import mean
 from rich.console import Console
 from rich.table import Table
 
-from search_spaces.checks.metrics import METRICS
+from trainables.evaluation.checks import from_metrics
+from trainables.evaluation.metrics import accuracies
 from tuner.statistics import interval
 from tuner.sweep.evaluations import EvaluationResults, read_evaluation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.repeats import Repeats, repeats
-from tuner.sweep.runs import masking_checks
 
-_OF_SWEEP = {
-    "clean": "clean_accuracy",
-    "FGSM": "fgsm_accuracy",
-    "PGD-40": "pgd_accuracy",
-    "worst case": "robust_accuracy",
-}
+_HEADINGS = {"pgd_accuracy": "PGD-40", "robust_accuracy": "worst case"}  # what their labels mean in the tier `final`
 
 
 def rank_evaluation_table(source: str, results: Mapping[str, dict[str, float]]) -> Table:
@@ -33,17 +28,19 @@ def rank_evaluation_table(source: str, results: Mapping[str, dict[str, float]]) 
     """
     table = Table(title=f"{source}: accuracy in percent")
     table.add_column("images")
-    for name in METRICS:
+    names = [metric.name for metric in accuracies("all")]
+    for name in names:
         table.add_column(name.removesuffix("_accuracy"), justify="right")
     table.add_column("masking")
     for where, metrics in results.items():
-        table.add_row(where, *(f"{100 * metrics[name]:.2f}" for name in METRICS), describe_masking(metrics))
+        cells = [f"{100 * metrics[name]:.2f}" if name in metrics else "-" for name in names]
+        table.add_row(where, *cells, describe_masking(metrics))
     return table
 
 
 def describe_masking(metrics: dict[str, float]) -> str:
     """Return ``pass``, or ``fail:`` and the checks that failed; empty if no gradient-masking check was made."""
-    checks = masking_checks(metrics)
+    checks = from_metrics(metrics)
     failed = ", ".join(name for name, passes in checks.items() if not passes)
     return f"fail: {failed}" if failed else "pass" if checks else ""
 
@@ -81,11 +78,13 @@ def sweep_evaluations_table(sweep: SweepFolder) -> Table:
     shown = " or ".join(f"{count:,}" for count in sorted(images))
     epsilon = sweep.space.evaluation.epsilon
     table = Table(title=f"{sweep.name}: {shown} test images, epsilon {epsilon:g}, mean over seeds (lowest to highest)")
-    for column in ("configuration", "runs", *_OF_SWEEP, "masking"):
+    measured = accuracies("comparison")
+    headings = [_HEADINGS.get(metric.name, metric.label) for metric in measured]
+    for column in ("configuration", "runs", *headings, "masking"):
         table.add_column(column, justify="left" if column in ("configuration", "masking") else "right")
     for group, results in evaluated:
         metrics = [result.metrics for result in results]
-        cells = [_spread([each[name] for each in metrics]) for name in _OF_SWEEP.values()]
+        cells = [_spread([each[metric.name] for each in metrics if metric.name in each]) for metric in measured]
         run = group.first.run
         name = run.name if run.kind == "baseline" else run.label
         table.add_row(name, str(len(results)), *cells, _describe_masking_of_runs(metrics))
@@ -98,13 +97,15 @@ def _results(group: Repeats) -> list[EvaluationResults]:
 
 
 def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
     text = f"{100 * mean(values):.1f}"
     return text if len(values) == 1 else f"{text} ({100 * min(values):.1f}-{100 * max(values):.1f})"
 
 
 def _describe_masking_of_runs(metrics: Sequence[dict[str, float]]) -> str:
     """Return ``pass`` if all runs pass all checks, else how many runs failed each of the others."""
-    failed = Counter(name for each in metrics for name, passes in masking_checks(each).items() if not passes)
+    failed = Counter(name for each in metrics for name, passes in from_metrics(each).items() if not passes)
     if not failed:
         return "pass"
     return "fail: " + ", ".join(f"{name} {count}/{len(metrics)}" for name, count in failed.most_common())

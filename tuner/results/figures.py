@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from search_spaces.schedule_preview import MOMENTS, Course
+from trainables.evaluation.metrics import Metric, accuracies
 from tuner.statistics import interval
 
 if TYPE_CHECKING:
@@ -27,34 +29,35 @@ GREEN, BLUE, VERMILION, PURPLE, ORANGE, SKY = "#009E73", "#0072B2", "#D55E00", "
 _COLOURS = (GREEN, BLUE, VERMILION, PURPLE, ORANGE, SKY)
 _MARKERS = "osD^vP"
 RIGHT, WRONG = BLUE, VERMILION
-_ACCURACIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "clean": ("clean_accuracy", {"color": BLUE, "marker": "o"}),
-    "FGSM": ("fgsm_accuracy", {"color": ORANGE, "marker": "s"}),
-    "PGD": ("pgd_accuracy", {"color": PURPLE, "marker": "D"}),
+_ACCURACY_STYLES: dict[str, dict[str, Any]] = {
+    "clean_accuracy": {"color": BLUE, "marker": "o"},
+    "fgsm_accuracy": {"color": ORANGE, "marker": "s"},
+    "pgd_accuracy": {"color": PURPLE, "marker": "D"},
     # Often the same as PGD's, so it is wide and lies beneath.
-    "robust (worst of all attacks)": ("robust_accuracy", {"color": GREEN, "linewidth": 5, "zorder": 1.5}),
+    "robust_accuracy": {"color": GREEN, "linewidth": 5, "zorder": 1.5},
 }
-_PANELS = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust (worst of all attacks)": "robust_accuracy"}
+_FURTHER = (SKY, VERMILION)  # of accuracies without a style of their own, dashed
 _COMPUTE = "compute (standard epochs)"
 # The grid of examples, in inches.
 _SIDE, _GAP, _BELOW_IMAGE, _LEFT, _RIGHT, _TOP = 0.95, 0.12, 0.36, 1.25, 0.95, 0.7
 
 
 def comparison(title: str, named: Mapping[str, Rows], others: Sequence[Rows]) -> Figure:
-    """Return clean, FGSM and robust accuracy by compute, a panel each.
+    """Return the accuracies of the overview (clean, FGSM, robust) by compute, a panel each.
 
     Args:
         title: of the figure.
         named: metrics by report of the runs to tell apart, the most important first.
         others: of the runs that are the grey background.
     """
-    figure = _figure(12, 4)
-    for axes, (name, metric) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
+    metrics = accuracies("overview")
+    figure = _figure(4 * len(metrics), 4)
+    for axes, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
         for rows in others:
-            axes.plot(*_line(rows, "compute", metric, 100), color="0.75", linewidth=1)
+            axes.plot(*_line(rows, "compute", metric.name, 100), color="0.75", linewidth=1)
         for place, (label, rows) in enumerate(named.items()):
-            axes.plot(*_line(rows, "compute", metric, 100), label=label, **_style(place))
-        _label_accuracy(axes, name, _COMPUTE)
+            axes.plot(*_line(rows, "compute", metric.name, 100), label=label, **_style(place))
+        _label_accuracy(axes, _legend_of(metric), _COMPUTE)
     _legend(figure, figure.axes[0])
     figure.suptitle(title)
     return figure
@@ -98,8 +101,8 @@ def training(title: str, rows: Rows, generator_loss: str | None) -> Figure:
     along = {"cycle": "cycle", "compute": _COMPUTE}[by]
     figure = _figure(12, 4.2)
     panels = figure.subplots(1, 2 if generator_loss is None else 3, sharex=True)
-    for label, (metric, style) in _ACCURACIES.items():
-        panels[0].plot(*_line(rows, by, metric, 100), label=label, markersize=4, **style)
+    for metric, style in _accuracy_styles():
+        panels[0].plot(*_line(rows, by, metric.name, 100), label=_legend_of(metric), markersize=4, **style)
     _label_accuracy(panels[0], "accuracy on validation images", along)
     panels[1].plot(*_line(rows, by, "classifier_loss"), label="classifier", color=BLUE, marker="o", markersize=4)
     panels[1].set(title="loss in training", xlabel=along, ylabel="mean loss since the last report")
@@ -248,6 +251,20 @@ def _figure(width: float, height: float) -> Figure:
 def _line(rows: Rows, along: str, metric: str, factor: float = 1.0) -> tuple[list[float], list[float]]:
     there = [row for row in rows if metric in row]
     return [row[along] for row in there], [factor * row[metric] for row in there]
+
+
+def _accuracy_styles() -> list[tuple[Metric, dict[str, Any]]]:
+    """Return the accuracies of a run's figure with the style of each one's line."""
+    further = cycle(_FURTHER)
+    styles = []
+    for metric in accuracies("comparison"):
+        style = _ACCURACY_STYLES.get(metric.name) or {"color": next(further), "linestyle": "--"}
+        styles.append((metric, style))
+    return styles
+
+
+def _legend_of(metric: Metric) -> str:
+    return f"{metric.label} ({metric.note})" if metric.note else metric.label
 
 
 def _style(place: int) -> dict[str, Any]:

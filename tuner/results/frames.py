@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from trainables.evaluation.metrics import TIME
 from trainables.storage.atomic import write_whole
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
@@ -38,7 +39,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
     """
     about = pd.DataFrame([_about(record) for record in records], columns=list(_ABOUT))
     metrics = pd.DataFrame(
-        [{name: value for name, value in record.metrics.items() if name != "time"} for record in records], dtype=float
+        [{name: value for name, value in record.metrics.items() if name != TIME} for record in records], dtype=float
     )
     settings = [{f"settings.{name}": value for name, value in _flat(record.run.settings)} for record in records]
     names = dict.fromkeys(name for row in settings for name in row)

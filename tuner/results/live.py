@@ -14,6 +14,7 @@ from rich.text import Text
 
 from search_spaces.schema import MAX_TRIALS
 from search_spaces.sections import Budget
+from trainables.evaluation.metrics import accuracies
 from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.follower import _LOOK_EVERY_S, Follower
@@ -22,7 +23,6 @@ from tuner.sweep.runs import Record
 from tuner.sweep.state import compute_spent, seconds_spent
 from tuner.sweep.status import duration
 
-_MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "robust": "robust_accuracy"}
 _ROWS_KEPT = 20
 _SUMMARY_EVERY_S = 1.0  # it looks at every run
 
@@ -93,7 +93,7 @@ class LiveTable:
             self._console.print(self._line(record), markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, record: Record) -> str:
-        cells = "  ".join(f"{name} {value}" for name, value in zip(_MEASURES, _accuracies(record), strict=True))
+        cells = "  ".join(f"{name} {value}" for name, value in _accuracies(record).items())
         compute = record.metrics.get("compute", 0.0)
         reason = f"  ({record.reason.strip().splitlines()[-1]})" if record.reason else ""
         text = (
@@ -116,14 +116,15 @@ class LiveTable:
         table = Table()
         for name in ("run", "trainable", "state"):
             table.add_column(name)
-        for name in ("compute", *_MEASURES):
+        for name in ("compute", *(metric.label for metric in accuracies("overview"))):
             table.add_column(name, justify="right")
         records = list(self._ledger.records.values())
         winner = best(records, self._mode)
         for record in records[-_ROWS_KEPT:]:
             style = "bold green" if record is winner else "dim" if record.state in ("pruned", "failed") else None
             compute = f"{record.metrics.get('compute', 0.0):.1f}"
-            table.add_row(record.run.key, record.run.label, record.outcome, compute, *_accuracies(record), style=style)
+            cells = (record.run.key, record.run.label, record.outcome, compute, *_accuracies(record).values())
+            table.add_row(*cells, style=style)
         return table
 
     def _summary(self) -> str:
@@ -143,9 +144,13 @@ class LiveTable:
         return text
 
 
-def _accuracies(record: Record) -> list[str]:
-    metrics = record.metrics
-    return [f"{100 * metrics[name]:5.1f}" if name in metrics else "    -" for name in _MEASURES.values()]
+def _accuracies(record: Record) -> dict[str, str]:
+    """Return a run's accuracies by their labels, in percent and of equal width."""
+    values = record.metrics
+    return {
+        metric.label: f"{100 * values[metric.name]:5.1f}" if metric.name in values else "    -"
+        for metric in accuracies("overview")
+    }
 
 
 def watch(sweep: SweepFolder, console: Console) -> None:

@@ -6,10 +6,10 @@ from statistics import mean
 
 from rich.table import Table
 
+from trainables.evaluation.metrics import accuracies
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best
 from tuner.sweep.repeats import repeats
-from tuner.sweep.runs import MEASURES
 
 
 def table(sweep: SweepFolder) -> Table:
@@ -17,10 +17,11 @@ def table(sweep: SweepFolder) -> Table:
     result = Table(title=f"{sweep.name}: mean over seeds (lowest to highest) of the runs that ran to the end")
     for column in ("configuration", "trainable", "runs"):
         result.add_column(column)
-    for column in MEASURES:
-        result.add_column(column, justify="right", no_wrap=True)
+    columns = accuracies("comparison")
+    for measure in columns:
+        result.add_column(measure.label, justify="right", no_wrap=True)
     for one in repeats(sweep):
-        cells = [_spread(list(one.values(metric).values())) for metric in MEASURES.values()]
+        cells = [_spread(list(one.values(metric.name).values())) for metric in columns]
         style = "cyan" if one.first.run.kind == "baseline" else None
         result.add_row(one.name, one.first.run.label, one.outcomes, *cells, style=style)
     return result

@@ -10,6 +10,7 @@ from typing import Any
 
 from search_spaces.configurations import baseline_configurations
 from search_spaces.schema import Space
+from trainables.evaluation.metrics import metric_named
 from tuner.errors import UserError
 from tuner.statistics import image_noise, is_behind, share_of_alpha
 from tuner.sweep.folder import SweepFolder
@@ -166,7 +167,7 @@ def _behind(space: Space, values: Mapping[str, list[float]], images: int, alpha:
     out = {}
     for name in values:
         leads = [sign * (one - other) for one, other in zip(values[leader or name], values[name], strict=True)]
-        is_share = metric.endswith("_accuracy")
+        is_share = metric_named(metric).is_share
         noise = image_noise(mean(values[leader or name]), mean(values[name]), images) if is_share else 0.0
         if name != leader and is_behind(leads, alpha, resolution=1 / images if is_share else 0.0, noise=noise):
             lead = f"{100 * mean(leads):.1f} points" if is_share else f"{mean(leads):.3g}"

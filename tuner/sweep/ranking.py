@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from search_spaces.schema import Space
 from search_spaces.sections import Bounds, Objective
-from tuner.sweep.runs import MASKING_FAILURES, Record
+from trainables.evaluation.checks import MASKING_FAILURES
+from tuner.sweep.runs import Record
 
 
 def best_trials(space: Space, records: Collection[Record]) -> list[Record]:

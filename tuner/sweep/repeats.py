@@ -36,8 +36,9 @@ class Repeats:
         )
 
     def values(self, metric: str) -> dict[int, float]:
-        """Return a metric of the runs that ran to the end, feasible or not, by seed."""
-        return {one.run.settings["seed"]: one.metrics[metric] for one in self.records if one.state == "complete"}
+        """Return a metric by seed, of the runs that ran to the end, feasible or not, and that measured it."""
+        ended = [record for record in self.records if record.state == "complete" and metric in record.metrics]
+        return {record.run.settings["seed"]: record.metrics[metric] for record in ended}
 
 
 def repeats(sweep: SweepFolder) -> list[Repeats]:

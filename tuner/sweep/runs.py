@@ -8,17 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from trainables.evaluation.checks import MASKING_FAILURES
 from trainables.storage.atomic import append_whole
 
 Kind = Literal["trial", "baseline", "confirm"]
 State = Literal["running", "complete", "pruned", "failed"]
 SWEEP = "sweep"
 """What stands for the sweep itself where runs go by their keys."""
-# What a comparison shows, by its heading.
-MEASURES = {"clean": "clean_accuracy", "FGSM": "fgsm_accuracy", "PGD": "pgd_accuracy", "robust": "robust_accuracy"}
 Tier = Literal["rank", "final"]
-_MASKING = "masking_"
-MASKING_FAILURES = "masking_failures"  # a metric of complete runs: how many gradient-masking checks failed
 
 
 @dataclass(frozen=True)
@@ -145,15 +142,6 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
-
-
-def masking_checks(metrics: dict[str, float]) -> dict[str, bool]:
-    """Return which gradient-masking checks were made in a run's metrics, and whether each passes."""
-    return {
-        name.removeprefix(_MASKING): not failed
-        for name, failed in metrics.items()
-        if name.startswith(_MASKING) and name != MASKING_FAILURES
-    }
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:

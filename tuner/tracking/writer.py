@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainables.evaluation.checks import MASKING_FAILURES, from_metrics
+from trainables.evaluation.metrics import TIME
 from tuner.sweep.confirmation import FILE as CONFIRMED
 from tuner.sweep.confirmation import read_confirmation
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import (
-    MASKING_FAILURES,
     SWEEP,
     Record,
     Tier,
     flatten,
-    masking_checks,
     read_metrics,
 )
 from tuner.tracking.server import connect, experiment
@@ -195,8 +195,8 @@ class MlflowWriter:
             metrics: list[Metric] = []
             while rows and len(metrics) + len(rows[0]) <= room:
                 row = rows.pop(0)
-                at = int(row["time"] * 1000), int(row["step"])
-                metrics += [Metric(name, value, *at) for name, value in row.items() if name != "time"]
+                at = int(row[TIME] * 1000), int(row["step"])
+                metrics += [Metric(name, value, *at) for name, value in row.items() if name != TIME]
                 mirrored.last_step = at[1]
             self._client.log_batch(mirrored.run_id, metrics, parameters[:_PARAMS_PER_BATCH], labels)
             parameters, labels = parameters[_PARAMS_PER_BATCH:], []
@@ -239,12 +239,12 @@ def _started_ms(rows: list[dict[str, float]]) -> int | None:
     if not rows:
         return None
     first = rows[0]
-    return int(1000 * (first["time"] - first.get("train_s", 0.0) - first.get("evaluation_s", 0.0)))
+    return int(1000 * (first[TIME] - first.get("train_s", 0.0) - first.get("evaluation_s", 0.0)))
 
 
 def _ended_ms(rows: list[dict[str, float]]) -> int | None:
     """Return when a run gave its last report; the clock may have been set back since the first."""
-    return int(1000 * max(row["time"] for row in rows)) if rows else None
+    return int(1000 * max(row[TIME] for row in rows)) if rows else None
 
 
 def _parameters(settings: dict[str, Any]) -> dict[str, str]:
@@ -265,6 +265,6 @@ def _masking(tag: str, metrics: dict[str, float]) -> dict[str, str]:
     """Return tags that say of every gradient-masking check, and of all together, whether they pass."""
     if MASKING_FAILURES not in metrics:
         return {}
-    checks = {f"{tag}.{name}": passes for name, passes in masking_checks(metrics).items()}
+    checks = {f"{tag}.{name}": passes for name, passes in from_metrics(metrics).items()}
     outcomes = {tag: metrics[MASKING_FAILURES] == 0, **checks}
     return {name: "pass" if passes else "fail" for name, passes in outcomes.items()}

@@ -6,7 +6,8 @@ from torch import nn
 
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
-from trainables.evaluation.accuracy import TIERS, Attack, evaluate, evaluating
+from trainables.evaluation.accuracy import ATTACKS, attacks_of, evaluate, evaluating
+from trainables.evaluation.tiers import TIERS, AttackRow
 
 EVERY_TIER = pytest.mark.parametrize("tier", TIERS)
 NAMES = ["clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy", "robust_accuracy"]
@@ -101,8 +102,8 @@ class TestAnyNet:
 
     def test_all_images_count_whatever_fits_at_once(self, tier, digits, monkeypatch):
         seen = []
-        look = Attack("look", lambda net, images, *_, rng: seen.append(len(images)) or images)
-        monkeypatch.setitem(TIERS, tier, (*TIERS[tier], look))
+        monkeypatch.setitem(ATTACKS, "look", lambda net, images, *_, rng: seen.append(len(images)) or images)
+        monkeypatch.setitem(TIERS, tier, (*TIERS[tier], AttackRow("look", "look", "look")))
         monkeypatch.setattr(masking, "IMAGES_AT_ONCE", 64)
         evaluate(Constant(), digits.validation, epsilon=0.1, tier=tier)
         assert seen == [64, 64, 64, 8]
@@ -151,7 +152,9 @@ class TestWorstCase:
             return run
 
         def build(*rows):
-            table = [Attack(name, at(*places), survivors_only=survivors) for name, places, survivors in rows]
+            for name, places, _ in rows:
+                monkeypatch.setitem(ATTACKS, name, at(*places))
+            table = [AttackRow(name, name, name, survivors_only=survivors) for name, _, survivors in rows]
             monkeypatch.setitem(TIERS, "toy", tuple(table))
             return given
 
@@ -195,3 +198,30 @@ def test_each_part_of_a_model_is_left_in_its_own_mode():
     with evaluating(model):
         assert not any(part.training for part in model.modules())
     assert [part.training for part in model.modules()] == [True, True, False]
+
+
+@pytest.mark.parametrize("tier", ["watch", "rank"])
+def test_the_shipped_rows_name_functions_and_losses_that_exist(tier):
+    assert [attack.name for attack in attacks_of(tier)] == [row.name for row in TIERS[tier]]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (AttackRow("new", "new", "fgms"), "attack 'new' must name one of fgsm, .*, not 'fgms'"),
+        (
+            AttackRow("new", "new", "pgd", {"steps": 1, "loss": "hinge"}),
+            "loss of 'new' must be one of cross_entropy, .*, not 'hinge'",
+        ),
+    ],
+)
+def test_a_row_that_names_nothing_is_refused(row, message, monkeypatch):
+    monkeypatch.setitem(TIERS, "rank", (*TIERS["rank"], row))
+    with pytest.raises(ValueError, match=message):
+        attacks_of("rank")
+
+
+def test_two_attacks_of_one_name_cannot_run(monkeypatch):
+    monkeypatch.setitem(TIERS, "rank", (*TIERS["rank"], *TIERS["rank"][:1]))
+    with pytest.raises(ValueError, match=r"names of attacks must be unique, got fgsm, .*, fgsm"):
+        evaluate(Constant(), grey_images(0), epsilon=0.1, tier="rank")

@@ -1,0 +1,72 @@
+"""The tiers: which attacks measure the accuracy of a run, as plain data. No torch here.
+
+The tier `watch` runs at every report of a training run but the last, the stronger `rank` at the last one and on test
+images. An attack is added by a row here; its metric ``<name>_accuracy`` can then be an objective and a constraint and
+is a column of the tables: see `metrics`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Detail = Literal["overview", "comparison", "all"]
+"""How much a table shows: the few accuracies of a live view, those that runs are compared by, or all of them."""
+
+
+@dataclass(frozen=True)
+class AttackRow:
+    """One attack of a tier.
+
+    Attributes:
+        name: unique in the tier; the attack's metric is ``<name>_accuracy``.
+        label: the heading of its column in tables, and its name in figures.
+        attack: the function that runs, by its name in `accuracy.ATTACKS`.
+        options: keyword arguments of that function; a ``loss`` goes by its name in `attacks.losses.LOSSES`.
+        survivors_only: whether it attacks only the images that all attacks before it in the tier left correct. Such an
+            attack counts for ``robust_accuracy`` and has no metric of its own.
+        shown_in: the least detailed tables and figures that have its accuracy.
+    """
+
+    name: str
+    label: str
+    attack: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    survivors_only: bool = False
+    shown_in: Detail = "comparison"
+
+
+_SINGLE_STEPS = (
+    AttackRow("fgsm", "FGSM", "fgsm", shown_in="overview"),
+    AttackRow("rfgsm", "R+FGSM", "rfgsm", shown_in="all"),
+)
+
+TIERS: dict[str, tuple[AttackRow, ...]] = {
+    "watch": (
+        *_SINGLE_STEPS,
+        AttackRow("pgd", "PGD", "pgd", {"steps": 10}),
+    ),
+    "rank": (
+        *_SINGLE_STEPS,
+        AttackRow("pgd", "PGD", "pgd", {"steps": 40}),
+        # PGD on the margin costs the same and left 4 points more standing on a net trained from random starts.
+        AttackRow("apgd_margin", "APGD on the margin", "apgd", {"steps": 40, "loss": "margin"}, survivors_only=True),
+    ),
+}
+
+
+def check_tiers(tiers: Mapping[str, Sequence[AttackRow]]) -> None:
+    """Check that no tier has two rows of one name.
+
+    Raises:
+        ValueError: one has; the message names the tier and the row.
+    """
+    for tier, rows in tiers.items():
+        for name, count in Counter(row.name for row in rows).items():
+            if count > 1:
+                raise ValueError(f"names must be unique in a tier: {tier!r} has {count} rows named {name!r}")
+
+
+check_tiers(TIERS)
