@@ -12,7 +12,7 @@ demo: .venv/installed  ## Search, compare, export: real MNIST, this machine, min
 table: .venv/installed  ## The README's table of defences: an hour and a half on two cores; run again, it goes on
 	if $(BIN)/tuner status defences >/dev/null 2>&1; then $(BIN)/tuner resume defences; \
 	else $(BIN)/tuner launch defences --name defences; fi
-	$(BIN)/tuner judge defences --images 1000
+	$(BIN)/tuner evaluate defences --images 1000
 
 # Most tests with servers wait, so there are more workers than processors; see tests/conftest.py for who runs when.
 WORKERS ?= 4

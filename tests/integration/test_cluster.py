@@ -130,7 +130,7 @@ def its_token(laptop: CommandLine, monkeypatch) -> Iterator[None]:
 @pytest.mark.usefixtures("its_token")
 def test_other_releases_are_refused_before_anything_begins(laptop: CommandLine):
     from tuner.cluster.client import Cluster
-    from tuner.cluster.logs import own_lines
+    from tuner.cluster.logs import command_lines
     from tuner.cluster.payload import Request, releases
 
     there = Cluster(laptop.environment["RAY_ADDRESS"])
@@ -140,7 +140,7 @@ def test_other_releases_are_refused_before_anything_begins(laptop: CommandLine):
     assert there.submit("other", entrypoint, {"tuner.request": request.encode()}, {}, secrets.token_hex(8))
     wait_until(lambda: there.job("other").has_ended, "it ends")
     assert there.job("other").exit_code == 2
-    (line,) = own_lines(there.log("other"))
+    (line,) = command_lines(there.log("other"))
     assert "against 3.99 here" in line
     assert "adversarial-tuner 0.1.0 against 9.9 here" in line
     assert not laptop.home.exists()

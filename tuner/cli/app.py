@@ -11,16 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from trainables.storage.atomic import is_storage_trouble
-from tuner.cli import cluster as cli_cluster
-from tuner.cli import confirm as cli_confirm
-from tuner.cli import evaluate as cli_judging
-from tuner.cli import job as cli_job
-from tuner.cli import launch as cli_train
-from tuner.cli import monitor as cli_steering
-from tuner.cli import results as cli_results
-from tuner.cli import spaces as cli_spaces
+from tuner.cli import cluster, confirm, evaluate, job, launch, monitor, results, spaces
 from tuner.cli.options import Home, SweepName
-from tuner.cli.remote import on_cluster
+from tuner.cli.remote import ClusterCommand
 from tuner.cluster import nodes
 from tuner.errors import FAILED, TunerError, UserError
 from tuner.sweep.folder import SweepFolder, home
@@ -35,10 +28,9 @@ app = typer.Typer(
 console = Console(markup=False)  # paths and messages may hold brackets
 
 
-@app.command()
-@on_cluster
+@app.command(cls=ClusterCommand)
 def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
-    """Bring MLflow up to date with a sweep's folder; run again, it changes nothing."""
+    """Write to MLflow what it lacks of a sweep; run again, it changes nothing."""
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     from tuner.tracking.sync import mirror_now
 
@@ -77,47 +69,44 @@ def ui(
 
 
 for _command in (
-    cli_train.launch,
-    cli_train.resume,
-    cli_steering.status,
-    cli_steering.watch,
-    cli_steering.pause,
-    cli_steering.stop,
-    cli_steering.logs,
-    cli_results.trials,
-    cli_results.replay,
-    cli_results.compare,
-    cli_results.draw,
-    cli_results.export,
-    cli_confirm.confirm,
-    cli_judging.judge,
+    launch.launch,
+    launch.resume,
+    monitor.status,
+    monitor.watch,
+    monitor.pause,
+    monitor.stop,
+    monitor.logs,
+    results.trials,
+    results.replay,
+    results.compare,
+    results.draw,
+    results.export,
+    confirm.confirm,
+    evaluate.evaluate,
 ):
-    app.command()(on_cluster(_command))
-app.command(
-    hidden=True,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
-)(cli_job.job)
-app.command()(cli_train.train)
-app.command()(cli_judging.evaluate)
-app.command()(cli_spaces.data)
-app.add_typer(cli_spaces.app, name="spaces")
-app.add_typer(cli_cluster.app, name="cluster")
+    app.command(cls=ClusterCommand)(_command)
+_FORWARDING = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+for _hidden in (evaluate.judge, job.job):
+    app.command(hidden=True, add_help_option=False, context_settings=_FORWARDING)(_hidden)
+app.command()(launch.train)
+app.command()(spaces.data)
+app.add_typer(spaces.app, name="spaces")
+app.add_typer(cluster.app, name="cluster")
 
 
 def main() -> None:
-    """Run a command; a person's mistake ends with its message and exit code 2, what fails by itself with 1."""
+    """Run the command line; an error that is raised on purpose ends it with its message and exit code."""
     try:
         app()
     except OSError as error:  # `StorageError` among them
         if not is_storage_trouble(error):
             raise
-        _say(f"cannot be written: {error}; nothing that was reported is lost")
+        _print_error(f"cannot be written: {error}; nothing that was reported is lost")
         sys.exit(FAILED)
     except TunerError as error:
-        _say(str(error))
+        _print_error(str(error))
         sys.exit(error.exit_code)
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     Console(stderr=True).print(Text.assemble(("error: ", "red"), text), soft_wrap=True)

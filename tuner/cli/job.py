@@ -1,7 +1,7 @@
-"""The hidden command ``job``: what a cluster's job runs, ``python3 -m tuner job COMMAND ...``.
+"""The hidden command that a job on a cluster executes: ``python3 -m tuner job COMMAND ...``.
 
-It runs our command if both sides have the same releases. Its request comes with the job's description, which Ray passes
-on as a variable of the environment.
+It runs COMMAND if both sides have the same releases. The request is in the metadata of the job, which Ray passes on as
+an environment variable.
 """
 
 from __future__ import annotations
@@ -16,18 +16,22 @@ from pathlib import Path
 
 import typer
 
-from tuner.cluster.payload import BEGIN, REQUEST, Answer, Marked, Request, check_releases, pack, releases
+from tuner.cluster.payload import BEGIN, REQUEST, CommandResult, Request, StderrMarker, check_releases, pack, releases
 from tuner.errors import MISTAKE, UserError
 
 _DESCRIPTION = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 def run(request: Request, arguments: list[str]) -> int:
-    """Run a command in a folder of its own, which holds the files that came along; return its exit code.
+    """Run a command in a temporary folder that holds the files of its request, and return its exit code.
+
+    Args:
+        request: what was sent with it.
+        arguments: the command and what follows it.
 
     Raises:
-        UserError: a release differs, or nobody has said where the sweeps are.
-        SystemExit: that of a command which is not captured.
+        UserError: a release differs, or neither the command nor ``TUNER_HOME`` says where the sweeps are.
+        SystemExit: always if the command is not captured; it holds the exit code.
     """
     check_releases(request.versions, releases())
     if not {"--home", "--storage"} & set(arguments) and not os.environ.get("TUNER_HOME"):
@@ -42,27 +46,26 @@ def run(request: Request, arguments: list[str]) -> int:
         from tuner.cli.app import main
 
         sys.argv = ["tuner", *arguments]
-        with contextlib.redirect_stderr(Marked(sys.stderr)):
+        with contextlib.redirect_stderr(StderrMarker(sys.stderr)):
             main()
     return 0
 
 
 def _captured(request: Request, arguments: list[str], folder: Path) -> int:
-    done = subprocess.run([sys.executable, "-m", "tuner", *arguments], capture_output=True, check=False)
-    output, errors = (
-        text.decode(errors="replace").replace(str(folder), request.folder) for text in (done.stdout, done.stderr)
-    )
-    files = pack(folder, tuple(request.files)) if done.returncode == 0 else b""
-    print(Answer(output, errors, files).encode(), end="", flush=True)
-    return done.returncode
+    completed = subprocess.run([sys.executable, "-m", "tuner", *arguments], capture_output=True, check=False)
+    streams = (completed.stdout, completed.stderr)
+    output, errors = (text.decode(errors="replace").replace(str(folder), request.folder) for text in streams)
+    files = pack(folder, tuple(request.files)) if completed.returncode == 0 else b""
+    print(CommandResult(output, errors, files).encode(), end="", flush=True)
+    return completed.returncode
 
 
 def job(ctx: typer.Context) -> None:
-    """Run the job that this process is in: the command that follows, with its options."""
+    """Run the command that follows, as the job that this process is."""
     print(BEGIN, flush=True)
     try:
         request = Request.decode(json.loads(os.environ[_DESCRIPTION])["metadata"][REQUEST])
         sys.exit(run(request, ctx.args))
     except UserError as error:
-        print(f"error: {error}", file=Marked(sys.stderr))
+        print(f"error: {error}", file=StderrMarker(sys.stderr))
         sys.exit(MISTAKE)

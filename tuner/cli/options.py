@@ -1,4 +1,4 @@
-"""What several commands share: options, and the width of what they print."""
+"""Options that several commands share, and the console that tables are printed on."""
 
 from __future__ import annotations
 
@@ -39,11 +39,16 @@ Detach = Annotated[
     typer.Option("--detach", help="Return at once; a process of its own goes on, whatever becomes of the terminal."),
 ]
 
-_NARROW = 144
+_TABLE_WIDTH = 144  # characters
 
 
-def wide(console: Console) -> Console:
-    """Return a console for tables: a file or a pipe has no width of its own, and they must not be cut there."""
+def table_console(console: Console) -> Console:
+    """Return a console for tables: the given one, or one wide enough for them if the output is a file or a pipe."""
     if console.is_terminal:
         return console
-    return Console(file=console.file, width=max(console.width, _NARROW), markup=False)
+    return Console(file=console.file, width=max(console.width, _TABLE_WIDTH), markup=False)
+
+
+def is_local_path(source: str) -> bool:
+    """Return whether the argument of ``tuner evaluate`` is a file or folder here; the folder of a sweep is none."""
+    return Path(source).exists() and not (Path(source) / "sweep.json").is_file()

@@ -1,121 +1,155 @@
-"""``--cluster``: the same command, run by a Ray cluster."""
+"""``--cluster``: a command line as it is typed, run by a Ray cluster instead of here."""
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from search_spaces import library
+from tuner.cli.options import is_local_path
 from tuner.errors import UserError
 
 if TYPE_CHECKING:
-    from tuner.cluster.command import Asked
+    from tuner.cluster.command import RemoteCommand
 
-
-_Address = Annotated[
-    str | None,
-    typer.Option(
-        "--cluster", metavar="ADDRESS", help="Run on the Ray cluster with this Jobs API; by default RAY_ADDRESS's."
-    ),
-]
-_Open = Annotated[bool, typer.Option("--insecure", help="Take a cluster that asks for no token.")]
-_ADDED = tuple(
-    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-    for name, default, annotation in (
-        ("ctx", inspect.Parameter.empty, typer.Context),
-        ("cluster", None, _Address),
-        ("insecure", False, _Open),
-    )
-)
-# Of the files that a command makes, the last one is made here.
+_ARGV = "tuner.argv"
+# Parameters of commands that concern this machine alone, and those that name a file or folder which is made here.
+_LOCAL_ONLY = ("detach", "cluster", "insecure")
 _OUTPUTS = ("output", "picture")
-_HERE = ("detach", "cluster", "insecure")
 
 
-def on_cluster(function: Callable[..., None]) -> Callable[..., None]:
-    """Return a command with ``--cluster`` and ``--insecure``: with an address it runs there, else right here."""
+def _cluster_options(
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on the Ray cluster with this Jobs API; by default RAY_ADDRESS's."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Accept a cluster that requires no authentication token.")
+    ] = False,
+) -> None:
+    """Declare the options that every `ClusterCommand` has beside its own."""
 
-    @functools.wraps(function)
-    def wrapper(ctx: typer.Context, cluster: str | None, insecure: bool, **parameters: Any) -> None:
-        address = cluster or _address_of_environment()
+
+_declaring = typer.Typer(add_completion=False)
+_declaring.command()(_cluster_options)
+
+
+class ClusterCommand(TyperCommand):
+    """A command with ``--cluster`` and ``--insecure``: with an address it runs on that cluster, else in this process.
+
+    Without ``--cluster``, an http address in ``RAY_ADDRESS`` is that of the cluster, unless the command is about a file
+    or folder of this machine.
+    """
+
+    def __init__(self, *arguments: Any, params: list[Any], **options: Any) -> None:
+        super().__init__(*arguments, params=[*params, *typer.main.get_command(_declaring).params], **options)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line and keep it as it is for `invoke`."""
+        ctx.meta[_ARGV] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command here or on a cluster; the exit code is that of the command."""
+        cluster, insecure = ctx.params.pop("cluster"), ctx.params.pop("insecure")
+        address = cluster or _default_address(ctx.params)
         if address is None:
-            function(**parameters)
-            return
+            return super().invoke(ctx)
         from tuner.cluster.client import Cluster, check_address
         from tuner.cluster.command import environment
         from tuner.cluster.submission import send
 
         check_address(address)
         environment()
-        asked = _launch(ctx) if ctx.command.name == "launch" else _asked(ctx, ctx.params)
-        raise typer.Exit(send(Cluster(address, insecure=insecure), asked))
-
-    hints = get_type_hints(function, include_extras=True)
-    own = [one.replace(annotation=hints[one.name]) for one in inspect.signature(function).parameters.values()]
-    wrapper.__signature__ = inspect.Signature([*own, *_ADDED], return_annotation=None)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {one.name: one.annotation for one in [*own, *_ADDED]}
-    return wrapper
+        command = remote_command(ctx)
+        raise typer.Exit(send(Cluster(address, insecure=insecure), command))
 
 
-def _address_of_environment() -> str | None:
+def _default_address(parameters: dict[str, Any]) -> str | None:
+    if "source" in parameters and is_local_path(parameters["source"]):
+        return None
     address = os.environ.get("RAY_ADDRESS", "")
     return address if address.startswith(("http://", "https://")) else None
 
 
-def _launch(ctx: typer.Context) -> Asked:
-    """Return a launch with the text of its space; what is wrong with that is found before anything is sent."""
-    from search_spaces.configurations import parse_space
+def remote_command(ctx: typer.Context) -> RemoteCommand:
+    """Return what a cluster is to run for a command line that has been parsed here.
 
-    text, source = library.text_of(ctx.params["space"])
-    name = parse_space(text, source).name
-    file = Path(source).name
-    return _asked(ctx, {**ctx.params, "space": file, "name": ctx.params["name"] or name}, {file: text})
+    The options that concern this machine alone are left out, and outputs are replaced by their names. A launch takes
+    the text of its space along.
 
-
-def _asked(ctx: typer.Context, parameters: dict[str, Any], files: dict[str, str] | None = None) -> Asked:
-    from tuner.cluster.command import Asked
+    Raises:
+        UserError: a path is none of the cluster's, a name is not allowed, or a password is among the arguments.
+        SpaceError: the space of a launch has mistakes.
+    """
+    from tuner.cluster.command import RemoteCommand
     from tuner.sweep.folder import check_name
 
+    parameters = ctx.params
     storage = parameters.get("home_folder")
     for option, path in (("--storage", storage), ("--data", parameters.get("data"))):
         if path and "://" not in str(path) and not Path(path).is_absolute():
             raise UserError(f"{option} must be an absolute path on the cluster, or a URL, not {str(path)!r}")
-    output = next((parameters[name] for name in _OUTPUTS if parameters.get(name)), None)
-    there = {**parameters, **{name: parameters[name].name for name in _OUTPUTS if parameters.get(name)}}
-    sweep = parameters.get("sweep_name") or parameters.get("name")
+    options, arguments = split_argv(ctx)
+    sweep = parameters.get("sweep_name") or parameters.get("source") or parameters.get("name")
+    files: dict[str, str] = {}
+    if ctx.command.name == "launch":
+        text, source, name = _space(parameters["space"])
+        sweep, arguments, files = sweep or name, [source], {source: text}
+        options = [("name", ["--name", sweep]), *(option for option in options if option[0] != "name")]
     if sweep:
         check_name(sweep)
-    return Asked(
+    return RemoteCommand(
         command=str(ctx.command.name),
-        words=_words(ctx, there),
+        argv=_joined(ctx, options, arguments),
         sweep=sweep,
         storage=str(storage) if storage else None,
-        files=files or {},
-        output=output,
+        files=files,
+        output=next((parameters[name] for name in _OUTPUTS if parameters.get(name)), None),
         run=parameters.get("run"),
-        streams=ctx.command.name == "watch" or bool(parameters.get("follow")),
+        follow=ctx.command.name == "watch" or bool(parameters.get("follow")),
     )
 
 
-def _words(ctx: typer.Context, parameters: dict[str, Any]) -> list[str]:
-    """Return what was typed after the command, options first, without what concerns this machine alone."""
-    options: list[str] = []
+def _space(name_or_path: str) -> tuple[str, str, str]:
+    """Return the text of a space without mistakes, the name of its file, and its own name."""
+    from search_spaces.configurations import parse_space
+
+    text, source = library.text_of(name_or_path)
+    return text, Path(source).name, parse_space(text, source).name
+
+
+def split_argv(ctx: typer.Context) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """Return the options that were typed after a command, each as its parameter's name and its words, and the rest."""
+    parameters = {word: each for each in ctx.command.params for word in each.opts if word.startswith("-")}
+    options: list[tuple[str, list[str]]] = []
     arguments: list[str] = []
-    for parameter in ctx.command.params:
-        value = parameters.get(str(parameter.name))
-        if parameter.name in _HERE or value is None or value == parameter.default:
-            continue
-        if parameter.param_type_name == "argument":
-            arguments.append(str(value))
-        elif value is True:
-            options.append(parameter.opts[0])
+    words = iter(ctx.meta[_ARGV])
+    for word in words:
+        option, equals, value = word.partition("=")
+        if word == "--":
+            arguments += words
+        elif (parameter := parameters.get(option)) is None:
+            arguments.append(word)
         else:
-            for one in value if isinstance(value, list | tuple) else [value]:
-                options += [parameter.opts[0], str(one)]
-    return [*options, *(["--"] if any(word.startswith("-") for word in arguments) else []), *arguments]
+            takes_value = not getattr(parameter, "is_flag", False)
+            typed = [parameter.opts[0], *([value if equals else next(words)] if takes_value else [])]
+            options.append((str(parameter.name), typed))
+    return options, arguments
+
+
+def _joined(ctx: typer.Context, options: Sequence[tuple[str, list[str]]], arguments: Sequence[str]) -> list[str]:
+    """Return a command line whose options are in the order of their declaration: equal requests have equal digests."""
+    declared = [parameter.name for parameter in ctx.command.params]
+    argv: list[str] = []
+    for name, words in sorted(options, key=lambda option: declared.index(option[0])):
+        if name in _OUTPUTS:
+            argv += [words[0], Path(words[1]).name]
+        elif name not in _LOCAL_ONLY:
+            argv += words
+    return [*argv, *(["--"] if any(word.startswith("-") for word in arguments) else []), *arguments]

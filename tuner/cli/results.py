@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from tuner.cli.monitor import console
-from tuner.cli.options import Home, SweepName, wide
+from tuner.cli.options import Home, SweepName, table_console
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder, home
 
@@ -24,7 +24,7 @@ def print_comparison(sweep: SweepFolder, console: Console) -> None:
     from tuner.results import seeds
     from tuner.results.compare import table, verdict
 
-    whole = wide(console)
+    whole = table_console(console)
     whole.print(table(sweep))
     if sweep.num_seeds > 1:
         whole.print(seeds.table(sweep))
@@ -42,9 +42,9 @@ def print_confirmed(sweep: SweepFolder, console: Console) -> None:
     confirmation = read_confirmation(sweep)
     if confirmation is None:
         return
-    wide(console).print(configurations_table(confirmation))
+    table_console(console).print(configurations_table(confirmation))
     if confirmation.differences:
-        wide(console).print(differences_table(confirmation))
+        table_console(console).print(differences_table(confirmation))
     for line in confirmation_sentences(confirmation):
         console.print(line, soft_wrap=True, highlight=False)
     newer = newer_leaders(sweep, [configuration.name for configuration in confirmation.configurations])

@@ -1,1 +1,1 @@
-"""The laptop's side of a Ray cluster: its Jobs API, the commands that run there, and the nodes' start."""
+"""A Ray cluster from outside: its Jobs API, commands that run there, and the start of its nodes."""

@@ -1,4 +1,4 @@
-"""The token of a Ray cluster: where it lies, how it is made, and who may read it."""
+"""The authentication token of a Ray cluster: where it is kept, how it is made, and who may read it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ TOKEN_MODES = ("token", "k8s")
 
 
 def token_path() -> Path:
-    """Return the file that holds the cluster's token, as Ray looks for it."""
+    """Return the file that Ray reads the token from: ``RAY_AUTH_TOKEN_PATH``, else ``~/.ray/auth_token``."""
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
 
 
 def read_token() -> str | None:
-    """Return the token that this machine has, from ``RAY_AUTH_TOKEN`` or its file, or None.
+    """Return the token from ``RAY_AUTH_TOKEN`` or from its file; None if there is neither.
 
     Raises:
         UserError: the file cannot be read.
@@ -36,10 +36,10 @@ def read_token() -> str | None:
 
 
 def make_token() -> Path:
-    """Write a new token that only this user can read, unless there is one already; return its file.
+    """Write a new token that only this user can read, unless there is one already, and return its file.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     path = token_path()
     try:
@@ -55,10 +55,10 @@ def make_token() -> Path:
 
 
 def check_token_file() -> None:
-    """Refuse a token that others on this machine can read.
+    """Check that no other user of this machine can read the token.
 
     Raises:
-        UserError: with what to do.
+        UserError: the mode of its file allows it.
     """
     path = token_path()
     if os.environ.get("RAY_AUTH_TOKEN") or not path.exists():
@@ -72,7 +72,7 @@ def check_token_file() -> None:
 
 
 def secure_own_token() -> None:
-    """See that the token of a cluster on this machine alone is there before Ray makes one that everybody can read."""
+    """Make the token of a cluster on this machine alone, with mode 0600; Ray would make one that everybody can read."""
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_MODE", "token") not in TOKEN_MODES:
         return
     path = make_token()

@@ -1,4 +1,4 @@
-"""A Ray cluster as seen from elsewhere, through its Jobs API: jobs of ours are submitted, found, read, stopped."""
+"""A Ray cluster seen from another machine, through its Jobs API: jobs are submitted, listed, read and stopped."""
 
 from __future__ import annotations
 
@@ -20,17 +20,26 @@ from tuner.errors import UserError
 
 TIMEOUT_S = 30.0
 _TRIES = 3
-_KEPT_S = 60.0
-_MINE = "tuner.nonce"
+_MIN_AGE_S = 60.0  # of an ended job that is deleted: earlier, Ray brings it back as a failed one
+_NONCE = "tuner.nonce"
 
 
 class UnreachableError(UserError):
-    """The cluster does not answer; it may when it is asked again."""
+    """The cluster does not answer; trying again later may help."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job on the cluster; ``metadata`` is what was submitted with it."""
+    """A job on the cluster.
+
+    Args:
+        id: its name.
+        status: as Ray calls it: ``PENDING``, ``RUNNING``, ``STOPPED``, ``SUCCEEDED`` or ``FAILED``.
+        metadata: what was submitted with it.
+        exit_code: that of its command, None before it has ended or if it could not start.
+        message: why it could not start, in Ray's words.
+        started: the time, in ms since the epoch.
+    """
 
     id: str
     status: str
@@ -41,36 +50,38 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it works no more."""
+        """Whether its command has ended."""
         return self.status in ("STOPPED", "SUCCEEDED", "FAILED")
 
 
 class Cluster:
-    """One cluster, asked with this machine's token. Whatever goes wrong on the way is a `UserError` in words.
+    """A connection to the Jobs API of a cluster, with this machine's token.
+
+    Every method raises `UserError` if the request fails, and its subclass `UnreachableError` if there is no answer.
 
     Args:
-        address: of its Jobs API, like ``http://head:8265``.
-        insecure: somebody has typed that a cluster which asks for no token will do.
+        address: of the Jobs API, like ``http://head:8265``.
+        insecure: accept a cluster that requires no token.
 
     Raises:
-        UserError: it cannot be reached, has another Ray, wants another token, or none at all.
+        UserError: it cannot be reached, has another release of Ray, requires another token, or requires none.
     """
 
     def __init__(self, address: str, *, insecure: bool = False) -> None:
         self.address = check_address(address)
-        has_token = self._asks_for_a_token()
-        if not has_token and not insecure:
+        requires_token = self._requires_token()
+        if not requires_token and not insecure:
             raise UserError(
                 f"{self.address} asks for no token: whoever reaches it can run code on it. Start its nodes with "
                 "`tuner cluster head` and `join`, or with RAY_AUTH_MODE=token; --insecure goes on all the same"
             )
-        token = read_token() if has_token else None
-        if has_token and token is None and os.environ.get("RAY_AUTH_MODE") != "k8s":
-            raise UserError(_about_token(self.address, 401))
+        token = read_token() if requires_token else None
+        if requires_token and token is None and os.environ.get("RAY_AUTH_MODE") != "k8s":
+            raise UserError(_token_message(self.address, 401))
         self._client = _client(self.address, token)
 
-    def _asks_for_a_token(self) -> bool:
-        with _in_words(self.address):
+    def _requires_token(self) -> bool:
+        with _translated_errors(self.address):
             answer = requests.get(f"{self.address}/api/version", timeout=TIMEOUT_S)
             if answer.status_code in (401, 403):
                 return True
@@ -79,14 +90,14 @@ class Cluster:
         return False
 
     def jobs(self) -> list[Job]:
-        """Return the jobs that were submitted here, oldest first."""
-        with _in_words(self.address):
-            found = [_job(details) for details in self._client.list_jobs() if details.submission_id]
-        return sorted((job for job in found if _MINE in job.metadata), key=lambda job: (job.started, job.id))
+        """Return the jobs that `submit` has made, by whomever, oldest first."""
+        with _translated_errors(self.address):
+            jobs = [_job(details) for details in self._client.list_jobs() if details.submission_id]
+        return sorted((job for job in jobs if _NONCE in job.metadata), key=lambda job: (job.started, job.id))
 
     def job(self, job_id: str) -> Job | None:
-        """Return a job, None if there is none of that name."""
-        with _in_words(self.address):
+        """Return the job of that name, None if there is none."""
+        with _translated_errors(self.address):
             try:
                 return _job(self._client.get_job_info(job_id))
             except RuntimeError as error:
@@ -97,35 +108,35 @@ class Cluster:
     def submit(
         self, job_id: str, entrypoint: str, metadata: Mapping[str, str], environment: Mapping[str, str], nonce: str
     ) -> bool:
-        """Submit a job once, even where the answer to that is lost; return False if its name is taken.
+        """Submit a job once, even if the answer to the request is lost; return False if its name is taken.
 
         Args:
             job_id: its name.
             entrypoint: the shell command.
-            metadata: to be found again with it.
+            metadata: by which it can be found again.
             environment: variables of the command and of all that it starts on the cluster; everybody can read them.
-            nonce: of this submission alone.
+            nonce: a random text that tells this submission from others of the same name.
         """
-        for left in reversed(range(_TRIES)):
+        for tries_left in reversed(range(_TRIES)):
             try:
-                with _in_words(self.address):
+                with _translated_errors(self.address):
                     self._client.submit_job(
                         entrypoint=entrypoint,
                         submission_id=job_id,
-                        metadata={**metadata, _MINE: nonce},
+                        metadata={**metadata, _NONCE: nonce},
                         runtime_env={"env_vars": dict(environment)},
                     )
                     return True
             except UserError as error:
-                there = self._after(error, job_id)
-                if there is not None:
-                    return there.metadata.get(_MINE) == nonce
-                if not left or not isinstance(error, UnreachableError):
+                existing = self._job_after(error, job_id)
+                if existing is not None:
+                    return existing.metadata.get(_NONCE) == nonce
+                if not tries_left or not isinstance(error, UnreachableError):
                     raise
         return False
 
-    def _after(self, error: UserError, job_id: str) -> Job | None:
-        """Look whether a submission that seems to have failed has come through."""
+    def _job_after(self, error: UserError, job_id: str) -> Job | None:
+        """Return the job of a submission that seems to have failed, if the cluster has received it all the same."""
         time.sleep(1.0)
         try:
             return self.job(job_id)
@@ -134,30 +145,30 @@ class Cluster:
 
     def log(self, job_id: str) -> str:
         """Return everything that a job has written, Ray's own lines included."""
-        with _in_words(self.address):
+        with _translated_errors(self.address):
             return str(self._client.get_job_logs(job_id))
 
     def stop(self, job_id: str) -> None:
-        """Ask a job to end by Ctrl-C; what has not ended in a minute is killed."""
-        with _in_words(self.address):
+        """Send SIGINT to a job; if it has not ended in a minute, it is killed."""
+        with _translated_errors(self.address):
             self._client.stop_job(job_id)
 
-    def forget(self, prefix: str) -> None:
-        """Delete the jobs of that prefix that ended a minute ago: earlier, Ray brings one back as a failed one."""
-        latest = 1000 * (time.time() - _KEPT_S)
-        with _in_words(self.address):
-            ended = [str(one.submission_id) for one in self._client.list_jobs() if (one.end_time or latest) < latest]
+    def delete_ended(self, prefix: str) -> None:
+        """Delete the jobs whose names begin with a prefix and that ended at least a minute ago."""
+        latest = 1000 * (time.time() - _MIN_AGE_S)
+        with _translated_errors(self.address):
+            ended = [str(job.submission_id) for job in self._client.list_jobs() if (job.end_time or latest) < latest]
         for job_id in ended:
             if job_id.startswith(prefix):
-                with contextlib.suppress(UserError), _in_words(self.address):  # somebody else may be faster
+                with contextlib.suppress(UserError), _translated_errors(self.address):  # somebody else may be faster
                     self._client.delete_job(job_id)
 
 
 def check_address(address: str) -> str:
-    """Return the address of a Jobs API without what may follow it.
+    """Return the address of a Jobs API without trailing slashes.
 
     Raises:
-        UserError: it is none, or holds a password.
+        UserError: it is no such address, or holds a password.
     """
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
@@ -171,17 +182,17 @@ def check_address(address: str) -> str:
 
 def _client(address: str, token: str | None) -> JobClient:
     headers = {"Authorization": f"Bearer {token}"} if token else None
-    with _in_words(address):
+    with _translated_errors(address):
         verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         client = JobClient(address, timeout_s=TIMEOUT_S, headers=headers, verify=verify)
         _check_version(client.ray_version)
         return client
 
 
-def _check_version(there: str | None) -> None:
-    if there != ray.__version__:
+def _check_version(on_cluster: str | None) -> None:
+    if on_cluster != ray.__version__:
         raise UserError(
-            f"the cluster has Ray {there}, this machine {ray.__version__}: install the same on both sides "
+            f"the cluster has Ray {on_cluster}, this machine {ray.__version__}: install the same on both sides "
             "(its image, or this machine)"
         )
 
@@ -198,16 +209,16 @@ def _job(details: JobDetails) -> Job:
 
 
 @contextlib.contextmanager
-def _in_words(address: str) -> Iterator[None]:
-    """Say in words what may go wrong between here and a cluster."""
+def _translated_errors(address: str) -> Iterator[None]:
+    """Raise what requests and Ray's client raise as a `UserError` that says what to do."""
     try:
         yield
     except UserError:
         raise
     except requests.exceptions.SSLError as error:
         raise UnreachableError(
-            f"{address} shows no certificate that is trusted here ({_last(error)}): REQUESTS_CA_BUNDLE names the file "
-            "of the authority that has signed it"
+            f"{address} shows no certificate that is trusted here ({_last_line(error)}): REQUESTS_CA_BUNDLE names the "
+            "file of the authority that has signed it"
         ) from None
     except requests.exceptions.Timeout:
         raise UnreachableError(f"{address} has not answered in {TIMEOUT_S:g} s: is it the address of a head?") from None
@@ -218,17 +229,19 @@ def _in_words(address: str) -> Iterator[None]:
         ) from None
     except AuthenticationError as error:
         raise UserError(
-            _about_token(address, 401 if str(error).startswith("Authentication required") else 403)
+            _token_message(address, 401 if str(error).startswith("Authentication required") else 403)
         ) from None
     except (requests.exceptions.RequestException, ValueError, LookupError) as error:
-        raise UserError(f"{address} does not answer as the Jobs API of a Ray cluster does: {_last(error)}") from None
+        raise UserError(
+            f"{address} does not answer as the Jobs API of a Ray cluster does: {_last_line(error)}"
+        ) from None
     except RuntimeError as error:
         # A head that has just started says so until its agent is up.
         kind = UnreachableError if "please try again later" in str(error) else UserError
-        raise kind(f"{address} refuses: {_last(error)}") from None
+        raise kind(f"{address} refuses: {_last_line(error)}") from None
 
 
-def _about_token(address: str, code: int) -> str:
+def _token_message(address: str, code: int) -> str:
     if code == 401:
         return (
             f"{address} wants a token (401): put the cluster's into RAY_AUTH_TOKEN or into {token_path()} (mode 0600), "
@@ -238,6 +251,6 @@ def _about_token(address: str, code: int) -> str:
     return f"the token in {source} is not that of {address} (403): RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH name another"
 
 
-def _last(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")]
     return lines[-1] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""A command as it goes to a cluster: its words, its files, and the variables that go along; no secret is among them."""
+"""A command that is sent to a cluster: its arguments, its files and its environment variables, without any secret."""
 
 from __future__ import annotations
 
@@ -18,30 +18,44 @@ _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A command as it was asked for: ``words`` follow it, ``output`` is a file or folder that it is to make here."""
+class RemoteCommand:
+    """A command of ``tuner`` for a cluster to run.
+
+    Args:
+        command: its name, like ``launch``.
+        argv: the options and arguments that follow the name.
+        sweep: the name of the sweep that it is about, if there is one.
+        storage: the home of that sweep on the cluster, if it was typed.
+        files: texts by the names of the files that the cluster puts them into, for the command to read.
+        output: the file or folder that it makes on this machine.
+        run: the run that it is about, if one was typed.
+        follow: whether its output is printed while it runs; otherwise all at once when it has ended.
+
+    Raises:
+        UserError: a password is among the arguments.
+    """
 
     command: str
-    words: list[str]
+    argv: list[str]
     sweep: str | None
     storage: str | None = None
     files: dict[str, str] = field(default_factory=dict)
     output: Path | None = None
     run: str | None = None
-    streams: bool = False
+    follow: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a password, before it goes anywhere."""
-        _check_no_password(self.words)
+        """Refuse a password before it is sent."""
+        _check_no_password(self.argv)
 
 
 def environment() -> dict[str, str]:
-    """Return the variables that a job takes along: everybody on the cluster can read them, so no secret is among them.
+    """Return the environment variables of a job; everybody on the cluster can read them, so none holds a secret.
 
     Raises:
         UserError: MLflow's address holds a password.
     """
-    found = dict(JOB_ENVIRONMENT)
+    variables = dict(JOB_ENVIRONMENT)
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if urlsplit(uri).scheme in ("http", "https"):
         if "@" in urlsplit(uri).netloc:
@@ -49,17 +63,17 @@ def environment() -> dict[str, str]:
                 "MLFLOW_TRACKING_URI holds a user or password, which everybody on the cluster could read: set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD on the cluster's nodes instead"
             )
-        found["MLFLOW_TRACKING_URI"] = uri
-    return found
+        variables["MLFLOW_TRACKING_URI"] = uri
+    return variables
 
 
-def digest(asked: Asked) -> str:
-    """Return what tells two launches of the same name apart: space, options and storage."""
-    return hashlib.sha256(json.dumps([asked.words, asked.files], sort_keys=True).encode()).hexdigest()
+def digest(command: RemoteCommand) -> str:
+    """Return a SHA-256 of the arguments and files, by which two launches of the same name are told apart."""
+    return hashlib.sha256(json.dumps([command.argv, command.files], sort_keys=True).encode()).hexdigest()
 
 
-def _check_no_password(words: Sequence[str]) -> None:
-    for word in words:
+def _check_no_password(argv: Sequence[str]) -> None:
+    for word in argv:
         if _PASSWORD.search(word):
             raise UserError(
                 f"{_PASSWORD.sub('://...@', word)}: no password may stand in a command, which everybody on the cluster "

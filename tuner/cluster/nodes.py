@@ -13,31 +13,31 @@ from tuner.errors import UserError
 
 STOP_WAIT_S = 60
 _AGENT_PORT = 52365  # Ray's own choice
-# A job is asked to end by Ctrl-C, which lets a driver put its runs back, and has time for it.
+# A job is asked to end by Ctrl-C, upon which a driver requeues its runs, and is given time for that.
 JOB_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host's name or address leads to this machine alone.
+    """Return whether a host name or address is one of this machine's loopback interface.
 
     Raises:
-        UserError: it is unknown.
+        UserError: the host name cannot be resolved.
     """
     try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+        addresses = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
     except OSError as error:
         raise UserError(f"--host {host}: {error}") from None
-    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
+    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses)
 
 
 def environment(*, insecure: bool = False) -> dict[str, str]:
-    """Return the environment of ``ray start``: with a token, and so that drivers in jobs end gracefully.
+    """Return the environment variables of ``ray start``: a token is required, and jobs are ended by SIGINT.
 
     Args:
-        insecure: somebody has typed it: whoever reaches the cluster may do with it what he likes.
+        insecure: require no token: whoever reaches the cluster can run code on it.
 
     Raises:
-        UserError: ``RAY_AUTH_MODE`` is against it, or others can read the token.
+        UserError: ``RAY_AUTH_MODE`` turns tokens off, or other users of this machine can read the token.
     """
     mode = "disabled" if insecure else os.environ.get("RAY_AUTH_MODE", "token")
     if not insecure:
@@ -47,9 +47,9 @@ def environment(*, insecure: bool = False) -> dict[str, str]:
                 "(unset does): without authentication a node starts only with --insecure"
             )
         check_token_file()
-    mine = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}  # another cluster's
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}  # another cluster's
     return {
-        **mine,
+        **inherited,
         "RAY_AUTH_MODE": mode,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -60,9 +60,19 @@ def environment(*, insecure: bool = False) -> dict[str, str]:
 def head_command(
     host: str, port: int, dashboard_port: int, *, cpus: float | None, gpus: float | None, further: Sequence[str] = ()
 ) -> list[str]:
-    """Return the command of a head, whose dashboard and Jobs API listen at a host alone.
+    """Return the command that starts a cluster's head.
 
-    Ray's own ports listen on every address of the machine, whatever is asked for: the token keeps them.
+    Args:
+        host: the only address that the dashboard and Jobs API listen on. Ray's own ports listen on every address of the
+            machine, whatever is asked for; the token protects them.
+        port: where other nodes join.
+        dashboard_port: of the dashboard and Jobs API.
+        cpus: processors to offer; by default all.
+        gpus: GPUs to offer; by default all.
+        further: options of ``ray start``, passed on as they are.
+
+    Raises:
+        UserError: the host name cannot be resolved.
     """
     command = [*_START, "--head", "--port", str(port), "--dashboard-port", str(dashboard_port)]
     command += ["--dashboard-host", host]
@@ -72,10 +82,16 @@ def head_command(
 
 
 def join_command(address: str, *, cpus: float | None, gpus: float | None, further: Sequence[str] = ()) -> list[str]:
-    """Return the command of a node that joins the head at ``HOST:PORT``.
+    """Return the command that starts a node which joins a head.
+
+    Args:
+        address: of the head, as ``HOST:PORT``.
+        cpus: processors to offer; by default all.
+        gpus: GPUs to offer; by default all.
+        further: options of ``ray start``, passed on as they are.
 
     Raises:
-        UserError: that is no such address, or this machine has no token.
+        UserError: that is no such address.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
@@ -87,18 +103,18 @@ _START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--di
 
 
 def _resources(cpus: float | None, gpus: float | None) -> list[str]:
-    asked = (("--num-cpus", cpus), ("--num-gpus", gpus))
-    return [word for name, amount in asked if amount is not None for word in (name, f"{amount:g}")]
+    amounts = (("--num-cpus", cpus), ("--num-gpus", gpus))
+    return [word for name, amount in amounts if amount is not None for word in (name, f"{amount:g}")]
 
 
 def _agent_port() -> list[str]:
-    """Return another port for the node's agent where a Ray of this machine has the usual one: jobs need an agent."""
-    with socket.socket() as one:
+    """Return the option for another port of the node's agent, without which no job runs, if the usual one is taken."""
+    with socket.socket() as probe:
         try:
-            one.bind(("", _AGENT_PORT))
+            probe.bind(("", _AGENT_PORT))
         except OSError:
-            one.bind(("", 0))
-            return ["--dashboard-agent-listen-port", str(one.getsockname()[1])]
+            probe.bind(("", 0))
+            return ["--dashboard-agent-listen-port", str(probe.getsockname()[1])]
     return []
 
 

@@ -1,7 +1,7 @@
-"""What travels between this machine and a cluster's job: a request there, and back what the command said and wrote.
+"""What this machine and a job on a cluster send each other: a request, and the output and files of its command.
 
-Both are text, because a job's description and its log are all that surely passes between the two: no shared disk, no
-open port but the Jobs API. Nothing is unpickled, and what is unpacked stays in the folder that it is meant for.
+Both are text, because they pass through the job's description and its log: the two machines share no disk, and no port
+is open but that of the Jobs API. Nothing is unpickled, and what is unpacked stays in the folder that it is meant for.
 """
 
 from __future__ import annotations
@@ -26,14 +26,19 @@ from tuner.sweep.provenance import versions
 FORMAT = 1
 # Linux passes on at most 128 KiB as one variable, and Ray puts the whole description of a job into one.
 MAX_REQUEST = 100_000
-MAX_ANSWER = 256 * 1024**2
+MAX_RESULT = 256 * 1024**2
 BEGIN = "--- tuner begins"
-ANSWER = "--- tuner answers"
+REQUEST = "tuner.request"  # the key of a job's metadata
+RESULT = "--- tuner answers"
 ERROR_MARK = "\x01"  # begins each line of standard error where a job's log holds both
 
 
-class Marked(io.TextIOBase):
-    """Standard error of a job: its lines can be told from those of standard output, which the same log holds."""
+class StderrMarker(io.TextIOBase):
+    """A stream for the standard error of a job; a mark tells its lines from those of standard output in the same log.
+
+    Args:
+        log: the stream that both are written to.
+    """
 
     def __init__(self, log: TextIO) -> None:
         super().__init__()
@@ -41,15 +46,15 @@ class Marked(io.TextIOBase):
         self._is_line_begun = False
 
     def writable(self) -> bool:
-        """Say that text can be written."""
+        """Return True: text can be written."""
         return True
 
     def fileno(self) -> int:
-        """Return where the log is written."""
+        """Return the file descriptor of the log."""
         return self._log.fileno()
 
     def write(self, text: str) -> int:
-        """Add text as it is, but for the marks."""
+        """Write text with `ERROR_MARK` before every line; return the number of characters of the text."""
         for line in io.StringIO(text):
             self._log.write(line if self._is_line_begun else f"{ERROR_MARK}{line}")
             self._is_line_begun = not line.endswith("\n")
@@ -59,16 +64,22 @@ class Marked(io.TextIOBase):
 
 @dataclass(frozen=True)
 class Request:
-    """What a job is to know beside its command: the releases that are expected, and the files that go along."""
+    """What is sent to a job beside its command.
+
+    Args:
+        versions: the releases that the cluster must have, see `releases`.
+        files: texts by the names of the files that the job puts them into.
+        is_captured: whether output and files are sent back as one `CommandResult` when the command has ended.
+        folder: a folder of the sender; its path replaces that of the job's folder in captured output.
+    """
 
     versions: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
     is_captured: bool = False
     folder: str = ""
-    """Of this machine, in place of the job's own in what is printed."""
 
     def encode(self) -> str:
-        """Return it as a short line.
+        """Return the request as one line of base64.
 
         Raises:
             UserError: the files are too large.
@@ -83,10 +94,10 @@ class Request:
 
     @classmethod
     def decode(cls, text: str) -> Request:
-        """Return what `encode` made a line of.
+        """Return the request that `encode` has made a line of.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the line holds no request of this format.
         """
         content = json.loads(zlib.decompress(base64.b64decode(text, validate=True)))
         if content.pop("format") != FORMAT:
@@ -95,27 +106,33 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command has printed, and the files that it has made."""
+class CommandResult:
+    """What a captured command has printed, and the files that it has made.
+
+    Args:
+        output: its standard output.
+        errors: its standard error.
+        files: an archive, see `pack`.
+    """
 
     output: str
     errors: str
     files: bytes = b""
 
     def encode(self) -> str:
-        """Return it as two lines, the first of which knows the checksum of the second."""
+        """Return the result as two lines, the first of which holds the SHA-256 of the second."""
         parts = {"format": FORMAT, "output": self.output, "errors": self.errors}
         content = zlib.compress(json.dumps({**parts, "files": base64.b64encode(self.files).decode()}).encode())
-        return f"{ANSWER} {hashlib.sha256(content).hexdigest()}\n{base64.b64encode(content).decode()}\n"
+        return f"{RESULT} {hashlib.sha256(content).hexdigest()}\n{base64.b64encode(content).decode()}\n"
 
     @classmethod
-    def find(cls, log: str) -> Answer | None:
-        """Return the answer in a job's log, None if it holds none.
+    def find(cls, log: str) -> CommandResult | None:
+        """Return the result in a job's log, None if it holds none.
 
         Raises:
             UserError: it is damaged.
         """
-        before, mark, rest = log.rpartition(f"{ANSWER} ")
+        before, mark, rest = log.rpartition(f"{RESULT} ")
         if not mark or (before and not before.endswith("\n")):
             return None
         digest, _, body = rest.partition("\n")
@@ -130,37 +147,41 @@ class Answer:
 
 
 def pack(folder: Path, leave_out: Sequence[str] = ()) -> bytes:
-    """Return everything in a folder as an archive; nothing for an empty one.
+    """Return the content of a folder as a tar archive; no bytes for an empty folder.
+
+    Args:
+        folder: what is packed.
+        leave_out: names in the folder that are not.
 
     Raises:
-        UserError: it is too much to pass through a log.
+        UserError: it is too large to be sent through a log.
     """
-    found = sorted(path for path in folder.iterdir() if path.name not in leave_out)
-    size = sum(path.stat().st_size for top in found for path in (top, *top.rglob("*")) if path.is_file())
-    if size > MAX_ANSWER:
+    paths = sorted(path for path in folder.iterdir() if path.name not in leave_out)
+    size = sum(path.stat().st_size for top in paths for path in (top, *top.rglob("*")) if path.is_file())
+    if size > MAX_RESULT:
         raise UserError(
-            f"{size / 1e6:.0f} MB are too much to be sent back ({MAX_ANSWER / 1e6:.0f} MB at most): run the command "
+            f"{size / 1e6:.0f} MB are too much to be sent back ({MAX_RESULT / 1e6:.0f} MB at most): run the command "
             "where the storage can be reached, with --storage and without --cluster"
         )
-    if not found:
+    if not paths:
         return b""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
-        for path in found:
+        for path in paths:
             archive.add(path, arcname=path.name)
     return packed.getvalue()
 
 
 def unpack(packed: bytes, folder: Path, may_replace: str | None = None) -> None:
-    """Put what `pack` packed into a folder: all of it, or nothing.
+    """Unpack an archive that `pack` made into a folder: all of it, or nothing.
 
     Args:
-        packed: an archive.
+        packed: the archive.
         folder: made if it is missing.
-        may_replace: the name of a file that somebody has asked for; nothing else takes the place of what is there.
+        may_replace: the name of a file that may be overwritten; any other file that exists is an error.
 
     Raises:
-        UserError: something is there already, leads out of the folder, or cannot be written.
+        UserError: a file exists already, would lie outside the folder, or cannot be written.
     """
     if not packed:
         return
@@ -171,12 +192,12 @@ def unpack(packed: bytes, folder: Path, may_replace: str | None = None) -> None:
             tarfile.open(fileobj=io.BytesIO(packed)) as archive,
         ):
             archive.extractall(temporary, filter="data")
-            _place(Path(temporary), folder, may_replace)
+            _move_checked(Path(temporary), folder, may_replace)
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"what the cluster sent cannot be put into {folder}: {error}") from error
 
 
-def _place(source: Path, target: Path, may_replace: str | None) -> None:
+def _move_checked(source: Path, target: Path, may_replace: str | None) -> None:
     files = [path.relative_to(source) for path in source.rglob("*") if not path.is_dir()]
     for file in files:
         if (target / file).exists() and str(file) != may_replace:
@@ -193,23 +214,20 @@ def _move(source: Path, target: Path) -> None:
             path.rename(to)
 
 
-REQUEST = "tuner.request"
-
-
 def releases() -> dict[str, str]:
-    """Return what must be the same on both sides; of Python, major and minor release."""
-    found = versions()
+    """Return the releases that must be the same on both sides; of Python, the minor release."""
+    installed = versions()
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"Python": python, **{name: found.get(name, "none") for name in ("ray", "adversarial-tuner")}}
+    return {"Python": python, **{name: installed.get(name, "none") for name in ("ray", "adversarial-tuner")}}
 
 
-def check_releases(expected: Mapping[str, str], there: Mapping[str, str]) -> None:
-    """Refuse to work with another release than was expected.
+def check_releases(expected: Mapping[str, str], installed: Mapping[str, str]) -> None:
+    """Check that the releases on a cluster are those that the sender has.
 
     Raises:
-        UserError: with every pair that differs.
+        UserError: some differ; the message names each with both versions.
     """
-    pairs = [(name, there.get(name, "none"), wanted) for name, wanted in expected.items()]
+    pairs = [(name, installed.get(name, "none"), wanted) for name, wanted in expected.items()]
     differing = [f"{name} {has} against {wanted} here" for name, has, wanted in pairs if has != wanted]
     if differing:
         raise UserError(

@@ -1,7 +1,7 @@
-"""Commands of this machine that a cluster runs: each is a job there, with the same words and the same exit code.
+"""Commands that are typed here and run by a cluster: each is a job there, with the same arguments and exit code.
 
-A driver's job is named after its sweep, ``tuner-NAME``, then ``tuner-NAME.2`` and so on, so that nothing is begun
-twice. Any other command is a job that is forgotten a while after it has answered.
+The job of a driver is named after its sweep, ``tuner-NAME``, then ``tuner-NAME.2`` and so on, so that nothing is
+started twice. Any other command is a job that is deleted some time after it has ended.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tuner.cluster import payload as parcel
 from tuner.cluster.client import Cluster, Job
-from tuner.cluster.command import Asked, digest, environment
-from tuner.cluster.logs import follow, own_lines, print_line, print_log, say_ending, wait
+from tuner.cluster.command import RemoteCommand, digest, environment
+from tuner.cluster.logs import command_lines, follow, print_ending, print_line, print_log, wait
 from tuner.cluster.nodes import STOP_WAIT_S
-from tuner.cluster.payload import REQUEST, releases
+from tuner.cluster.payload import REQUEST, CommandResult, Request, releases, unpack
 from tuner.errors import FAILED, INTERRUPTED, MISTAKE, UserError
 
-# These drive a sweep: they return once it has begun, or follow it to its end.
-BEGINNING, DRIVING = ("launch", "resume"), ("launch", "resume", "confirm", "judge")
+# These drive a sweep; the first two return once its runs have begun, the others follow it to its end.
+STARTING, DRIVING = ("launch", "resume"), ("launch", "resume", "confirm", "evaluate")
 _SWEEP, _STORAGE, _COMMAND, _DIGEST = "tuner.sweep", "tuner.storage", "tuner.command", "tuner.digest"
-_A_RUN = re.compile(r"(trial|baseline)-\S+ ")
+_RUN_LINE = re.compile(r"(trial|baseline)-\S+ ")
 _TRIES = 3
-_PASSING = "tuner."  # no sweep's job is named so
+_QUERY_PREFIX = "tuner."  # the job of a sweep has another one
 
 
-def send(cluster: Cluster, asked: Asked) -> int:
-    """Run a command on a cluster, print what it prints, and return its exit code.
+def send(cluster: Cluster, command: RemoteCommand) -> int:
+    """Run a command on a cluster, print its output, and return its exit code.
 
     Raises:
-        UserError: it cannot be sent, or the cluster does not take it.
+        UserError: it cannot be sent, or the cluster does not accept it.
     """
-    if asked.command in DRIVING:
-        return _drive(cluster, asked)
-    jobs = jobs_of(cluster, asked)
-    if asked.command == "stop" and any(not job.has_ended for job in jobs):
-        return _stop(cluster, asked, [job for job in jobs if not job.has_ended])
-    if asked.command == "logs" and asked.run is None and jobs:
+    if command.command in DRIVING:
+        return _drive(cluster, command)
+    jobs = jobs_of(cluster, command)
+    running = [job for job in jobs if not job.has_ended]
+    if command.command == "stop" and running:
+        return _stop(cluster, command, running)
+    if command.command == "logs" and command.run is None and jobs:
         last = next((job for job in reversed(jobs) if _has_driven(job)), jobs[-1])
-        return (follow(cluster, last.id) or 0) if asked.streams else print_log(cluster, last)
-    return _query(cluster, _with_storage(asked, jobs))
+        return (follow(cluster, last.id) or 0) if command.follow else print_log(cluster, last)
+    return _query(cluster, _with_storage(command, jobs))
 
 
-def jobs_of(cluster: Cluster, asked: Asked) -> list[Job]:
-    """Return the jobs that have driven a sweep, oldest first."""
-    found = [job for job in cluster.jobs() if asked.sweep and job.metadata.get(_SWEEP) == asked.sweep]
-    return [job for job in found if asked.storage in (None, job.metadata.get(_STORAGE))]
+def jobs_of(cluster: Cluster, command: RemoteCommand) -> list[Job]:
+    """Return the jobs that have driven the sweep of a command, oldest first."""
+    jobs = [job for job in cluster.jobs() if command.sweep and job.metadata.get(_SWEEP) == command.sweep]
+    return [job for job in jobs if command.storage in (None, job.metadata.get(_STORAGE))]
 
 
 def next_id(sweep: str, taken: list[str]) -> str:
@@ -58,28 +58,28 @@ def next_id(sweep: str, taken: list[str]) -> str:
     return f"tuner-{sweep}.{last + 1}" if last else f"tuner-{sweep}"
 
 
-def _drive(cluster: Cluster, asked: Asked) -> int:
-    """Submit a driver, unless the same is there already, and follow it until its runs begin or it ends."""
-    sweep = str(asked.sweep)
+def _drive(cluster: Cluster, command: RemoteCommand) -> int:
+    """Submit a driver, unless the same one is there already, and follow it until its runs begin or it ends."""
+    sweep = str(command.sweep)
     for _ in range(_TRIES):
         named = [job for job in cluster.jobs() if job.metadata.get(_SWEEP) == sweep]
         launches = [job for job in named if job.metadata[_COMMAND] == "launch" and _has_driven(job)]
-        if asked.command == "launch" and launches:
-            return _say_that_it_is_there(cluster, asked, launches[0])
-        if asked.command != "launch":
-            asked = _with_storage(asked, jobs_of(cluster, asked))
+        if command.command == "launch" and launches:
+            return _report_existing(cluster, command, launches[0])
+        if command.command != "launch":
+            command = _with_storage(command, jobs_of(cluster, command))
         job_id = next_id(sweep, [job.id for job in named])
-        if _submit(cluster, job_id, asked):
+        if _submit(cluster, job_id, command):
             break
     else:
         raise UserError(f"{cluster.address} has a job {job_id} of somebody else's: choose another --name")
     try:
-        code = follow(cluster, job_id, _A_RUN if asked.command in BEGINNING else None)
+        code = follow(cluster, job_id, until=_RUN_LINE if command.command in STARTING else None)
     except KeyboardInterrupt:
-        print(f"\n{sweep} goes on there; {_how_to_go_on(cluster, sweep)}")
+        print(f"\n{sweep} goes on there; {_next_commands(cluster, sweep)}")
         return INTERRUPTED
     if code is None:
-        print(f"{sweep} has begun as job {job_id}; {_how_to_go_on(cluster, sweep)}")
+        print(f"{sweep} has begun as job {job_id}; {_next_commands(cluster, sweep)}")
     return code or 0
 
 
@@ -88,80 +88,81 @@ def _has_driven(job: Job) -> bool:
     return not (job.status == "FAILED" and job.exit_code in (None, MISTAKE))
 
 
-def _say_that_it_is_there(cluster: Cluster, asked: Asked, there: Job) -> int:
-    if there.metadata[_DIGEST] != digest(asked):
+def _report_existing(cluster: Cluster, command: RemoteCommand, existing: Job) -> int:
+    if existing.metadata[_DIGEST] != digest(command):
         raise UserError(
-            f"{cluster.address} has another sweep named {asked.sweep!r} (job {there.id}, other space or options): "
-            f"choose another --name, or `tuner resume {asked.sweep}` for that one"
+            f"{cluster.address} has another sweep named {command.sweep!r} (job {existing.id}, other space or options): "
+            f"choose another --name, or `tuner resume {command.sweep}` for that one"
         )
-    print(f"{asked.sweep} is there already (job {there.id}, {there.status.lower()}); nothing was submitted")
-    print(_how_to_go_on(cluster, there.metadata[_SWEEP]))
+    print(f"{command.sweep} is there already (job {existing.id}, {existing.status.lower()}); nothing was submitted")
+    print(_next_commands(cluster, existing.metadata[_SWEEP]))
     return 0
 
 
-def _submit(cluster: Cluster, job_id: str, asked: Asked, request: parcel.Request | None = None) -> bool:
-    request = request or parcel.Request(releases(), asked.files)
+def _submit(cluster: Cluster, job_id: str, command: RemoteCommand, request: Request | None = None) -> bool:
+    request = request or Request(releases(), command.files)
     metadata = {
-        **({_SWEEP: asked.sweep} if asked.sweep and asked.command in DRIVING else {}),
-        **({_STORAGE: asked.storage} if asked.storage else {}),
-        _COMMAND: asked.command,
-        _DIGEST: digest(asked),
+        **({_SWEEP: command.sweep} if command.sweep and command.command in DRIVING else {}),
+        **({_STORAGE: command.storage} if command.storage else {}),
+        _COMMAND: command.command,
+        _DIGEST: digest(command),
         REQUEST: request.encode(),
     }
-    entrypoint = f"exec python3 -m tuner job {shlex.join([asked.command, *asked.words])}"
+    entrypoint = f"exec python3 -m tuner job {shlex.join([command.command, *command.argv])}"
     return cluster.submit(job_id, entrypoint, metadata, environment(), secrets.token_hex(8))
 
 
-def _query(cluster: Cluster, asked: Asked) -> int:
-    """Run a command that answers soon, or that is followed."""
-    cluster.forget(_PASSING)
-    base = asked.output.absolute().parent if asked.output else Path.cwd()
-    request = parcel.Request(releases(), asked.files, is_captured=not asked.streams, folder=str(base))
-    job_id = f"{_PASSING}{asked.command}.{secrets.token_hex(6)}"
-    _submit(cluster, job_id, asked, request)
+def _query(cluster: Cluster, command: RemoteCommand) -> int:
+    """Run a command that ends soon, or whose output is followed."""
+    cluster.delete_ended(_QUERY_PREFIX)
+    folder = command.output.absolute().parent if command.output else Path.cwd()
+    request = Request(releases(), command.files, is_captured=not command.follow, folder=str(folder))
+    job_id = f"{_QUERY_PREFIX}{command.command}.{secrets.token_hex(6)}"
+    _submit(cluster, job_id, command, request)
     try:
-        if asked.streams:
+        if command.follow:
             return follow(cluster, job_id) or 0
         job = wait(cluster, job_id)
-        return _print_answer(cluster, job, base, asked.output)
+        return _print_result(cluster, job, folder, command.output)
     except KeyboardInterrupt:
         cluster.stop(job_id)
         return INTERRUPTED
 
 
-def _print_answer(cluster: Cluster, job: Job, base: Path, output: Path | None) -> int:
+def _print_result(cluster: Cluster, job: Job, folder: Path, output: Path | None) -> int:
     log = cluster.log(job.id)
-    answer = parcel.Answer.find(log)
-    if answer is None:
-        for line in own_lines(log):
+    result = CommandResult.find(log)
+    if result is None:
+        for line in command_lines(log):
             print_line(line)
-        return say_ending(job, log)
-    parcel.unpack(answer.files, base, may_replace=output.name if output else None)
-    sys.stdout.write(answer.output)
-    sys.stderr.write(answer.errors)
+        return print_ending(job, log)
+    unpack(result.files, folder, may_replace=output.name if output else None)
+    sys.stdout.write(result.output)
+    sys.stderr.write(result.errors)
     return FAILED if job.exit_code is None else job.exit_code
 
 
-def _stop(cluster: Cluster, asked: Asked, jobs: list[Job]) -> int:
+def _stop(cluster: Cluster, command: RemoteCommand, jobs: list[Job]) -> int:
     for job in jobs:
         cluster.stop(job.id)
     for job in jobs:
         print(f"{job.id} is asked to end, for which it has {STOP_WAIT_S} s", flush=True)
         wait(cluster, job.id)
-        ending = [line for line in own_lines(cluster.log(job.id)) if line.startswith(("Interrupted", "Stopped"))]
-        print(ending[-1] if ending else f"{job.id} was killed: `tuner resume {asked.sweep}` goes on where it stands")
+        endings = [line for line in command_lines(cluster.log(job.id)) if line.startswith(("Interrupted", "Stopped"))]
+        killed = f"{job.id} was killed: `tuner resume {command.sweep}` goes on where it stands"
+        print(endings[-1] if endings else killed)
     return 0
 
 
-def _with_storage(asked: Asked, jobs: list[Job]) -> Asked:
-    """Return a command with the storage that a sweep was launched with, if nobody has said another."""
+def _with_storage(command: RemoteCommand, jobs: list[Job]) -> RemoteCommand:
+    """Return a command with the storage that its sweep was launched with, unless one was typed."""
     known = jobs[-1].metadata.get(_STORAGE) if jobs else None
-    if asked.storage or not known:
-        return asked
-    return replace(asked, storage=known, words=["--home", known, *asked.words])
+    if command.storage or not known:
+        return command
+    return replace(command, storage=known, argv=["--home", known, *command.argv])
 
 
-def _how_to_go_on(cluster: Cluster, sweep: str) -> str:
+def _next_commands(cluster: Cluster, sweep: str) -> str:
     commands = ", ".join(f"`tuner {word} {sweep}`" for word in ("status", "stop", "resume", "export"))
     return (
         f"`tuner logs {sweep} --follow` shows it; {commands}, each with --cluster {cluster.address} or with "

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.cluster.payload import ERROR_MARK, Answer, Marked, Request, pack, unpack
+from tuner.cluster.payload import ERROR_MARK, CommandResult, Request, StderrMarker, pack, unpack
 from tuner.errors import UserError
 
 TEXTS = st.text(max_size=300)
@@ -28,7 +28,7 @@ def test_a_request_comes_as_it_was_sent(files, folder, is_captured):
 @given(st.lists(st.tuples(st.booleans(), st.text("ab \n", max_size=9)), max_size=9))
 def test_standard_error_can_be_told_from_output_line_by_line(written):
     log = io.StringIO()
-    marked = Marked(log)
+    marked = StderrMarker(log)
     for is_error, text in written:
         (marked if is_error else log).write(f"{text}\n")
     lines = log.getvalue().split("\n")[:-1]
@@ -44,20 +44,20 @@ def test_a_request_that_does_not_fit_is_refused():
 
 @given(TEXTS, TEXTS, st.binary(max_size=300), TEXTS)
 def test_an_answer_is_found_in_a_log(output, errors, files, before):
-    answer = Answer(output, errors, files)
-    assert Answer.find(f"Ray says something\n{before}\n{answer.encode()}") == answer
-    assert Answer.find(before) is None
+    answer = CommandResult(output, errors, files)
+    assert CommandResult.find(f"Ray says something\n{before}\n{answer.encode()}") == answer
+    assert CommandResult.find(before) is None
 
 
 def test_a_damaged_answer_is_refused_whatever_byte_it_is():
-    whole = Answer("some words", "", b"\0" * 50).encode()
+    whole = CommandResult("some words", "", b"\0" * 50).encode()
     begin = whole.index("\n") - 10
     for position in range(begin, len(whole) - 1):
         other = "A" if whole[position] != "A" else "B"
         with pytest.raises(UserError, match="damaged or cut short"):
-            Answer.find(whole[:position] + other + whole[position + 1 :])
+            CommandResult.find(whole[:position] + other + whole[position + 1 :])
         with pytest.raises(UserError, match="damaged or cut short"):
-            Answer.find(whole[:position])
+            CommandResult.find(whole[:position])
 
 
 def test_files_and_folders_come_back(tmp_path):

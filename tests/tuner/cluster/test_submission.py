@@ -16,7 +16,7 @@ from tests.tuner.conftest import SPACE
 from tuner.cli import job
 from tuner.cluster import client as cluster
 from tuner.cluster import payload, submission
-from tuner.cluster.payload import BEGIN, ERROR_MARK, Answer, Request
+from tuner.cluster.payload import BEGIN, ERROR_MARK, CommandResult, Request
 from tuner.errors import UserError
 from tuner.sweep.provenance import versions
 
@@ -161,7 +161,7 @@ def test_a_sweep_is_found_where_it_was_launched(there, head: Head):
 
 
 def test_a_query_answers_as_it_would_here_and_is_forgotten(there, head: Head, tmp_path):
-    head.log += Answer("1,2\n", "a warning\n").encode()
+    head.log += CommandResult("1,2\n", "a warning\n").encode()
     assert there("compare", "tiny", "--format", "csv") == (0, "1,2\na warning\n")
     head.ending = {"status": "FAILED", "driver_exit_code": 2}
     assert there("compare", "tiny")[0] == 2
@@ -175,6 +175,28 @@ def test_an_output_is_made_here_by_its_name(there, head: Head, tmp_path):
     (submitted,) = head.jobs.values()
     assert words(submitted)[5:] == ["trials", "--output", "rows.csv", "tiny"]
     assert Request.decode(submitted["metadata"]["tuner.request"]).folder == str(tmp_path / "deep")
+
+
+def test_a_command_line_is_forwarded_as_it_was_typed_but_for_what_is_local(there, head: Head, tmp_path):
+    there("compare", "--picture=deep/a.png", "--format=json", "--storage", "/shared", "tiny")
+    (submitted,) = head.jobs.values()
+    assert words(submitted)[5:] == ["compare", "--format", "json", "--picture", "a.png", "--home", "/shared", "tiny"]
+    there("launch", "--max-concurrent", "2", "--trials=7", "tiny.yaml")
+    code, output = there("launch", "tiny.yaml", "--name", "tiny", "--trials", "7", "--max-concurrent=2", "--detach")
+    assert (code, "tiny is there already" in output) == (0, True)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "judge"])
+def test_a_sweep_is_evaluated_by_the_cluster_and_a_file_here(run, there, head: Head, monkeypatch, tmp_path, command):
+    there(command, "tiny", "--images", "4", "--workers", "2")
+    (submitted,) = head.jobs.values()
+    assert words(submitted)[5:] == ["evaluate", "--images", "4", "--workers", "2", "tiny"]
+    assert submitted["submission_id"] == "tuner-tiny"
+    monkeypatch.setenv("RAY_ADDRESS", head.address)
+    assert "tiny.yaml is no state dict that can be read safely" in run(command, "tiny.yaml")[1]
+    assert list(head.jobs) == ["tuner-tiny"]
+    run(command, "other")
+    assert list(head.jobs) == ["tuner-tiny", "tuner-other"]
 
 
 def test_an_answer_to_a_launch_that_is_lost_begins_nothing_twice(there, head: Head):
@@ -243,7 +265,7 @@ def test_a_certificate_is_trusted_by_its_authority_alone(run, head: Head, monkey
     assert (code, "REQUESTS_CA_BUNDLE names the file" in output) == (2, True)
     assert head.requests == []
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca"))
-    head.log += Answer("no sweeps", "").encode()
+    head.log += CommandResult("no sweeps", "").encode()
     assert run("status", "--cluster", head.address) == (0, "no sweeps")
 
 

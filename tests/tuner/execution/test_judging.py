@@ -16,6 +16,9 @@ from tuner.search.ledger import Ledger
 from tuner.sweep.evaluations import read_evaluation
 from tuner.tracking.server import tracking_uri
 
+# MLflow's libraries warn when they are first imported.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
@@ -28,7 +31,7 @@ FEW = ["--images", "4"]
 
 
 def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_path):
-    code, said = run("judge", "real", *FEW, "--home", str(tmp_path), "--workers", "2")
+    code, said = run("evaluate", "real", *FEW, "--home", str(tmp_path), "--workers", "2")
     assert code == 0
     assert "0 of 4 runs are judged already" in said
     assert "4 test images" in said
@@ -65,14 +68,52 @@ def test_other_images_are_judged_anew(trained_sweep):
 
 def test_a_sweep_without_a_complete_run_has_nothing_to_judge(make_sweep, run, tmp_path):
     Ledger(make_sweep())
-    code, said = run("judge", "tiny", "--home", str(tmp_path))
+    code, said = run("evaluate", "tiny", "--home", str(tmp_path))
     assert code == 2
     assert "no run of 'tiny' has run to the end yet: `tuner resume tiny`" in said
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--tier", "rank"],
+        ["--split", "test"],
+        ["--epsilon", "0.1"],
+        ["--dataset", "digits"],
+        ["--architecture", "mlp"],
+        ["--data", "."],
+    ],
+    ids=lambda options: options[0],
+)
+def test_options_of_a_file_are_refused_for_a_sweep(make_sweep, run, tmp_path, options):
+    make_sweep()
+    code, said = run("evaluate", "tiny", "--home", str(tmp_path), *options)
+    assert code == 2
+    assert f"{options[0]}{' rank' if 'rank' in options else ''} cannot be used here" in said
+    assert "tiny is a sweep" in said
+
+
+def test_the_path_is_meant_where_a_file_and_a_sweep_have_the_same_name(make_sweep, run, tmp_path, monkeypatch):
+    make_sweep()
+    monkeypatch.setenv("TUNER_HOME", str(tmp_path))
+    assert "no run of 'tiny' has run to the end" in run("evaluate", "tiny")[1]  # the folder there is the sweep's
+    (tmp_path / "elsewhere" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, said = run("evaluate", "tiny")
+    assert (code, "tiny is no bundle" in said) == (2, True)
+
+
+def test_the_former_name_says_so_and_does_the_same(make_sweep, run, tmp_path):
+    Ledger(make_sweep())
+    code, said = run("judge", "tiny", "--home", str(tmp_path), "--workers", "1")
+    first, _, rest = said.partition("\n")
+    assert "`tuner judge` is `tuner evaluate` now" in first
+    assert (code, rest) == run("evaluate", "tiny", "--home", str(tmp_path), "--workers", "1")
+
+
 def test_a_checkpoint_that_is_gone_is_said_in_words(trained_sweep, run, tmp_path):
     shutil.rmtree(trained_sweep.folder / "baselines" / "standard" / "checkpoint")
-    code, said = run("judge", "real", *FEW, "--home", str(tmp_path), "--workers", "1")
+    code, said = run("evaluate", "real", *FEW, "--home", str(tmp_path), "--workers", "1")
     assert code == 2
     assert "there is no checkpoint in" in said.replace("\n", " ")
     assert "Traceback" not in said
