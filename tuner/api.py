@@ -116,20 +116,20 @@ class Sweep:
         Returns:
             What ``confirm.json`` holds; None if it was cut short: called again, it goes on.
         """
-        from tuner.execution.confirm import confirm
+        from tuner.execution.confirm import ConfirmOptions, confirm
         from tuner.sweep.confirmation import read_confirmation
 
-        options: dict[str, Any] = {"top": top, "num_seeds": seeds, "baselines": baselines}
-        self.ending = confirm(self._sweep, self._console, **options, tier=tier, num_images=images)
+        options = ConfirmOptions(top=top, num_seeds=seeds, baselines=baselines, tier=tier, num_images=images)
+        self.ending = confirm(self._sweep, self._console, options)
         return read_confirmation(self._sweep) if self.ending.completed else None
 
     def _drive(self, detach: bool) -> Sweep:
         if detach:
             starting.detach(self._sweep)
             return self
-        from tuner.execution.driver import drive
+        from tuner.execution.search import search
 
-        self.ending = drive(self._sweep, self._console)
+        self.ending = search(self._sweep, self._console)
         return self
 
     @property

@@ -242,11 +242,11 @@ def _ours(home: Path) -> dict[str, float]:
         console = Console(file=nowhere)
         ledger = Ledger(sweep)
         provenance = json.loads((sweep.folder / "provenance.json").read_text())
-        mirror = Mirror(lambda: MlflowWriter(sweep, provenance), console.print)
         live = LiveTable(ledger, console, budget=budget, mode="max")
-        with live, clock.watching(LedgerSearcher, "suggest"), clock.watching(LedgerScheduler, "on_trial_result"):
-            execute(ledger, resources, [mirror, live, clock], trainable=Ours)
-        if not mirror.close(300.0, state="completed", winners=(), pictures={}):
-            raise RuntimeError("the mirror was not brought up to date")
+        with Mirror(lambda: MlflowWriter(sweep, provenance), console.print) as mirror:
+            with live, clock.watching(LedgerSearcher, "suggest"), clock.watching(LedgerScheduler, "on_trial_result"):
+                execute(ledger, resources, [mirror, live, clock], trainable=Ours)
+            if not mirror.close(300.0, state="completed", winners=(), pictures={}):
+                raise RuntimeError("the mirror was not brought up to date")
         clock.after_s = time.perf_counter() - clock.ended_s[-1]
     return clock.measured()

@@ -110,12 +110,12 @@ def ours() -> Clock:
             console = Console(file=nowhere)
             ledger = Ledger(sweep)
             provenance = json.loads((sweep.folder / "provenance.json").read_text())
-            mirror = Mirror(lambda: MlflowWriter(sweep, provenance), console.print)
             live = LiveTable(ledger, console, budget=sweep.space.budget, mode="max")
-            with live:
-                execute(ledger, sweep.space.resources, [mirror, live, clock], trainable=OursSecond)
-            if not mirror.close(600.0, state="completed", winners=(), pictures={}):
-                raise RuntimeError("the mirror was not brought up to date")
+            with Mirror(lambda: MlflowWriter(sweep, provenance), console.print) as mirror:
+                with live:
+                    execute(ledger, sweep.space.resources, [mirror, live, clock], trainable=OursSecond)
+                if not mirror.close(600.0, state="completed", winners=(), pictures={}):
+                    raise RuntimeError("the mirror was not brought up to date")
             clock.after_s = time.perf_counter() - clock.ended_s[-1]
     return clock
 

@@ -17,8 +17,8 @@ from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 from rich.table import Table
 
-from tuner.execution.driver import drive
 from tuner.execution.ray_tune.capacity import num_slots
+from tuner.execution.search import search
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import SEARCH, read_records
 
@@ -48,7 +48,7 @@ def measure() -> Table:
     with temporary_home() as home, Path(os.devnull).open("w") as nowhere:
         sweep = SweepFolder.create("slots", SPACE, "slots.yaml", home=home)
         started = time.time()
-        drive(sweep, Console(file=nowhere))
+        search(sweep, Console(file=nowhere))
         slots = num_slots(sweep.space.resources)
         ray.shutdown()
         rows = [record.metrics for record in read_records(sweep)]

@@ -7,7 +7,7 @@ import functools
 from trainables.training.loop import TrainingLoop
 from trainables.worker.trainable import RunTrainable
 from tuner.cli.app import main
-from tuner.execution import driver
+from tuner.execution import driver, search
 
 
 class Counted(RunTrainable):
@@ -25,6 +25,6 @@ if __name__ == "__main__":
     # To pickle a class of this file, Ray looks through all modules; one that the mirror has half imported breaks then.
     import mlflow.tracking  # noqa: F401
 
-    driver.draw_pictures = lambda *_, **__: {}
+    search.draw_pictures = lambda *_, **__: {}
     driver.execute = functools.partial(driver.execute, trainable=Counted)
     main()

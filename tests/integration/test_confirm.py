@@ -9,6 +9,8 @@ import pytest
 
 from tests.integration.conftest import CommandLine
 from tests.integration.test_command_line import ended, mlflow_children
+from tests.integration.test_steering import wait_until
+from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import read_metrics
@@ -80,3 +82,35 @@ def test_killed_then_interrupted_then_confirmed(command_line: CommandLine):
     assert [one["against"] for one in found["differences"]] == ["fgsm_retraining"]
     assert f"Confirmed: {found['winner']}" in command_line.run("compare", "a")
     assert found["run"] in command_line.run("export", "a")
+
+
+def test_paused_resumed_and_stopped_from_another_terminal(command_line: CommandLine):
+    (command_line.folder / "small.yaml").write_text(SPACE.replace("compute: 6", "compute: 12"))
+    command_line.run("launch", "small.yaml", "--name", "a", "--trials", "1")
+    sweep = SweepFolder.open("a", home=command_line.home)
+
+    def rows() -> dict[str, list]:
+        return {one.run.key: read_metrics(one.run.folder) for one in read_records(sweep, ["confirm"])}
+
+    def num_rows() -> int:
+        return sum(map(len, rows().values()))
+
+    command = command_line.start("confirm", "a", "--images", "50")
+    wait_until(lambda: num_rows() > 2, "it reports")
+    assert "pauses once each run has reported" in command_line.run("pause", "a")
+    wait_until(lambda: phase_of(sweep.folder) == "paused", "it pauses")
+    paused = rows()
+    assert sweep.is_running()
+    assert "a goes on" in command_line.run("resume", "a")
+    wait_until(lambda: num_rows() > sum(map(len, paused.values())), "it goes on")
+    assert "ends once each run has reported" in command_line.run("stop", "a")
+    output = command.finish(3)
+    assert "Paused: `tuner resume a` goes on, `tuner stop a` ends the driver" in output
+    assert "Stopped on request; `tuner confirm a` goes on where it stands" in output
+    assert "Traceback" not in output
+    now = rows()
+    assert not (sweep.folder / "confirm.json").exists()
+    for key, before in paused.items():
+        assert now[key][: len(before)] == before, "a row that was reported is gone or was written again"
+    for run in now.values():
+        assert [row["step"] for row in run] == list(range(1, len(run) + 1))

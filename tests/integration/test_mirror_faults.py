@@ -74,37 +74,37 @@ def wait_until(condition) -> None:
 def test_a_server_that_is_down_at_the_start_in_the_midst_and_at_the_end(server, sweep, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     troubles: list[str] = []
-    mirror = Mirror(lambda: writer_of(sweep), troubles.append)
     ledger = Ledger(sweep)
+    with Mirror(lambda: writer_of(sweep), troubles.append) as mirror:
 
-    def next_run() -> None:
-        run = ledger.next_run()
-        mirror.changed(ledger.records[run.key])
-        for step in (1, 2):
-            ledger.report(run.key, row(step))
+        def next_run() -> None:
+            run = ledger.next_run()
             mirror.changed(ledger.records[run.key])
-            time.sleep(0.2)
-        ledger.complete(run.key, row(3))
-        mirror.changed(ledger.records[run.key])
+            for step in (1, 2):
+                ledger.report(run.key, row(step))
+                mirror.changed(ledger.records[run.key])
+                time.sleep(0.2)
+            ledger.complete(run.key, row(3))
+            mirror.changed(ledger.records[run.key])
 
-    wait_until(lambda: troubles)
-    next_run()
-    server.start()
-    wait_until(lambda: mirror.is_up_to_date)
-    next_run()
-    time.sleep(1.0)  # the mirror gathers for a second: it is now about to write
-    server.kill()
-    next_run()
-    server.start()
-    with server.database_locked():
+        wait_until(lambda: troubles)
         next_run()
-        time.sleep(8)
-    wait_until(lambda: mirror.is_up_to_date)
-    assert len(content(sweep, server.uri)) == 5
-    server.kill()
-    next_run()
-    next_run()
-    assert not mirror.close(3, state="completed", winners=(), pictures={})
+        server.start()
+        wait_until(lambda: mirror.is_up_to_date)
+        next_run()
+        time.sleep(1.0)  # the mirror gathers for a second: it is now about to write
+        server.kill()
+        next_run()
+        server.start()
+        with server.database_locked():
+            next_run()
+            time.sleep(8)
+        wait_until(lambda: mirror.is_up_to_date)
+        assert len(content(sweep, server.uri)) == 5
+        server.kill()
+        next_run()
+        next_run()
+        assert not mirror.close(3, state="completed", winners=(), pictures={})
     assert len(troubles) == 1, "one warning is enough"
     assert ledger.is_complete
 

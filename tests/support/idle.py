@@ -50,8 +50,8 @@ if __name__ == "__main__":
     import mlflow.tracking  # noqa: F401
 
     from tuner.cli.app import main
-    from tuner.execution import driver
+    from tuner.execution import driver, search
 
-    driver.draw_pictures = lambda *_, **__: {}
+    search.draw_pictures = lambda *_, **__: {}
     driver.execute = functools.partial(driver.execute, trainable=Idle)
     main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from tuner.cli.options import Home, SweepName
 from tuner.cli.results import print_confirmed
 from tuner.errors import INTERRUPTED
 from tuner.sweep.folder import SweepFolder, home
+
+if TYPE_CHECKING:
+    from tuner.execution.confirm import ConfirmOptions
 
 
 def confirm(
@@ -39,15 +42,15 @@ def confirm(
     Whatever ends it, the same command goes on where it stands. The exported best run is the winner's from then on.
     """
     from tuner.execution import preflight
+    from tuner.execution.confirm import ConfirmOptions
 
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     console = Console(stderr=output_format == "json", markup=False)
     preflight.check_resources(sweep.space.resources)
     preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
     names = None if baselines is None else [name.strip() for name in baselines.split(",") if name.strip()]
-    options: dict[str, Any] = {"top": top, "num_seeds": seeds, "baselines": names}
-    options |= {"tier": tier, "num_images": images, "workers": workers}
-    _drive(sweep, console, options)
+    options = ConfirmOptions(top=top, num_seeds=seeds, baselines=names, tier=tier, num_images=images, workers=workers)
+    _confirm(sweep, console, options)
     if output_format == "json":
         from tuner.sweep.confirmation import read_confirmation
 
@@ -57,12 +60,12 @@ def confirm(
         print_confirmed(sweep, console)
 
 
-def _drive(sweep: SweepFolder, console: Console, options: dict[str, Any]) -> None:
+def _confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions) -> None:
     how_to_go_on = f"`tuner confirm {sweep.name}` goes on where it stands"
     try:
-        from tuner.execution.confirm import confirm as drive
+        from tuner.execution import confirm as confirming
 
-        ending = drive(sweep, console, **options)
+        ending = confirming.confirm(sweep, console, options)
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -68,9 +68,9 @@ def _drive(sweep: SweepFolder, detach: bool) -> None:
         console.print(text, soft_wrap=True, highlight=False)
         return
     try:
-        from tuner.execution.driver import drive
+        from tuner.execution.search import search
 
-        ending = drive(sweep, console)
+        ending = search(sweep, console)
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -1,33 +1,31 @@
-"""Drives a sweep from where it stands to its end: lock, ledger, Ray, mirror, live table."""
+"""Drives a sweep through one stage, searching or confirming, from where it stands to the stage's end."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 
+from search_spaces.sections import Budget
 from tuner.errors import SweepError
 from tuner.execution.dispatcher import Observer
 from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import prepare
 from tuner.execution.ray_tune.runner import execute, start_ray
 from tuner.results.live import LiveTable
-from tuner.search.ledger import Ledger
-from tuner.search.open_runs import num_left
+from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import best_trials
-from tuner.sweep.state import ALL_FAILED, all_failed
+from tuner.sweep.runs import Record
 from tuner.tracking.mirror import Mirror
-from tuner.tracking.sync import draw_pictures, warn
+from tuner.tracking.sync import warn
 from tuner.tracking.writer import MlflowWriter
 
 if TYPE_CHECKING:
@@ -36,138 +34,198 @@ if TYPE_CHECKING:
 MIRROR_WAIT_S = 120.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Ending:
     """How a drive ended.
 
-    ``signal`` is the one that cut it short, ``failure`` why it gave up, and ``stopped`` says that it was asked to end.
+    Attributes:
+        completed: every run of the stage has ended, and what follows from them has been written.
+        mirrored: MLflow is up to date.
+        signal: number of the signal that interrupted the drive, None if none did.
+        failure: why the drive failed, empty if it did not.
+        stopped: somebody asked the driver to stop.
     """
 
-    completed: bool
-    mirrored: bool
+    completed: bool = False
+    mirrored: bool = False
     signal: int | None = None
     failure: str = ""
     stopped: bool = False
 
     @property
     def state(self) -> str:
-        """The state in which it has left the sweep."""
+        """The state in which the drive left the stage: ``failed``, ``completed`` or ``interrupted``."""
         return "failed" if self.failure else "completed" if self.completed else "interrupted"
 
 
-@contextlib.contextmanager
-def graceful_sigterm(ending: Ending) -> Iterator[None]:
-    """Let SIGTERM end the sweep as Ctrl-C does (which Tune catches by itself), and Ctrl-C raise where it is ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class StageQueue(RunQueue, Protocol):
+    """The runs of one stage."""
 
-    def on_signal(number: int, frame: object) -> None:
-        ending.signal = number
-        signal.raise_signal(signal.SIGINT)
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run that the stage asks for has ended."""
+        ...
 
-    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: signal.default_int_handler}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether runs are left that only a signal or a request can have kept from being trained."""
+        ...
+
+    @property
+    def has_open_runs(self) -> bool:
+        """Whether runs have started that have neither ended nor been requeued."""
+        ...
+
+    def rest(self) -> None:
+        """Stop the clock of the sweep's time until the next run starts."""
+        ...
+
+
+class Stage(Protocol):
+    """What differs between searching and confirming. Everything is called in the thread of `drive`, in this order."""
+
+    @property
+    def queue(self) -> StageQueue:
+        """The runs to train."""
+        ...
+
+    @property
+    def budget(self) -> Budget:
+        """By which the progress that is shown is measured."""
+        ...
+
+    def connect(self) -> MlflowWriter:
+        """Connect to MLflow; called in the mirror's thread, again after each failure."""
+        ...
+
+    def give_up(self, reason: str) -> None:
+        """Record why the drive fails; with an empty reason, that it has just begun."""
+        ...
+
+    def finish(self, mirror: Observer) -> str:
+        """Write what follows from the runs of a complete stage, and tell the mirror which records that changes.
+
+        Returns:
+            Why the stage failed although it is complete, empty if it did not.
+        """
+        ...
+
+    def sweep_state(self, ending: Ending) -> str:
+        """Return the state that MLflow shows for the sweep."""
+        ...
+
+    def winners(self) -> Sequence[Record]:
+        """Return the sweep's best runs, best first."""
+        ...
+
+    def draw(self, folder: Path, ending: Ending) -> Mapping[str, Sequence[Path]]:
+        """Draw the pictures for MLflow into a folder; return the files by the key of the run that they belong to."""
+        ...
+
+
+class GracefulSignals:
+    """While it is entered, SIGTERM raises `KeyboardInterrupt` as Ctrl-C does, also where Ctrl-C was ignored.
+
+    Tune turns the first of them into the end of its run. Does nothing outside the main thread, where Python allows no
+    signal handlers.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        """Number of the last SIGTERM, None if there was none."""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> GracefulSignals:
+        if threading.current_thread() is threading.main_thread():
+            handlers = {signal.SIGTERM: self._on_sigterm, signal.SIGINT: signal.default_int_handler}
+            self._before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def _on_sigterm(self, number: int, frame: object) -> None:
+        self.received = number
+        signal.raise_signal(signal.SIGINT)
 
-def drive(sweep: SweepFolder, console: Console) -> Ending:
-    """Run what is left of a sweep; a sweep that has nothing left only has its mirror brought up to date.
+
+def drive(sweep: SweepFolder, console: Console, make_stage: Callable[[StudyLock | None], Stage]) -> Ending:
+    """Train the runs that are left of a stage, keep MLflow up to date, and return how it ended.
+
+    A stage without runs left is only finished and mirrored.
+
+    Args:
+        sweep: the sweep; its lock is held until the drive ends.
+        console: shows progress and warnings.
+        make_stage: returns the stage; called once the lock is held, with the study's own lock if the study lies in a
+            database.
 
     Raises:
-        UserError: another driver is at work, or the cluster lacks what a run asks for.
+        UserError: another driver is at work on the sweep, the cluster lacks what a run asks for, or a node does not
+            reach the sweep's folder.
     """
-    ending = Ending(completed=False, mirrored=False)
+    ending = Ending()
+    signals = GracefulSignals()
     try:
-        with sweep.lock() as study_lock, graceful_sigterm(ending):
-            _drive(sweep, study_lock, console, ending)
-    except KeyboardInterrupt:  # the second one, or one where Tune is not at work: whoever sends it waits for nothing
-        ending.signal = ending.signal or signal.SIGINT
+        with sweep.lock() as study_lock, signals:
+            control = Control(sweep.folder)
+            stage = make_stage(study_lock)
+            has_work = not stage.queue.is_complete
+            if has_work:
+                check_storage(sweep, num_left(stage.queue))
+                stage.give_up("")
+            with Mirror(stage.connect, lambda text: warn(console, text)) as mirror:
+                for record in stage.queue.records.values():
+                    mirror.changed(record)
+                failure = _train(sweep, stage, control, mirror, console) if has_work else ""
+                if stage.queue.is_complete:
+                    failure = stage.finish(mirror) or failure
+                ending = _ending_of(stage.queue, control, signals.received, failure)
+                ending = replace(ending, mirrored=_close(mirror, stage, ending))
+            if ending.stopped:
+                control.end()
+    except KeyboardInterrupt:  # a second signal, or one outside of Tune: whoever sends it wants no waiting
+        ending = replace(ending, signal=signals.received or signal.SIGINT)
     return ending
 
 
-def _drive(sweep: SweepFolder, study_lock: StudyLock | None, console: Console, ending: Ending) -> None:
-    provenance = json.loads((sweep.folder / "provenance.json").read_text())
-    control = Control(sweep.folder)
-    ledger = Ledger(sweep, study_lock)
-    has_work = not ledger.is_complete
-    if has_work:
-        check_storage(sweep, num_left(ledger))
-        ledger.give_up("")
-
-    def connect() -> MlflowWriter:
-        writer = MlflowWriter(sweep, provenance)
-        if has_work:
-            writer.begin()
-        return writer
-
-    mirror = Mirror(connect, lambda text: warn(console, text))
-    for record in ledger.records.values():
-        mirror.changed(record)
-    if has_work:
-        start_ray()
-        live = LiveTable(
-            ledger,
-            console,
-            budget=sweep.space.budget,
-            mode=sweep.space.objective.mode,
-            phase=lambda: control.phase,
-        )
-        with live:
-            ending.failure = _run(sweep, ledger, control, (mirror, live), console)
-    ending.completed = ledger.is_complete
-    if ledger.is_interrupted and not ending.failure:
-        ending.stopped = control.phase == "stopping" and not (ending.signal or ledger.has_open_runs)
-        ending.signal = ending.signal or (None if ending.stopped else signal.SIGINT)
-    if ending.completed and all_failed(ledger.records.values()):
-        ending.failure = ALL_FAILED
-    with tempfile.TemporaryDirectory() as folder:
-        ending.mirrored = mirror.close(
-            MIRROR_WAIT_S,
-            state=ending.state,
-            winners=best_trials(sweep.space, ledger.records.values()),
-            # Whoever interrupts a sweep waits for its end; the runs are drawn when it goes on.
-            pictures=draw_pictures(sweep, Path(folder), console, with_runs=ending.state == "completed"),
-        )
-    if ending.stopped:
-        control.end()
-
-
-def _run(sweep: SweepFolder, ledger: Ledger, control: Control, observers: Sequence[Observer], console: Console) -> str:
-    """Execute what is left, pausing whenever somebody asks for it; return why the sweep was given up, or nothing."""
+def _train(sweep: SweepFolder, stage: Stage, control: Control, mirror: Mirror, console: Console) -> str:
+    """Train until nothing is left or the driver is to end, through any number of pauses; return why it failed."""
+    start_ray()
     goes_on = True
-    while goes_on:
-        try:
-            execute(
-                ledger,
-                sweep.space.resources,
-                observers,
-                place=prepare(sweep),
-                timeout_s=sweep.space.budget.trial_timeout,
-                is_winding_down=control.is_winding_down,
-                max_concurrent=sweep.max_concurrent,
-                name=sweep.id,
-                tell=lambda text: warn(console, text),
-            )
-        except SweepError as error:
-            with contextlib.suppress(OSError):  # the disk that it was given up for
-                ledger.give_up(str(error))
-            return str(error)
-        goes_on = _goes_on_after_a_pause(sweep, ledger, control, console)
+    live = LiveTable(
+        stage.queue, console, budget=stage.budget, mode=sweep.space.objective.mode, phase=lambda: control.phase
+    )
+    with live:
+        while goes_on:
+            try:
+                execute(
+                    stage.queue,
+                    sweep.space.resources,
+                    (mirror, live),
+                    place=prepare(sweep),
+                    timeout_s=sweep.space.budget.trial_timeout,
+                    is_winding_down=control.is_winding_down,
+                    max_concurrent=sweep.max_concurrent,
+                    name=sweep.id,
+                    tell=lambda text: warn(console, text),
+                )
+            except SweepError as error:
+                with contextlib.suppress(OSError):  # the disk may be what it failed for
+                    stage.give_up(str(error))
+                return str(error)
+            goes_on = _goes_on_after_pause(sweep, stage.queue, control, console)
     return ""
 
 
-def _goes_on_after_a_pause(sweep: SweepFolder, ledger: Ledger, control: Control, console: Console) -> bool:
-    """Wait for as long as somebody wants it, if anybody does; Ray's processes stay. Return whether to go on then."""
-    # Runs that are still open were cut short by a signal, which counts for more.
-    if control.phase != "pausing" or ledger.has_open_runs or ledger.is_complete:
+def _goes_on_after_pause(sweep: SweepFolder, queue: StageQueue, control: Control, console: Console) -> bool:
+    """Wait while the driver is to pause, with Ray's processes kept; return whether to go on then."""
+    # Runs that are still open were interrupted by a signal, which takes precedence.
+    if control.phase != "pausing" or queue.has_open_runs or queue.is_complete:
         return False
     warn(console, f"Paused: `tuner resume {sweep.name}` goes on, `tuner stop {sweep.name}` ends the driver")
-    ledger.rest()
+    queue.rest()
     try:
         goes_on = control.wait()
     except KeyboardInterrupt:
@@ -175,3 +233,21 @@ def _goes_on_after_a_pause(sweep: SweepFolder, ledger: Ledger, control: Control,
     if goes_on:
         console.print("Going on")
     return goes_on
+
+
+def _ending_of(queue: StageQueue, control: Control, received: int | None, failure: str) -> Ending:
+    if failure or not queue.is_interrupted:
+        return Ending(completed=queue.is_complete, signal=received, failure=failure)
+    if control.phase == "stopping" and not (received or queue.has_open_runs):
+        return Ending(stopped=True)
+    return Ending(signal=received or signal.SIGINT)
+
+
+def _close(mirror: Mirror, stage: Stage, ending: Ending) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        return mirror.close(
+            MIRROR_WAIT_S,
+            state=stage.sweep_state(ending),
+            winners=stage.winners(),
+            pictures=stage.draw(Path(folder), ending),
+        )

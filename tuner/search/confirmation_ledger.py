@@ -42,7 +42,7 @@ class ConfirmLedger:
         self._unfinished = [one for one in self._trials() if one.state in (TrialState.RUNNING, TrialState.WAITING)]
         self._open = OpenRuns(self._journal, self.records)
         self._seconds_before = seconds_spent(self.records.values())
-        self._started = time.monotonic()
+        self._started: float | None = None
 
     @property
     def num_runs(self) -> int:
@@ -55,9 +55,23 @@ class ConfirmLedger:
         return is_confirmed(self._sweep.space, self._plan, list(self.records.values()))
 
     @property
+    def is_interrupted(self) -> bool:
+        """Whether runs are left: nothing but a signal or a request ends confirming before its last run."""
+        return not self.is_complete
+
+    @property
     def has_open_runs(self) -> bool:
         """Whether runs are handed out that have neither ended nor been put back."""
         return bool(self._open)
+
+    def rest(self) -> None:
+        """Stop the clock of the sweep's time until the next run starts."""
+        self._seconds_before, self._started = self._seconds, None
+
+    @property
+    def _seconds(self) -> float:
+        """For how long drivers have trained for confirming; a driver's time begins with its first run."""
+        return self._seconds_before + (time.monotonic() - self._started if self._started is not None else 0.0)
 
     def next_run(self) -> Run | None:
         """Return the next run: unfinished ones first, then round by round; None when all are handed out."""
@@ -105,6 +119,7 @@ class ConfirmLedger:
                     yield one, seed
 
     def _hand_out(self, frozen: FrozenTrial) -> Run:
+        self._started = self._started or time.monotonic()
         trial = open_trial(self._study, frozen) if frozen.state == TrialState.RUNNING else self._study.ask()
         frozen = self._trials()[trial.number]
         return self._open.start(record_of(run_of(self._sweep, "confirm", frozen), frozen), trial)
@@ -118,5 +133,4 @@ class ConfirmLedger:
         return why is not None
 
     def _end(self, key: str, state: TrialState, **known: Any) -> None:
-        seconds = self._seconds_before + time.monotonic() - self._started
-        self._open.finish(key, state, seconds, **known)
+        self._open.finish(key, state, self._seconds, **known)

@@ -1,9 +1,8 @@
-"""The mirror: a thread that keeps MLflow up to date with the ledger, and never stops or slows a sweep."""
+"""Keeps MLflow up to date with a sweep while it runs: a thread that neither stops nor slows the sweep."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,12 @@ _RETRY_S = (1.0, 30.0)
 
 
 class Mirror:
-    """Feeds a writer from a thread: the driver only says which runs have changed."""
+    """Sends the newest state of each changed run to MLflow from a thread, which runs while the mirror is entered.
+
+    Args:
+        connect: returns a connection to MLflow; called in the thread, again after each failure.
+        warn: told once, in the thread, that MLflow cannot be written.
+    """
 
     def __init__(self, connect: Callable[[], MlflowWriter], warn: Callable[[str], None]) -> None:
         self._connect = connect
@@ -26,25 +30,46 @@ class Mirror:
         self._wake = threading.Condition()
         self._sending = True
         self._closing = False
+        self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
+
+    def __enter__(self) -> Mirror:
         self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the thread: at once where it waits, after its current request to MLflow otherwise."""
+        self._abandoned.set()
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
 
     def changed(self, record: Record) -> None:
-        """Note that a run has changed; only its newest state will be sent."""
+        """Note that a run has changed; only its newest state is sent."""
         with self._wake:
             self._changed[record.run.key] = record
             self._wake.notify()
 
     @property
     def is_up_to_date(self) -> bool:
-        """Whether MLflow has been told of every change."""
+        """Whether MLflow has been sent every change."""
         with self._wake:
             return not self._changed and not self._sending
 
     def close(
         self, timeout_s: float, *, state: str, winners: Sequence[Record], pictures: Mapping[str, Sequence[Path]]
     ) -> bool:
-        """Send the rest and end the sweep's run; return False if MLflow was not brought up to date in time."""
+        """Send what is left, and end the sweep's own run in MLflow.
+
+        Args:
+            timeout_s: seconds that sending what is left may take.
+            state: of the sweep, see `tuner.tracking.writer.MlflowWriter.finish`.
+            winners: likewise.
+            pictures: likewise.
+
+        Returns:
+            Whether MLflow is up to date.
+        """
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -61,7 +86,7 @@ class Mirror:
     def _work(self) -> None:
         wait_s = _RETRY_S[0]
         last_chance_taken = False
-        while True:
+        while not self._abandoned.is_set():
             with self._wake:
                 # The first connection waits for nothing: that MLflow is out of reach is said before anything runs.
                 self._wake.wait_for(lambda: self._writer is None or self._changed or self._closing)
@@ -71,10 +96,7 @@ class Mirror:
                     return
                 batch, self._changed, self._sending = self._changed, {}, True
             try:
-                self._writer = self._writer or self._connect()
-                for key in list(batch):
-                    self._writer.write(batch[key])
-                    del batch[key]
+                self._send(batch)
                 wait_s = _RETRY_S[0]
                 self._sending = False
             except Exception as error:
@@ -85,8 +107,17 @@ class Mirror:
                     if self._closing and last_chance_taken:
                         return
                     last_chance_taken = self._closing
-                time.sleep(wait_s)
+                self._abandoned.wait(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_S[1])
+
+    def _send(self, batch: dict[str, Record]) -> None:
+        """Send records, and remove each from the batch once it has been sent."""
+        self._writer = self._writer or self._connect()
+        for key in list(batch):
+            if self._abandoned.is_set():
+                return
+            self._writer.write(batch[key])
+            del batch[key]
 
     def _trouble(self, error: Exception) -> None:
         if not self._warned:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import threading
 import time
 
 import pytest
 from rich.console import Console
 
 from tests.tuner.conftest import STEPS, row, train, train_all
-from tuner.execution.driver import drive
+from tuner.errors import UserError
+from tuner.execution.search import search
 from tuner.search.ledger import Ledger
 from tuner.sweep.ranking import best
 from tuner.sweep.reader import read_records
@@ -149,13 +151,13 @@ def test_a_mirror_that_comes_late_loses_nothing(mirrored):
             raise ConnectionError("no server there\nand more")
         return connect()
 
-    mirror = Mirror(connect_the_second_time, troubles.append)
     ledger = Ledger(sweep)
-    for run in iter(ledger.next_run, None):
-        mirror.changed(ledger.records[run.key])
-        train(ledger, run)
-        mirror.changed(ledger.records[run.key])
-    assert mirror.close(30, state="completed", winners=(), pictures={})
+    with Mirror(connect_the_second_time, troubles.append) as mirror:
+        for run in iter(ledger.next_run, None):
+            mirror.changed(ledger.records[run.key])
+            train(ledger, run)
+            mirror.changed(ledger.records[run.key])
+        assert mirror.close(30, state="completed", winners=(), pictures={})
     assert troubles == ["MLflow cannot be written, the sweep goes on without it: no server there"]
     runs, count = _runs(sweep)
     assert count == 5
@@ -169,14 +171,36 @@ def test_a_dead_server_is_said_once_and_stops_nothing(mirrored):
     def refuse():
         raise ConnectionError("refused")
 
-    mirror = Mirror(refuse, troubles.append)
     ledger = Ledger(sweep)
     train_all(ledger)
-    for record in ledger.records.values():
-        mirror.changed(record)
-    assert not mirror.close(5, state="completed", winners=(), pictures={})
+    with Mirror(refuse, troubles.append) as mirror:
+        for record in ledger.records.values():
+            mirror.changed(record)
+        assert not mirror.close(5, state="completed", winners=(), pictures={})
     assert len(troubles) == 1
     assert ledger.is_complete
+
+
+def test_whatever_ends_a_drive_the_mirrors_thread_ends_with_it(mirrored):
+    def refuse():
+        raise ConnectionError("refused")
+
+    def mirrors() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "mlflow-mirror"]
+
+    tried = threading.Event()
+
+    def fail_once_it_has_tried() -> None:
+        with Mirror(refuse, lambda text: tried.set()):
+            assert len(mirrors()) == 1
+            assert tried.wait(10)
+            raise UserError("a node does not reach the sweep's folder")
+
+    with pytest.raises(UserError):
+        fail_once_it_has_tried()
+    for thread in mirrors():
+        thread.join(0.5)  # it would wait for a second before it tries again
+    assert mirrors() == []
 
 
 OF_A_RUN = ["examples.png", "training.png"]
@@ -206,7 +230,7 @@ class TestPictures:
         expected[winner] = ["examples.png", "success.png", "training.png"]
         there, runs = self._pictures(sweep)
         assert there == expected
-        ending = drive(sweep, console)
+        ending = search(sweep, console)
         assert (ending.completed, ending.mirrored) == (True, True)
         there, runs_again = self._pictures(sweep)
         assert there == expected
@@ -216,7 +240,7 @@ class TestPictures:
 
     def test_a_checkpoint_that_is_gone_is_said_and_the_rest_is_drawn(self, sweep, console):
         shutil.rmtree(sweep.folder / "baselines" / "standard" / "checkpoint")
-        assert drive(sweep, console).mirrored
+        assert search(sweep, console).mirrored
         assert "of baseline-standard: there is no checkpoint" in console.file.getvalue()
         there = self._pictures(sweep)[0]
         assert there["baseline-standard"] == ["training.png"]
@@ -225,7 +249,7 @@ class TestPictures:
     def test_trouble_in_drawing_stops_nothing(self, sweep, console):
         # MLflow takes an accuracy without its compute; a picture has no place for it.
         append_metrics(sweep.folder / "baselines" / "standard", {"step": 3, "time": 1.0, "clean_accuracy": 0.5})
-        assert drive(sweep, console).mirrored
+        assert search(sweep, console).mirrored
         assert "The pictures could not be drawn" in console.file.getvalue()
         assert self._pictures(sweep)[0]["sweep"] == []
 

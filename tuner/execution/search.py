@@ -1,0 +1,80 @@
+"""The stage of searching: trains the trials and baselines that a sweep asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from search_spaces.sections import Budget
+from tuner.execution.dispatcher import Observer
+from tuner.execution.driver import Ending, drive
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.ranking import best_trials
+from tuner.sweep.runs import Record
+from tuner.sweep.state import ALL_FAILED, all_failed
+from tuner.tracking.sync import draw_pictures
+from tuner.tracking.writer import MlflowWriter
+
+if TYPE_CHECKING:
+    from tuner.storage.postgres_lock import StudyLock
+
+
+def search(sweep: SweepFolder, console: Console) -> Ending:
+    """Train what is left of a sweep's search; of a complete one, only MLflow is brought up to date.
+
+    Args:
+        sweep: the sweep.
+        console: shows progress and warnings.
+
+    Raises:
+        UserError: see `tuner.execution.driver.drive`.
+    """
+    return drive(sweep, console, lambda study_lock: SearchStage(sweep, study_lock, console))
+
+
+class SearchStage:
+    """See `tuner.execution.driver.Stage`. The caller holds the sweep's lock."""
+
+    def __init__(self, sweep: SweepFolder, study_lock: StudyLock | None, console: Console) -> None:
+        self._sweep = sweep
+        self._console = console
+        self._provenance = json.loads((sweep.folder / "provenance.json").read_text())
+        self.queue = Ledger(sweep, study_lock)
+        self._had_work = not self.queue.is_complete
+
+    @property
+    def budget(self) -> Budget:
+        """The budget of the space."""
+        return self._sweep.space.budget
+
+    def connect(self) -> MlflowWriter:
+        """Connect to MLflow, and mark the sweep's run there as running if anything is left to train."""
+        writer = MlflowWriter(self._sweep, self._provenance)
+        if self._had_work:
+            writer.begin()
+        return writer
+
+    def give_up(self, reason: str) -> None:
+        """Record the reason in the study, where `tuner status` finds it."""
+        self.queue.give_up(reason)
+
+    def finish(self, mirror: Observer) -> str:
+        """Return that every run has failed, if so."""
+        return ALL_FAILED if all_failed(self.queue.records.values()) else ""
+
+    def sweep_state(self, ending: Ending) -> str:
+        """Return the state in which the drive left the search."""
+        return ending.state
+
+    def winners(self) -> Sequence[Record]:
+        """Return the best trial, or with several objectives the front."""
+        return best_trials(self._sweep.space, self.queue.records.values())
+
+    def draw(self, folder: Path, ending: Ending) -> Mapping[str, Sequence[Path]]:
+        """Draw the sweep; its runs, which take seconds each, only once it is complete."""
+        return draw_pictures(self._sweep, folder, self._console, with_runs=ending.state == "completed")
