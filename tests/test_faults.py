@@ -116,7 +116,7 @@ FAULTS = {
     "the machine that drives a sweep in an object store is lost": [
         ("integration/test_storage_urls.py", "test_a_machine_that_is_lost_takes_nothing_with_it"),
         ("integration/test_storage_ledgers.py", "test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks"),
-        ("trainables/storage/test_working_copy.py", "test_of_attempts_on_two_machines_the_later_one_writes"),
+        ("trainables/storage/test_sweep_store.py", "test_of_attempts_on_two_machines_the_later_one_writes"),
         ("trainables/storage/test_object_store.py", "test_a_store_that_is_away_is_waited_for"),
     ],
     "a search space is wrong": [

@@ -60,7 +60,7 @@ def test_detached_watched_paused_resumed_stopped_and_resumed(command_line: Comma
         wait_until(lambda: num_rows(sweep) > 3, "it reports")
 
         assert "pauses once each run has reported" in command_line.run("pause", "a")
-        wait_until(lambda: phase_of(sweep.folder) == "paused", "it pauses")
+        wait_until(lambda: phase_of(sweep) == "paused", "it pauses")
         rows = num_rows(sweep)
         paused = json.loads(command_line.run("status", "a", "--format", "json"))
         assert (paused["state"], paused["driver"]["pid"]) == ("paused", owner["pid"])
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_a_paused_driver(command_line: CommandLine):
     command_line.wait_until("c", lambda records: any(record.metrics for record in records), command)
     sweep = SweepFolder.open("c", home=command_line.home)
     command_line.run("pause", "c")
-    wait_until(lambda: phase_of(sweep.folder) == "paused", "it pauses")
+    wait_until(lambda: phase_of(sweep) == "paused", "it pauses")
     command.process.send_signal(signal.SIGINT)
     assert "`tuner resume c` goes on where it stands" in command.finish(130)
     assert "c: interrupted" in command_line.run("status")

@@ -98,17 +98,17 @@ def test_a_driver_is_steered_from_elsewhere(machine, study: str):
     sweep = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=machine(1), study_storage=study)
     elsewhere = SweepFolder.open("tiny", home=machine(2))
     with sweep.lock():
-        driver = Control(sweep.folder)
+        driver = Control(sweep)
         asked = threading.Thread(target=control.ask_driver, args=(elsewhere, "stop"))
         asked.start()
         while not driver.is_winding_down():
             assert asked.is_alive()
         asked.join(10)
-        assert control.phase_of(elsewhere.folder) == "stopping"
+        assert control.phase_of(elsewhere) == "stopping"
         driver.end()
-        assert control.phase_of(elsewhere.folder) == "stopped"
-        Control(sweep.folder)
-        assert control.phase_of(elsewhere.folder) == "running"
+        assert control.phase_of(elsewhere) == "stopped"
+        Control(sweep)
+        assert control.phase_of(elsewhere) == "running"
 
 
 def test_an_object_store_keeps_no_study(machine):

@@ -1,7 +1,4 @@
-"""Files and folders that appear whole or not at all: a temporary name, then a rename. Imports no torch.
-
-Where they lie in a working copy (`trainables.storage.working_copy`), the store has them before they are here.
-"""
+"""Files and folders that appear whole or not at all: a temporary name, then a rename. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,12 +8,11 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from trainables.errors import StorageError
-from trainables.storage import working_copy
 
 _NOT_WRITTEN = {
     getattr(errno, name)
@@ -30,13 +26,14 @@ def is_storage_trouble(error: BaseException) -> bool:
     return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _NOT_WRITTEN)
 
 
-def append_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
+def append_whole(path: Path, content: bytes, *, sync: bool = False, publish: Callable[[], None] = lambda: None) -> None:
     """Add to the end of a file, all or nothing: what a full disk cut off is cut back, unless the process is killed.
 
     Args:
         path: made if it is missing; its folder must exist.
         content: to be added.
         sync: wait until the disk has it.
+        publish: called when the content has been added; if it raises an OSError, the file is cut back.
     """
     with path.open("ab", buffering=0) as file:
         end = file.tell()
@@ -46,21 +43,27 @@ def append_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
                 rest = rest[file.write(rest) :]
             if sync:
                 os.fsync(file.fileno())
-            working_copy.put_again(path)
+            publish()
         except OSError:
             file.truncate(end)
             raise
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
+def write_whole(path: Path, content: bytes, *, publish: Callable[[], None] = lambda: None) -> None:
+    """Write a file so that a crash leaves the old one or the new one.
+
+    Args:
+        path: of the file; its folder must exist.
+        content: of the file.
+        publish: called when the content is on the disk under a temporary name; if it raises, the old file stays.
+    """
     temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        working_copy.put(path, content)
+        publish()
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -68,12 +71,21 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file for people to read, whole."""
-    write_whole(path, json.dumps(content, indent=2).encode() + b"\n")
+    write_whole(path, as_json(content))
+
+
+def as_json(content: Any) -> bytes:
+    """Return the content of a JSON file for people to read."""
+    return json.dumps(content, indent=2).encode() + b"\n"
 
 
 @contextlib.contextmanager
 def whole_folder(
-    target: Path, *, replace: bool = False, staging: Path | None = None, last: str | None = None
+    target: Path,
+    *,
+    replace: bool = False,
+    staging: Path | None = None,
+    publish: Callable[[Path], None] = lambda temporary: None,
 ) -> Iterator[Path]:
     """Give a temporary folder to fill, and rename it to the target if nothing was raised.
 
@@ -81,14 +93,14 @@ def whole_folder(
         target: made with its parents.
         replace: put it in the place of a folder that is there; otherwise one with content is an OSError.
         staging: a folder on the same disk where the temporary one is made; if it is gone, nothing is written.
-        last: the file that a store gets last: where it is, all are.
+        publish: called with the temporary folder before it is renamed; if it raises, nothing is renamed.
     """
     temporary = staging / target.name if staging else _temporary(target)
     replaced = _temporary(temporary)
     try:
         temporary.mkdir(parents=staging is None)
         yield temporary
-        working_copy.put_folder(temporary, target, last)
+        publish(temporary)
         if replace and target.exists():
             target.rename(replaced)
         temporary.rename(target)

@@ -18,8 +18,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
 from trainables.errors import CheckpointError
-from trainables.storage import working_copy
-from trainables.storage.atomic import whole_folder, write_whole
+from trainables.storage.atomic import write_whole
+from trainables.storage.sweep_store import SweepStore
 
 FORMAT = 1
 _TENSOR, _PAIRS = "$tensor", "$pairs"
@@ -51,7 +51,9 @@ def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     return value
 
 
-def save(folder: Path, step: int, state: dict[str, Any], *, staging: Path | None = None) -> None:
+def save(
+    folder: Path, step: int, state: dict[str, Any], *, staging: Path | None = None, store: SweepStore | None = None
+) -> None:
     """Add the checkpoint of a step to a folder and drop all but the newest two.
 
     Args:
@@ -59,29 +61,32 @@ def save(folder: Path, step: int, state: dict[str, Any], *, staging: Path | None
         step: names the checkpoint; saving a step again replaces it.
         state: nested dictionaries and lists of tensors, numbers, strings, booleans and None.
         staging: where the checkpoint is put together, see `trainables.worker.fencing`; by default beside its place.
+        store: that the folder is in, where it may be a working copy; by default the checkpoints are on this disk alone.
 
     Raises:
         OSError: it cannot be written; the ones before it are as they were.
     """
+    store = store or SweepStore(folder)
     tensors: dict[str, torch.Tensor] = {}
     packed = _pack(state, "", tensors)
     blob = dump_tensors(tensors)
     header = {"format": FORMAT, "sha256": _sha256(blob), "state_sha256": _sha256(_as_json(packed)), "state": packed}
-    with whole_folder(folder / f"{step:08d}", replace=True, staging=staging, last="state.json") as temporary:
+    with store.whole_folder(folder / f"{step:08d}", replace=True, staging=staging, last="state.json") as temporary:
         write_whole(temporary / "tensors.safetensors", blob)
         write_whole(temporary / "state.json", _as_json(header))
     for old in _steps(folder)[:-2]:
-        working_copy.remove(old)
+        store.remove_stored(old)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
-    """Return the state of the newest undamaged checkpoint, or None if there is none.
+    """Return the state of the newest undamaged checkpoint on this disk, or None if there is none.
+
+    In a working copy, fetch the folder first: `trainables.storage.sweep_store.SweepStore.fetch_folder`.
 
     Raises:
         CheckpointError: a checkpoint is there but none can be read.
     """
-    working_copy.fetch_folder(folder)
     problems = []
     for path in reversed(_steps(folder)):
         try:

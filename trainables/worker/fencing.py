@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainables.storage import working_copy
+from trainables.storage.sweep_store import SweepStore
 
 _PREFIX = ".attempt-"
 
@@ -28,8 +28,9 @@ class FencedError(RuntimeError):
 class Attempt:
     """One attempt at a run."""
 
-    def __init__(self, checkpoints: Path) -> None:
-        """Take the folder of the run's checkpoints; nothing is done there yet."""
+    def __init__(self, checkpoints: Path, store: SweepStore) -> None:
+        """Take the folder of the run's checkpoints and the store that it is in; nothing is done there yet."""
+        self._store = store
         self._staging = checkpoints / f"{_PREFIX}{uuid.uuid4().hex}"
         self._latest = checkpoints.with_name("attempt")
 
@@ -40,7 +41,7 @@ class Attempt:
             OSError: the folder cannot be written.
         """
         self._staging.mkdir(parents=True)
-        working_copy.put(self._latest, self._staging.name.encode())
+        self._store.upload(self._latest, self._staging.name.encode())
         for other in self._staging.parent.glob(".*"):
             if other != self._staging and other.is_dir():
                 _take_away(other)
@@ -56,7 +57,7 @@ class Attempt:
         Raises:
             FencedError: a later attempt has begun; nothing was put in place.
         """
-        if working_copy.read(self._latest) not in (None, self._staging.name.encode()):
+        if self._store.read_stored(self._latest) not in (None, self._staging.name.encode()):
             self.end()
         try:
             yield self._staging

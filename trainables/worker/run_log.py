@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainables.storage import working_copy
+from trainables.storage.sweep_store import SweepStore
 
 NAME = "log.txt"
 
@@ -17,8 +17,16 @@ NAME = "log.txt"
 class RunLog(io.TextIOBase):
     """Takes text like a file. What cannot be written is lost: no run fails for its log."""
 
-    def __init__(self, folder: Path, may_write: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, folder: Path, store: SweepStore, may_write: Callable[[], bool] = lambda: True) -> None:
+        """Log to a run's folder.
+
+        Args:
+            folder: of the run; made when something is written.
+            store: that the folder is in.
+            may_write: whether text is taken; asked at each write.
+        """
         super().__init__()
+        self._store = store
         self._path = folder / NAME
         self._may_write = may_write
 
@@ -37,15 +45,15 @@ class RunLog(io.TextIOBase):
         return len(text)
 
     def fetch(self) -> None:
-        """Begin with what earlier attempts have written, if this is a working copy of a store."""
+        """Begin with what earlier attempts have written, if the folder is in a working copy."""
         with contextlib.suppress(OSError):
-            working_copy.fetch(self._path, only_if_there=True)
+            self._store.fetch(self._path, keep=True)
 
     def keep(self) -> None:
-        """Put it to the store, if there is one."""
+        """Upload the log to the object store, if there is one."""
         with contextlib.suppress(OSError):
             if self._may_write():
-                working_copy.put_again(self._path)
+                self._store.upload_file(self._path)
 
     def note(self, text: str) -> None:
         """Add a line with the time of day in UTC."""

@@ -21,9 +21,10 @@ from ray import tune
 
 from trainables.config import DatasetConfig, parse
 from trainables.data.tensors import Dataset, load
-from trainables.storage import checkpoint, working_copy
+from trainables.storage import checkpoint
 from trainables.storage.atomic import is_storage_trouble
 from trainables.storage.shared import prove
+from trainables.storage.sweep_store import SweepStore
 from trainables.training import registry
 from trainables.training.loop import DivergedError, TrainingLoop
 from trainables.worker import device
@@ -53,9 +54,14 @@ class RunTrainable(tune.Trainable):
         """Take over a run; nothing is loaded until its first step, so that a failure there is the run's own."""
         self._run = config
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._folder = self._own_copy(*config["store"]) if "store" in config else Path(config["folder"])
-        self._attempt = Attempt(self._folder / "checkpoint")
-        self._log = RunLog(self._folder, self._attempt.is_latest)
+        self._folder = Path(config["folder"])
+        self._store = SweepStore(self._folder)
+        if "store" in config:
+            url, home = config["store"]
+            self._store = self._own_copy(url)
+            self._folder = self._store.root / self._folder.relative_to(home)
+        self._attempt = Attempt(self._folder / "checkpoint", self._store)
+        self._log = RunLog(self._folder, self._store, self._attempt.is_latest)
         self._loop: TrainingLoop | None = None
         self._replay: dict[str, float] | None = None
 
@@ -71,10 +77,10 @@ class RunTrainable(tune.Trainable):
         if self._scratch:
             self._scratch.cleanup()
 
-    def _own_copy(self, url: str, home: str) -> Path:
-        """Return the run's folder in a working copy that no other process uses."""
+    def _own_copy(self, url: str) -> SweepStore:
+        """Return a working copy of all sweeps that no other process uses."""
         self._scratch = tempfile.TemporaryDirectory(prefix="tuner-run-", ignore_cleanup_errors=True)
-        return working_copy.make(url, Path(self._scratch.name)) / Path(self._run["folder"]).relative_to(home)
+        return SweepStore.working_copy(url, Path(self._scratch.name))
 
     def step(self) -> dict[str, Any]:
         """Train until the next report and save it in a checkpoint; a restored run first repeats its last report.
@@ -127,6 +133,7 @@ class RunTrainable(tune.Trainable):
         device.prepare(self._device, self._gpu_share)
         data = self._run.get("data"), self._run.get("shared_data")
         loop = registry.build(config, _dataset(config.dataset, *data, self._device))
+        self._store.fetch_folder(self._folder / "checkpoint")
         state = checkpoint.load_newest(self._folder / "checkpoint")
         if state is not None:
             loop.restore(state["loop"])
@@ -139,6 +146,6 @@ class RunTrainable(tune.Trainable):
         metrics = loop.step()
         state = {"loop": loop.state(), "metrics": metrics}
         with self._attempt.writing() as staging:
-            checkpoint.save(self._folder / "checkpoint", loop.num_reports, state, staging=staging)
+            checkpoint.save(self._folder / "checkpoint", loop.num_reports, state, staging=staging, store=self._store)
         self._log.note("report " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()))
         return metrics

@@ -11,7 +11,6 @@ from typing import Annotated, Literal, get_args
 import typer
 from rich.console import Console
 
-from trainables.storage import working_copy
 from tuner.cli.options import Home, SweepName
 from tuner.errors import FAILED, INTERRUPTED, STOPPED, UserError
 from tuner.sweep import control
@@ -69,7 +68,7 @@ def watch(
     if about["state"] == "failed":
         raise typer.Exit(FAILED)
     if about["state"] != "completed":
-        raise typer.Exit(STOPPED if control.phase_of(sweep.folder) == "stopped" else INTERRUPTED)
+        raise typer.Exit(STOPPED if control.phase_of(sweep) == "stopped" else INTERRUPTED)
 
 
 def stop(sweep_name: SweepName, home_folder: Home = None) -> None:
@@ -105,7 +104,7 @@ def logs(
         return follow and sweep.is_running() and choose(sweep, record.run.key, get_args(State)).state == "running"
 
     missing = f"{record.run.key} of {sweep.name!r} has written nothing yet"
-    _print_growing(record.run.folder / "log.txt", goes_on, "" if follow else missing)
+    _print_growing(sweep, record.run.folder / "log.txt", goes_on, "" if follow else missing)
 
 
 def _print_driver_log(sweep: SweepFolder, follow: bool) -> None:
@@ -115,18 +114,18 @@ def _print_driver_log(sweep: SweepFolder, follow: bool) -> None:
         f"the driver of {sweep.name!r} has left no log: only one that was launched with --detach writes {LOG}; "
         f"`tuner logs {sweep.name} RUN` prints a run's"
     )
-    _print_growing(sweep.folder / LOG, lambda: follow and sweep.is_running(), missing)
+    _print_growing(sweep, sweep.folder / LOG, lambda: follow and sweep.is_running(), missing)
 
 
-def _print_growing(path: Path, goes_on: Callable[[], bool], missing: str) -> None:
+def _print_growing(sweep: SweepFolder, path: Path, goes_on: Callable[[], bool], missing: str) -> None:
     """Print a file, and what is added to it for as long as that goes on."""
-    working_copy.fetch(path, only_if_there=True)
+    sweep.store.fetch(path, keep=True)
     if not path.exists() and missing:
         raise UserError(missing)
     written = 0
     while True:
         is_last = not goes_on()
-        working_copy.fetch(path, only_if_there=True)
+        sweep.store.fetch(path, keep=True)
         if path.exists():
             with path.open("rb") as file:
                 file.seek(written)

@@ -169,7 +169,7 @@ def drive(sweep: SweepFolder, console: Console, make_stage: Callable[[StudyLock 
     signals = GracefulSignals()
     try:
         with sweep.lock() as study_lock, signals:
-            control = Control(sweep.folder)
+            control = Control(sweep)
             stage = make_stage(study_lock)
             has_work = not stage.queue.is_complete
             if has_work:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from trainables.storage.atomic import write_json
 from tuner.errors import UserError
 from tuner.results.export import num_threads
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
@@ -58,9 +57,7 @@ def evaluate_runs(
     with ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
         options: dict[str, Any] = {"data": Path(sweep.data) if sweep.data else None, "num_images": num_images}
         options |= {"num_threads": threads, "autoattack": autoattack}
-        jobs = {
-            pool.submit(_evaluate, record.run.settings, record.run.folder, tier, options): record for record in left
-        }
+        jobs = {pool.submit(_evaluate, sweep, record, tier, options): record for record in left}
         try:
             for job in as_completed(jobs):
                 robust, seconds = job.result()
@@ -98,13 +95,14 @@ def _is_evaluated(record: Record, tier: Tier, num_images: int | None, autoattack
     return results.asked == num_images
 
 
-def _evaluate(settings: dict[str, Any], folder: Path, tier: Tier, options: dict[str, Any]) -> tuple[float, float]:
+def _evaluate(sweep: SweepFolder, record: Record, tier: Tier, options: dict[str, Any]) -> tuple[float, float]:
     from trainables.judging.saved import evaluate_classifier, load_run_classifier
 
-    trained = load_run_classifier(settings, folder / "checkpoint")
+    trained = load_run_classifier(record.run.settings, sweep.fetch_checkpoints(record.run.folder))
     started = time.monotonic()
     verdict = evaluate_classifier(trained, "test", tier=tier, **options)
-    write_json(folder / EVALUATION_FILES[tier], {"format": FORMAT, **verdict, "asked": options["num_images"]})
+    content = {"format": FORMAT, **verdict, "asked": options["num_images"]}
+    sweep.store.write_json(record.run.folder / EVALUATION_FILES[tier], content)
     return verdict["metrics"]["robust_accuracy"], time.monotonic() - started
 
 

@@ -110,7 +110,7 @@ def detach(sweep: SweepFolder) -> int:
     with log.open("ab") as file:
         begin = file.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "tuner", "resume", sweep.name, "--home", str(sweep.folder.parent)],
+            [sys.executable, "-m", "tuner", "resume", sweep.name, "--home", sweep.store.url or str(sweep.store.root)],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -13,7 +13,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from search_spaces.configurations import configuration_for
 from search_spaces.schema import MAX_TRIALS, Resources, Space
 from trainables.data import files as data_files
-from trainables.storage import working_copy
 from trainables.storage.atomic import write_whole
 from tuner.errors import UserError
 from tuner.search.samplers import suggest
@@ -71,7 +70,7 @@ def check_storage(sweep: SweepFolder, num_left: int) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"cannot write into {sweep.folder}: {error}; make room, or mend its permissions") from error
-    if working_copy.root_of(sweep.folder):  # the checkpoints lie in the store
+    if sweep.store.url is not None:  # the checkpoints are kept in the object store
         return
     needed = (num_left if num_left < MAX_TRIALS else _RUNS_OF_AN_OPEN_END) * _bytes_per_run(sweep.space)
     free = shutil.disk_usage(sweep.folder).free

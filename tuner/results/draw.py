@@ -194,7 +194,7 @@ def _look(sweep: SweepFolder, records: Sequence[Record], drawn: Drawn) -> dict[s
         try:
             seen[record.run.key] = examples.render_examples(
                 record.run.settings,
-                record.run.folder / "checkpoint",
+                sweep.fetch_checkpoints(record.run.folder),
                 dataset,
                 num_threads=num_threads(sweep.space.resources.cpu),
             )

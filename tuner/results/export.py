@@ -36,7 +36,7 @@ def export(sweep: SweepFolder, target: Path | None = None, key: str | None = Non
 
     try:
         with whole_folder(target) as folder:
-            write_from_checkpoint(folder, record.run.settings, record.run.folder / "checkpoint")
+            write_from_checkpoint(folder, record.run.settings, sweep.fetch_checkpoints(record.run.folder))
             write_account(folder, record.run.settings, record.metrics, _origin(sweep, record))
     except (OSError, CheckpointError) as error:
         raise UserError(f"cannot export {record.run.key} to {target}: {error}") from error

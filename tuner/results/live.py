@@ -158,7 +158,7 @@ def watch(sweep: SweepFolder, console: Console) -> None:
     follower = Follower(sweep)
     space = sweep.space
     with LiveTable(
-        follower, console, budget=space.budget, mode=space.objective.mode, phase=lambda: phase_of(sweep.folder)
+        follower, console, budget=space.budget, mode=space.objective.mode, phase=lambda: phase_of(sweep)
     ) as live:
         changed = list(follower.records.values())
         while True:

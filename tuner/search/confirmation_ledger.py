@@ -40,7 +40,7 @@ class ConfirmLedger:
         self._journal.sync()
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep, ["confirm"])}
         self._unfinished = [one for one in self._trials() if one.state in (TrialState.RUNNING, TrialState.WAITING)]
-        self._open = OpenRuns(self._journal, self.records)
+        self._open = OpenRuns(self._journal, self.records, sweep.store)
         self._seconds_before = seconds_spent(self.records.values())
         self._started: float | None = None
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from optuna.trial import Trial, TrialState
 
+from trainables.storage.sweep_store import SweepStore
 from tuner.storage.journal import JournalWriter
 from tuner.sweep.reader import ENDED_S, STATES
 from tuner.sweep.runs import Record, Run, append_metrics
@@ -67,8 +68,9 @@ class OpenRun:
 class OpenRuns:
     """The open runs of one driver by their keys; keeps the records of all runs up to date."""
 
-    def __init__(self, journal: JournalWriter, records: dict[str, Record]) -> None:
+    def __init__(self, journal: JournalWriter, records: dict[str, Record], store: SweepStore) -> None:
         self._journal = journal
+        self._store = store
         self._records = records
         self._runs: dict[str, OpenRun] = {}
 
@@ -87,7 +89,7 @@ class OpenRuns:
         """Write a row that is not there yet: a run that goes on from a checkpoint may report a step again."""
         run = self._runs[key]
         if metrics["step"] > run.last_row:
-            append_metrics(run.record.run.folder, {**metrics, "time": time.time()})
+            append_metrics(run.record.run.folder, {**metrics, "time": time.time()}, self._store)
             run.last_row = int(metrics["step"])
         self._records[key] = run.record = replace(run.record, metrics=metrics)
         return run

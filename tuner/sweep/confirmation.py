@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trainables.storage.atomic import write_json
 from tuner.errors import UserError
 from tuner.sweep.evaluations import EvaluationResults
 from tuner.sweep.folder import SweepFolder
@@ -157,7 +156,7 @@ class Confirmation(_Model):
 
     def write(self, sweep: SweepFolder) -> None:
         """Write ``confirm.json``, which appears whole; the caller holds the sweep's lock."""
-        write_json(sweep.folder / FILE, self._plain())
+        sweep.store.write_json(sweep.folder / FILE, self._plain())
 
     def _plain(self) -> dict[str, Any]:
         return self.model_dump(by_alias=True, exclude_unset=True)

@@ -11,11 +11,8 @@ import json
 import os
 import socket
 import time
-from pathlib import Path
 from typing import Literal, get_args
 
-from trainables.storage import working_copy
-from trainables.storage.atomic import write_json
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
 
@@ -36,22 +33,22 @@ _ASK_STORE_EVERY_S = 2.0
 _ANSWER_S = 10.0
 
 
-def ask(folder: Path, request: Request) -> None:
-    """Leave a request for the driver of the sweep in a folder; one that it has not taken yet is replaced.
+def ask(sweep: SweepFolder, request: Request) -> None:
+    """Leave a request for the driver of a sweep; one that it has not taken yet is replaced.
 
     Raises:
         OSError: the folder cannot be written.
     """
     by = {"pid": os.getpid(), "host": socket.gethostname()}
-    write_json(folder / _REQUEST, {"format": _FORMAT, "request": request, "by": by})
+    sweep.store.write_json(sweep.folder / _REQUEST, {"format": _FORMAT, "request": request, "by": by})
 
 
-def phase_of(folder: Path) -> Phase:
-    """Return what the driver of the sweep in a folder was about when it last said so."""
+def phase_of(sweep: SweepFolder) -> Phase:
+    """Return the phase of a sweep's driver as the driver last wrote it; ``running`` if it has written none."""
     with contextlib.suppress(OSError):
-        working_copy.fetch(folder / _PHASE)
+        sweep.store.fetch(sweep.folder / _PHASE)
     try:
-        phase = json.loads((folder / _PHASE).read_bytes())["phase"]
+        phase = json.loads((sweep.folder / _PHASE).read_bytes())["phase"]
     except (OSError, ValueError, LookupError, TypeError):
         return "running"
     return phase if phase in get_args(Phase) else "running"
@@ -67,42 +64,43 @@ def ask_driver(sweep: SweepFolder, request: Request) -> bool:
     """
     if not sweep.is_running():
         raise UserError(f"no driver is at work on {sweep.name!r}: `tuner status {sweep.name}` says how it ended")
-    if request == "pause" and phase_of(sweep.folder) in ("pausing", "paused"):
+    if request == "pause" and phase_of(sweep) in ("pausing", "paused"):
         raise UserError(f"{sweep.name!r} is paused already: `tuner resume {sweep.name}` goes on")
-    ask(sweep.folder, request)
+    ask(sweep, request)
     deadline = time.monotonic() + _ANSWER_S
-    while _is_untaken(sweep.folder) and sweep.is_running():
+    while _is_untaken(sweep) and sweep.is_running():
         if time.monotonic() > deadline:
             return False
         time.sleep(_LOOK_EVERY_S / 5)
-    return not _is_untaken(sweep.folder)
+    return not _is_untaken(sweep)
 
 
-def _is_untaken(folder: Path) -> bool:
-    working_copy.fetch(folder / _REQUEST)
-    return (folder / _REQUEST).exists()
+def _is_untaken(sweep: SweepFolder) -> bool:
+    path = sweep.folder / _REQUEST
+    sweep.store.fetch(path)
+    return path.exists()
 
 
 def end_pause(sweep: SweepFolder) -> bool:
     """Ask the driver of a paused sweep to go on; return False if there is no such driver."""
-    if phase_of(sweep.folder) not in ("pausing", "paused") or not sweep.is_running():
+    if phase_of(sweep) not in ("pausing", "paused") or not sweep.is_running():
         return False
-    ask(sweep.folder, "resume")
+    ask(sweep, "resume")
     return True
 
 
 class Control:
     """The driver's end: takes requests and says what the driver is about. Its caller holds the sweep's lock."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, sweep: SweepFolder) -> None:
+        self._folder, self._store = sweep.folder, sweep.store
         self.phase: Phase = "running"
         self._request: object = None
         self._looked_at = time.monotonic()
-        self._look_every_s = _LOOK_EVERY_S if working_copy.root_of(folder) is None else _ASK_STORE_EVERY_S
+        self._look_every_s = _LOOK_EVERY_S if self._store.url is None else _ASK_STORE_EVERY_S
         for name in (_REQUEST, _PHASE):
-            working_copy.remove(folder / name)
-            (folder / name).unlink(missing_ok=True)
+            self._store.remove_stored(self._folder / name)
+            (self._folder / name).unlink(missing_ok=True)
 
     def is_winding_down(self) -> bool:
         """Return whether runs are to stop at their next report. Cheap: it looks twice a second at most."""
@@ -130,9 +128,9 @@ class Control:
         """Take what is asked, by a rename, so that nothing asked meanwhile is lost; heed it once the phase lets it."""
         request, taken = self._folder / _REQUEST, self._folder / f".{_REQUEST}.taken"
         try:
-            working_copy.fetch(request)
+            self._store.fetch(request)
             request.rename(taken)
-            working_copy.remove(request)
+            self._store.remove_stored(request)
             content = taken.read_bytes()
             taken.unlink()
             self._request = json.loads(content)["request"]
@@ -148,4 +146,4 @@ class Control:
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         with contextlib.suppress(OSError):  # a full disk must not end a sweep that would otherwise go on
-            write_json(self._folder / _PHASE, {"format": _FORMAT, "phase": phase})
+            self._store.write_json(self._folder / _PHASE, {"format": _FORMAT, "phase": phase})

@@ -32,9 +32,9 @@ from search_spaces.configurations import parse_space
 from search_spaces.schema import Space
 from search_spaces.sections import NAME_PATTERN
 from trainables.errors import StorageError
-from trainables.storage import working_copy
-from trainables.storage.atomic import cache_folder, is_storage_trouble, whole_folder, write_json
+from trainables.storage.atomic import cache_folder, is_storage_trouble, write_json
 from trainables.storage.object_store import is_url, store_at
+from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.sweep.provenance import provenance, versions
 
@@ -66,7 +66,8 @@ def home(place: str | Path | None = None) -> Path:
         store_at(url).check()
     except (ValueError, StorageError) as error:
         raise UserError(f"the sweeps' storage cannot be used: {error}; choose another --storage") from error
-    return working_copy.make(url, cache_folder("sweeps") / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16])
+    copies = cache_folder("sweeps")
+    return SweepStore.working_copy(url, copies / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]).root
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class SweepFolder:
     """One search over one space, in one folder."""
 
     folder: Path
+    store: SweepStore
+    """That the folder is in, with all other sweeps: what is written into the folder is written through it."""
     space: Space
     id: str
     num_trials: int
@@ -91,7 +94,7 @@ class SweepFolder:
     @property
     def place(self) -> str:
         """Where it is kept: its folder, or a URL of which the folder is a working copy."""
-        return working_copy.place_of(self.folder)
+        return self.store.location(self.folder)
 
     @cached_property  # the grid of a large space takes a while
     def num_seeds(self) -> int:
@@ -145,6 +148,7 @@ class SweepFolder:
         space = parse_space(text, source)
         sweep = cls(
             folder=home / name,
+            store=SweepStore.open(home),
             space=space,
             id=uuid.uuid4().hex,
             num_trials=num_trials or space.num_trials,
@@ -154,9 +158,9 @@ class SweepFolder:
             max_concurrent=max_concurrent,
         )
         try:
-            with whole_folder(sweep.folder, last="sweep.json") as folder:
+            with sweep.store.whole_folder(sweep.folder, last="sweep.json") as folder:
                 (folder / "space.yaml").write_text(text)
-                sweep._save(folder)
+                write_json(folder / "sweep.json", sweep._meta)
                 if warm_start:
                     write_json(folder / WARM_START, {"format": FORMAT, "trials": list(warm_start)})
                 write_json(folder / "provenance.json", provenance(source=source, dataset=space.dataset.name))
@@ -172,14 +176,14 @@ class SweepFolder:
             UserError: there is none, or it was written by a release that this one does not read.
         """
         check_name(name)
-        folder = home / name
-        working_copy.pull(folder)
+        folder, store = home / name, SweepStore.open(home)
+        store.pull(folder)
         try:
             meta = json.loads((folder / "sweep.json").read_text())
             text = (folder / "space.yaml").read_text()
         except FileNotFoundError as error:
             there = ", ".join(names(home)) or "none"
-            where = working_copy.place_of(home)
+            where = store.location(home)
             raise UserError(f"no sweep named {name!r} in {where} (there: {there}); see --home") from error
         if meta["format"] not in (FORMAT, FORMAT_WITH_DATABASE):
             raise UserError(
@@ -188,6 +192,7 @@ class SweepFolder:
             )
         return cls(
             folder=folder,
+            store=store,
             space=parse_space(text, str(folder / "space.yaml")),
             id=meta["id"],
             num_trials=meta["num_trials"],
@@ -202,15 +207,27 @@ class SweepFolder:
         num_trials, max_concurrent = num_trials or self.num_trials, max_concurrent or self.max_concurrent
         sweep = replace(self, num_trials=num_trials, max_concurrent=max_concurrent)
         if sweep != self:
-            sweep._save(self.folder)
+            self.store.write_json(self.folder / "sweep.json", sweep._meta)
         return sweep
 
-    def _save(self, folder: Path) -> None:
+    @property
+    def _meta(self) -> dict[str, Any]:
+        """The content of ``sweep.json``."""
         release = versions().get("adversarial-tuner", "unknown")
         meta = {"format": FORMAT, "release": release, "id": self.id, "num_trials": self.num_trials, "data": self.data}
         if self.study_storage:
             meta |= {"format": FORMAT_WITH_DATABASE, "study_storage": self.study_storage}
-        write_json(folder / "sweep.json", {**meta, "created": self.created, "max_concurrent": self.max_concurrent})
+        return {**meta, "created": self.created, "max_concurrent": self.max_concurrent}
+
+    def fetch_checkpoints(self, run_folder: Path) -> Path:
+        """Return the folder of a run's checkpoints, after what the object store has of it was fetched, if there is one.
+
+        Raises:
+            OSError: they cannot be fetched.
+        """
+        folder = run_folder / "checkpoint"
+        self.store.fetch_folder(folder)
+        return folder
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[StudyLock | None]:
@@ -227,9 +244,9 @@ class SweepFolder:
             with (
                 FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S),
                 self._lock_study() as study_lock,
-                working_copy.held(self.folder),
+                self.store.held(self.folder),
             ):
-                write_json(owner, {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()})
+                self.store.write_json(owner, {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()})
                 yield study_lock
         except Timeout as error:
             who = json.loads(owner.read_text()) if owner.exists() else {"pid": "?", "host": "?"}
@@ -266,10 +283,7 @@ class SweepFolder:
 
 def names(home: Path) -> list[str]:
     """Return the names of the sweeps in a home."""
-    stored = working_copy.names(home)
-    if stored is not None:
-        return stored
-    return sorted(path.parent.name for path in home.glob("*/sweep.json") if not path.parent.name.startswith("."))
+    return SweepStore.open(home).names()
 
 
 def check_available(name: str, home: Path, study_storage: str | None = None) -> None:
@@ -279,15 +293,16 @@ def check_available(name: str, home: Path, study_storage: str | None = None) -> 
         UserError: with what to do instead.
     """
     check_name(name)
-    if study_storage is None and working_copy.root_of(home):
+    store = SweepStore.open(home)
+    if study_storage is None and store.url is not None:
         raise UserError(
-            f"{working_copy.place_of(home)} cannot keep a study, because nothing can be added to a file there: name "
+            f"{store.location(home)} cannot keep a study, because nothing can be added to a file there: name "
             "a database with --study-storage postgresql+psycopg://USER@HOST/DATABASE"
         )
-    working_copy.pull(home / name)
+    store.pull(home / name)
     if (home / name).exists():
         raise UserError(
-            f"a sweep named {name!r} is in {working_copy.place_of(home)} already: `tuner resume {name}` continues it"
+            f"a sweep named {name!r} is in {store.location(home)} already: `tuner resume {name}` continues it"
         )
     nearest = next(folder for folder in (home, *home.parents) if folder.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):

@@ -9,7 +9,6 @@ from optuna.storages import JournalStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from trainables.storage import working_copy
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import BASELINES, SEARCH, STATES, open_reader, record_of, run_of
 from tuner.sweep.runs import Kind, Record
@@ -37,7 +36,7 @@ class Follower:
 
     def refresh(self) -> list[Record]:
         """Read what is new, and return the records that have changed."""
-        working_copy.pull(self._sweep.folder)
+        self._sweep.store.pull(self._sweep.folder)
         changed = []
         self._open_studies()
         for kind, study in self._studies.items():

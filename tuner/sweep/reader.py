@@ -10,7 +10,6 @@ from optuna.storages import JournalStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from trainables.storage import working_copy
 from tuner.storage.journal import Journal, JournalReader, JournalWriter
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, read_metrics
@@ -33,7 +32,7 @@ ENDED_S = "ended_s"  # attribute of a trial: see `Record.ended_s`
 
 def read_records(sweep: SweepFolder, kinds: Sequence[Kind] = ("baseline", "trial")) -> list[Record]:
     """Return what the ledger says of every run, baselines first. Reads only; a sweep may be running meanwhile."""
-    working_copy.pull(sweep.folder)
+    sweep.store.pull(sweep.folder)
     studies = _read_studies(sweep)
     return [
         record_of(run_of(sweep, kind, trial), trial)

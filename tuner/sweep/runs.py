@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainables.evaluation.checks import MASKING_FAILURES
-from trainables.storage.atomic import append_whole
+from trainables.storage.sweep_store import SweepStore
 
 Kind = Literal["trial", "baseline", "confirm"]
 State = Literal["running", "complete", "pruned", "failed"]
@@ -121,7 +121,7 @@ def describe_setting(setting: object) -> str:
     return {"linear": "..", "stepped": "-"}.get(setting["kind"], "").join(map(str, setting["values"]))
 
 
-def append_metrics(folder: Path, row: dict[str, float]) -> None:
+def append_metrics(folder: Path, row: dict[str, float], store: SweepStore) -> None:
     """Append a row to a run's ``metrics.jsonl``; a last line that a crash cut off is removed first."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "metrics.jsonl"
@@ -132,7 +132,7 @@ def append_metrics(folder: Path, row: dict[str, float]) -> None:
             if file.read(1) != b"\n":
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
-    append_whole(path, json.dumps(row).encode() + b"\n", sync=True)
+    store.append(path, json.dumps(row).encode() + b"\n", sync=True)
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -106,7 +106,7 @@ def lines(about: dict[str, Any]) -> list[str]:
 def _state(sweep: SweepFolder, records: Sequence[Record]) -> tuple[str, str | None]:
     """Return a sweep's state, ``paused`` among them, and why it is in it, if there is more to say."""
     state, why = state_of(sweep, records)
-    phase = phase_of(sweep.folder)
+    phase = phase_of(sweep)
     if state == "running" and phase == "paused":
         return "paused", None
     if state == "running" and phase in ("pausing", "stopping"):

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.storage import checkpoint
+from trainables.storage.sweep_store import SweepStore
 from trainables.worker.fencing import Attempt, FencedError
 
 
 def begun(folder):
-    attempt = Attempt(folder)
+    attempt = Attempt(folder, SweepStore(folder))
     attempt.begin()
     return attempt
 
@@ -28,7 +29,7 @@ def newest(folder):
 
 
 def test_an_attempt_does_nothing_until_it_begins(tmp_path):
-    attempt = Attempt(tmp_path / "checkpoint")
+    attempt = Attempt(tmp_path / "checkpoint", SweepStore(tmp_path))
     assert not attempt.is_latest()
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FencedError):

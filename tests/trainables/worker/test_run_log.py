@@ -8,14 +8,16 @@ import sys
 
 import pytest
 
+from trainables.storage.sweep_store import SweepStore
 from trainables.worker.run_log import NAME, RunLog
 
 WRITES = """\
 import logging, sys, warnings
 from pathlib import Path
+from trainables.storage.sweep_store import SweepStore
 from trainables.worker.run_log import RunLog
 
-with RunLog(Path(sys.argv[1])).capture():
+with RunLog(Path(sys.argv[1]), SweepStore(Path(sys.argv[1]))).capture():
     print("printed é")
     print("an error", file=sys.stderr)
     logging.getLogger("somebody").warning("logged")
@@ -37,14 +39,14 @@ def test_what_python_writes_is_captured(tmp_path):
 
 def test_what_raises_is_let_through_and_nothing_stays_captured(tmp_path):
     before = sys.stdout, sys.stderr, list(logging.getLogger().handlers)
-    with pytest.raises(ZeroDivisionError), RunLog(tmp_path).capture():
+    with pytest.raises(ZeroDivisionError), RunLog(tmp_path, SweepStore(tmp_path)).capture():
         raise ZeroDivisionError
     assert (sys.stdout, sys.stderr, list(logging.getLogger().handlers)) == before
 
 
 def test_attempts_are_added(tmp_path):
     for attempt in ("first", "second"):
-        RunLog(tmp_path).note(attempt)
+        RunLog(tmp_path, SweepStore(tmp_path)).note(attempt)
     lines = (tmp_path / NAME).read_text().splitlines()
     assert [line.partition(" ")[2] for line in lines] == ["first", "second"]
     assert all(line.partition(" ")[0].endswith("+00:00") for line in lines)
@@ -52,7 +54,7 @@ def test_attempts_are_added(tmp_path):
 
 def test_a_log_that_cannot_be_written_is_lost(tmp_path):
     (tmp_path / "file").write_text("")
-    log = RunLog(tmp_path / "file" / "run")
+    log = RunLog(tmp_path / "file" / "run", SweepStore(tmp_path))
     with log.capture():
         print("lost")
     log.note("lost")
@@ -60,5 +62,5 @@ def test_a_log_that_cannot_be_written_is_lost(tmp_path):
 
 
 def test_text_that_is_no_unicode_is_written_escaped(tmp_path):
-    RunLog(tmp_path).write("\ud800\n")
+    RunLog(tmp_path, SweepStore(tmp_path)).write("\ud800\n")
     assert (tmp_path / NAME).read_text() == "\\ud800\n"

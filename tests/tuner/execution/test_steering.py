@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tuner.conftest import STEPS, row, train, train_all
+from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution import launch as starting
 from tuner.search.ledger import Ledger
@@ -27,8 +29,9 @@ import sys, time
 from pathlib import Path
 from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
-with SweepFolder.open("tiny", home=Path(sys.argv[1])).lock():
-    control = Control(Path(sys.argv[1]) / "tiny")
+sweep = SweepFolder.open("tiny", home=Path(sys.argv[1]))
+with sweep.lock():
+    control = Control(sweep)
     print("ready", flush=True)
     while not control.is_winding_down():
         time.sleep(0.05)
@@ -38,6 +41,16 @@ with SweepFolder.open("tiny", home=Path(sys.argv[1])).lock():
             time.sleep(0.05)
     control.end()
 """
+
+
+def folder_alone(folder):
+    """Return what steering needs of a sweep: its folder, and the store that it is in."""
+    return SimpleNamespace(folder=folder, store=SweepStore(folder))
+
+
+@pytest.fixture
+def here(tmp_path):
+    return folder_alone(tmp_path)
 
 
 @pytest.fixture
@@ -56,54 +69,54 @@ def driver(make_sweep):
         process.kill()
 
 
-def test_a_request_is_taken_once(tmp_path, at_once):
-    driver = Control(tmp_path)
+def test_a_request_is_taken_once(tmp_path, here, at_once):
+    driver = Control(here)
     assert not driver.is_winding_down()
-    control.ask(tmp_path, "pause")
+    control.ask(here, "pause")
     assert driver.is_winding_down()
-    assert phase_of(tmp_path) == "pausing"
+    assert phase_of(here) == "pausing"
     assert [path.name for path in tmp_path.iterdir()] == ["phase.json"]
 
 
-def test_a_new_driver_knows_nothing_of_what_the_last_one_was_asked(tmp_path, at_once):
-    control.ask(tmp_path, "stop")
-    assert Control(tmp_path).is_winding_down() is False
+def test_a_new_driver_knows_nothing_of_what_the_last_one_was_asked(tmp_path, here, at_once):
+    control.ask(here, "stop")
+    assert Control(here).is_winding_down() is False
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"request": "explode"}', b"\x00\xff", b'{"request": ["stop"]}']
 )
-def test_what_is_no_request_changes_nothing(tmp_path, at_once, content):
-    driver = Control(tmp_path)
+def test_what_is_no_request_changes_nothing(tmp_path, here, at_once, content):
+    driver = Control(here)
     (tmp_path / "request.json").write_bytes(content)
     (tmp_path / "phase.json").write_bytes(content)
     assert not driver.is_winding_down()
-    assert phase_of(tmp_path) == "running"
+    assert phase_of(here) == "running"
 
 
-def test_a_resume_waits_until_the_pause_has_come(tmp_path, at_once):
-    driver = Control(tmp_path)
-    control.ask(tmp_path, "pause")
+def test_a_resume_waits_until_the_pause_has_come(here, at_once):
+    driver = Control(here)
+    control.ask(here, "pause")
     assert driver.is_winding_down()
-    control.ask(tmp_path, "resume")
+    control.ask(here, "resume")
     assert driver.is_winding_down(), "runs that were stopped already would never be started again"
     assert driver.wait()
     assert not driver.is_winding_down()
-    assert phase_of(tmp_path) == "running"
+    assert phase_of(here) == "running"
 
 
-def test_a_paused_driver_can_be_stopped(tmp_path, at_once):
-    driver = Control(tmp_path)
-    control.ask(tmp_path, "pause")
+def test_a_paused_driver_can_be_stopped(here, at_once):
+    driver = Control(here)
+    control.ask(here, "pause")
     assert driver.is_winding_down()
-    asking = threading.Timer(0.1, control.ask, (tmp_path, "stop"))
+    asking = threading.Timer(0.1, control.ask, (here, "stop"))
     asking.start()
     assert driver.wait() is False
     asking.join()
-    assert phase_of(tmp_path) == "stopping"
+    assert phase_of(here) == "stopping"
     driver.end()
-    assert phase_of(tmp_path) == "stopped"
+    assert phase_of(here) == "stopped"
 
 
 @given(requests=st.lists(st.sampled_from(["stop", "pause", "resume"]), max_size=6))
@@ -113,11 +126,12 @@ def test_whatever_is_asked_a_stop_is_never_forgotten(requests):
 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(control, "_LOOK_EVERY_S", 0.0)
-        driver = Control(Path(folder))
+        here = folder_alone(Path(folder))
+        driver = Control(here)
         for request in requests:
-            control.ask(Path(folder), request)
+            control.ask(here, request)
             driver.is_winding_down()
-            assert driver.phase == phase_of(Path(folder))
+            assert driver.phase == phase_of(here)
         if "stop" in requests:
             assert driver.phase == "stopping"
         elif "pause" in requests:
@@ -268,7 +282,7 @@ def test_status_of_a_sweep_in_the_midst(make_sweep):
         assert about["baselines"] == {"complete": 1, "running": 1}
         assert about["seconds_left"] > 0
         assert about["driver"]["pid"] > 0
-        control.Control(sweep.folder)._enter("paused")
+        control.Control(sweep)._enter("paused")
         paused = brief(sweep, read_records(sweep))
         assert (paused["state"], paused["baselines"]) == ("paused", {"complete": 1, "unfinished": 1})
     about = brief(sweep, read_records(sweep))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tuner
 from search_spaces.configurations import parse_space
 from search_spaces.errors import SpaceError
 from tests.tuner.conftest import SPACE
@@ -119,3 +122,47 @@ def test_how_many_runs_may_be_at_work_is_kept_until_another_number_is_given(make
     SweepFolder.open("tiny", home=tmp_path).extended(num_trials=9)
     again = SweepFolder.open("tiny", home=tmp_path)
     assert (again.max_concurrent, again.num_trials) == (3, 9)
+
+
+def test_a_mark_of_a_working_copy_in_a_folder_around_the_sweeps_changes_nothing(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / ".tuner-url").write_text(f"file://{tmp_path}/store")
+    where = home(tmp_path / "sweeps")
+    sweep = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=where)
+    with sweep.lock():
+        sweep.extended(num_trials=9)
+    assert SweepFolder.open("tiny", home=where).num_trials == 9
+    assert sweep.place == str(where / "tiny")
+    assert names(where) == ["tiny"]
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_working_copy_made_by_an_earlier_release_is_opened_by_its_folder_or_its_url(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    url = f"mock://{tmp_path}/sweeps"
+    monkeypatch.setattr("tuner.sweep.folder.store_at", lambda url: Mock())
+    where = home(url)
+    assert where.parent == tmp_path / "cache" / "sweeps"
+    assert (where / ".tuner-url").read_text() == url
+    with pytest.raises(UserError, match="cannot keep a study"):
+        check_available("tiny", where)
+    assert home(where) == where
+
+
+def test_what_is_written_past_the_store_of_a_sweep_is_listed():
+    """Any other module has to write through `SweepFolder.store`, or the object store would not have it."""
+    root = Path(tuner.__file__).parent
+    past = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if re.search(r"from trainables\.storage\.atomic import [^\n]*(write_|append_|whole_)", path.read_text())
+    }
+    assert past == {
+        "execution/preflight.py",  # a probe of the disk
+        "execution/single.py",  # a folder of the user's choice, and so for the next three
+        "results/draw.py",
+        "results/export.py",
+        "results/frames.py",
+        "storage/journal.py",  # a study in a file, which no object store keeps
+        "sweep/folder.py",  # files of a new sweep, which its store gets as a folder
+    }

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.storage.sweep_store import SweepStore
 from tuner.sweep.runs import Run, append_metrics, describe_ratio, read_metrics
 
 
@@ -15,14 +16,14 @@ from tuner.sweep.runs import Run, append_metrics, describe_ratio, read_metrics
 def test_a_file_cut_anywhere_reads_as_its_whole_lines(tmp_path_factory, rows, cut):
     folder = tmp_path_factory.mktemp("run")
     for row in rows:
-        append_metrics(folder, row)
+        append_metrics(folder, row, SweepStore(folder))
     assert read_metrics(folder) == rows
     path = folder / "metrics.jsonl"
     content = path.read_bytes()[:cut] if rows else b""
     path.write_bytes(content)
     kept = read_metrics(folder)
     assert kept == rows[: len(kept)]
-    append_metrics(folder, {"new": 1.0})
+    append_metrics(folder, {"new": 1.0}, SweepStore(folder))
     assert read_metrics(folder) == [*kept, {"new": 1.0}]
     assert all(json.loads(line) for line in path.read_text().splitlines() if line != "{}")
 

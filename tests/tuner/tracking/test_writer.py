@@ -248,7 +248,9 @@ class TestPictures:
 
     def test_trouble_in_drawing_stops_nothing(self, sweep, console):
         # MLflow takes an accuracy without its compute; a picture has no place for it.
-        append_metrics(sweep.folder / "baselines" / "standard", {"step": 3, "time": 1.0, "clean_accuracy": 0.5})
+        append_metrics(
+            sweep.folder / "baselines" / "standard", {"step": 3, "time": 1.0, "clean_accuracy": 0.5}, sweep.store
+        )
         assert search(sweep, console).mirrored
         assert "The pictures could not be drawn" in console.file.getvalue()
         assert self._pictures(sweep)[0]["sweep"] == []

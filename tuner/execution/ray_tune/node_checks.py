@@ -11,7 +11,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.data import files as data_files
 from trainables.errors import StorageError
-from trainables.storage import working_copy
 from trainables.storage.object_store import store_at
 from trainables.storage.shared import answer, arrives, leave_mark
 from tuner.errors import UserError
@@ -32,11 +31,11 @@ def prepare(sweep: SweepFolder) -> dict[str, Any]:
         DataError: the dataset cannot be had.
         StorageError: the folder, or the one of all sweeps, cannot be written.
     """
-    home = sweep.folder.parent
-    stored = {"store": (working_copy.place_of(home), str(home))} if working_copy.root_of(home) else {}
+    store = sweep.store
+    stored = {} if store.url is None else {"store": (store.location(store.root), str(store.root))}
     if not os.environ.get("RAY_ADDRESS") and len(_nodes()) == 1:
         return {"data": sweep.data, **stored}
-    place, shared = working_copy.place_of(sweep.folder), working_copy.place_of(home / SHARED_DATA)
+    place, shared = sweep.place, store.location(store.root / SHARED_DATA)
     mark = leave_mark(place)
     _prove_nodes(place, mark)
     data_files.share(sweep.space.dataset.name, shared, Path(sweep.data) if sweep.data else None)
