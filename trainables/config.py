@@ -1,7 +1,9 @@
-"""Configurations: the full, validated settings of one training run. Imports no torch.
+"""Configurations: the complete, validated settings of one training run, as pydantic models. No torch here.
 
-Every model is frozen and strict: an unknown key or a value out of bounds is an error. The bounds stand beside the
-field, so a search-space file is checked against the same lines that a training run is built from.
+There is a model for each recipe, with the same sections in all of them: dataset, evaluation, classifier and, where the
+recipe has them, attack, generator and ratio. Every model is frozen and strict: an unknown key or a value out of bounds
+is an error. Bounds are declared with their field, so a search space is checked against the same lines that a training
+run is built from.
 """
 
 from __future__ import annotations
@@ -16,30 +18,37 @@ Epsilon = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 GradientNorm = Annotated[float, Field(gt=0)]
 Label = Annotated[int, Field(ge=0, le=9)]
-# A number, or a schedule, which may pass through zero.
+# A number above zero, or a schedule, which may reach zero.
 LearningRate = Annotated[Annotated[float, Field(gt=0)] | Schedule[Annotated[float, Field(ge=0)]], Schedulable()]
 TrainingEpsilon = Annotated[Epsilon | Schedule[Fraction], Schedulable()]
-Turns = Annotated[int, Field(ge=1)]
+NumTurns = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, and strict about keys."""
+    """Base of all models here: frozen; unknown keys, infinities and NaN are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DatasetConfig(Settings):
-    """Which images are learned from, and how many training images are held out for the search to see."""
+    """The images to train on.
+
+    Attributes:
+        name: which dataset.
+        validation: how many training images are held out, for the accuracies that a search sees.
+    """
 
     name: Literal["mnist", "fashion_mnist", "digits"] = "mnist"
     validation: Annotated[int, Field(ge=1)] = 5000
 
 
 class EvaluationConfig(Settings):
-    """How robustness is measured: the same for every run of a sweep, so that runs can be compared.
+    """How robustness is measured: the same for all runs of a sweep, so that they can be compared.
 
-    `epsilon` is the attacker's L-infinity radius in pixels of [0, 1]; it is no setting of any training recipe.
-    `watch_images` are attacked at every report, `rank_images` once at the end.
+    Attributes:
+        epsilon: the attacks' L-infinity radius in pixels of [0, 1]; recipes have an epsilon of their own.
+        watch_images: how many validation images are attacked at every report but the last.
+        rank_images: how many are attacked, by stronger attacks, at the last report.
     """
 
     epsilon: Epsilon = 0.3
@@ -48,13 +57,16 @@ class EvaluationConfig(Settings):
 
 
 class ClassifierConfig(Settings):
-    """The network that learns to withstand perturbations (the paper's discriminator).
+    """The network that is made robust (the paper's discriminator), and how it is trained.
 
-    `learning_rate` is the highest; `schedule` says how it changes over the run's compute: `constant`, `cyclic` (up from
-    zero for two fifths, then down to zero: Wong et al. 2020) or `step` (a tenth from one half, a hundredth from three
-    quarters). A `learning_rate` that is itself a `Schedule` is multiplied by the same factor. `sgd` has a momentum of
-    0.9; `weight_decay` is the factor of the squared weights' gradient; an update whose gradient is longer than
-    `gradient_clip` (L2 norm over all weights) is shortened to it.
+    Attributes:
+        architecture: one of `trainables.networks.classifiers.CLASSIFIERS`.
+        learning_rate: the highest, or a `Schedule`; either is multiplied by the factor of `schedule`.
+        schedule: the factor over the run's compute: ``constant``; ``cyclic``, from 0 up to 1 over two fifths, then down
+            to 0 (Wong et al. 2020); or ``step``, 0.1 from one half and 0.01 from three quarters.
+        optimizer: ``adam``, or ``sgd`` with a momentum of 0.9.
+        weight_decay: factor of the weights that is added to their gradient.
+        gradient_clip: a longer gradient (L2 norm over all weights) is shortened to this.
     """
 
     architecture: Literal["small_cnn", "madry_cnn", "mlp"] = "small_cnn"
@@ -66,17 +78,19 @@ class ClassifierConfig(Settings):
 
 
 class CyclicClassifierConfig(ClassifierConfig):
-    """The same with the published rate of single-step training (Wong et al. 2020: Adam, cyclic to 5e-3)."""
+    """A classifier whose defaults are those of Wong et al. 2020: Adam with a cyclic learning rate up to 5e-3."""
 
     learning_rate: LearningRate = 5e-3
     schedule: Literal["constant", "cyclic", "step"] = "cyclic"
 
 
 class AttackConfig(Settings):
-    """The perturbation that a recipe trains on.
+    """The attack whose images a recipe trains on.
 
-    Without an `epsilon`, the evaluation's is taken. `warmup` is the share of the run's compute over which it grows
-    linearly from zero (small nets may collapse to one class without it), whether it is a number or a `Schedule`.
+    Attributes:
+        epsilon: its L-infinity radius in pixels of [0, 1], or a `Schedule`; by default the evaluation's.
+        warmup: share of the run's compute over which epsilon grows linearly from zero; without it small networks may
+            come to predict one class for all images.
     """
 
     epsilon: TrainingEpsilon | None = None
@@ -84,9 +98,14 @@ class AttackConfig(Settings):
 
 
 class IterativeAttackConfig(AttackConfig):
-    """An attack of several steps from a random start; `reach` is how far all steps together go, in epsilons.
+    """An attack of several gradient steps from a random start.
 
-    `clipped_start` keeps the start inside [0, 1]; what the net learns from is always inside.
+    Attributes:
+        epsilon: see `AttackConfig`.
+        warmup: see `AttackConfig`.
+        steps: how many gradient steps.
+        reach: total length of all steps, in epsilons.
+        clipped_start: whether the random start is clipped to [0, 1]; the images that are trained on always are.
     """
 
     warmup: Fraction = 0.3
@@ -96,9 +115,9 @@ class IterativeAttackConfig(AttackConfig):
 
 
 class SingleStepAttackConfig(IterativeAttackConfig):
-    """One step of 1.25 epsilon from a start that is not clipped (Wong et al. 2020).
+    """An attack whose defaults are those of Wong et al. 2020: one step of 1.25 epsilon from an unclipped start.
 
-    Measured with their settings on MNIST, two seeds: 83 and 84 % withstand PGD-40; with a clipped start 66 and 0 %.
+    With their settings on MNIST and two seeds, accuracy under PGD-40 was 83 and 84 %; with a clipped start 66 and 0 %.
     """
 
     warmup: Fraction = 0.0
@@ -108,24 +127,38 @@ class SingleStepAttackConfig(IterativeAttackConfig):
 
 
 class GeneratorConfig(Settings):
-    """The network that maps an image to a perturbation within `perturbation_bound` (pixels), and how it is trained.
+    """The network that perturbs images in the GAN loop, its perturbations, its goal and its training.
 
-    Network: `output_scale` is where the learned factor before the output's tanh starts. It sees the image and
-    `image_gradient`, that of the classifier's cross-entropy, as it is (`raw`), its signs, or of unit root mean square;
-    the true label with `see_label`; the present perturbation in bounds with `see_perturbation`; `noise` normal numbers.
-
-    Perturbation: from the image or, with `random_start`, a uniformly random point within the bound, it goes the whole
-    bound once, or `recursions` times a `recursion_step` of it, projected each time; `warmup` is the share of the run's
-    compute over which the bound grows linearly from zero (small nets collapse without it).
-
-    Goal: `untargeted` leaves the true label, `targeted` forces the label `target`, `source_to_target` does so for
-    images of the label `source` alone.
-
-    Training: `gradient_clip` is the longest gradient (L2 norm); `diversity` weighs how far two draws of noise move the
-    image apart; every `reinitialise_every` cycles it starts anew.
-
-    The classifier's turn meets `draws` perturbations of each image, on `fresh` minibatches or the `same` as the
-    generator's last turn, each by the present generator or one of the last `pool`, kept every `pool_every` cycles.
+    Attributes:
+        body: one of `trainables.networks.generators.GENERATOR_BODIES`.
+        width: channels of its widest layers.
+        output_scale: initial value of the learned factor before the output's tanh.
+        image_gradient: the classifier's input gradient as an input channel: ``none``, as it is (``raw``), its ``sign``,
+            or ``normalized`` to a root mean square of 1 per image.
+        see_label: whether the true label is an input.
+        see_perturbation: whether the perturbation so far, as a share of the bound, is an input channel.
+        noise: how many normal random numbers are an input.
+        perturbation_bound: L-infinity bound of the perturbation in pixels of [0, 1], or a `Schedule`.
+        random_start: whether a perturbation starts at a random point within the bound instead of at the image.
+        recursions: how many times the network is applied; the result is projected into the bound each time.
+        recursion_step: length of each recursion as a share of the bound; a single recursion goes the whole bound.
+        warmup: share of the run's compute over which the bound grows linearly from zero; without it small networks may
+            come to predict one class for all images.
+        goal: ``untargeted``, any wrong label; ``targeted``, the label `target`; ``source_to_target``, the label
+            `target` for images of the label `source`, while other images are not perturbed.
+        target: see `goal`.
+        source: see `goal`.
+        loss: one of `trainables.networks.generator_losses.GENERATOR_LOSSES`.
+        diversity: weight of how far two draws of noise move an image apart, which the generator maximises.
+        optimizer: ``adam``, or ``sgd`` with a momentum of 0.9.
+        learning_rate: a number or a `Schedule`.
+        gradient_clip: a longer gradient (L2 norm over all weights) is shortened to this.
+        reinitialise_every: after every so many cycles the generator starts again with fresh weights.
+        pool: how many earlier copies of the generator are kept; the classifier is trained on perturbations by a random
+            one of them and the present generator.
+        pool_every: a copy is kept every so many cycles.
+        draws: on how many perturbations of each image the classifier is trained.
+        minibatch: whether the classifier's turn has ``fresh`` minibatches or the ``same`` as the generator's last turn.
     """
 
     body: Literal["space_to_depth", "strided", "residual"] = "space_to_depth"
@@ -171,28 +204,40 @@ class GeneratorConfig(Settings):
 
 
 class RatioConfig(Settings):
-    """Generator turns per classifier turn, and how long a turn is.
+    """How many turns the generator takes per turn of the classifier, and how long a turn is.
 
-    `constant` takes `generator_turns`, of a `Schedule` the nearest whole number; `stepped` divides the run's compute
-    evenly among `steps`; `adaptive` gives the generator turns until its loss is under `target_generator_loss`, at most
-    `max_generator_turns`.
-    A turn is `turn_batches` minibatches, or one epoch when that is null (the paper's turn).
+    Attributes:
+        kind: ``constant`` takes `generator_turns`; ``stepped`` divides the run's compute evenly among `steps`;
+            ``adaptive`` lets the generator go on until its failure probability is below `target_generator_loss`.
+        generator_turns: for ``constant``, a number or a `Schedule`, of which the nearest whole number counts.
+        steps: for ``stepped``, the numbers of turns.
+        target_generator_loss: for ``adaptive``, the target: the mean of p(correct) in the generator's last turn or, for
+            a goal with a target, of 1 - p(target).
+        max_generator_turns: for ``adaptive``, the most turns of the generator in a cycle.
+        turn_batches: minibatches in a turn; None for one epoch, the paper's turn.
     """
 
     kind: Literal["constant", "stepped", "adaptive"] = "constant"
-    generator_turns: Annotated[Turns | Schedule[Turns], Schedulable()] = 1
-    steps: Annotated[tuple[Turns, ...], Field(min_length=1)] = (6, 8, 12)
+    generator_turns: Annotated[NumTurns | Schedule[NumTurns], Schedulable()] = 1
+    steps: Annotated[tuple[NumTurns, ...], Field(min_length=1)] = (6, 8, 12)
     target_generator_loss: Annotated[float, Field(gt=0)] = 0.6
-    max_generator_turns: Turns = 700
+    max_generator_turns: NumTurns = 700
     turn_batches: Annotated[int, Field(ge=1)] | None = 1
 
 
 class TrainingConfig(Settings):
-    """What every recipe needs.
+    """Settings of every recipe.
 
-    `compute` and `report_every` are in epochs of standard training of the same classifier. With `bfloat16` the networks
-    compute their training passes in it where the processor can; attacks' steps, losses, weights and every evaluation
-    stay in float32.
+    Attributes:
+        dataset: the images.
+        evaluation: how robustness is measured.
+        classifier: the network that is made robust.
+        batch_size: images in a minibatch.
+        precision: number format of the networks' training passes. Steps of attacks, losses, weights and evaluations are
+            always in float32. A machine that lacks ``bfloat16`` refuses it.
+        compute: when training ends, in epochs of standard training of the same classifier.
+        report_every: how much compute there is between two reports, likewise.
+        seed: of all random numbers of the run.
     """
 
     dataset: DatasetConfig = DatasetConfig()
@@ -206,13 +251,16 @@ class TrainingConfig(Settings):
 
 
 class StandardConfig(TrainingConfig):
-    """Cross-entropy on clean images."""
+    """Standard training: cross-entropy on clean images."""
 
     trainable: Literal["standard"] = "standard"
 
 
 class FgsmRetrainingConfig(TrainingConfig):
-    """Loss = clean_weight * clean + (1 - clean_weight) * FGSM, made anew every batch (Goodfellow et al. 2014)."""
+    """Training on clean and FGSM images, the latter against the present classifier (Goodfellow et al. 2014).
+
+    The loss is clean_weight * clean + (1 - clean_weight) * FGSM.
+    """
 
     trainable: Literal["fgsm_retraining"] = "fgsm_retraining"
     attack: AttackConfig = AttackConfig()
@@ -220,7 +268,7 @@ class FgsmRetrainingConfig(TrainingConfig):
 
 
 class FgsmRandomStartConfig(TrainingConfig):
-    """One FGSM step from a random point of the ball, adversarial images only (Wong et al. 2020)."""
+    """Training on images of one FGSM step from a random start only (Wong et al. 2020)."""
 
     trainable: Literal["fgsm_random_start"] = "fgsm_random_start"
     classifier: CyclicClassifierConfig = CyclicClassifierConfig()
@@ -228,7 +276,7 @@ class FgsmRandomStartConfig(TrainingConfig):
 
 
 class PgdConfig(TrainingConfig):
-    """PGD images only (Madry et al. 2018, with fewer and longer steps, and an epsilon that is warmed up)."""
+    """Training on PGD images only (Madry et al. 2018, with fewer and longer steps and a warm-up of epsilon)."""
 
     trainable: Literal["pgd"] = "pgd"
     classifier: CyclicClassifierConfig = CyclicClassifierConfig()
@@ -236,7 +284,7 @@ class PgdConfig(TrainingConfig):
 
 
 class TradesConfig(TrainingConfig):
-    """Loss = clean + beta * KL(clean, adversarial), the images made by PGD on that same term (Zhang et al. 2019)."""
+    """TRADES: loss = clean + beta * KL(clean, adversarial), with images by PGD on that KL term (Zhang et al. 2019)."""
 
     trainable: Literal["trades"] = "trades"
     classifier: CyclicClassifierConfig = CyclicClassifierConfig()
@@ -245,7 +293,14 @@ class TradesConfig(TrainingConfig):
 
 
 class GanConfig(TrainingConfig):
-    """The paper's loop: pre-train the classifier, then generator turns and classifier turns in a scheduled ratio."""
+    """The GAN loop (Chu and Collins): turns of a generator and of a classifier in a scheduled ratio.
+
+    Attributes:
+        generator: the network that perturbs.
+        ratio: whose turn it is.
+        pretrain: on how much of the compute the classifier is first trained on clean images alone.
+        clean_weight: weight of the clean images in the classifier's loss; that of the perturbed ones is 1 minus it.
+    """
 
     trainable: Literal["gan"] = "gan"
     generator: GeneratorConfig = GeneratorConfig()
@@ -278,9 +333,15 @@ _ADAPTER: TypeAdapter[Any] = TypeAdapter(Configuration)
 
 
 def parse(settings: dict[str, Any]) -> Any:
-    """Return the configuration that a nested mapping with the key ``trainable`` describes.
+    """Return the configuration that nested settings describe.
+
+    Args:
+        settings: as in JSON; the key ``trainable`` names the recipe, and every other key has a default.
+
+    Returns:
+        The recipe's model, one of `CONFIGURATIONS`.
 
     Raises:
-        pydantic.ValidationError: a key is unknown or a value is out of bounds; all mistakes at once.
+        pydantic.ValidationError: a key is unknown or a value out of bounds; it lists all such mistakes.
     """
     return _ADAPTER.validate_python(settings)

@@ -1,7 +1,7 @@
-"""Published settings by name, as plain data: a training run as its authors made it, as far as it has our settings.
+"""Published configurations by name, as plain data: training runs with the settings that their authors published.
 
-What the authors leave open is our default, or stands under a comment that says so; `compute` is what the published
-number of epochs costs. Imports nothing, so that a name is known before anything is loaded.
+A setting that the authors do not mention has our default, or a comment that says it is ours. ``compute`` is the cost of
+the published number of epochs. Imports nothing heavy, so that a command can check a name before it loads anything.
 """
 
 from __future__ import annotations
@@ -13,20 +13,28 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Published:
-    """A configuration as it was published: who, where, and the settings, nested, with the key ``trainable``."""
+    """A published configuration.
+
+    Attributes:
+        source: authors, year, title and the experiment.
+        settings: nested, as `trainables.config.parse` takes them.
+    """
 
     source: str
     settings: Mapping[str, Any]
 
 
 def _paper(table: int, ratio: Mapping[str, Any]) -> Published:
-    """Return the paper's generator (image alone in, at most 0.5 out, loss 1 - wrongness) under one ratio schedule."""
+    """Return a configuration of the paper: its generator under the ratio schedule of one table.
+
+    The generator sees the image alone, perturbs by at most 0.5 and minimises 1 - wrongness.
+    """
     return Published(
         f"Chu and Collins (Teknos), Table {table}",
         {
             "trainable": "gan",
             "generator": {
-                "body": "strided",  # ours: the paper says of its networks nothing
+                "body": "strided",  # ours: the paper does not describe its networks
                 "image_gradient": "none",
                 "random_start": False,
                 "warmup": 0.0,
@@ -34,7 +42,7 @@ def _paper(table: int, ratio: Mapping[str, Any]) -> Published:
                 "loss": "wrongness",
             },
             "ratio": {**ratio, "turn_batches": None},
-            # The paper trains on images first, then on images and perturbed images; for how long and how mixed is ours.
+            # The paper trains on clean images, then on clean and perturbed ones; the lengths and the mix are ours.
             "pretrain": 1.0,
             "clean_weight": 0.5,
         },
@@ -70,7 +78,7 @@ PUBLISHED: dict[str, Published] = {
         "Zhang et al. 2019, TRADES, its MNIST script (100 epochs; a larger network, steps from near the image)",
         {
             "trainable": "trades",
-            # There the rate is a tenth from epoch 55 on; ours falls again at three quarters.
+            # Theirs is a tenth from epoch 55 on; ours falls again at three quarters.
             "classifier": {"learning_rate": 0.01, "schedule": "step", "optimizer": "sgd"},
             "attack": {"epsilon": 0.3, "warmup": 0.0, "steps": 40, "reach": 40 * 0.01 / 0.3},
             "beta": 1.0,
@@ -138,6 +146,6 @@ PUBLISHED: dict[str, Published] = {
     "paper_constant_2": _paper(1, {"kind": "constant", "generator_turns": 2}),
     "paper_constant_4": _paper(2, {"kind": "constant", "generator_turns": 4}),
     "paper_stepped_6_8_12": _paper(3, {"kind": "stepped", "steps": [6, 8, 12]}),
-    # The cap is ours, so that a cycle ends; above 700:1 was seen there.
+    # The maximum is ours, so that every cycle ends; the paper reports ratios above 700:1.
     "paper_adaptive": _paper(4, {"kind": "adaptive", "target_generator_loss": 0.6, "max_generator_turns": 700}),
 }

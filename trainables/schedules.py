@@ -1,4 +1,4 @@
-"""What changes over a run: pure functions of its progress, the share of the compute that is spent, in [0, 1]."""
+"""Schedules: settings as functions of a run's progress, which is the share of its compute that is spent, in [0, 1]."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ Moment = Annotated[float, Field(ge=0, le=1)]
 
 
 class Schedule(BaseModel, Generic[Number]):
-    """A setting that changes over the run's compute.
+    """A setting that changes over a run.
 
-    `constant` has one value. `linear` goes straight from each of its values to the next, `stepped` jumps. `at` are the
-    moments, as shares of the run, when a linear one reaches each value and when a stepped one begins with it; without
-    `at` the values share the run evenly. Before the first moment the first value holds, after the last the last.
+    Before the first moment it has the first value, after the last moment the last.
+
+    Attributes:
+        kind: ``constant``, one value; ``linear``, interpolated between the values; ``stepped``, each value until the
+            next begins.
+        values: in the order in which the run has them.
+        at: for each value the progress in [0, 1] at which a linear schedule reaches it, or a stepped one begins it. By
+            default the values are spaced evenly over the run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -45,12 +50,12 @@ class Schedule(BaseModel, Generic[Number]):
 
     @property
     def moments(self) -> tuple[float, ...]:
-        """When each value is reached (`linear`) or begins (`stepped`), as shares of the run."""
+        """The progress in [0, 1] at which each value is reached (``linear``) or begins (``stepped``)."""
         parts = len(self.values) - (self.kind == "linear")
         return self.at or tuple(index / parts for index in range(len(self.values)))
 
     def value(self, progress: float) -> float:
-        """Return the value at a progress in [0, 1]; a schedule of whole numbers may be between two of them."""
+        """Return the value at a progress in [0, 1]; a linear schedule of whole numbers may return a fraction."""
         following = bisect_right(self.moments, progress)
         before, after = self.values[max(following - 1, 0)], self.values[min(following, len(self.values) - 1)]
         if self.kind != "linear" or before == after or following == 0:
@@ -68,14 +73,14 @@ class Schedulable:
     """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return the schema of the number, or of a schedule where there is a mapping."""
+        """Return a schema that reads a mapping as a schedule and everything else as the number."""
         number, schedule = get_args(source)
 
         def validate(value: Any, as_number: Callable[[Any], Any]) -> Any:
             if not isinstance(value, dict | Schedule):
                 return as_number(value)
             read = schedule.model_validate(value)
-            # Zero stays a schedule, because many a setting refuses it as a plain number.
+            # Zero stays a schedule, because some settings accept it in a schedule but not as a number.
             return as_number(read.values[0]) if read.kind == "constant" and read.values[0] else read
 
         return core_schema.no_info_wrap_validator_function(
@@ -84,17 +89,28 @@ class Schedulable:
 
 
 def value_at(setting: float | Schedule[Any], progress: float) -> float:
-    """Return what a setting is at a progress in [0, 1]; a plain number never changes."""
+    """Return the value of a setting, a number or a schedule, at a progress in [0, 1]."""
     return setting.value(progress) if isinstance(setting, Schedule) else setting
 
 
 def warmed_up(value: float, warmup: float, progress: float) -> float:
-    """Return a value that grows linearly from zero over the first ``warmup`` of the run."""
+    """Return a value as reduced by a linear warm-up.
+
+    Args:
+        value: the value after the warm-up.
+        warmup: share of the run over which it grows from zero; 0 for no warm-up.
+        progress: share of the run's compute that is spent, in [0, 1].
+    """
     return value * min(1.0, progress / warmup) if warmup else value
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:
-    """Return the learning rate now as a share of the highest; see `ClassifierConfig` for the schedules."""
+    """Return the factor in [0, 1] of the learning rate at a progress in [0, 1].
+
+    Args:
+        schedule: ``constant``, ``cyclic`` or ``step``; see `trainables.config.ClassifierConfig`.
+        progress: share of the run's compute that is spent.
+    """
     match schedule:
         case "cyclic":
             return progress / 0.4 if progress < 0.4 else (1.0 - progress) / 0.6
