@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import re
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from trainables.errors import StorageError
+from trainables.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
 _Result = TypeVar("_Result")
-_PATIENCE_S = 60.0  # longer than a store or a network is away when it restarts
-_FIRST_PAUSE_S = 0.5
-_PASSING = re.compile(
+_RETRIES = RetryPolicy(first_wait_s=0.5, patience_s=60.0)  # longer than a store or a network is away when it restarts
+_NO_RETRIES = RetryPolicy(first_wait_s=0.5, num_attempts=1)
+_TRANSIENT = re.compile(
     r"network|connect|time.?out|slow.?down|unavailable|internal|throttl|reset|try again", re.IGNORECASE
 )
 _SECRETS = re.compile(r"key|secret|token|password", re.IGNORECASE)
@@ -54,12 +54,12 @@ class Store:
         return self._shown
 
     def check(self) -> None:
-        """Look whether the place can be reached, without patience.
+        """Look once whether the place can be reached.
 
         Raises:
             StorageError: it cannot.
         """
-        self._patiently(lambda: self._filesystem.get_file_info(self._base), patience_s=0.0)
+        self._retried(lambda: self._filesystem.get_file_info(self._base), _NO_RETRIES)
 
     def read(self, name: str) -> bytes | None:
         """Return what is in a file, None if there is none."""
@@ -69,7 +69,7 @@ class Store:
                 return bytes(stream.read())
 
         try:
-            return self._patiently(read)
+            return self._retried(read)
         except FileNotFoundError:
             return None
 
@@ -87,10 +87,10 @@ class Store:
                 stream.write(content)
 
         if not self._is_local:
-            self._patiently(write)
+            self._retried(write)
             return
         target, path = path, f"{path}.{uuid.uuid4().hex}"
-        self._patiently(write)
+        self._retried(write)
         self._filesystem.move(path, target)
 
     def remove(self, name: str) -> None:
@@ -107,7 +107,7 @@ class Store:
                 self._filesystem.delete_file(path)
 
         try:
-            self._patiently(remove)
+            self._retried(remove)
         except FileNotFoundError:  # another one was faster
             return
 
@@ -125,25 +125,24 @@ class Store:
 
         path = self._path(folder)
         selector = FileSelector(path, allow_not_found=True, recursive=recursive)
-        infos = self._patiently(lambda: self._filesystem.get_file_info(selector))
+        infos = self._retried(lambda: self._filesystem.get_file_info(selector))
         return {info.path.removeprefix(path).strip("/"): info for info in infos}
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
 
-    def _patiently(self, action: Callable[[], _Result], patience_s: float = _PATIENCE_S) -> _Result:
-        """Do something; while the place is out of reach, try again."""
-        deadline, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
-        while True:
-            try:
-                return action()
-            except FileNotFoundError:
-                raise
-            except Exception as error:  # whatever the store's library raises
-                if not _PASSING.search(str(error)) or time.monotonic() > deadline:
-                    raise StorageError(f"{self}: {error}") from error
-            time.sleep(pause_s)
-            pause_s *= 2
+    def _retried(self, action: Callable[[], _Result], policy: RetryPolicy = _RETRIES) -> _Result:
+        """Return what an action returns; try it again while the place is out of reach."""
+        try:
+            return policy.call(action, _is_transient)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # whatever the store's library raises
+            raise StorageError(f"{self}: {error}") from error
+
+
+def _is_transient(error: Exception) -> bool:
+    return not isinstance(error, FileNotFoundError) and _TRANSIENT.search(str(error)) is not None
 
 
 def is_url(place: str | Path) -> bool:

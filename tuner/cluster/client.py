@@ -14,12 +14,13 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails
 
+from trainables.retries import RetryPolicy
 from tuner.cluster.auth import read_token, token_path
 from tuner.cluster.ray_internals import JobClient
 from tuner.errors import UserError
 
 TIMEOUT_S = 30.0
-_TRIES = 3
+_RETRIES = RetryPolicy(first_wait_s=0.0, num_attempts=3)
 _MIN_AGE_S = 60.0  # of an ended job that is deleted: earlier, Ray brings it back as a failed one
 _NONCE = "tuner.nonce"
 
@@ -117,7 +118,8 @@ class Cluster:
             environment: variables of the command and of all that it starts on the cluster; everybody can read them.
             nonce: a random text that tells this submission from others of the same name.
         """
-        for tries_left in reversed(range(_TRIES)):
+
+        def attempt() -> bool:
             try:
                 with _translated_errors(self.address):
                     self._client.submit_job(
@@ -129,11 +131,11 @@ class Cluster:
                     return True
             except UserError as error:
                 existing = self._job_after(error, job_id)
-                if existing is not None:
-                    return existing.metadata.get(_NONCE) == nonce
-                if not tries_left or not isinstance(error, UnreachableError):
+                if existing is None:
                     raise
-        return False
+                return existing.metadata.get(_NONCE) == nonce
+
+        return _RETRIES.call(attempt, lambda error: isinstance(error, UnreachableError))
 
     def _job_after(self, error: UserError, job_id: str) -> Job | None:
         """Return the job of a submission that seems to have failed, if the cluster has received it all the same."""

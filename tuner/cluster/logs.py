@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 
+from trainables.retries import RetryPolicy
 from tuner.cluster.client import Cluster, Job, UnreachableError
 from tuner.cluster.payload import BEGIN, ERROR_MARK
 from tuner.errors import FAILED, INTERRUPTED, UserError
 
-_PATIENCE_S = 60.0
+_RETRIES = RetryPolicy(first_wait_s=0.5, longest_wait_s=5.0, patience_s=60.0)
 _POLL_INTERVAL_S = 0.5
 
 
@@ -58,22 +59,19 @@ def follow(cluster: Cluster, job_id: str, until: re.Pattern[str] | None = None) 
 
 def _poll(cluster: Cluster, job_id: str) -> Iterator[tuple[Job, str]]:
     """Yield the state of a job and its log, again and again; the network may fail for a minute meanwhile."""
-    last_answer = time.monotonic()
-    while True:
+
+    def look() -> tuple[Job, str, float]:
         began = time.monotonic()
-        try:
-            job = cluster.job(job_id)
-            if job is None:
-                raise UserError(
-                    f"{cluster.address} has forgotten job {job_id}: its head was replaced, or it was deleted"
-                )
-            yield job, cluster.log(job_id)
-            last_answer = time.monotonic()
-        except UnreachableError:
-            if time.monotonic() - last_answer > _PATIENCE_S:
-                raise
+        job = cluster.job(job_id)
+        if job is None:
+            raise UserError(f"{cluster.address} has forgotten job {job_id}: its head was replaced, or it was deleted")
+        return job, cluster.log(job_id), time.monotonic() - began
+
+    while True:
+        job, log, took_s = _RETRIES.call(look, lambda error: isinstance(error, UnreachableError))
+        yield job, log
         # A long log takes a while to be read, and that must not become the head's main work.
-        time.sleep(max(_POLL_INTERVAL_S, 5 * (time.monotonic() - began)))
+        time.sleep(max(_POLL_INTERVAL_S, 5 * took_s))
 
 
 def wait(cluster: Cluster, job_id: str) -> Job:

@@ -12,7 +12,6 @@ import os
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,12 +19,13 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from trainables.errors import StorageError
+from trainables.retries import RetryPolicy
 from tuner.errors import UserError
 
 SCHEMES = ("postgresql+psycopg://", "postgresql://")
 WRITER_PATIENCE_S, READER_PATIENCE_S = 600.0, 60.0
 """For how long an operation is tried again once the connection was lost."""
-_BACKOFF_S = (0.1, 5.0)
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 # A machine that is gone is noticed within half a minute, by either side.
 _CLIENT = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -90,29 +90,25 @@ class Database:
         Raises:
             StudyError: the database was out of reach for as long as anybody waits.
         """
-        began = time.monotonic()
-        wait_s = _BACKOFF_S[0]
-        while True:
-            try:
-                with self._guard:
-                    return self.once(work)
-            except LOST as error:
-                left_s = began + self._patience_s - time.monotonic()
-                if left_s <= 0:
-                    self._patience_s = 0.0  # whatever comes after this waits no more
-                    raise StudyError(f"{shown(self.url)} is out of reach: {_first_line(error)}") from error
-                if wait_s == _BACKOFF_S[0]:
-                    _log.warning("%s is out of reach, tried again for %.0f s: %s", *self._about(left_s, error))
-            time.sleep(wait_s)
-            wait_s = min(2 * wait_s, _BACKOFF_S[1])
+
+        def attempt() -> _Answer:
+            with self._guard:
+                return self.once(work)
+
+        policy = RetryPolicy(_FIRST_WAIT_S, _LONGEST_WAIT_S, self._patience_s)
+        try:
+            return policy.call(attempt, lambda error: isinstance(error, LOST), self._warn)
+        except LOST as error:
+            self._patience_s = 0.0  # whatever comes after this waits no more
+            raise StudyError(f"{shown(self.url)} is out of reach: {_first_line(error)}") from error
 
     def close(self) -> None:
         """Give the connection back."""
         with self._guard:
             self._drop()
 
-    def _about(self, left_s: float, error: Exception) -> tuple[str, float, str]:
-        return shown(self.url), left_s, _first_line(error)
+    def _warn(self, error: Exception, left_s: float) -> None:
+        _log.warning("%s is out of reach, tried again for %.0f s: %s", shown(self.url), left_s, _first_line(error))
 
     def once(self, work: Callable[[psycopg.Connection], _Answer]) -> _Answer:
         """Return what ``work`` returns, tried once; if the connection is lost, the next call makes a new one."""

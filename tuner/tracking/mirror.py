@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from trainables.retries import RetryPolicy
 from tuner.sweep.runs import Record
 from tuner.tracking.writer import MlflowWriter
 
 _GATHER_S = 1.0
-_RETRY_S = (1.0, 30.0)
+_RETRIES = RetryPolicy(first_wait_s=1.0, longest_wait_s=30.0)
 
 
 class Mirror:
@@ -30,6 +32,8 @@ class Mirror:
         self._wake = threading.Condition()
         self._sending = True
         self._closing = False
+        self._last_chance_taken = False
+        self._has_given_up = False
         self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
 
@@ -84,31 +88,34 @@ class Mirror:
         return True
 
     def _work(self) -> None:
-        wait_s = _RETRY_S[0]
-        last_chance_taken = False
-        while not self._abandoned.is_set():
+        with contextlib.suppress(Exception):  # the last attempt's error, which `_trouble` has handled
+            while _RETRIES.call(self._send_changes, lambda error: not self._has_given_up, sleep=self._abandoned.wait):
+                pass
+
+    def _send_changes(self) -> bool:
+        """Wait for changes and send them; return False when no more are to be sent."""
+        if self._abandoned.is_set():
+            return False
+        with self._wake:
+            # The first connection waits for nothing: that MLflow is out of reach is said before anything runs.
+            self._wake.wait_for(lambda: self._writer is None or self._changed or self._closing)
+            # Several changes of a run are one write: of short runs, MLflow often sees beginning and end together.
+            self._wake.wait_for(lambda: self._closing, timeout=_GATHER_S)
+            if not self._changed and self._writer is not None:
+                return False
+            batch, self._changed, self._sending = self._changed, {}, True
+        try:
+            self._send(batch)
+            self._sending = False
+        except Exception as error:
+            self._trouble(error)
+            self._writer = None  # what MLflow has now is found out anew: a request may have done its work unheard
             with self._wake:
-                # The first connection waits for nothing: that MLflow is out of reach is said before anything runs.
-                self._wake.wait_for(lambda: self._writer is None or self._changed or self._closing)
-                # Several changes of a run are one write: of short runs, MLflow often sees beginning and end together.
-                self._wake.wait_for(lambda: self._closing, timeout=_GATHER_S)
-                if not self._changed and self._writer is not None:
-                    return
-                batch, self._changed, self._sending = self._changed, {}, True
-            try:
-                self._send(batch)
-                wait_s = _RETRY_S[0]
-                self._sending = False
-            except Exception as error:
-                self._trouble(error)
-                self._writer = None  # what MLflow has now is found out anew: a request may have done its work unheard
-                with self._wake:
-                    self._changed = {**batch, **self._changed}
-                    if self._closing and last_chance_taken:
-                        return
-                    last_chance_taken = self._closing
-                self._abandoned.wait(wait_s)
-                wait_s = min(2 * wait_s, _RETRY_S[1])
+                self._changed = {**batch, **self._changed}
+                self._has_given_up = self._closing and self._last_chance_taken
+                self._last_chance_taken = self._closing
+            raise
+        return True
 
     def _send(self, batch: dict[str, Record]) -> None:
         """Send records, and remove each from the batch once it has been sent."""
