@@ -98,7 +98,7 @@ def test_paused_resumed_and_stopped_from_another_terminal(command_line: CommandL
     command = command_line.start("confirm", "a", "--images", "50")
     wait_until(lambda: num_rows() > 2, "it reports")
     assert "pauses once each run has reported" in command_line.run("pause", "a")
-    wait_until(lambda: phase_of(sweep.folder) == "paused", "it pauses")
+    wait_until(lambda: phase_of(sweep) == "paused", "it pauses")
     paused = rows()
     assert sweep.is_running()
     assert "a goes on" in command_line.run("resume", "a")
