@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.attacks import gradient as attacks
-from trainables.attacks import losses
+from trainables.attacks import gradient, losses
 from trainables.attacks.apgd import apgd, apgd_targeted
 from trainables.attacks.losses import LogitsFn
 from trainables.attacks.square import square
@@ -67,7 +66,7 @@ class TransferAttack:
         self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
     ) -> torch.Tensor:
         """Return adversarial images ``(batch, 1, 28, 28)``; neither ``logits_fn`` nor ``rng`` is used."""
-        return attacks.mi_fgsm(self._surrogate, images, labels, epsilon, steps=_TRANSFER_STEPS)
+        return gradient.mi_fgsm(self._surrogate, images, labels, epsilon, steps=_TRANSFER_STEPS)
 
 
 def white_box_attacks(budget: AttackBudget, classifier: nn.Module, training: Split, seed: int) -> tuple[Attack, ...]:
@@ -82,7 +81,7 @@ def white_box_attacks(budget: AttackBudget, classifier: nn.Module, training: Spl
         training: the images that the fresh generator learns from.
         seed: of the fresh generator.
     """
-    iterated = partial(attacks.pgd_survivors, steps=budget.steps, restarts=budget.restarts)
+    iterated = partial(gradient.pgd_survivors, steps=budget.steps, restarts=budget.restarts)
     rows: dict[str, AttackFn] = {
         "apgd": partial(apgd, steps=budget.steps),
         "apgd_targeted": partial(apgd_targeted, steps=budget.steps),

@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from trainables.attacks import gradient as attacks
+from trainables.attacks import gradient
 from trainables.attacks.losses import LogitsFn, Loss, cross_entropy
 from trainables.config import FgsmRandomStartConfig, FgsmRetrainingConfig, PgdConfig, TradesConfig
 from trainables.schedules import value_at, warmed_up
@@ -80,7 +80,7 @@ class FgsmRetrainingLoop(AdversarialLoop):
         if self.config.clean_weight:
             self._update_on_both(images, labels, self.config.clean_weight)
         else:
-            adversarial = attacks.fgsm(self.classifier, images, labels, self.epsilon)
+            adversarial = gradient.fgsm(self.classifier, images, labels, self.epsilon)
             self.update_classifier(cross_entropy(self.classifier(adversarial), labels).mean())
 
     def _update_on_both(self, images: torch.Tensor, labels: torch.Tensor, clean_weight: float) -> None:
@@ -88,7 +88,7 @@ class FgsmRetrainingLoop(AdversarialLoop):
         self.optimizer.zero_grad(set_to_none=True)
         clean = clean_weight * cross_entropy(self.classifier(images.requires_grad_()), labels).mean()
         clean.backward()
-        adversarial = attacks.sign_step(images.detach(), cast(torch.Tensor, images.grad), self.epsilon)
+        adversarial = gradient.sign_step(images.detach(), cast(torch.Tensor, images.grad), self.epsilon)
         attacked = (1.0 - clean_weight) * cross_entropy(self.classifier(adversarial), labels).mean()
         attacked.backward()
         clip_and_step(self.optimizer, self.config.classifier.gradient_clip)
@@ -127,7 +127,7 @@ class TradesLoop(AdversarialLoop):
 def _run_pgd(loop: PgdLoop | TradesLoop, images: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
     settings, epsilon = loop.config.attack, loop.epsilon
     step_size = settings.reach * epsilon / settings.steps
-    return attacks.pgd(
+    return gradient.pgd(
         loop.classifier,
         images,
         labels,

@@ -13,7 +13,7 @@ EVERY_LOSS = pytest.mark.parametrize("loss", [cross_entropy, margin, dlr])
 
 
 class Recorder:
-    """A net that remembers every batch that it was asked about."""
+    """A net that remembers every batch that it was recorder about."""
 
     def __init__(self, model):
         self.model = model
@@ -26,88 +26,90 @@ class Recorder:
 
 class TestApgd:
     @EVERY_LOSS
-    def test_an_image_that_stands_is_returned_at_its_highest_loss(self, loss):
+    def test_an_image_that_stays_correct_is_returned_at_its_highest_loss(self, loss):
         model, images, _ = random_problem(20)
         labels = model(images).argmax(-1)
-        asked = Recorder(model)
-        found = apgd(asked, images, labels, 2e-3, steps=10, loss=loss, restarts=3, rng=rng_of())
-        assert torch.equal(model(found).argmax(-1), labels)
-        losses = torch.stack([loss(model(some), labels) for some in asked.batches[1:]])
+        recorder = Recorder(model)
+        adversarial = apgd(recorder, images, labels, 2e-3, steps=10, loss=loss, restarts=3, rng=rng_of())
+        assert torch.equal(model(adversarial).argmax(-1), labels)
+        losses = torch.stack([loss(model(batch), labels) for batch in recorder.batches[1:]])
         assert len(losses) == 3 * 11
-        torch.testing.assert_close(loss(model(found), labels), losses.amax(0))
+        torch.testing.assert_close(loss(model(adversarial), labels), losses.amax(0))
 
     def test_only_survivors_are_attacked_further(self, trained, digits):
         images, labels = digits.test.batch(torch.arange(100))
-        asked = Recorder(trained)
-        found = apgd(asked, images, labels, 0.04, steps=10, restarts=2, rng=rng_of())
-        is_wrong, stands = trained(images).argmax(-1) != labels, trained(found).argmax(-1) == labels
-        sizes = [len(batch) for batch in asked.batches]
+        recorder = Recorder(trained)
+        adversarial = apgd(recorder, images, labels, 0.04, steps=10, restarts=2, rng=rng_of())
+        is_wrong, is_correct = trained(images).argmax(-1) != labels, trained(adversarial).argmax(-1) == labels
+        sizes = [len(batch) for batch in recorder.batches]
         assert is_wrong.any()
-        assert torch.equal(found[is_wrong], images[is_wrong])
+        assert torch.equal(adversarial[is_wrong], images[is_wrong])
         assert sizes[:2] == [100, 100 - is_wrong.sum()]
         assert sizes == sorted(sizes, reverse=True)
-        assert stands.sum() <= sizes[-1] < 100
+        assert is_correct.sum() <= sizes[-1] < 100
 
-    def test_a_fallen_image_is_kept_as_it_fell(self, trained, digits):
+    def test_a_misclassified_image_is_kept_as_it_was_then(self, trained, digits):
         images, labels = digits.test.batch(torch.arange(100))
-        asked = Recorder(trained)
-        found = apgd(asked, images, labels, 0.04, steps=10, rng=rng_of())
-        wrong = [batch[trained(batch).argmax(-1) != labels_of(batch, found, labels)] for batch in asked.batches[1:]]
-        first_falls = {image.numpy().tobytes() for batch in wrong for image in batch}
-        fell = (trained(found).argmax(-1) != labels) & (trained(images).argmax(-1) == labels)
-        assert fell.sum() > 5
-        assert all(image.numpy().tobytes() in first_falls for image in found[fell])
+        recorder = Recorder(trained)
+        adversarial = apgd(recorder, images, labels, 0.04, steps=10, rng=rng_of())
+        wrong = [
+            batch[trained(batch).argmax(-1) != labels_of(batch, adversarial, labels)] for batch in recorder.batches[1:]
+        ]
+        first_errors = {image.numpy().tobytes() for batch in wrong for image in batch}
+        was_fooled = (trained(adversarial).argmax(-1) != labels) & (trained(images).argmax(-1) == labels)
+        assert was_fooled.sum() > 5
+        assert all(image.numpy().tobytes() in first_errors for image in adversarial[was_fooled])
 
-    def test_nothing_that_stands_is_no_work(self):
+    def test_no_correct_image_is_no_work(self):
         model, images, _ = random_problem(21)
         wrong = (model(images).argmax(-1) + 1) % 10
-        asked = Recorder(model)
-        assert torch.equal(apgd(asked, images, wrong, 0.1, steps=5, restarts=3, rng=rng_of()), images)
-        assert len(asked.batches) == 1
+        recorder = Recorder(model)
+        assert torch.equal(apgd(recorder, images, wrong, 0.1, steps=5, restarts=3, rng=rng_of()), images)
+        assert len(recorder.batches) == 1
 
     def test_its_steps_shrink_until_they_meet_the_top(self):
-        def model(some):  # the closer the pixels to 0.5123, the smaller the lead of label 0, which it never loses
-            lead = 0.01 + (some - 0.5123).square().mean((-3, -2, -1))
+        def model(inputs):  # the closer the pixels to 0.5123, the smaller the lead of label 0, which it never loses
+            lead = 0.01 + (inputs - 0.5123).square().mean((-3, -2, -1))
             return torch.stack([lead, 0 * lead], -1)
 
         images, labels = torch.full((3, 1, 28, 28), 0.5), torch.zeros(3, dtype=torch.int64)
 
-        def distance(found):
-            return (found - 0.5123).abs().max()
+        def distance(adversarial):
+            return (adversarial - 0.5123).abs().max()
 
         still = pgd(model, images, labels, 0.1, steps=100, step_size=0.00625, rng=rng_of())
-        found = apgd(model, images, labels, 0.1, steps=100, rng=rng_of())
-        assert distance(found) < 2e-3 < 3e-3 < distance(still)
+        adversarial = apgd(model, images, labels, 0.1, steps=100, rng=rng_of())
+        assert distance(adversarial) < 2e-3 < 3e-3 < distance(still)
 
     @pytest.mark.parametrize("steps", [0, 1, 2, 7])
-    def test_few_steps_are_as_many_looks(self, steps):
+    def test_the_number_of_forward_passes_is_that_of_the_steps(self, steps):
         model, images, _ = random_problem(22)
         labels = model(images).argmax(-1)
-        asked = Recorder(model)
-        apgd(asked, images, labels, 1e-4, steps=steps, rng=rng_of())
-        assert len(asked.batches) == 1 + 1 + steps
+        recorder = Recorder(model)
+        apgd(recorder, images, labels, 1e-4, steps=steps, rng=rng_of())
+        assert len(recorder.batches) == 1 + 1 + steps
 
     def test_restarts_find_at_least_as_much(self):
-        def model(some):  # says 1 where the corner is bright, which no gradient tells and one start in eight finds
-            corner = some[:, 0, :1, 0]
+        def model(inputs):  # says 1 where the corner is bright, which no gradient tells and one start in eight finds
+            corner = inputs[:, 0, :1, 0]
             return torch.cat([0 * corner + 0.5, (corner > 0.65).float()], -1)
 
         images, labels = torch.full((200, 1, 28, 28), 0.5), torch.zeros(200, dtype=torch.int64)
 
-        def is_standing(restarts):
-            found = apgd(model, images, labels, 0.2, steps=3, restarts=restarts, rng=rng_of())
-            return model(found).argmax(-1) == labels
+        def is_correct(restarts):
+            adversarial = apgd(model, images, labels, 0.2, steps=3, restarts=restarts, rng=rng_of())
+            return model(adversarial).argmax(-1) == labels
 
-        one, many = is_standing(1), is_standing(8)
+        one, many = is_correct(1), is_correct(8)
         assert not (many & ~one).any()
         assert 0.8 < one.float().mean() < 0.95
         assert 0.25 < many.float().mean() < 0.45
 
     def test_beats_pgd_of_as_many_steps(self, trained, digits):
         images, labels = digits.test.batch(torch.arange(200))
-        found = apgd(trained, images, labels, 0.03, steps=30, rng=rng_of())
+        adversarial = apgd(trained, images, labels, 0.03, steps=30, rng=rng_of())
         by_pgd = pgd(trained, images, labels, 0.03, steps=30, step_size=2.5 * 0.03 / 30, rng=rng_of())
-        num_right = [(trained(some).argmax(-1) == labels).sum() for some in (found, by_pgd)]
+        num_right = [(trained(batch).argmax(-1) == labels).sum() for batch in (adversarial, by_pgd)]
         assert num_right[0] <= num_right[1] < 200
 
     def test_the_checkpoints_are_the_published_ones(self):
@@ -115,9 +117,9 @@ class TestApgd:
         assert module._checkpoints(1) == {1}
 
 
-def labels_of(batch, found, labels):
+def labels_of(batch, adversarial, labels):
     """Return the labels of the images in a batch of survivors: those whose balls of 0.04 they are in."""
-    distances = (batch.unsqueeze(1) - found.unsqueeze(0)).abs().flatten(2).amax(-1)
+    distances = (batch.unsqueeze(1) - adversarial.unsqueeze(0)).abs().flatten(2).amax(-1)
     return labels[distances.argmin(1)]
 
 
@@ -131,24 +133,24 @@ class TestEveryTarget:
     def test_finds_what_the_likeliest_wrong_label_hides(self):
         images, labels = torch.full((4, 1, 28, 28), 0.5), torch.zeros(4, dtype=torch.int64)
 
-        def is_standing(num_targets):
+        def is_correct(num_targets):
             sizes = {"steps": 8, "num_targets": num_targets}
             return (
                 self.deceptive(apgd_targeted(self.deceptive, images, labels, 0.3, **sizes, rng=rng_of())).argmax(-1)
                 == 0
             )
 
-        assert is_standing(1).all()
-        assert not is_standing(2).any()
+        assert is_correct(1).all()
+        assert not is_correct(2).any()
 
-    def test_standing_images_alone_meet_the_next_target(self, trained, digits):
+    def test_only_correct_images_are_attacked_towards_the_next_target(self, trained, digits):
         images, labels = digits.test.batch(torch.arange(100))
-        asked = Recorder(trained)
-        found = apgd_targeted(asked, images, labels, 0.04, steps=5, num_targets=9, rng=rng_of())
-        sizes = [len(batch) for batch in asked.batches]
+        recorder = Recorder(trained)
+        adversarial = apgd_targeted(recorder, images, labels, 0.04, steps=5, num_targets=9, rng=rng_of())
+        sizes = [len(batch) for batch in recorder.batches]
         assert len(sizes) == 1 + 9 * 6
         assert sizes == sorted(sizes, reverse=True)
-        assert 0 < (trained(found).argmax(-1) == labels).sum() <= sizes[-1] <= sizes[7] < sizes[1] < 100
+        assert 0 < (trained(adversarial).argmax(-1) == labels).sum() <= sizes[-1] <= sizes[7] < sizes[1] < 100
 
     @pytest.mark.parametrize("num_targets", [0, 10])
     def test_as_many_targets_as_there_are_wrong_labels(self, num_targets):

@@ -15,8 +15,8 @@ class TestInputGradient:
         weights = torch.randn(10, 784, generator=rng_of())
         images, labels = torch.rand(3, 1, 28, 28, generator=rng_of()), torch.tensor([1, 2, 3])
 
-        def logits_fn(some):
-            return some.flatten(-3) @ weights.T
+        def logits_fn(inputs):
+            return inputs.flatten(-3) @ weights.T
 
         error = logits_fn(images).softmax(-1) - torch.eye(10)[labels]
         gradient = attacks.input_gradient(logits_fn, images, labels, cross_entropy)
@@ -74,8 +74,8 @@ class TestPgd:
 
     def test_one_full_step_from_the_image_is_fgsm(self):
         model, images, labels = random_problem(11)
-        found = attacks.pgd(model, images, labels, 0.1, steps=1, step_size=0.1)
-        torch.testing.assert_close(found, attacks.fgsm(model, images, labels, 0.1))
+        adversarial = attacks.pgd(model, images, labels, 0.1, steps=1, step_size=0.1)
+        torch.testing.assert_close(adversarial, attacks.fgsm(model, images, labels, 0.1))
 
     @pytest.mark.parametrize("loss", LOSSES)
     def test_more_steps_find_more(self, trained, digits, loss):
@@ -83,8 +83,8 @@ class TestPgd:
 
         def num_fooled(steps):
             sizes = {"steps": steps, "step_size": 0.01}
-            found = attacks.pgd(trained, images, labels, 0.04, **sizes, loss=LOSSES[loss])
-            return int((trained(found).argmax(-1) != labels).sum())
+            adversarial = attacks.pgd(trained, images, labels, 0.04, **sizes, loss=LOSSES[loss])
+            return int((trained(adversarial).argmax(-1) != labels).sum())
 
         assert num_fooled(0) < num_fooled(2) < num_fooled(8)
 
@@ -92,18 +92,18 @@ class TestPgd:
 class TestMomentum:
     def test_one_full_step_is_fgsm(self):
         model, images, labels = random_problem(14)
-        found = attacks.mi_fgsm(model, images, labels, 0.1, steps=1, step_size=0.1)
-        torch.testing.assert_close(found, attacks.fgsm(model, images, labels, 0.1))
+        adversarial = attacks.mi_fgsm(model, images, labels, 0.1, steps=1, step_size=0.1)
+        torch.testing.assert_close(adversarial, attacks.fgsm(model, images, labels, 0.1))
 
     def test_without_memory_it_is_pgd(self):
         model, images, labels = random_problem(15)
         sizes = {"steps": 5, "step_size": 0.03}
-        found = attacks.mi_fgsm(model, images, labels, 0.1, **sizes, decay=0.0)
-        assert torch.equal(found, attacks.pgd(model, images, labels, 0.1, **sizes))
+        adversarial = attacks.mi_fgsm(model, images, labels, 0.1, **sizes, decay=0.0)
+        assert torch.equal(adversarial, attacks.pgd(model, images, labels, 0.1, **sizes))
 
     def test_the_first_gradient_outweighs_one_that_turns_back(self):
-        def model(some):  # the loss of label 0 falls where a pixel is above 0.52, three times as steeply as it rose
-            hill = torch.where(some > 0.52, 0.52 - 3 * (some - 0.52), some).mean((-3, -2, -1))
+        def model(inputs):  # the loss of label 0 falls where a pixel is above 0.52, three times as steeply as it rose
+            hill = torch.where(inputs > 0.52, 0.52 - 3 * (inputs - 0.52), inputs).mean((-3, -2, -1))
             return torch.stack([0 * hill, hill], -1)
 
         images, labels = torch.full((1, 1, 28, 28), 0.5), torch.tensor([0])
@@ -114,8 +114,10 @@ class TestMomentum:
 
     def test_no_gradient_is_no_step(self):
         images, labels = torch.full((2, 1, 28, 28), 0.5), torch.tensor([0, 1])
-        found = attacks.mi_fgsm(lambda some: 0 * some.flatten(1)[:, :10], images, labels, 0.1, steps=3, step_size=0.1)
-        assert torch.equal(found, images)
+        adversarial = attacks.mi_fgsm(
+            lambda inputs: 0 * inputs.flatten(1)[:, :10], images, labels, 0.1, steps=3, step_size=0.1
+        )
+        assert torch.equal(adversarial, images)
 
 
 def test_a_start_that_is_not_clipped_may_leave_the_box_and_the_result_does_not():

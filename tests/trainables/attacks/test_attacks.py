@@ -85,10 +85,10 @@ class TestEveryAttack:
     def test_stays_in_the_ball_and_the_box(self, attack, seed, epsilon):
         model, images, labels = random_problem(seed)
         kept, kept_labels = images.clone(), labels.clone()
-        found = attack(model, images, labels, epsilon, rng=rng_of(seed))
-        assert (found.shape, found.dtype) == (images.shape, torch.float32)
-        assert (found - images).abs().max() <= epsilon + 1e-6
-        assert 0 <= found.min() <= found.max() <= 1
+        adversarial = attack(model, images, labels, epsilon, rng=rng_of(seed))
+        assert (adversarial.shape, adversarial.dtype) == (images.shape, torch.float32)
+        assert (adversarial - images).abs().max() <= epsilon + 1e-6
+        assert 0 <= adversarial.min() <= adversarial.max() <= 1
         assert torch.equal(images, kept)
         assert torch.equal(labels, kept_labels)
 
@@ -100,9 +100,9 @@ class TestEveryAttack:
         frozen.requires_grad_(False)
         with_gradient.grad = torch.ones_like(with_gradient)
         before = [(parameter.detach().clone(), parameter.requires_grad) for parameter in model.parameters()]
-        found = attack(model, images, labels, 0.1, rng=rng_of())
+        adversarial = attack(model, images, labels, 0.1, rng=rng_of())
         assert model.training is is_training
-        assert not found.requires_grad
+        assert not adversarial.requires_grad
         assert not images.requires_grad
         for parameter, (value, requires_grad) in zip(model.parameters(), before, strict=True):
             assert torch.equal(parameter, value)
@@ -119,12 +119,12 @@ class TestEveryAttack:
         assert torch.equal(attack(model, images, labels, 0.1, rng=rng_of(5)), first)
 
     def test_a_gradient_that_is_the_same_everywhere_is_left_alone(self, attack):
-        def model(some):  # its gradient is one number, expanded: nobody may write into it
-            return torch.arange(10.0) * some.flatten(1).sum(1, keepdim=True)
+        def model(inputs):  # its gradient is one number, expanded: nobody may write into it
+            return torch.arange(10.0) * inputs.flatten(1).sum(1, keepdim=True)
 
         _, images, labels = random_problem(18)
-        found = attack(model, images, labels, 0.1, rng=rng_of())
-        assert (found - images).abs().max() <= 0.1 + 1e-6
+        adversarial = attack(model, images, labels, 0.1, rng=rng_of())
+        assert (adversarial - images).abs().max() <= 0.1 + 1e-6
 
     def test_works_where_gradients_are_off(self, attack):
         model, images, labels = random_problem(3)
@@ -134,10 +134,10 @@ class TestEveryAttack:
 
     def test_raises_the_loss_of_the_label(self, attack, trained, digits):
         images, labels = digits.test.batch(torch.arange(100))
-        found = attack(trained, images, labels, 0.05, rng=rng_of())
+        adversarial = attack(trained, images, labels, 0.05, rng=rng_of())
         with torch.no_grad():
-            before, after = cross_entropy(trained(images), labels), cross_entropy(trained(found), labels)
-            is_wrong = trained(found).argmax(-1) != labels
+            before, after = cross_entropy(trained(images), labels), cross_entropy(trained(adversarial), labels)
+            is_wrong = trained(adversarial).argmax(-1) != labels
         assert ((after > before) | is_wrong).float().mean() > 0.98
         assert is_wrong.sum() > (trained(images).argmax(-1) != labels).sum() + 5
 
@@ -162,14 +162,14 @@ class TestEveryShape:
     @pytest.mark.parametrize("leading", [(), (1,), (2, 3), (2, 1, 2)])
     def test_leading_dimensions_give_the_same_as_flat(self, attack, leading):
         model, images, labels = random_problem(6, leading)
-        found = attack(model, images, labels, 0.1, rng=rng_of())
-        assert found.shape == images.shape
+        adversarial = attack(model, images, labels, 0.1, rng=rng_of())
+        assert adversarial.shape == images.shape
         flattened = attack(model, flat(images, leading), labels.reshape(-1), 0.1, rng=rng_of())
-        assert torch.equal(flat(found, leading), flattened)
+        assert torch.equal(flat(adversarial, leading), flattened)
 
     def test_every_image_can_have_its_own_epsilon(self, attack):
         model, images, labels = random_problem(7)
         epsilon = torch.tensor([0.0, 0.125] * 3).reshape(6, 1, 1, 1)
-        found = attack(model, images, labels, epsilon, rng=rng_of())
-        assert torch.equal(found[::2], images[::2])
-        assert torch.equal(found[1::2], attack(model, images, labels, 0.125, rng=rng_of())[1::2])
+        adversarial = attack(model, images, labels, epsilon, rng=rng_of())
+        assert torch.equal(adversarial[::2], images[::2])
+        assert torch.equal(adversarial[1::2], attack(model, images, labels, 0.125, rng=rng_of())[1::2])

@@ -49,17 +49,17 @@ def accuracy(model, images, labels):
 
 def by_foolbox(attack, model, images, labels, epsilon=EPSILON):
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    _, found, is_fooled = attack(wrapped, images, labels, epsilons=epsilon)
-    return found, is_fooled
+    _, adversarial, is_fooled = attack(wrapped, images, labels, epsilons=epsilon)
+    return adversarial, is_fooled
 
 
 @pytest.mark.parametrize("epsilon", [0.02, 0.1, 0.25, 0.3])
 def test_fgsm_equals_foolbox(trained, digits, epsilon):
     images, labels = digits.train.batch(torch.arange(1000))
     expected, is_fooled = by_foolbox(foolbox.attacks.LinfFastGradientAttack(), trained, images, labels, epsilon)
-    found = attacks.fgsm(trained, images, labels, epsilon)
-    assert torch.equal(found, expected)
-    assert torch.equal(trained(found).argmax(-1) != labels, is_fooled)
+    adversarial = attacks.fgsm(trained, images, labels, epsilon)
+    assert torch.equal(adversarial, expected)
+    assert torch.equal(trained(adversarial).argmax(-1) != labels, is_fooled)
     assert is_fooled.any()
 
 
@@ -91,19 +91,19 @@ class TestOnMnist:
         torch.manual_seed(0)
         theirs, _ = by_foolbox(foolbox.attacks.LinfPGD(abs_stepsize=0.0375, **sizes), *problem)
         rng = rng_of() if random_start else None
-        found = attacks.pgd(*problem, EPSILON, steps=20, step_size=0.0375, rng=rng)
+        adversarial = attacks.pgd(*problem, EPSILON, steps=20, step_size=0.0375, rng=rng)
         model, _, labels = problem
-        assert accuracy(model, found, labels) == pytest.approx(accuracy(model, theirs, labels), abs=1)
+        assert accuracy(model, adversarial, labels) == pytest.approx(accuracy(model, theirs, labels), abs=1)
 
     def test_apgd_is_as_strong_as_pyautoattack(self, problem):
         model, images, labels = problem
         theirs = APGDAttack(model, n_iter=100, eps=EPSILON, seed=0, device="cpu").perturb(images, labels)
-        found = apgd(*problem, EPSILON, steps=100, rng=rng_of())
-        assert accuracy(model, found, labels) == pytest.approx(accuracy(model, theirs, labels), abs=1)
+        adversarial = apgd(*problem, EPSILON, steps=100, rng=rng_of())
+        assert accuracy(model, adversarial, labels) == pytest.approx(accuracy(model, theirs, labels), abs=1)
 
     def test_square_is_at_least_as_strong_as_pyautoattack(self, problem):
         # Theirs draws one square for the whole batch, never over the last row or column: other seeds, other points.
-        model, images, labels = (problem[0], *(some[:500] for some in problem[1:]))
+        model, images, labels = (problem[0], *(tensor[:500] for tensor in problem[1:]))
         theirs = SquareAttack(model, n_queries=1000, eps=EPSILON, seed=0, device="cpu").perturb(images, labels)
-        found = square(model, images, labels, EPSILON, queries=1000, rng=rng_of())
-        assert accuracy(model, found, labels) <= accuracy(model, theirs, labels) + 1
+        adversarial = square(model, images, labels, EPSILON, queries=1000, rng=rng_of())
+        assert accuracy(model, adversarial, labels) <= accuracy(model, theirs, labels) + 1

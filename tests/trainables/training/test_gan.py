@@ -7,8 +7,7 @@ import torch
 
 from tests.support.loops import copy_of, finish, is_unchanged, tensors_of
 from trainables.data.tensors import Split
-from trainables.training import gan, registry
-from trainables.training import recipes as adversarial
+from trainables.training import gan, recipes, registry
 
 
 class TestGan:
@@ -51,7 +50,7 @@ class TestGan:
 
         def recorded(logits_fn, images, perturbed, labels, clean_weight):
             seen.append((images, perturbed))
-            return adversarial.mixed_loss(logits_fn, images, perturbed, labels, clean_weight)
+            return recipes.mixed_loss(logits_fn, images, perturbed, labels, clean_weight)
 
         monkeypatch.setattr(gan, "mixed_loss", recorded)
         generator = {"width": 4, "perturbation_bound": bound, "random_start": random_start}
@@ -141,7 +140,7 @@ class TestGan:
 
         def recorded(logits_fn, images, perturbed, labels, clean_weight):
             seen.append((images, perturbed))
-            return adversarial.mixed_loss(logits_fn, images, perturbed, labels, clean_weight)
+            return recipes.mixed_loss(logits_fn, images, perturbed, labels, clean_weight)
 
         monkeypatch.setattr(gan, "mixed_loss", recorded)
         loop = loop_of("gan", pretrain=0.0, generator={"width": 4, "draws": 3, "random_start": True})

@@ -6,7 +6,7 @@ import torch
 from tests.support.loops import copy_of, is_unchanged
 from trainables.attacks import gradient as attacks
 from trainables.attacks.losses import cross_entropy
-from trainables.training import recipes as adversarial
+from trainables.training import recipes
 
 
 class TestStandard:
@@ -29,7 +29,7 @@ class TestFgsmRetraining:
             loop.train_minibatch()
             images, labels = twin.minibatches.draw()
             attacked = attacks.fgsm(twin.classifier, images, labels, epsilon)
-            twin.update_classifier(adversarial.mixed_loss(twin.classifier, images, attacked, labels, clean_weight))
+            twin.update_classifier(recipes.mixed_loss(twin.classifier, images, attacked, labels, clean_weight))
         assert twin.classifier_loss.take() == pytest.approx(loop.classifier_loss.take(), rel=1e-5)
         pairs = zip(loop.classifier.parameters(), twin.classifier.parameters(), strict=True)
         for one, other in pairs:
@@ -101,11 +101,11 @@ class TestMixedLoss:
     def test_weighs_the_two_means(self, trained, pair, clean_weight):
         images, adversarial_images, labels = pair
         clean, attacked = (cross_entropy(trained(some), labels).mean() for some in (images, adversarial_images))
-        loss = adversarial.mixed_loss(trained, *pair, clean_weight)
+        loss = recipes.mixed_loss(trained, *pair, clean_weight)
         torch.testing.assert_close(loss, clean_weight * clean + (1 - clean_weight) * attacked)
 
     @pytest.mark.parametrize(("clean_weight", "num_images"), [(0.0, 8), (0.5, 16), (1.0, 8)])
     def test_a_side_without_weight_is_left_out(self, trained, pair, clean_weight, num_images):
         seen = []
-        adversarial.mixed_loss(lambda some: seen.append(len(some)) or trained(some), *pair, clean_weight)
+        recipes.mixed_loss(lambda some: seen.append(len(some)) or trained(some), *pair, clean_weight)
         assert seen == [num_images]
