@@ -7,14 +7,13 @@ sweep.export()
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from tuner.errors import UserError
-from tuner.execution import launch as starting
+from tuner.execution.launch import LaunchOptions, SpaceContent, new_sweep, prepare_resume, start_detached
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.folder import home as home_folder
@@ -31,21 +30,25 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """A sweep, by its folder: whatever is asked of it is read there, so it may be driven elsewhere meanwhile.
+    """A sweep of a home, by its folder; each call reads the folder anew, so another process may drive it meanwhile.
 
-    Every method raises `UserError` for what the caller can put right; the message says what to do.
+    Every method raises `tuner.UserError` for what the caller can put right, and `tuner.SweepError` if the sweep's
+    storage cannot be written; the message says what to do. `open` and `launch` return one.
+
+    Attributes:
+        ending: how the last drive in this process ended: completed, stopped on request, interrupted by a signal, or
+            given up because of a failure; None before the first.
     """
 
     def __init__(self, folder: SweepFolder, *, quiet: bool = True) -> None:
         self._sweep = folder
         self._console = Console(markup=False, quiet=quiet)
         self.ending: Ending | None = None
-        """How the last drive right here ended: completed, stopped on request, cut short by a signal, or given up."""
 
     @classmethod
     def launch(
         cls,
-        space: str | Path | Mapping[str, Any],
+        space: str | Path | SpaceContent,
         *,
         name: str | None = None,
         trials: int | None = None,
@@ -57,7 +60,7 @@ class Sweep:
         detach: bool = False,
         quiet: bool = True,
     ) -> Sweep:
-        """Start a sweep and return it when its driver has ended, or at once.
+        """Start a sweep, and return it when its driver has ended or, if it is detached, at once.
 
         Args:
             space: a packaged space's name, a file's path, or what such a file holds.
@@ -67,32 +70,54 @@ class Sweep:
             data: folder of the dataset's files; by default they are fetched.
             warm_start: names of earlier sweeps, whose trials the search begins with.
             study_storage: URL of the PostgreSQL database that holds the study; by default a file in its folder does.
-            max_concurrent: how many runs may be at work at once; by default its share of the cluster.
+            max_concurrent: how many runs may be executed at once; by default its share of the cluster.
             detach: drive it in a process of its own, which outlives this one.
             quiet: print nothing.
 
         Raises:
             SpaceError: the space has mistakes; all of them at once.
-            UserError: the name, the home or the resources are not to be had.
-            DataError: the dataset is not to be had.
+            DataError: the dataset cannot be fetched or verified.
+            UserError: the name is taken, the home cannot be written, or this machine lacks a resource.
         """
         console = Console(markup=False, quiet=quiet)
-        where = home_folder(home)
-        options: dict[str, Any] = {"name": name, "trials": trials, "data": _path(data), "warm_start": warm_start}
-        options |= {"study_storage": study_storage, "max_concurrent": max_concurrent}
-        new = starting.new_sweep(space, where, console, **options)
-        return cls(new, quiet=quiet)._drive(detach)
+        options = LaunchOptions(
+            name=name,
+            trials=trials,
+            data=_path(data),
+            warm_start=warm_start,
+            study_storage=study_storage,
+            max_concurrent=max_concurrent,
+        )
+        return cls(new_sweep(space, home_folder(home), console, options), quiet=quiet)._drive(detach)
 
     @classmethod
     def open(cls, name: str, *, home: Path | str | None = None, quiet: bool = True) -> Sweep:
-        """Return the sweep of that name."""
+        """Return the sweep of that name.
+
+        Args:
+            name: what it is called.
+            home: folder of all sweeps; by default ``TUNER_HOME``, else ``./sweeps``.
+            quiet: print nothing when it is driven.
+
+        Raises:
+            UserError: there is none.
+        """
         return cls(SweepFolder.open(name, home=home_folder(home)), quiet=quiet)
 
     def resume(self, *, trials: int | None = None, max_concurrent: int | None = None, detach: bool = False) -> Sweep:
-        """Go on where it stands, perhaps to more trials; end the pause of its driver if that is what it is in."""
+        """Continue a sweep that has ended early or is to have more trials; end the pause of its driver if it is paused.
+
+        Args:
+            trials: extend it to this many.
+            max_concurrent: how many runs may be executed at once from now on.
+            detach: see `launch`.
+
+        Raises:
+            UserError: it has more trials already, or a driver is at work on it.
+        """
         if trials is None and max_concurrent is None and control.end_pause(self._sweep):
             return self
-        self._sweep = starting.ready_again(self._sweep, self._console, trials=trials, max_concurrent=max_concurrent)
+        self._sweep = prepare_resume(self._sweep, self._console, trials=trials, max_concurrent=max_concurrent)
         return self._drive(detach)
 
     def confirm(
@@ -110,11 +135,11 @@ class Sweep:
             top: how many configurations; by default the space's number.
             seeds: how many seeds for each; likewise.
             baselines: names of the sweep's baselines; by default all.
-            tier: by which attacks the test images are judged.
-            images: only the first test images.
+            tier: of attacks that the test images are put under.
+            images: only so many, from the first on; by default all.
 
         Returns:
-            What ``confirm.json`` holds; None if it was cut short: called again, it goes on.
+            What ``confirm.json`` holds; None if it was interrupted: the next call continues.
         """
         from tuner.execution.confirm import ConfirmOptions, confirm
         from tuner.sweep.confirmation import read_confirmation
@@ -125,7 +150,7 @@ class Sweep:
 
     def _drive(self, detach: bool) -> Sweep:
         if detach:
-            starting.detach(self._sweep)
+            start_detached(self._sweep)
             return self
         from tuner.execution.search import search
 
@@ -134,12 +159,12 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name, unique in its home."""
         return self._sweep.name
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """Its folder."""
         return self._sweep.folder
 
     def trials(self) -> pd.DataFrame:
@@ -169,11 +194,11 @@ class Sweep:
         return export(self._sweep, _path(output), run)
 
     def stop(self) -> None:
-        """Ask its driver to end once each run has reported."""
+        """Ask its driver to end as soon as each run has reported."""
         control.ask_driver(self._sweep, "stop")
 
     def pause(self) -> None:
-        """Ask its driver to give its processors free once each run has reported, and to wait for `resume`."""
+        """Ask its driver to release its processors as soon as each run has reported, and to wait for `resume`."""
         control.ask_driver(self._sweep, "pause")
 
     def watch(self) -> dict[str, Any]:
@@ -186,6 +211,3 @@ class Sweep:
 
 def _path(path: Path | str | None) -> Path | None:
     return None if path is None else Path(path)
-
-
-__all__ = ["Sweep", "UserError"]

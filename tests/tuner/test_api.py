@@ -13,7 +13,7 @@ from search_spaces.errors import SpaceError
 from tests.tuner.conftest import SPACE, train_all
 from tuner import Sweep
 from tuner.errors import UserError
-from tuner.execution import launch as starting
+from tuner.execution.launch import LaunchOptions, new_sweep
 from tuner.search.ledger import Ledger
 
 
@@ -90,11 +90,11 @@ def test_a_space_is_a_name_a_path_or_its_content(tmp_path):
     path = tmp_path / "digits"  # a packaged space's name, but a path means a file
     path.write_text(SPACE)
     console = Console(quiet=True)
-    by_content = starting.new_sweep(content, tmp_path / "home", console)
+    by_content = new_sweep(content, tmp_path / "home", console, LaunchOptions())
     assert (by_content.name, by_content.num_trials) == ("written", 2)
     assert by_content.space.parameters[0].domain.low == 1e-5
-    assert starting.new_sweep(path, tmp_path / "home", console, trials=9).num_trials == 9
-    assert starting.new_sweep(content, tmp_path / "home", console).name == "written-2"
+    assert new_sweep(path, tmp_path / "home", console, LaunchOptions(trials=9)).num_trials == 9
+    assert new_sweep(content, tmp_path / "home", console, LaunchOptions()).name == "written-2"
     assert Sweep.open("written", home=tmp_path / "home").name == "written"
 
 

@@ -63,9 +63,9 @@ def confirm(
 def _confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions) -> None:
     how_to_go_on = f"`tuner confirm {sweep.name}` goes on where it stands"
     try:
-        from tuner.execution import confirm as confirming
+        from tuner.execution.confirm import confirm as confirm_sweep
 
-        ending = confirming.confirm(sweep, console, options)
+        ending = confirm_sweep(sweep, console, options)
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None

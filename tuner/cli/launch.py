@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from tuner.cli import results as cli_results
 from tuner.cli.exits import exit_for
 from tuner.cli.options import Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
+from tuner.cli.results import print_comparison
 from tuner.errors import INTERRUPTED
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder, home
@@ -32,11 +32,17 @@ def launch(
     data: Data = None,
 ) -> None:
     """Start a sweep: search the space on Ray, with its baselines beside it."""
-    from tuner.execution import launch as starting
+    from tuner.execution.launch import LaunchOptions, new_sweep
 
-    options: dict[str, Any] = {"name": name, "trials": trials, "data": data, "warm_start": warm_start or ()}
-    options |= {"study_storage": study_storage, "max_concurrent": max_concurrent}
-    sweep = starting.new_sweep(space, home(home_folder), console, **options)
+    options = LaunchOptions(
+        name=name,
+        trials=trials,
+        data=data,
+        warm_start=warm_start or (),
+        study_storage=study_storage,
+        max_concurrent=max_concurrent,
+    )
+    sweep = new_sweep(space, home(home_folder), console, options)
     console.print(f"Sweep {sweep.name} in {sweep.place}", soft_wrap=True, highlight=False)
     _drive(sweep, detach)
 
@@ -49,21 +55,21 @@ def resume(
     home_folder: Home = None,
 ) -> None:
     """Go on with a sweep where it stands, whatever ended it; extend it; or end the pause of its driver."""
-    from tuner.execution import launch as starting
+    from tuner.execution.launch import prepare_resume
 
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     if trials is None and max_concurrent is None and control.end_pause(sweep):
         console.print(f"{sweep.name} goes on; `tuner watch {sweep.name}` shows it", soft_wrap=True, highlight=False)
         return
-    _drive(starting.ready_again(sweep, console, trials=trials, max_concurrent=max_concurrent), detach)
+    _drive(prepare_resume(sweep, console, trials=trials, max_concurrent=max_concurrent), detach)
 
 
 def _drive(sweep: SweepFolder, detach: bool) -> None:
     how_to_go_on = f"`tuner resume {sweep.name}` goes on where it stands"
     if detach:
-        from tuner.execution import launch as starting
+        from tuner.execution.launch import start_detached
 
-        pid = starting.detach(sweep)
+        pid = start_detached(sweep)
         text = f"Process {pid} goes on with it: `tuner watch {sweep.name}` shows how, `tuner stop {sweep.name}` ends it"
         console.print(text, soft_wrap=True, highlight=False)
         return
@@ -75,7 +81,7 @@ def _drive(sweep: SweepFolder, detach: bool) -> None:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     exit_for(ending, sweep.name, console, how_to_go_on)
-    cli_results.print_comparison(sweep, console)
+    print_comparison(sweep, console)
     console.print(
         f"`tuner export {sweep.name}` writes the best configuration; `tuner ui` shows every run", soft_wrap=True
     )
@@ -91,13 +97,11 @@ def train(
     data: Data = None,
 ) -> None:
     """Train one configuration here, without Ray, and write its bundle."""
-    from tuner.execution import preflight
-    from tuner.execution.single import read_configuration
-    from tuner.execution.single import train as run
+    from tuner.execution import preflight, single
 
-    settings = read_configuration(configuration, assign or [])
+    settings = single.read_configuration(configuration, assign or [])
     preflight.ensure_data(settings["dataset"]["name"], data, Console(stderr=True))
-    typer.echo(run(settings, output, data, _print_report))
+    typer.echo(single.train(settings, output, data, _print_report))
 
 
 def _print_report(metrics: dict[str, float]) -> None:

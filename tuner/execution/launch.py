@@ -1,4 +1,4 @@
-"""Starting a driver: what can be refused is refused first; then it runs right here, or detached from the terminal."""
+"""Create a sweep or prepare one to be resumed, with all checks first, and start its driver as a detached process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 
@@ -20,75 +21,95 @@ from tuner.execution import preflight
 from tuner.sweep.folder import SweepFolder, check_available, names
 
 LOG = "driver.log"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+SpaceContent: TypeAlias = Mapping[str, Json]
+"""What a search-space file holds, parsed."""
 _started: list[subprocess.Popen[bytes]] = []  # a driver outlives this process; until then it is no zombie
 
 
-def new_sweep(
-    space: str | Path | Mapping[str, Any],
-    home: Path,
-    console: Console,
-    *,
-    name: str | None = None,
-    trials: int | None = None,
-    data: Path | None = None,
-    warm_start: Sequence[str] = (),
-    study_storage: str | None = None,
-    max_concurrent: int | None = None,
-) -> SweepFolder:
-    """Return a new sweep that is ready to be driven; its folder appears once nothing is left to refuse.
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions:
+    """How a new sweep differs from what its space says.
 
     Args:
-        space: a packaged space's name, a file, or the content of one.
-        home: the folder of all sweeps.
-        console: shows how fetching the dataset goes.
         name: of the sweep; by default the space's, with a number if that is taken.
         trials: instead of the space's number, at least 1.
         data: folder of the dataset's files; by default they are fetched.
         warm_start: names of earlier sweeps, whose trials the search begins with.
         study_storage: URL of the database that holds the study; by default a file in the sweep's folder does.
-        max_concurrent: how many runs may be at work at once, at least 1; by default its share of the cluster.
+        max_concurrent: how many runs may be executed at once, at least 1; by default its share of the cluster.
+
+    Raises:
+        UserError: a number is below 1.
+    """
+
+    name: str | None = None
+    trials: int | None = None
+    data: Path | None = None
+    warm_start: Sequence[str] = ()
+    study_storage: str | None = None
+    max_concurrent: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no sweep can have."""
+        if self.trials is not None and self.trials < 1:
+            raise UserError(f"trials must be at least 1, got {self.trials}")
+        _check_max_concurrent(self.max_concurrent)
+
+
+def new_sweep(space: str | Path | SpaceContent, home: Path, console: Console, options: LaunchOptions) -> SweepFolder:
+    """Create a sweep that is ready to be driven; its folder appears when nothing is left to refuse.
+
+    Args:
+        space: a packaged space's name, a file, or the content of one.
+        home: the folder of all sweeps.
+        console: prints the progress of fetching the dataset.
+        options: how it differs from what the space says.
 
     Raises:
         SpaceError: the space has mistakes.
+        DataError: the dataset cannot be fetched or verified.
         UserError: the name is taken or not allowed, the home or the database cannot be written, this machine lacks a
             resource, or no earlier trial fits.
-        DataError: the dataset cannot be had.
     """
     text, source = _text_of(space)
     parsed = parse_space(text, source)
-    if trials is not None and trials < 1:
-        raise UserError(f"trials must be at least 1, got {trials}")
-    _check_max_concurrent(max_concurrent)
     preflight.check_resources(parsed.resources)
-    name = name or _free_name(parsed.name, home)
-    check_available(name, home, study_storage)
-    if study_storage is not None:
-        from tuner.storage import postgres as database
+    name = options.name or _free_name(parsed.name, home)
+    check_available(name, home, options.study_storage)
+    if options.study_storage is not None:
+        from tuner.storage import postgres
 
-        database.check(study_storage)
-    earlier = _earlier(parsed, warm_start, home, console) if warm_start else []
-    preflight.ensure_data(parsed.dataset.name, data, console)
+        postgres.check(options.study_storage)
+    earlier = _earlier_trials(parsed, options.warm_start, home, console) if options.warm_start else []
+    preflight.ensure_data(parsed.dataset.name, options.data, console)
     return SweepFolder.create(
         name,
         text,
         source,
         home=home,
-        num_trials=trials,
-        data=data,
+        num_trials=options.trials,
+        data=options.data,
         warm_start=earlier,
-        study_storage=study_storage,
-        max_concurrent=max_concurrent,
+        study_storage=options.study_storage,
+        max_concurrent=options.max_concurrent,
     )
 
 
-def ready_again(
+def prepare_resume(
     sweep: SweepFolder, console: Console, *, trials: int | None = None, max_concurrent: int | None = None
 ) -> SweepFolder:
-    """Return a sweep that is ready to be driven on, perhaps extended to more trials, or to other runs at once.
+    """Return a sweep that is ready to be driven again.
+
+    Args:
+        sweep: that is resumed.
+        console: prints the progress of fetching the dataset.
+        trials: extend it to this many; by default it keeps its number.
+        max_concurrent: how many runs may be executed at once from now on, at least 1; by default as before.
 
     Raises:
+        DataError: the dataset cannot be fetched or verified.
         UserError: it has more trials already, a driver is at work on it, or this machine lacks a resource.
-        DataError: the dataset cannot be had.
     """
     if trials is not None and trials < sweep.num_trials:
         raise UserError(f"--trials must not be below the sweep's {sweep.num_trials}, got {trials}")
@@ -100,7 +121,7 @@ def ready_again(
     return sweep
 
 
-def detach(sweep: SweepFolder) -> int:
+def start_detached(sweep: SweepFolder) -> int:
     """Start a driver that outlives this process and its terminal, and return its pid; it writes to ``driver.log``.
 
     Raises:
@@ -133,7 +154,7 @@ def _check_max_concurrent(num: int | None) -> None:
         )
 
 
-def _text_of(space: str | Path | Mapping[str, Any]) -> tuple[str, str]:
+def _text_of(space: str | Path | SpaceContent) -> tuple[str, str]:
     if isinstance(space, Path):
         return library.text_of(str(space.absolute()))
     if isinstance(space, str):
@@ -144,18 +165,18 @@ def _text_of(space: str | Path | Mapping[str, Any]) -> tuple[str, str]:
         raise UserError(f"a space must be made of mappings, lists, text and numbers alone: {error}") from error
 
 
-def _earlier(space: Space, sweeps: Sequence[str], home: Path, console: Console) -> list[dict[str, Any]]:
+def _earlier_trials(space: Space, sweeps: Sequence[str], home: Path, console: Console) -> list[dict[str, Any]]:
     """Return what earlier sweeps' trials tell of a space, and print what was left out."""
     from tuner.search.warm_start import gather
 
     observations, left_out = gather(space, [SweepFolder.open(name, home=home) for name in sweeps])
     console.print(f"Warm start: {len(observations)} earlier trials fit this space", highlight=False)
-    for words in left_out:
-        console.print(f"  {words}", soft_wrap=True, highlight=False)
+    for line in left_out:
+        console.print(f"  {line}", soft_wrap=True, highlight=False)
     return observations
 
 
-def _free_name(base: str, where: Path) -> str:
-    taken = set(names(where))
+def _free_name(base: str, home: Path) -> str:
+    taken = set(names(home))
     candidates = [base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
     return next(candidate for candidate in candidates if candidate not in taken)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.tuner.conftest import STEPS, row, train, train_all
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
-from tuner.execution import launch as starting
+from tuner.execution.launch import start_detached
 from tuner.search.ledger import Ledger
 from tuner.sweep import control
 from tuner.sweep.control import Control, phase_of
@@ -167,7 +167,7 @@ def test_a_detached_driver_that_ends_at_once_says_why(make_sweep, monkeypatch):
     with (sweep.folder / "space.yaml").open("a") as file:
         file.write("unknown: 1\n")
     with pytest.raises(UserError, match=r"ended at once: error: .*unknown key"):
-        starting.detach(sweep)
+        start_detached(sweep)
 
 
 def test_nothing_is_detached_that_can_be_refused(run, tmp_path):
