@@ -8,6 +8,7 @@ from tests.trainables.conftest import rng_of
 from trainables.config import DatasetConfig
 from trainables.errors import MissingExtraError, UserError
 from trainables.evaluation.accuracy import evaluate
+from trainables.evaluation.tiers import TIERS, AttackRow
 from trainables.judging import final, surrogates
 from trainables.judging.autoattack import autoattack_accuracy
 from trainables.judging.final import AttackBudget
@@ -80,6 +81,14 @@ class TestFinal:
         failures = {name for name in verdict["metrics"] if name.startswith("masking_")}
         assert len(failures) == 9
         assert verdict["metrics"]["masking_failures"] == 0
+
+
+def test_an_attack_that_is_added_to_the_tier_rank_is_run_on_all_images_too(trained, digits, monkeypatch):
+    rows = [AttackRow("new", "New", "fgsm"), AttackRow("newer", "Newer", "fgsm", survivors_only=True)]
+    monkeypatch.setitem(TIERS, "rank", (*TIERS["rank"], *rows))
+    attacks = final.white_box_attacks(LITTLE, trained, digits.train, 0)
+    assert [attack.name for attack in attacks if not attack.survivors_only] == ["fgsm", "rfgsm", "pgd", "new"]
+    assert "newer" not in [attack.name for attack in attacks]
 
 
 class Rounded(nn.Module):

@@ -1,0 +1,122 @@
+"""What CONTRIBUTING promises: a row that is added to a tier is an objective, a constraint, a column and a metric."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from search_spaces.configurations import parse_space
+from search_spaces.errors import SpaceError
+from tests.tuner.conftest import REAL, train_really
+from trainables.evaluation.metrics import accuracies
+from trainables.evaluation.tiers import TIERS, AttackRow
+from tuner.results import compare, figures
+from tuner.results.frames import frame
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
+from tuner.tracking.server import EXPERIMENT, tracking_uri
+from tuner.tracking.writer import MlflowWriter
+
+# The row that CONTRIBUTING shows.
+CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
+ROW: AttackRow = eval(re.search(r"^ *(AttackRow\(.*\)),$", CONTRIBUTING.read_text(), re.MULTILINE)[1])
+METRIC = f"{ROW.name}_accuracy"
+SPACE = REAL.replace("epsilon: 0.2", "epsilon: 0.05").replace(
+    "budget:", f"objective: {{metric: {METRIC}}}\nconstraints: {{{METRIC}: {{min: 1.0}}}}\nbudget:"
+)
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """The row is in the tier `rank` as long as a test runs."""
+    monkeypatch.setitem(TIERS, "rank", (*TIERS["rank"], ROW))
+
+
+def parse(text):
+    return parse_space(text, "real.yaml")
+
+
+def test_without_the_row_nothing_knows_the_metric():
+    assert METRIC not in [metric.name for metric in accuracies("all")]
+    with pytest.raises(SpaceError) as refused:
+        parse(SPACE)
+    assert f"objective.metric: unknown metric '{METRIC}'" in str(refused.value)
+    assert f"constraints.{METRIC}: unknown metric '{METRIC}'" in str(refused.value)
+
+
+@pytest.mark.usefixtures("added")
+class TestSpace:
+    def test_the_metric_is_an_objective_and_a_constraint(self):
+        space = parse(SPACE)
+        assert [objective.metric for objective in space.objectives] == [METRIC]
+        assert space.constraints[METRIC].min == 1.0
+
+    def test_it_cannot_be_pruned_on_because_only_the_last_report_has_it(self):
+        with pytest.raises(SpaceError, match=f"must be measured at every report, which '{METRIC}' is not"):
+            parse(SPACE.replace("seed: 3", f"seed: 3, prune_on: {{metric: {METRIC}}}"))
+        assert parse(SPACE).prune_on.metric == "robust_accuracy"
+
+    def test_a_row_in_every_tier_can_be_pruned_on(self, monkeypatch):
+        monkeypatch.setitem(TIERS, "watch", (*TIERS["watch"], ROW))
+        assert parse(SPACE).prune_on.metric == METRIC
+        assert parse(SPACE.replace("seed: 3", f"seed: 3, prune_on: {{metric: {METRIC}}}")).prune_on.metric == METRIC
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_sweep_searches_by_it_and_shows_it_everywhere(added, tmp_path, monkeypatch):
+    sweep = SweepFolder.create("real", SPACE, "real.yaml", home=tmp_path)
+    train_really(Ledger(sweep))
+    records = {record.run.key: record for record in read_records(sweep)}
+    trials = [record for record in records.values() if record.run.kind == "trial"]
+    assert len(trials) == 2
+    for trial in trials:
+        assert trial.value == trial.metrics[METRIC]
+        assert trial.metrics["robust_accuracy"] <= trial.metrics[METRIC] <= trial.metrics["clean_accuracy"]
+        assert 0 < trial.metrics[METRIC] < 1
+        assert trial.outcome == "infeasible"  # of the constraint: no check for masking failed
+        assert [METRIC in row for row in read_metrics(trial.run.folder)] == [False, True]
+
+    table = compare.table(sweep)
+    headings = [column.header for column in table.columns]
+    assert headings[3:8] == ["clean", "FGSM", "PGD", ROW.label, "robust"]
+    cells = list(table.columns[headings.index(ROW.label)].cells)
+    assert cells == [f"{100 * record.metrics[METRIC]:.1f}" for record in compare.ranked(sweep)]
+    assert frame(list(records.values()))[METRIC].notna().all()
+    drawn = figures.training("", read_metrics(trials[0].run.folder), None).axes[0]
+    assert ROW.label in [line.get_label() for line in drawn.get_lines()]
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    logged = mlflow_metrics(sweep, list(records.values()))
+    assert {key: metrics[METRIC] for key, metrics in logged.items()} == {
+        key: record.metrics[METRIC] for key, record in records.items()
+    }
+
+
+def mlflow_metrics(sweep, records):
+    """Write runs to the sweep's MLflow and return their metrics as it gives them back."""
+    from mlflow.tracking import MlflowClient
+
+    writer = MlflowWriter(sweep, json.loads((sweep.folder / "provenance.json").read_text()))
+    for record in records:
+        writer.write(record)
+    client = MlflowClient(tracking_uri(sweep.folder.parent))
+    runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    return {run.data.tags["tuner.run"]: run.data.metrics for run in runs if run.data.tags["tuner.run"] != "sweep"}
+
+
+def test_a_sweep_of_before_is_shown_with_a_gap(trained_sweep, monkeypatch):
+    """Runs that were measured before the row was added have no value of it."""
+    before = compare.table(trained_sweep)
+    monkeypatch.setitem(TIERS, "rank", (*TIERS["rank"], ROW))
+    table = compare.table(trained_sweep)
+    columns = {column.header: list(column.cells) for column in table.columns}
+    assert columns.pop(ROW.label) == ["-"] * 4
+    assert columns == {column.header: list(column.cells) for column in before.columns}
+    Console(file=io.StringIO()).print(table)
