@@ -18,7 +18,7 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import flatten, read_metrics
 from tuner.tracking.mirror import Mirror
-from tuner.tracking.server import EXPERIMENT
+from tuner.tracking.server import EXPERIMENT, quiet_mlflow
 from tuner.tracking.sync import mirror_now
 from tuner.tracking.writer import MlflowWriter
 
@@ -35,6 +35,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 @pytest.fixture
 def sweep(tmp_path: Path) -> SweepFolder:
     return SweepFolder.create("tiny", SPACE, "tiny.yaml", home=tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with quiet_mlflow():
+        yield
 
 
 def writer_of(sweep: SweepFolder) -> MlflowWriter:

@@ -19,6 +19,7 @@ from tuner.execution.dispatcher import Observer
 from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import prepare
 from tuner.execution.ray_tune.runner import execute, start_ray
+from tuner.process_state import environment_kept, loggers_kept
 from tuner.results.live import LiveTable
 from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.control import Control
@@ -153,7 +154,8 @@ class GracefulSignals:
 def drive(sweep: SweepFolder, console: Console, make_stage: Callable[[StudyLock | None], Stage]) -> Ending:
     """Train the runs that are left of a stage, keep MLflow up to date, and return how it ended.
 
-    A stage without runs left is only finished and mirrored.
+    A stage without runs left is only finished and mirrored. Environment variables, loggers and signal handlers of this
+    process are put back at the end; Ray keeps running for a next drive.
 
     Args:
         sweep: the sweep; its lock is held until the drive ends.
@@ -168,7 +170,7 @@ def drive(sweep: SweepFolder, console: Console, make_stage: Callable[[StudyLock 
     ending = Ending()
     signals = GracefulSignals()
     try:
-        with sweep.lock() as study_lock, signals:
+        with sweep.lock() as study_lock, environment_kept(), loggers_kept(), signals:
             control = Control(sweep)
             stage = make_stage(study_lock)
             has_work = not stage.queue.is_complete

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trainables.retries import RetryPolicy
 from tuner.sweep.runs import Record
+from tuner.tracking.server import quiet_mlflow
 from tuner.tracking.writer import MlflowWriter
 
 _GATHER_S = 1.0
@@ -81,7 +82,8 @@ class Mirror:
         if self._thread.is_alive() or self._writer is None or self._changed:
             return False
         try:
-            self._writer.finish(state, winners, pictures)
+            with quiet_mlflow():
+                self._writer.finish(state, winners, pictures)
         except Exception as error:
             self._trouble(error)
             return False
@@ -105,7 +107,8 @@ class Mirror:
                 return False
             batch, self._changed, self._sending = self._changed, {}, True
         try:
-            self._send(batch)
+            with quiet_mlflow():
+                self._send(batch)
             self._sending = False
         except Exception as error:
             self._trouble(error)

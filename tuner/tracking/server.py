@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from tuner.errors import UserError
+from tuner.process_state import environment, loggers_kept
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 
 EXPERIMENT = "adversarial-tuner"
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+_LOGGERS = ("mlflow", "mlflow.store.db.utils", "alembic")
 _SECRETS = ("MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_ADMIN_PASSWORD")
 
 
@@ -50,17 +60,32 @@ def server_command(uri: str, host: str, port: int, *, asks_for_password: bool) -
     return [*command, "--port", str(port), "--workers", "1"]
 
 
-def connect(home: Path) -> MlflowClient:
-    """Return a client that gives up soon; the schema of a new database is made by one process alone."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+@contextlib.contextmanager
+def quiet_mlflow() -> Iterator[None]:
+    """Let MLflow print and log nothing, and give a request up after ten seconds, while this is entered.
+
+    Variables that the user has set stay as they are.
+    """
+    missing = {name: value for name, value in _QUIET.items() if name not in os.environ}
+    with environment(missing):
+        _import_mlflow()
+        with loggers_kept(_LOGGERS):
+            for name in _LOGGERS:
+                logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is raised, too
+            yield
+
+
+def _import_mlflow() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its imports warn about its own dependencies
-        from mlflow.tracking import MlflowClient
-    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is raised, too
+        import mlflow.tracking  # noqa: F401
+
+
+def connect(home: Path) -> MlflowClient:
+    """Return a client; call this inside `quiet_mlflow`. A new database gets its schema from one process alone."""
+    _import_mlflow()
+    from mlflow.tracking import MlflowClient
+
     with FileLock(home / ".mlflow.lock"):
         client = MlflowClient(tracking_uri(home))
         client.search_experiments(max_results=1)

@@ -14,7 +14,7 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best_trials
 from tuner.sweep.reader import read_records
 from tuner.sweep.state import state_of
-from tuner.tracking.server import tracking_uri
+from tuner.tracking.server import quiet_mlflow, tracking_uri
 from tuner.tracking.writer import MlflowWriter
 
 
@@ -32,10 +32,10 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
     provenance = json.loads((sweep.folder / "provenance.json").read_text())
     records = read_records(sweep)
     try:
-        writer = MlflowWriter(sweep, provenance)
-        for record in [*records, *read_records(sweep, ["confirm"])]:
-            writer.write(record)
-        with tempfile.TemporaryDirectory() as folder:
+        with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
+            writer = MlflowWriter(sweep, provenance)
+            for record in [*records, *read_records(sweep, ["confirm"])]:
+                writer.write(record)
             pictures = draw_pictures(sweep, Path(folder), console, with_runs=with_runs)
             writer.finish(state_of(sweep, records, is_locked=False)[0], best_trials(sweep.space, records), pictures)
     except Exception as error:  # whatever MLflow and its databases raise

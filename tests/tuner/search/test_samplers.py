@@ -20,6 +20,7 @@ from tuner.sweep.ranking import best, front
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import SWEEP, Record, Run
 from tuner.sweep.state import is_complete
+from tuner.tracking.server import quiet_mlflow
 from tuner.tracking.writer import MlflowWriter
 
 TWO = "objective: [{metric: robust_accuracy}, {metric: clean_accuracy}]"
@@ -222,11 +223,12 @@ def test_the_front_is_tagged_in_mlflow_and_a_trial_that_left_it_is_not(tmp_path)
     train_tradeoff(Ledger(sweep))
     records = read_records(sweep)
     standing = records[2:4]  # those that were called so last
-    writer = MlflowWriter(sweep, json.loads((sweep.folder / "provenance.json").read_text()))
-    for record in records:
-        writer.write(record)
-    for winners in (records, standing):
-        writer.finish("completed", winners, {})
+    with quiet_mlflow():
+        writer = MlflowWriter(sweep, json.loads((sweep.folder / "provenance.json").read_text()))
+        for record in records:
+            writer.write(record)
+        for winners in (records, standing):
+            writer.finish("completed", winners, {})
     tags = {
         key: writer._client.get_run(one.run_id).data.tags.get("tuner.front") for key, one in writer._mirrored.items()
     }

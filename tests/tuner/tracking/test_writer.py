@@ -19,7 +19,7 @@ from tuner.sweep.ranking import best
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import append_metrics, flatten
 from tuner.tracking.mirror import Mirror
-from tuner.tracking.server import EXPERIMENT, tracking_uri
+from tuner.tracking.server import EXPERIMENT, quiet_mlflow, tracking_uri
 from tuner.tracking.sync import mirror_now
 from tuner.tracking.writer import MlflowWriter
 
@@ -32,7 +32,8 @@ def mirrored(make_sweep, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     sweep = make_sweep(num_trials=2)
     provenance = json.loads((sweep.folder / "provenance.json").read_text())
-    return sweep, lambda: MlflowWriter(sweep, provenance)
+    with quiet_mlflow():
+        yield sweep, lambda: MlflowWriter(sweep, provenance)
 
 
 def _client(sweep):

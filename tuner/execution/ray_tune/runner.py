@@ -33,25 +33,34 @@ from tuner.execution.ray_tune.tune_adapters import (
     LedgerSearcher,
     NoProgress,
 )
+from tuner.process_state import environment, loggers_kept
 from tuner.search.open_runs import RunQueue
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
+_RAY_VARIABLES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, chosen now so that it does not warn about it
+}
+_TUNE_VARIABLES = {
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**6),  # Tune's own snapshots are not used
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # observers show progress, Tune does not
+    "TUNE_MAX_PENDING_TRIALS_PG": str(10**6),  # the dispatcher decides how many runs wait
+}
 
 
 def start_ray(num_cpus: int | None = None) -> None:
     """Start Ray on this machine, or connect to the cluster that ``RAY_ADDRESS`` names."""
     if ray.is_initialized():
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's coming default, chosen now so that it does not warn about it.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not os.environ.get("RAY_ADDRESS"):
         secure_own_token()
     own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     # Without an address, Ray takes any cluster that was ever started on this machine.
     where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **own}
     silence_worker_output()
-    with _signal_handlers_given_back():
+    missing = {name: value for name, value in _RAY_VARIABLES.items() if name not in os.environ}
+    with _signal_handlers_given_back(), environment(missing):
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
 
 
@@ -65,6 +74,13 @@ def _signal_handlers_given_back() -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _quiet_tune() -> Iterator[None]:
+    with _signal_handlers_given_back(), environment(_TUNE_VARIABLES), loggers_kept(["ray"]):
+        logging.getLogger("ray").setLevel(logging.ERROR)  # Ray may have been started by somebody else
+        yield
 
 
 def execute(
@@ -103,15 +119,9 @@ def execute(
     await_machines(resources, tell)
     guard = Guard(timeout_s, is_winding_down=is_winding_down)
     dispatcher = Dispatcher(ledger, guard, observers)
-    # Tune's own snapshots are not used, so they go where nobody looks, seldom; and its progress output is not ours.
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(10**6)
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    # How many runs wait is the dispatcher's decision.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(10**6)
     folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
     capacity = Capacity(name or uuid.uuid4().hex, resources, max_concurrent, lambda: dispatcher.num_wanted)
-    with _signal_handlers_given_back(), folder as scratch, capacity:
+    with _quiet_tune(), folder as scratch, capacity:
         dispatcher.limit = lambda: capacity.limit
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),

@@ -1,0 +1,86 @@
+"""What a process shares is as it was before: variables, loggers."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+
+from tuner.process_state import environment, environment_kept, loggers_kept
+from tuner.tracking.server import quiet_mlflow
+
+
+def fail_within(context, change) -> None:
+    with context:
+        change()
+        raise KeyError
+
+
+def test_variables_are_put_back_whatever_happens(monkeypatch):
+    monkeypatch.setenv("A", "1")
+    monkeypatch.delenv("B", raising=False)
+
+    def change():
+        assert (os.environ["A"], os.environ["B"]) == ("2", "3")
+        os.environ["B"] = "4"
+
+    with pytest.raises(KeyError):
+        fail_within(environment({"A": "2", "B": "3"}), change)
+    assert os.environ["A"] == "1"
+    assert "B" not in os.environ
+
+
+def test_what_others_do_to_the_environment_is_taken_back(monkeypatch):
+    monkeypatch.setenv("A", "1")
+    before = dict(os.environ)
+
+    def change():
+        os.environ |= {"A": "2", "B": "3"}
+        del os.environ["PATH"]
+
+    with pytest.raises(KeyError):
+        fail_within(environment_kept(), change)
+    assert dict(os.environ) == before
+
+
+def test_loggers_are_put_back():
+    logger, other = logging.getLogger("of this test"), logging.getLogger("of this test, too")
+    handler = logging.NullHandler()
+    logger.addHandler(handler)
+
+    def change():
+        for one in (logger, other, logging.root):
+            one.setLevel(logging.CRITICAL)
+            one.handlers[:] = [logging.NullHandler()]
+            one.propagate, one.disabled = False, True
+
+    before = logging.root.level, list(logging.root.handlers)
+    with pytest.raises(KeyError):
+        fail_within(loggers_kept(), change)
+    assert (logger.level, logger.handlers, logger.propagate, logger.disabled) == (0, [handler], True, False)
+    assert (logging.root.level, logging.root.handlers, logging.root.disabled) == (*before, False)
+    with loggers_kept(["of this test"]):
+        change()
+    assert (logger.level, logger.handlers) == (0, [handler])
+    assert other.level == logging.CRITICAL
+    other.setLevel(0)
+    other.propagate, other.disabled = True, False
+    logging.root.setLevel(before[0])
+    logging.root.handlers[:] = before[1]
+    logging.root.disabled, logging.root.propagate = False, True
+
+
+def test_mlflow_is_quiet_for_as_long_as_it_is_asked_to_be_and_what_the_user_has_set_counts(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    with quiet_mlflow():
+        pass
+    levels = [logging.getLogger(name).level for name in ("mlflow", "alembic")]
+    before = dict(os.environ)
+    with quiet_mlflow():
+        assert logging.getLogger("mlflow").level == logging.CRITICAL
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    assert dict(os.environ) == before
+    assert [logging.getLogger(name).level for name in ("mlflow", "alembic")] == levels
+    assert logging.CRITICAL not in levels
