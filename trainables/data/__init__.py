@@ -1,1 +1,1 @@
-"""Datasets: fetched, verified, cached, and as tensors."""
+"""Datasets: their files, fetched, verified and cached, and their images and labels as tensors."""

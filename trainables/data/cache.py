@@ -24,28 +24,51 @@ _log = logging.getLogger(__name__)
 
 
 def mismatch(path: Path, expected: str) -> str | None:
-    """Return what is wrong with a raw or ``.gz`` file, None when its raw bytes have the ``expected`` SHA-256."""
+    """Compare the SHA-256 of a file's raw bytes with the expected one.
+
+    Args:
+        path: of the file, raw or ``.gz``.
+        expected: 64 hexadecimal digits.
+
+    Returns:
+        A sentence with both checksums, None if they are equal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     try:
         with open_raw(path) as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            actual = hashlib.file_digest(stream, "sha256").hexdigest()
     except UNREADABLE as error:
-        found = f"a damaged archive ({error})"
-    return None if found == expected else f"{path}: expected SHA-256 {expected}, found {found}"
+        actual = f"a damaged archive ({error})"
+    return None if actual == expected else f"{path}: expected SHA-256 {expected}, found {actual}"
 
 
 def problems_in(folder: Path, dataset: IdxDataset) -> dict[str, str]:
-    """Return what is wrong with the raw files in ``folder``, by file name; empty when all four are verified."""
-    found = {}
+    """Verify the four raw files of a dataset in a folder.
+
+    Returns:
+        What is wrong, by file name; empty if all four are there with their checksums.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    problems = {}
     for name, expected in dataset.sha256.items():
         path = folder / name
         problem = mismatch(path, expected) if path.is_file() else f"{path} is missing"
         if problem:
-            found[name] = problem
-    return found
+            problems[name] = problem
+    return problems
 
 
 def ensure_cached(dataset: IdxDataset, sources: tuple[Source, ...], on_progress: Progress) -> Path:
-    """Return the cache folder with all four files verified; missing and damaged ones are fetched from ``sources``.
+    """Return the cache folder of a dataset with all four raw files verified; missing and damaged ones are fetched.
+
+    Args:
+        dataset: a row of the catalog.
+        sources: where files are fetched from, in this order.
+        on_progress: called with the progress of every fetch.
 
     Raises:
         DataError: no source has the files, or the cache cannot be written.
@@ -83,10 +106,10 @@ def _locked(folder: Path, on_progress: Progress) -> Iterator[None]:
 
 def _fill(folder: Path, dataset: IdxDataset, sources: tuple[Source, ...], on_progress: Progress) -> None:
     """Fetch what is missing or damaged; all of it is verified before the first file is replaced."""
-    # Under the lock nobody else stages anything: what lies there was left by a killed process.
+    # Under the lock no other process stages files: a staging folder was left by one that was killed.
     for stale in folder.glob(f"{_STAGING}*"):
         shutil.rmtree(stale)
-    # Looked at again, because another process may have fetched while this one waited for the lock.
+    # Verified again, because another process may have fetched while this one waited for the lock.
     problems = problems_in(folder, dataset)
     for name, problem in problems.items():
         if (folder / name).exists():
@@ -94,13 +117,13 @@ def _fill(folder: Path, dataset: IdxDataset, sources: tuple[Source, ...], on_pro
     with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING) as staging:
         reasons = _stage(Path(staging), {name: dataset.sha256[name] for name in problems}, sources, on_progress)
         if any(not Path(staging, name).exists() for name in problems):
-            raise DataError(_by_hand(folder, dataset, reasons))
+            raise DataError(_manual_instructions(folder, dataset, reasons))
         for name in problems:
             Path(staging, name).replace(folder / name)
 
 
 def _stage(staging: Path, wanted: dict[str, str], sources: tuple[Source, ...], on_progress: Progress) -> list[str]:
-    """Ask one source after the other until all verified files are in ``staging``; return why each source failed."""
+    """Fetch from one source after the other until all files are in ``staging``, verified; return why sources failed."""
     reasons = []
     for source in sources:
         missing = [name for name in wanted if not (staging / name).exists()]
@@ -117,7 +140,7 @@ def _stage(staging: Path, wanted: dict[str, str], sources: tuple[Source, ...], o
     return reasons
 
 
-def _by_hand(folder: Path, dataset: IdxDataset, reasons: list[str]) -> str:
+def _manual_instructions(folder: Path, dataset: IdxDataset, reasons: list[str]) -> str:
     mirror = next((source.base_url for source in dataset.sources if isinstance(source, Mirror)), "")
     names = ",".join(dataset.sha256)
     return "\n".join(

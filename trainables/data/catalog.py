@@ -18,7 +18,15 @@ TEST_LABELS = "t10k-labels-idx1-ubyte"
 
 @dataclass(frozen=True)
 class IdxDataset:
-    """One dataset: ``sha256`` maps the four raw file names to checksums, ``sources`` are tried in order."""
+    """One dataset in four idx files: images and labels, for training and for testing.
+
+    Attributes:
+        name: of the dataset, as in a configuration.
+        num_train: number of training images.
+        num_test: number of test images.
+        sha256: checksum of the raw bytes of each file, by its name without ``.gz``.
+        sources: where the files can be fetched, tried in this order.
+    """
 
     name: str
     num_train: int

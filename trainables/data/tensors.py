@@ -1,4 +1,4 @@
-"""Datasets as whole uint8 tensors on the device: a batch is an index selection, there is no DataLoader."""
+"""Datasets as tensors on the device: a batch is selected by index from one tensor of all images; no DataLoader."""
 
 from __future__ import annotations
 
@@ -52,7 +52,15 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The three splits of a dataset; ``digest`` is the SHA-256 that identifies the files they come from."""
+    """The three splits of a dataset.
+
+    Attributes:
+        name: of the dataset.
+        train: images to train on.
+        validation: training images that are held out for the search.
+        test: test images.
+        digest: SHA-256 that identifies the dataset, see `trainables.data.files.digest`.
+    """
 
     name: str
     train: Split
@@ -75,15 +83,15 @@ def load(
     are held out, so a larger validation split contains every smaller one.
 
     Args:
-        name: one of `data_files.names`.
+        name: one of `trainables.data.files.names`.
         validation: how many training images to hold out.
-        folder: where the files are; see `data_files.ensure`.
-        shared: where other machines have put them; likewise.
+        folder: where the files are; see `trainables.data.files.ensure`.
+        shared: folder or URL of all shared datasets; likewise.
         device: where the tensors live.
 
     Raises:
         ValueError: no dataset has that name, or no image is left for training or for validation.
-        DataError: the files cannot be had; see `data_files.ensure`.
+        DataError: files are missing, damaged or cannot be fetched; see `trainables.data.files.ensure`.
     """
     num_training = data_files.num_training_images(name)
     if not 0 < validation < num_training:
