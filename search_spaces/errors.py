@@ -23,12 +23,12 @@ def shown(value: object) -> str:
 
 
 def nearest(key: str, valid: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` when a valid key is close to the given one, else an empty text."""
-    # A key of thousands of letters is no slip of the pen, and comparing it would be slow.
+    """Return ``"; did you mean 'x'?"`` if a valid key is close to the given one, else an empty text."""
+    # A key of thousands of letters is no misspelling, and comparing it would be slow.
     keys = list(valid)
     matches = get_close_matches(key[:MAX_SHOWN], keys, n=1)
     if not matches and len(key) > 2:
-        matches = [one for one in keys if one.startswith(key)]
+        matches = [other for other in keys if other.startswith(key)]
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
@@ -38,8 +38,8 @@ def unknown(what: str, key: str, valid: Iterable[str]) -> str:
     return f"unknown {what} {shown(key)}{nearest(key, keys)} (valid: {', '.join(keys) or 'none'})"
 
 
-def plain(error: ErrorDetails) -> str:
-    """Say in plain words what pydantic found: the relation that must hold and the value that broke it."""
+def explain(error: ErrorDetails) -> str:
+    """Return one of pydantic's errors in our words: the relation that must hold, and the value that broke it."""
     kind, message, value = error["type"], error["msg"], error["input"]
     if kind == "missing":
         return "is required"
@@ -59,7 +59,13 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Mistake:
-    """Something wrong in a file: the line (where known), the keys that lead there, and what to do."""
+    """A mistake in a file.
+
+    Attributes:
+        line: its line from 1, None if not known (yet).
+        path: the keys and indices that lead to it.
+        message: the relation that must hold, the value that broke it, and what to do.
+    """
 
     line: int | None
     path: Path
@@ -71,7 +77,7 @@ class SpaceError(UserError):
 
     def __init__(self, source: str, mistakes: Iterable[Mistake]) -> None:
         self.source = source
-        # A mistake found twice is said once; the order of discovery breaks ties.
+        # A mistake that was found twice is listed once; mistakes of one line stay in the order of discovery.
         self.mistakes = tuple(sorted(dict.fromkeys(mistakes), key=lambda mistake: mistake.line or 0))
         super().__init__("\n".join(self._sentence(mistake) for mistake in self.mistakes))
 

@@ -11,17 +11,24 @@ from typing import Any
 from search_spaces.parameters import Choice, Domain, Fixed, FloatRange, IntRange, Parameter
 from trainables.schedules import Schedule
 
-MOMENTS = tuple(index / 200 for index in range(201))  # of the run, at which a schedule is looked at
+MOMENTS = tuple(index / 200 for index in range(201))
+"""The shares of the run, from 0 to 1, at which a schedule is evaluated."""
 _EXAMPLES = 2
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 40  # characters of one line
 
 
 @dataclass(frozen=True)
-class Course:
-    """One kind of one setting's schedule: lowest, highest and example values at `MOMENTS`.
+class SchedulePreview:
+    """What one kind of one setting's schedule can be over a run.
 
-    `log` says that the values are drawn evenly in their logarithm, so that this is how they are best seen.
+    Attributes:
+        setting: dotted name of the setting.
+        kind: constant, linear or stepped.
+        lowest: smallest values that it can have at `MOMENTS`.
+        highest: largest values at `MOMENTS`.
+        examples: schedules drawn at random from the space, the same ones every time.
+        log: whether values are drawn evenly in their logarithm, and best shown on a logarithmic axis.
     """
 
     setting: str
@@ -32,21 +39,21 @@ class Course:
     log: bool
 
 
-def courses(parameters: Iterable[Parameter]) -> list[Course]:
-    """Return what the schedules among a space's parameters can be, written with ``schedule`` or as settings."""
+def preview_schedules(parameters: Iterable[Parameter]) -> list[SchedulePreview]:
+    """Return a preview of every kind of every schedule in a space, whether it varies or is fixed."""
     groups: dict[str, dict[str, Parameter]] = {}
-    for one in parameters:
-        groups.setdefault(".".join(one.path[:-1]), {})[one.path[-1]] = one
+    for parameter in parameters:
+        groups.setdefault(".".join(parameter.path[:-1]), {})[parameter.path[-1]] = parameter
     return [
-        course
+        preview
         for setting, group in groups.items()
         if "kind" in group and ("knot_1" in group or "values" in group)
         for kind in _values(group["kind"].domain)
-        for course in _course(setting, str(kind), group)
+        for preview in _previews(setting, str(kind), group)
     ]
 
 
-def _course(setting: str, kind: str, group: dict[str, Parameter]) -> Iterator[Course]:
+def _previews(setting: str, kind: str, group: dict[str, Parameter]) -> Iterator[SchedulePreview]:
     knots = _knots(kind, group)
     at = group["at"].domain if "at" in group and kind != "constant" else None
     moments = at.value if isinstance(at, Fixed) else None
@@ -59,7 +66,7 @@ def _course(setting: str, kind: str, group: dict[str, Parameter]) -> Iterator[Co
     drawn = [lowest] if lowest == highest else [schedule(_drawn(knot, rng) for knot in knots) for _ in range(_EXAMPLES)]
     low, high = (tuple(one.value(moment) for moment in MOMENTS) for one in (lowest, highest))
     log = any(isinstance(knot, FloatRange | IntRange) and knot.log for knot in knots)
-    yield Course(setting, kind, low, high, tuple(drawn), log)
+    yield SchedulePreview(setting, kind, low, high, tuple(drawn), log)
 
 
 def _knots(kind: str, group: dict[str, Parameter]) -> list[Domain]:
@@ -91,23 +98,23 @@ def _drawn(domain: Domain, rng: random.Random) -> float:
     return round(value) if isinstance(domain, IntRange) else value
 
 
-def lines(drawn: Iterable[Course]) -> Iterator[str]:
-    """Yield a small picture of each course in bars, as comments of a space file."""
+def preview_lines(previews: Iterable[SchedulePreview]) -> Iterator[str]:
+    """Yield the examples of each preview as a line of bars, which can stand as a comment in a space file."""
     seen: set[str] = set()
-    for course in drawn:
-        low, high = min(course.lowest), max(course.highest)
-        if course.setting not in seen:
-            scale = ", in its logarithm" if course.log else ""
-            yield f"# {course.setting} over the run, {_BARS[0]} {low:.4g} to {_BARS[-1]} {high:.4g}{scale}"
-        seen.add(course.setting)
-        for place, example in enumerate(course.examples):
+    for preview in previews:
+        low, high = min(preview.lowest), max(preview.highest)
+        if preview.setting not in seen:
+            scale = ", in its logarithm" if preview.log else ""
+            yield f"# {preview.setting} over the run, {_BARS[0]} {low:.4g} to {_BARS[-1]} {high:.4g}{scale}"
+        seen.add(preview.setting)
+        for place, example in enumerate(preview.examples):
             values = " ".join(f"{value:.2g}" for value in example.values)
-            yield f"#   {'' if place else course.kind:<8} {_bars(course, example, low, high)} {values}"
+            yield f"#   {'' if place else preview.kind:<8} {_bars(preview, example, low, high)} {values}"
 
 
-def _bars(course: Course, example: Schedule[float], low: float, high: float) -> str:
+def _bars(preview: SchedulePreview, example: Schedule[float], low: float, high: float) -> str:
     def height(value: float) -> float:
-        return math.log(value) if course.log else value
+        return math.log(value) if preview.log else value
 
     span = height(high) - height(low)
     values = (example.value((column + 0.5) / _WIDTH) for column in range(_WIDTH))

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from search_spaces.errors import Mistake, Path, nearest, plain, shown, unknown
+from search_spaces.errors import Mistake, Path, explain, nearest, shown, unknown
 from search_spaces.sections import keys_of, submodel
 from trainables.schedules import Schedule
 
@@ -97,7 +97,7 @@ def value_mistakes(config: type[BaseModel], path: Keys, place: Path, values: Loc
 def _field_mistakes(model: type[BaseModel], key: str, place: Path, value: object) -> Iterator[Mistake]:
     for details in _validation_errors(model, {key: value}):
         if details["loc"][:1] == (key,):
-            yield Mistake(None, (*place, *details["loc"][1:]), plain(details))
+            yield Mistake(None, (*place, *details["loc"][1:]), explain(details))
 
 
 def model_mistakes(config: type[BaseModel], settings: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -111,9 +111,9 @@ def model_mistakes(config: type[BaseModel], settings: Mapping[str, Any]) -> Iter
         for key in details["loc"]:
             model = submodel(model, str(key)) if model else None
         if model and details["type"] == "value_error":
-            yield details["loc"], plain(details)
+            yield details["loc"], explain(details)
         elif details["type"] == "missing":  # only a schedule has required fields
-            yield details["loc"][:-1], f"{details['loc'][-1]} {plain(details)}"
+            yield details["loc"][:-1], f"{details['loc'][-1]} {explain(details)}"
 
 
 def _validation_errors(model: type[BaseModel], settings: Mapping[str, Any]) -> list[ErrorDetails]:

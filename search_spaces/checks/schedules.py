@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from search_spaces.errors import Mistake, Path, plain
+from search_spaces.errors import Mistake, Path, explain
 from search_spaces.parameters import SchedulePart
 from search_spaces.sections import keys_of, submodel
 from trainables.schedules import Schedule
@@ -32,7 +32,7 @@ def schedule_mistakes(
             try:
                 settings[path].model_validate({"kind": "constant", "values": [value]})
             except ValidationError as error:
-                yield from (Mistake(None, place, plain(details)) for details in error.errors(include_url=False))
+                yield from (Mistake(None, place, explain(details)) for details in error.errors(include_url=False))
 
 
 def changing(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type[BaseModel]]]:

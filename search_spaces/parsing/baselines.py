@@ -11,10 +11,10 @@ from search_spaces.sections import Baseline, name_objection
 
 
 def read_baselines(raw: object, published: PublishedSettings) -> tuple[dict[int, Baseline], list[Mistake]]:
-    """Return the baselines by their index in the file, and what is wrong with the list.
+    """Return the baselines by their index in the file, and the mistakes in the list.
 
     Args:
-        raw: what stands under ``baselines``.
+        raw: the content of ``baselines``.
         published: configurations that a baseline can be named after; it has their settings.
     """
     if not isinstance(raw, list):

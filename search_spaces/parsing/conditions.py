@@ -1,4 +1,4 @@
-"""``when``: a setting that counts only beside certain values of its siblings, or certain kinds of their schedules."""
+"""``when``: a setting that is used only if its siblings have certain values, or their schedules certain kinds."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from typing import Any
 
 from search_spaces.errors import Mistake, shown, unknown
 from search_spaces.parameters import Condition, Domain, FloatRange, Parameter
-from search_spaces.parsing.schedules import Scheduled
+from search_spaces.parsing.schedules import ScheduleDomain
 
-Domains = Mapping[tuple[str, ...], Domain | Scheduled | None]  # None: a setting whose own description is wrong
+Domains = Mapping[tuple[str, ...], Domain | ScheduleDomain | None]  # None: a setting whose own description is wrong
 
 
 def read_condition(path: tuple[str, ...], raw: object, domains: Domains) -> tuple[tuple[Condition, ...], list[Mistake]]:
-    """Return the conditions of the parameter at a path, and what is wrong with them."""
+    """Return the conditions of a parameter, and the mistakes in them.
+
+    Args:
+        path: of the parameter.
+        raw: the content of ``when``.
+        domains: of all parameters by path, its siblings among them.
+    """
     place = ("parameters", *path, "when")
     if not isinstance(raw, dict) or not raw:
         return (), [Mistake(None, place, f"takes {{sibling: value or [values]}}, not {shown(raw)}")]
@@ -26,7 +32,7 @@ def read_condition(path: tuple[str, ...], raw: object, domains: Domains) -> tupl
             mistakes.append(Mistake(None, (*place, key), wrong))
         else:
             sibling = (*path[:-1], key)
-            kind = ("kind",) if isinstance(domains[sibling], Scheduled) else ()
+            kind = ("kind",) if isinstance(domains[sibling], ScheduleDomain) else ()
             conditions.append(((*sibling, *kind), tuple(values)))
     return tuple(conditions), mistakes
 
@@ -46,8 +52,14 @@ def _objection(path: tuple[str, ...], key: str, values: list[Any], domains: Doma
     return f"{key} is never {shown(impossible[0])}: it is {domain}" if impossible else None
 
 
-def ordered(parameters: Mapping[tuple[str, ...], Parameter]) -> tuple[tuple[Parameter, ...], list[Mistake]]:
-    """Return the parameters with every one after those that its conditions name, else in the file's order."""
+def sort_by_conditions(
+    parameters: Mapping[tuple[str, ...], Parameter],
+) -> tuple[tuple[Parameter, ...], list[Mistake]]:
+    """Sort parameters so that each comes after those that its conditions name, else in the file's order.
+
+    Returns:
+        All parameters, those of circular conditions last, and a mistake for each of these.
+    """
     waiting = dict(parameters)
     done: dict[tuple[str, ...], Parameter] = {}
     while waiting:

@@ -17,7 +17,7 @@ from search_spaces.parameters import (
     with_changes,
 )
 from search_spaces.parsing.baselines import NAMED_BY, PublishedSettings
-from search_spaces.parsing.schedules import spelled
+from search_spaces.parsing.schedules import schedule_part_values
 
 
 def read_first(
@@ -27,14 +27,17 @@ def read_first(
     published: PublishedSettings,
     trainable: object,
 ) -> tuple[tuple[dict[str, Any], ...], list[Mistake]]:
-    """Return the values by dotted name of every configuration to try first, and what is wrong with them.
+    """Read the configurations to try first.
 
     Args:
-        raw: what stands under ``first``.
+        raw: the content of ``first``.
         parameters: the well-formed parameters.
         invalid_paths: paths of parameters with mistakes of their own; nothing is said about their values.
         published: configurations that can be named: a name stands for those of its settings that the parameters take.
         trainable: of the space; only its own configurations can be named.
+
+    Returns:
+        The values of each configuration by dotted name, and all mistakes.
     """
     if not isinstance(raw, list):
         return (), [Mistake(None, ("first",), f"must be a list of settings, not {shown(raw)}")]
@@ -67,8 +70,10 @@ class _Reader:
 
     def read(self, place: Path, published: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         values: dict[str, Any] = {}
-        changes = self._spelled("", changes)
-        self._flatten(place, "", with_changes(self._taken("", self._spelled("", published)), changes), values)
+        changes = self._with_schedule_parts("", changes)
+        self._flatten(
+            place, "", with_changes(self._applicable("", self._with_schedule_parts("", published)), changes), values
+        )
         fixed = {name: one.domain.value for name, one in self._parameters.items() if isinstance(one.domain, Fixed)}
         every = {**fixed, **values}
         for name in list(values):
@@ -79,27 +84,27 @@ class _Reader:
                 del values[name]
         self.points.append({name: value for name, value in values.items() if name not in fixed})
 
-    def _spelled(self, prefix: str, nested: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings with every schedule in the words of its parameters, a plain number as a constant one."""
+    def _with_schedule_parts(self, prefix: str, nested: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings with every schedule as the values of its parts; a number is a constant schedule."""
         return {
-            key: spelled(value)
+            key: schedule_part_values(value)
             if prefix + key in self._schedules
-            else self._spelled(f"{prefix}{key}.", value)
+            else self._with_schedule_parts(f"{prefix}{key}.", value)
             if isinstance(value, Mapping)
             else value
             for key, value in nested.items()
         }
 
-    def _taken(self, prefix: str, published: Mapping[str, Any]) -> dict[str, Any]:
+    def _applicable(self, prefix: str, published: Mapping[str, Any]) -> dict[str, Any]:
         """Return those of a published configuration's settings that there are parameters for."""
-        taken: dict[str, Any] = {}
+        applicable: dict[str, Any] = {}
         for key, value in published.items():
             name = prefix + key
             if name in self._parameters:
-                taken[key] = _as_group(self._parameters[name], value)
-            elif isinstance(value, Mapping) and (below := self._taken(f"{name}.", value)):
-                taken[key] = below
-        return taken
+                applicable[key] = _as_group(self._parameters[name], value)
+            elif isinstance(value, Mapping) and (below := self._applicable(f"{name}.", value)):
+                applicable[key] = below
+        return applicable
 
     def _flatten(self, place: Path, prefix: str, nested: Mapping[str, Any], values: dict[str, Any]) -> None:
         for key, value in nested.items():

@@ -18,16 +18,22 @@ from search_spaces.parameters import (
     Parameter,
     is_number,
 )
-from search_spaces.parsing.conditions import ordered, read_condition
-from search_spaces.parsing.schedules import OPTIONS, Scheduled, expanded, read_schedule
+from search_spaces.parsing.conditions import read_condition, sort_by_conditions
+from search_spaces.parsing.schedules import OPTIONS, ScheduleDomain, read_schedule, schedule_parts
 
 _OPTIONS = {"float": ("log", "schedule", "when"), "int": ("log", "schedule", "when"), "choice": ("schedule", "when")}
-_WORDS = {*_OPTIONS, "log", "when"}  # a mapping with one of these is a leaf
+_LEAF_KEYS = {*_OPTIONS, "log", "when"}  # a mapping with one of these is a leaf
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The well-formed parameters in the order in which they are chosen, the paths of the others, and all mistakes."""
+    """What stands under ``parameters``.
+
+    Attributes:
+        parameters: the well-formed ones, in the order in which their values are chosen.
+        invalid_paths: paths of those with mistakes.
+        mistakes: all that were found.
+    """
 
     parameters: tuple[Parameter, ...] = ()
     invalid_paths: tuple[tuple[str, ...], ...] = ()
@@ -35,7 +41,7 @@ class Tree:
 
 
 def read_tree(tree: object) -> Tree:
-    """Return what the mapping under ``parameters`` says."""
+    """Read the mapping under ``parameters``."""
     if not isinstance(tree, dict):
         message = f"must be a mapping of settings, not {shown(tree)}"
         return Tree(mistakes=(Mistake(None, ("parameters",), message),))
@@ -49,38 +55,38 @@ def read_tree(tree: object) -> Tree:
         if isinstance(leaf, dict) and "when" in leaf:
             when, wrong = read_condition(path, leaf["when"], domains)
             mistakes += wrong
-        if isinstance(domain, Scheduled):
-            parameters |= {part.path: part for part in expanded(path, domain, when)}
+        if isinstance(domain, ScheduleDomain):
+            parameters |= {part.path: part for part in schedule_parts(path, domain, when)}
         elif domain is not None:
             parameters[path] = Parameter(path, domain, when)
-    in_order, cycles = ordered(parameters)
+    in_order, cycles = sort_by_conditions(parameters)
     invalid_paths = tuple(path for path, domain in domains.items() if domain is None)
     return Tree(in_order, invalid_paths, (*mistakes, *cycles))
 
 
 def _leaves(path: tuple[str, ...], tree: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in tree.items():
-        if isinstance(value, dict) and not value.keys() & _WORDS:
+        if isinstance(value, dict) and not value.keys() & _LEAF_KEYS:
             yield from _leaves((*path, key), value)
         else:
             yield (*path, key), value
 
 
-def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> Domain | Scheduled | None:
+def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> Domain | ScheduleDomain | None:
     """Return the domain that a leaf describes; None when it has mistakes, which are added to the list."""
     wrong: list[Mistake] = []
     strange = next((key for key in place if isinstance(key, str) and not key.isidentifier()), None)
     if strange is not None:
         wrong.append(Mistake(None, place, f"{shown(strange)} cannot name a setting: use letters, digits and _"))
-    domain = _varying(place, leaf, wrong) if isinstance(leaf, dict) else Fixed(leaf)
+    domain = _domain_of_mapping(place, leaf, wrong) if isinstance(leaf, dict) else Fixed(leaf)
     mistakes += wrong
     return None if wrong else domain
 
 
-def _varying(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) -> Domain | Scheduled | None:
+def _domain_of_mapping(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) -> Domain | ScheduleDomain | None:
     kinds = [kind for kind in _OPTIONS if kind in leaf]
     scheduled = OPTIONS if "schedule" in leaf else ()
-    valid = (kinds[0], *_OPTIONS[kinds[0]], *scheduled) if len(kinds) == 1 else {*_WORDS, "schedule", *scheduled}
+    valid = (kinds[0], *_OPTIONS[kinds[0]], *scheduled) if len(kinds) == 1 else {*_LEAF_KEYS, "schedule", *scheduled}
     wrong += [Mistake(None, (*place, key), unknown("key", key, valid)) for key in leaf if key not in valid]
     if len(kinds) != 1:
         found = f"has {' and '.join(kinds)}" if kinds else "has none of them"

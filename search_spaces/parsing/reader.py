@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from search_spaces.errors import Mistake, Path, SpaceError, plain, unknown
+from search_spaces.errors import Mistake, Path, SpaceError, explain, unknown
 from search_spaces.grid import grid_objection, grid_points
 from search_spaces.parameters import Parameter
 from search_spaces.parsing.baselines import PublishedSettings, read_baselines
@@ -21,10 +21,13 @@ from search_spaces.sections import Baseline, keys_of, submodel
 
 @dataclass(frozen=True)
 class Draft:
-    """A file as far as it could be read, for checks that must not wait until its other mistakes are mended.
+    """A space file as far as it could be read, so that it can be checked further though it has mistakes.
 
-    `data` is the file as it stands; `parameters` are the well-formed ones, `invalid_paths` the paths of the others;
-    `baselines` are known by their index in the file.
+    Attributes:
+        data: content of the file.
+        parameters: the well-formed ones.
+        invalid_paths: paths of the parameters with mistakes.
+        baselines: the well-formed ones by their index in the file.
     """
 
     data: Mapping[str, Any]
@@ -53,7 +56,7 @@ def read(text: str, source: str, check: Check | None = None, published: Publishe
     Args:
         text: the file's content.
         source: what to call it in messages.
-        check: more mistakes, found from what the grammar could read. Their lines are filled in from their paths.
+        check: returns further mistakes; their lines are filled in from their paths.
         published: configurations that ``baselines`` and ``first`` can name.
 
     Raises:
@@ -92,7 +95,7 @@ def _assembled(data: dict[str, Any]) -> Space | list[Mistake]:
         return Space.model_validate(data)
     except ValidationError as error:
         return [
-            Mistake(None, loc, _message(loc, plain(details), details["type"]))
+            Mistake(None, loc, _message(loc, explain(details), details["type"]))
             for details in error.errors(include_url=False)
             for loc in (_in_file(data, details["loc"]),)
         ]
@@ -114,7 +117,7 @@ def _message(path: Path, message: str, kind: str) -> str:
 
 
 def _joint_mistakes(draft: Draft) -> Iterator[Mistake]:
-    """Find keys that do not go together; what is wrong with each alone is told elsewhere."""
+    """Yield keys of different sections that exclude or require each other."""
     sampler = draft.section("search").get("sampler", "tpe")
     budget = draft.section("budget")
     if sampler == "grid":

@@ -1,4 +1,4 @@
-"""Schedules as parameters: ``schedule`` beside a range or a choice, expanded to a kind and as many values as it has."""
+"""Schedules in a space file: ``schedule`` beside a range or a choice becomes parameters for its kind and its values."""
 
 from __future__ import annotations
 
@@ -27,8 +27,15 @@ _MAX_KNOTS = 16  # each is one more dimension to search
 
 
 @dataclass(frozen=True)
-class Scheduled:
-    """A setting that changes over the run: of which kinds, what each value may be, and the moments of the values."""
+class ScheduleDomain:
+    """What the schedule of a setting may be.
+
+    Attributes:
+        kinds: constant, linear, stepped, or several of them.
+        values: the domain of each value.
+        knots: number of values of a stepped schedule.
+        at: moments of the values as shares of the run, from 0 to 1; None spreads them evenly.
+    """
 
     kinds: tuple[str, ...]
     values: FloatRange | IntRange | Choice
@@ -36,15 +43,21 @@ class Scheduled:
     at: tuple[float, ...] | None
 
     def holds(self, value: object) -> bool:
-        """Say whether it can be of a kind."""
+        """Return whether the schedule can be of a kind."""
         return value in self.kinds
 
     def __str__(self) -> str:
         return f"a schedule: {' or '.join(self.kinds)}"
 
 
-def expanded(path: tuple[str, ...], schedule: Scheduled, when: tuple[Condition, ...]) -> Iterator[Parameter]:
-    """Yield the plain parameters ``kind``, ``at`` if there is one, and ``knot_1``, ``knot_2``, ... of a schedule."""
+def schedule_parts(path: tuple[str, ...], schedule: ScheduleDomain, when: tuple[Condition, ...]) -> Iterator[Parameter]:
+    """Yield the parameters that decide a schedule: ``kind``, ``at`` if there is one, and ``knot_1``, ``knot_2``, ...
+
+    Args:
+        path: of the setting.
+        schedule: what it may be.
+        when: conditions of the setting, which its parts have, too.
+    """
 
     def beside(*kinds: str) -> tuple[Condition, ...]:
         return when if kinds == schedule.kinds else (*when, ((*path, "kind"), kinds))
@@ -60,8 +73,12 @@ def expanded(path: tuple[str, ...], schedule: Scheduled, when: tuple[Condition, 
         yield SchedulePart((*path, f"knot_{number}"), schedule.values, beside(*having), number)
 
 
-def spelled(value: object) -> dict[str, Any]:
-    """Return a plain number, or a schedule as a configuration has it, as the parameters that it is expanded to."""
+def schedule_part_values(value: object) -> dict[str, Any]:
+    """Return the values of `schedule_parts` by their last key.
+
+    Args:
+        value: a number, which is a constant schedule; or a schedule as a mapping with ``kind``, ``values`` and ``at``.
+    """
     if not isinstance(value, Mapping):
         return {"kind": CONSTANT, "knot_1": value}
     if not isinstance(value.get("values", []), list | tuple):
@@ -72,8 +89,15 @@ def spelled(value: object) -> dict[str, Any]:
 
 def read_schedule(
     place: Path, leaf: Mapping[str, Any], values: Domain | None, wrong: list[Mistake]
-) -> Scheduled | None:
-    """Return the schedule that a leaf describes whose range or choice is read; mistakes are added to the list."""
+) -> ScheduleDomain | None:
+    """Return what a schedule may be.
+
+    Args:
+        place: path of the leaf in the file.
+        leaf: the mapping that describes it, with the key ``schedule``.
+        values: its range or choice; None if that has mistakes.
+        wrong: mistakes are added to this list.
+    """
     kinds = _kinds((*place, "schedule"), leaf["schedule"], wrong)
     _check_values((*place, "choice"), values, wrong)
     at = _moments((*place, "at"), leaf["at"], kinds, wrong) if "at" in leaf else None
@@ -83,7 +107,7 @@ def read_schedule(
     elif at and kinds and len(at) != (needed := knots if STEPPED in kinds else 2):
         message = f"needs one moment for each of the {needed} values, not {len(at)}"
         wrong.append(Mistake(None, (*place, "at"), message))
-    return Scheduled(kinds, values, knots, at) if isinstance(values, FloatRange | IntRange | Choice) else None
+    return ScheduleDomain(kinds, values, knots, at) if isinstance(values, FloatRange | IntRange | Choice) else None
 
 
 def _kinds(place: Path, raw: object, wrong: list[Mistake]) -> tuple[str, ...]:

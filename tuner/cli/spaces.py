@@ -18,7 +18,7 @@ from tuner.cli.options import Data
 from tuner.errors import UserError
 
 if TYPE_CHECKING:
-    from search_spaces.schedule_preview import Course
+    from search_spaces.schedule_preview import SchedulePreview
 
 
 app = typer.Typer(help="List, check and show search spaces.", no_args_is_help=True)
@@ -62,7 +62,7 @@ def show(
     text, source = library.text_of(space)
     typer.echo(text, nl=not text.endswith("\n"))
     from search_spaces.configurations import parse_space
-    from search_spaces.schedule_preview import courses, lines
+    from search_spaces.schedule_preview import preview_lines, preview_schedules
 
     try:
         parsed = parse_space(text, source)
@@ -70,14 +70,14 @@ def show(
         if picture is not None:
             raise
         return  # a file with mistakes can be looked at; `check` tells them
-    drawn = courses(parsed.parameters)
-    for line in lines(drawn):
+    drawn = preview_schedules(parsed.parameters)
+    for line in preview_lines(drawn):
         typer.echo(line)
     if picture is not None:
         _draw(parsed.name, drawn, picture)
 
 
-def _draw(name: str, drawn: Sequence[Course], target: Path) -> None:
+def _draw(name: str, drawn: Sequence[SchedulePreview], target: Path) -> None:
     from tuner.results import draw as report
     from tuner.results import figures as pictures
 

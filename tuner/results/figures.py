@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from search_spaces.schedule_preview import MOMENTS, Course
+from search_spaces.schedule_preview import MOMENTS, SchedulePreview
 from trainables.evaluation.metrics import Metric, accuracies
 from tuner.statistics import interval
 
@@ -205,14 +205,14 @@ def success(title: str, rates: npt.NDArray[np.float32]) -> Figure:
     return figure
 
 
-def schedules(title: str, courses: Sequence[Course]) -> Figure:
+def schedules(title: str, previews: Sequence[SchedulePreview]) -> Figure:
     """Return what settings can be over the run: a row for each setting, a panel for each of its kinds.
 
     Args:
         title: of the figure.
-        courses: range and examples of each kind, those of one setting one after the other.
+        previews: range and examples of each kind, those of one setting one after the other.
     """
-    rows = {course.setting: [one for one in courses if one.setting == course.setting] for course in courses}
+    rows = {preview.setting: [one for one in previews if one.setting == preview.setting] for preview in previews}
     width = max(len(kinds) for kinds in rows.values())
     figure = _figure(max(4 * width, 5), 2.6 * len(rows) + 0.7)
     panels = figure.subplots(len(rows), width, sharey="row", squeeze=False)

@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import TrialState
 from pydantic import ValidationError
 
-from search_spaces.errors import plain
+from search_spaces.errors import explain
 from search_spaces.parsing.yaml_document import parse
 from search_spaces.sections import Pruner
 from tuner.errors import UserError
@@ -40,7 +40,8 @@ def read_pruner(text: str) -> Pruner:
             raise UserError(f"--pruner {text}: {document.mistakes[0].message}")
         return Pruner.model_validate(document.data)
     except ValidationError as error:
-        reasons = (".".join([*map(str, one["loc"]), ""]) + " " + plain(one) for one in error.errors(include_url=False))
+        errors = error.errors(include_url=False)
+        reasons = (".".join([*map(str, one["loc"]), ""]) + " " + explain(one) for one in errors)
         raise UserError(f"--pruner {text}: {'; '.join(map(str.strip, reasons))}") from error
 
 

@@ -17,7 +17,7 @@ from optuna.trial import TrialState, create_trial
 from search_spaces.configurations import configuration_for
 from search_spaces.errors import shown
 from search_spaces.parameters import FloatRange, Fragments, Parameter, SchedulePart
-from search_spaces.parsing.schedules import spelled
+from search_spaces.parsing.schedules import schedule_part_values
 from search_spaces.schema import Space
 from tuner.errors import UserError
 from tuner.search.samplers import distribution
@@ -117,7 +117,7 @@ def _value(parameter: Parameter, settings: Mapping[str, Any]) -> Any:
     for key in parameter.place[1:]:
         value = value.get(key) if isinstance(value, Mapping) else None
     if isinstance(parameter, SchedulePart):
-        value = spelled(value).get(parameter.path[-1])
+        value = schedule_part_values(value).get(parameter.path[-1])
     domain = parameter.domain
     if isinstance(domain, Fragments):
         fits = (name for name, group in domain.settings.items() if _holds(value, group))

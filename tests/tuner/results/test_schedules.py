@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from search_spaces import FloatRange, IntRange
 from search_spaces.configurations import configuration_for, parse_space
 from search_spaces.parsing.yaml_document import parse as parse_yaml
-from search_spaces.schedule_preview import courses, lines
+from search_spaces.schedule_preview import preview_lines, preview_schedules
 from trainables.config import parse
 from trainables.schedules import Schedule, value_at
 from tuner.cli.app import main
@@ -73,7 +73,7 @@ FIXED = SPACE.replace("{float: [1.0e-5, 1.0e-3], schedule: linear}", "{kind: lin
 
 
 def drawn():
-    return courses(parse_space(FIXED, "my.yaml").parameters)
+    return preview_schedules(parse_space(FIXED, "my.yaml").parameters)
 
 
 def test_every_kind_of_every_schedule_is_drawn():
@@ -109,7 +109,7 @@ def test_a_fixed_schedule_is_its_only_example():
 
 
 def test_lines_rise_and_fall_with_the_values():
-    text = list(lines(drawn()))
+    text = list(preview_lines(drawn()))
     assert text[0] == "# classifier.learning_rate over the run, ▁ 0.0001 to █ 0.01, in its logarithm"
     (falling,) = [line for line in text if line.endswith(" 0.001 0")]
     bars = falling.removeprefix("#   linear   ").removesuffix(" 0.001 0")
