@@ -1,4 +1,4 @@
-"""The command line: what each command does is its docstring. Heavy imports wait until a command needs them."""
+"""The command line. Each command imports what it needs when it runs, so that ``--help`` answers at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port that it listens on.")] = 5000,
     host: Annotated[
         str, typer.Option(help="Beyond this machine with passwords; MLFLOW_SERVER_ALLOWED_HOSTS: its names.")
     ] = "127.0.0.1",

@@ -33,7 +33,7 @@ def confirm(
     tier: Annotated[Literal["rank", "final"], typer.Option(help="final: the strongest attacks, minutes a run.")] = (
         "rank"
     ),
-    workers: Annotated[int | None, typer.Option(min=1, help="Judging processes; by default one per core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Evaluating processes; by default one per core.")] = None,
     output_format: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")] = "table",
     home_folder: Home = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""How a command ends after a drive: what it says, and exit codes that a script can tell apart."""
+"""The end of a command that has driven a sweep: its message and its exit code, for scripts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 
 def exit_for(ending: Ending, name: str, console: Console, how_to_go_on: str) -> None:
-    """Say how a drive of the sweep of that name has ended, and end the command unless it came to its end.
+    """Print how a drive has ended, and end the command with an exit code unless the drive has completed its work.
+
+    Args:
+        ending: of the drive.
+        name: of the sweep.
+        console: where it is printed.
+        how_to_go_on: the command that continues the work, as part of a sentence.
 
     Raises:
-        typer.Exit: it was stopped or interrupted.
-        SweepError: the sweep has failed by itself.
+        typer.Exit: the drive was stopped (3) or interrupted by a signal (128 and its number).
+        SweepError: the sweep has failed (1).
     """
     if not ending.mirrored:
         text = f"MLflow is not up to date: `tuner sync {name}` brings it there"

@@ -1,4 +1,4 @@
-"""Commands that train: a sweep, on with it, or one configuration right here."""
+"""Commands that train: a new sweep, the rest of a sweep, or one configuration in this process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ console = Console(markup=False)  # paths and messages may hold brackets
 
 def launch(
     space: Annotated[str, typer.Argument(help="A packaged space (`tuner spaces list`) or a YAML file.")],
-    name: Annotated[str | None, typer.Option(help="What to call the sweep; by default the space's name.")] = None,
+    name: Annotated[str | None, typer.Option(help="The sweep's name; by default that of the space.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the space's number.")] = None,
     warm_start: Annotated[
-        list[str] | None, typer.Option("--warm-start", metavar="SWEEP", help="Begin with what its trials tell.")
+        list[str] | None, typer.Option("--warm-start", metavar="SWEEP", help="Begin with an earlier sweep's trials.")
     ] = None,
     max_concurrent: MaxConcurrent = None,
     detach: Detach = False,
@@ -54,7 +54,7 @@ def resume(
     detach: Detach = False,
     home_folder: Home = None,
 ) -> None:
-    """Go on with a sweep where it stands, whatever ended it; extend it; or end the pause of its driver."""
+    """Continue a sweep whatever has ended it, extend it, or end the pause of its driver."""
     from tuner.execution.launch import prepare_resume
 
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
@@ -96,7 +96,7 @@ def train(
     output: Annotated[Path, typer.Option(help="The bundle to write.")] = Path("exports/trained"),
     data: Data = None,
 ) -> None:
-    """Train one configuration here, without Ray, and write its bundle."""
+    """Train one configuration in this process, without Ray, and write its bundle."""
     from tuner.execution import preflight, single
 
     settings = single.read_configuration(configuration, assign or [])

@@ -1,4 +1,4 @@
-"""Commands that watch and steer sweeps, from any terminal that reaches their folder."""
+"""Commands that watch and control sweeps from any process that reaches their folder."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ console = Console(markup=False)
 
 
 def status(
-    sweep_name: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="One; by default all of them.")] = None,
+    sweep_name: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="A name; by default all sweeps.")] = None,
     output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print it.")] = "text",
     home_folder: Home = None,
 ) -> None:
-    """Say how far sweeps have come; of one, also what it has cost and how long it will take."""
+    """Print the progress of sweeps; of a single one also its cost so far and the time left."""
     from tuner.sweep import status
     from tuner.sweep.reader import read_records
 
@@ -47,12 +47,12 @@ def status(
 
 
 def watch(
-    sweep_name: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="By default the one that runs.")] = None,
+    sweep_name: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="By default the running one.")] = None,
     home_folder: Home = None,
 ) -> None:
-    """Show a sweep while it runs, from any terminal; the exit code says how it ended, as that of its driver."""
+    """Show the live table of a sweep until its driver ends; the exit code is that of the driver."""
     where = home(home_folder)
-    sweep = SweepFolder.open(sweep_name or _the_running_one(where), home=where)
+    sweep = SweepFolder.open(sweep_name or _only_running(where), home=where)
     from tuner.results.live import watch as show
     from tuner.sweep import status
     from tuner.sweep.reader import read_records
@@ -72,13 +72,13 @@ def watch(
 
 
 def stop(sweep_name: SweepName, home_folder: Home = None) -> None:
-    """Ask a sweep's driver to end once each run has reported; nothing is lost, and the driver's exit code is 3."""
-    _ask(SweepFolder.open(sweep_name, home=home(home_folder)), "stop", "ends")
+    """Ask a sweep's driver to end as soon as each run has reported; nothing is lost, and its exit code is 3."""
+    _request(SweepFolder.open(sweep_name, home=home(home_folder)), "stop", "ends")
 
 
 def pause(sweep_name: SweepName, home_folder: Home = None) -> None:
-    """Ask a sweep's driver to give its processors free once each run has reported, and to wait for `tuner resume`."""
-    _ask(SweepFolder.open(sweep_name, home=home(home_folder)), "pause", "pauses")
+    """Ask a sweep's driver to release its processors as soon as each run has reported, until `tuner resume`."""
+    _request(SweepFolder.open(sweep_name, home=home(home_folder)), "pause", "pauses")
 
 
 def logs(
@@ -87,11 +87,11 @@ def logs(
         str | None, typer.Argument(metavar="[RUN]", help="A trial's number or a baseline; by default the driver.")
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the run ends or the driver does.")
+        bool, typer.Option("--follow", "-f", help="Print what is added until the run or its driver ends.")
     ] = False,
     home_folder: Home = None,
 ) -> None:
-    """Print what a run's process, or the driver, has written: attempts, reports, warnings, output, tracebacks."""
+    """Print the log of a run, or of the driver: attempts, reports, warnings, output, tracebacks."""
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     if run is None:
         _print_driver_log(sweep, follow)
@@ -100,11 +100,11 @@ def logs(
 
     record = choose(sweep, run, get_args(State))
 
-    def goes_on() -> bool:
+    def is_growing() -> bool:
         return follow and sweep.is_running() and choose(sweep, record.run.key, get_args(State)).state == "running"
 
     missing = f"{record.run.key} of {sweep.name!r} has written nothing yet"
-    _print_growing(sweep, record.run.folder / "log.txt", goes_on, "" if follow else missing)
+    _print_growing(sweep, record.run.folder / "log.txt", is_growing, "" if follow else missing)
 
 
 def _print_driver_log(sweep: SweepFolder, follow: bool) -> None:
@@ -117,14 +117,14 @@ def _print_driver_log(sweep: SweepFolder, follow: bool) -> None:
     _print_growing(sweep, sweep.folder / LOG, lambda: follow and sweep.is_running(), missing)
 
 
-def _print_growing(sweep: SweepFolder, path: Path, goes_on: Callable[[], bool], missing: str) -> None:
-    """Print a file, and what is added to it for as long as that goes on."""
+def _print_growing(sweep: SweepFolder, path: Path, is_growing: Callable[[], bool], missing: str) -> None:
+    """Print a file and, as long as ``is_growing`` returns True, what is added to it; without one, raise ``missing``."""
     sweep.store.fetch(path, keep=True)
     if not path.exists() and missing:
         raise UserError(missing)
     written = 0
     while True:
-        is_last = not goes_on()
+        is_last = not is_growing()
         sweep.store.fetch(path, keep=True)
         if path.exists():
             with path.open("rb") as file:
@@ -137,7 +137,7 @@ def _print_growing(sweep: SweepFolder, path: Path, goes_on: Callable[[], bool], 
         time.sleep(1.0)
 
 
-def _the_running_one(where: Path) -> str:
+def _only_running(where: Path) -> str:
     running = [name for name in names(where) if SweepFolder.open(name, home=where).is_running()]
     if len(running) != 1:
         which = f"these run: {', '.join(running)}" if running else f"none runs in {where}"
@@ -145,8 +145,8 @@ def _the_running_one(where: Path) -> str:
     return running[0]
 
 
-def _ask(sweep: SweepFolder, request: control.Request, does: str) -> None:
-    text = f"{sweep.name} {does} once each run has reported; `tuner resume {sweep.name}` goes on"
+def _request(sweep: SweepFolder, request: control.Request, effect: str) -> None:
+    text = f"{sweep.name} {effect} once each run has reported; `tuner resume {sweep.name}` goes on"
     if not control.ask_driver(sweep, request):
         text = f"{sweep.name}'s driver has not answered: it has just begun or is about to end; see `tuner status`"
     console.print(text, soft_wrap=True, highlight=False)

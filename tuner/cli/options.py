@@ -32,11 +32,11 @@ StudyStorage = Annotated[
 ]
 MaxConcurrent = Annotated[
     int | None,
-    typer.Option("--max-concurrent", min=1, help="Runs at work at once; by default its share of the cluster."),
+    typer.Option("--max-concurrent", min=1, help="Runs executed at once; by default its share of the cluster."),
 ]
 Detach = Annotated[
     bool,
-    typer.Option("--detach", help="Return at once; a process of its own goes on, whatever becomes of the terminal."),
+    typer.Option("--detach", help="Return at once; a process of its own drives the sweep and outlives the terminal."),
 ]
 
 _TABLE_WIDTH = 144  # characters

@@ -1,4 +1,4 @@
-"""Commands on a finished or running sweep: compare, draw and export. They need neither Ray nor a live MLflow server."""
+"""Commands that read a sweep, finished or running; they need neither Ray nor MLflow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RunName = Annotated[
 
 
 def print_comparison(sweep: SweepFolder, console: Console) -> None:
-    """Print the table of a sweep and what may be said of it."""
+    """Print the table of a sweep, the sentences that follow from it, and what confirming it has found."""
     from tuner.results import seeds
     from tuner.results.compare import table, verdict
 
@@ -118,7 +118,7 @@ def trials(
     output: Annotated[Path | None, typer.Option(help="The file to write; by default it is printed.")] = None,
     home_folder: Home = None,
 ) -> None:
-    """Write every run of a sweep as a row: what it is, how it ended, its last metrics, its settings."""
+    """Write a table with one row per run of a sweep: its kind, outcome, last metrics and settings."""
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     if output is None and output_format == "parquet":
         raise UserError("Parquet is not for a terminal: name a file with --output")
@@ -137,7 +137,7 @@ def replay(
     output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print it.")] = "text",
     home_folder: Home = None,
 ) -> None:
-    """Run a sweep's learning curves through another pruner: what would it have saved, and what lost?"""
+    """Replay a sweep's learning curves with another pruner: what it would have saved, and what lost."""
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     from tuner.search import replay as replaying
 

@@ -1,4 +1,4 @@
-"""Commands on search spaces and data: what is there, and is it right?"""
+"""Commands that list, check and show search spaces, and that fetch datasets."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def show(
     space: SpaceName,
     picture: Annotated[Path | None, typer.Option(help="Also draw its schedules into this PNG.")] = None,
 ) -> None:
-    """Print a search-space file and, as comments, what its schedules can be, or print a published configuration."""
+    """Print a search-space file with examples of its schedules as comments, or a published configuration."""
     if space in PUBLISHED:
         if picture is not None:
             raise UserError(f"{space} is a published configuration: --picture draws the schedules of a space")
@@ -70,34 +70,32 @@ def show(
         if picture is not None:
             raise
         return  # a file with mistakes can be looked at; `check` tells them
-    drawn = preview_schedules(parsed.parameters)
-    for line in preview_lines(drawn):
+    previews = preview_schedules(parsed.parameters)
+    for line in preview_lines(previews):
         typer.echo(line)
     if picture is not None:
-        _draw(parsed.name, drawn, picture)
+        _draw(parsed.name, previews, picture)
 
 
-def _draw(name: str, drawn: Sequence[SchedulePreview], target: Path) -> None:
-    from tuner.results import draw as report
-    from tuner.results import figures as pictures
+def _draw(name: str, previews: Sequence[SchedulePreview], target: Path) -> None:
+    from tuner.results import draw, figures
 
-    if not drawn:
+    if not previews:
         message = "no setting changes over the run; write like {float: [0.1, 0.3], schedule: [constant, linear]}"
         raise UserError(f"{name}: {message}")
     try:
-        report.save(
-            pictures.schedules(f"{name}: schedules over the run (shaded: their range, lines: examples)", drawn), target
-        )
+        title = f"{name}: schedules over the run (shaded: their range, lines: examples)"
+        draw.save(figures.schedules(title, previews), target)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot draw {target}: {error}") from error
     typer.echo(f"picture: {target}", err=True)
 
 
 def data(
-    names: Annotated[list[str] | None, typer.Argument(help="Datasets to fetch; none: only say what is there.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets to fetch; none: only list them.")] = None,
     folder: Data = None,
 ) -> None:
-    """Fetch datasets and verify their checksums, or list what is there."""
+    """Fetch datasets and verify their checksums, or list all datasets and whether they are here."""
     from tuner.execution import preflight
 
     unknown = [name for name in names or [] if name not in data_files.names()]
