@@ -61,5 +61,5 @@ class FreshGenerator:
         rng = torch.Generator(device=device).manual_seed(seed)
         minibatches = Minibatches(self._training, _BATCH_SIZE, seed)
         for _ in range(self._epochs * minibatches.per_epoch):
-            adversary.update(self._classifier, *minibatches.draw(), epsilon, rng)
+            adversary.update(self._classifier, *minibatches.next_minibatch(), epsilon, rng)
         return adversary

@@ -1,1 +1,1 @@
-"""Classifiers, generators, and trained networks on disk."""
+"""Networks: classifiers, generators and what these are trained by, and trained classifiers on disk."""

@@ -1,6 +1,6 @@
-"""Classifier networks: images ``(..., 1, 28, 28)`` to logits ``(..., 10)``.
+"""Classifier networks: from images ``(..., 1, 28, 28)`` in [0, 1] to logits ``(..., 10)``.
 
-Adding one is a function that returns a module, and a row in the table at its end.
+A new architecture is a function that returns a module, and a row in `CLASSIFIERS`.
 """
 
 from __future__ import annotations

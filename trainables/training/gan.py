@@ -50,7 +50,7 @@ class GanLoop(TrainingLoop):
         if self.meter.compute < self.config.pretrain:
             self.train_clean_minibatch()
         elif self.turns.generator_is_next(self.progress):
-            self.turns.count_minibatch(self._train_generator(*self.generator_minibatches.draw()))
+            self.turns.count_minibatch(self._train_generator(*self.generator_minibatches.next_minibatch()))
         else:
             self._train_classifier(*self._classifier_minibatch())
             cycles = self.turns.cycles
@@ -76,9 +76,9 @@ class GanLoop(TrainingLoop):
 
     def _classifier_minibatch(self) -> tuple[torch.Tensor, torch.Tensor]:
         if self.config.generator.minibatch == "fresh":
-            return self.minibatches.draw()
+            return self.minibatches.next_minibatch()
         # The minibatches of the generator's last turn, in the same order.
-        return self.generator_minibatches.at(self.generator_minibatches.drawn - self.turns.batches_left)
+        return self.generator_minibatches.at(self.generator_minibatches.num_drawn - self.turns.batches_left)
 
     def _train_classifier(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         draws = self.config.generator.draws
@@ -128,7 +128,7 @@ class GanLoop(TrainingLoop):
         return {
             **super().state(),
             "adversary": self.adversary.state(),
-            "generator_drawn": self.generator_minibatches.drawn,
+            "generator_drawn": self.generator_minibatches.num_drawn,
             "turns": self.turns.state(),
             "reported": self._reported,
         }
@@ -137,6 +137,6 @@ class GanLoop(TrainingLoop):
         """See `TrainingLoop.restore`."""
         super().restore(state)
         self.adversary.restore(state["adversary"])
-        self.generator_minibatches.drawn = state["generator_drawn"]
+        self.generator_minibatches.num_drawn = state["generator_drawn"]
         self.turns.restore(state["turns"])
         self._reported = tuple(state["reported"])

@@ -162,7 +162,7 @@ class TrainingLoop(ABC):
 
     def train_clean_minibatch(self) -> None:
         """Train the classifier on one clean minibatch."""
-        images, labels = self.minibatches.draw()
+        images, labels = self.minibatches.next_minibatch()
         self.meter.run(
             "clean",
             len(labels),
@@ -179,7 +179,7 @@ class TrainingLoop(ABC):
         return {
             "classifier": self.classifier.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "drawn": self.minibatches.drawn,
+            "drawn": self.minibatches.num_drawn,
             "rng": self.rng.get_state(),
             "meter": self.meter.state(),
             "num_reports": self.num_reports,
@@ -191,7 +191,7 @@ class TrainingLoop(ABC):
         """Continue from what `state` returned."""
         self.classifier.load_state_dict(state["classifier"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.minibatches.drawn = state["drawn"]
+        self.minibatches.num_drawn = state["drawn"]
         self.rng.set_state(state["rng"])
         self.meter.restore(state["meter"])
         self.num_reports = state["num_reports"]

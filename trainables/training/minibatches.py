@@ -11,7 +11,7 @@ from trainables.seeds import seed_for
 class Minibatches:
     """Minibatches of a split, epoch after epoch, in an order that depends on the seed and the epoch alone.
 
-    The last minibatch of an epoch may be smaller. The whole state is ``drawn``, the number of minibatches drawn so far;
+    The last minibatch of an epoch may be smaller. The whole state is ``num_drawn``, how many were drawn so far;
     setting it continues from there.
     """
 
@@ -20,20 +20,20 @@ class Minibatches:
         self._batch_size = batch_size
         self._seed = seed
         self._order_of: tuple[int, torch.Tensor] | None = None
-        self.drawn = 0
+        self.num_drawn = 0
 
     @property
     def per_epoch(self) -> int:
         """How many minibatches an epoch has."""
         return -(-len(self._split) // self._batch_size)
 
-    def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def next_minibatch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the next images ``(batch, 1, 28, 28)`` in [0, 1] and labels ``(batch,)``."""
-        self.drawn += 1
-        return self.at(self.drawn - 1)
+        self.num_drawn += 1
+        return self.at(self.num_drawn - 1)
 
     def at(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what draw ``number``, counted from 0, has returned or will return."""
+        """Return what call ``number`` of `next_minibatch`, counted from 0, has returned or will return."""
         epoch, position = divmod(number, self.per_epoch)
         index = self._order(epoch)[position * self._batch_size : (position + 1) * self._batch_size]
         return self._split.batch(index)

@@ -62,7 +62,7 @@ class AdversarialLoop(TrainingLoop):
 
     def train_minibatch(self) -> None:
         """Attack a minibatch and train the classifier on it."""
-        images, labels = self.minibatches.draw()
+        images, labels = self.minibatches.next_minibatch()
         self.meter.run("attacked", len(labels), lambda: self.update(images, labels))
 
     @abstractmethod

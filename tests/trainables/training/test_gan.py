@@ -96,7 +96,7 @@ class TestGan:
         )
         for _ in range(15):
             loop.train_minibatch()
-        assert (loop.generator_minibatches.drawn, loop.minibatches.drawn) == (10, 5)
+        assert (loop.generator_minibatches.num_drawn, loop.minibatches.num_drawn) == (10, 5)
         assert (loop.turns.cycles, loop.turns.generator_turns) == (1, 2)
 
     @pytest.mark.parametrize("generator_turns", [1, 2, 4])
@@ -163,11 +163,11 @@ class TestGan:
         assert cost == all_images.meter.state()["flops_per_image"]
         for _ in range(6):
             before = loop.meter.state()["flops"]
-            drawn = loop.generator_minibatches.drawn, loop.minibatches.drawn
+            drawn = loop.generator_minibatches.num_drawn, loop.minibatches.num_drawn
             loop.train_minibatch()
-            is_generators = loop.generator_minibatches.drawn > drawn[0]
+            is_generators = loop.generator_minibatches.num_drawn > drawn[0]
             minibatches = loop.generator_minibatches if is_generators else loop.minibatches
-            _, labels = minibatches.at(minibatches.drawn - 1)
+            _, labels = minibatches.at(minibatches.num_drawn - 1)
             num_sources = int((labels == 7).sum())
             kinds = {"generator": num_sources} if is_generators else {"perturb": num_sources, "classifier": len(labels)}
             assert loop.meter.state()["flops"] - before == sum(cost[kind] * count for kind, count in kinds.items())

@@ -17,7 +17,7 @@ def numbered():
 
 
 def epoch(minibatches):
-    return [minibatches.draw()[1].tolist() for _ in range(minibatches.per_epoch)]
+    return [minibatches.next_minibatch()[1].tolist() for _ in range(minibatches.per_epoch)]
 
 
 def test_an_epoch_is_every_image_once_with_a_smaller_last_batch(numbered):
@@ -38,14 +38,14 @@ def test_batches_per_epoch(numbered, batch_size, per_epoch):
 
 def test_any_minibatch_can_be_had_again(numbered):
     minibatches = Minibatches(numbered, 4, seed=1)
-    drawn = [minibatches.draw() for _ in range(8)]
+    drawn = [minibatches.next_minibatch() for _ in range(8)]
     for number in (7, 0, 4, 3):
         assert all(map(torch.equal, minibatches.at(number), drawn[number]))
-    assert minibatches.drawn == 8
+    assert minibatches.num_drawn == 8
 
 
 def test_images_come_with_their_labels_in_the_unit_interval(numbered):
-    images, labels = Minibatches(numbered, 4, seed=1).draw()
+    images, labels = Minibatches(numbered, 4, seed=1).next_minibatch()
     assert (images.shape, images.dtype) == ((4, 1, 28, 28), torch.float32)
     assert torch.equal(images[:, 0, 0, 0], labels / 255)
 
@@ -70,9 +70,9 @@ def test_the_order_does_not_depend_on_the_global_random_state(numbered):
 def test_setting_the_count_is_the_whole_restore(numbered, drawn):
     original = Minibatches(numbered, 4, seed=1)
     for _ in range(drawn):
-        original.draw()
+        original.next_minibatch()
     restored = Minibatches(numbered, 4, seed=1)
-    restored.draw()
-    restored.drawn = original.drawn
-    assert original.drawn == drawn
+    restored.next_minibatch()
+    restored.num_drawn = original.num_drawn
+    assert original.num_drawn == drawn
     assert epoch(restored) == epoch(original)

@@ -12,7 +12,7 @@ from trainables.training import recipes
 class TestStandard:
     def test_is_the_plain_update(self, loop_of):
         loop, twin = loop_of("standard"), loop_of("standard")
-        images, labels = twin.minibatches.draw()
+        images, labels = twin.minibatches.next_minibatch()
         optimizer = torch.optim.Adam(twin.classifier.parameters(), lr=1e-3, fused=True)
         cross_entropy(twin.classifier(images), labels).mean().backward()
         optimizer.step()
@@ -27,7 +27,7 @@ class TestFgsmRetraining:
         loop, twin = (loop_of("fgsm_retraining", attack=attack, clean_weight=clean_weight) for _ in range(2))
         for _ in range(3):
             loop.train_minibatch()
-            images, labels = twin.minibatches.draw()
+            images, labels = twin.minibatches.next_minibatch()
             attacked = attacks.fgsm(twin.classifier, images, labels, epsilon)
             twin.update_classifier(recipes.mixed_loss(twin.classifier, images, attacked, labels, clean_weight))
         assert twin.classifier_loss.take() == pytest.approx(loop.classifier_loss.take(), rel=1e-5)
