@@ -1,7 +1,7 @@
-"""Storage that machines share: each proves that it can write there, and read what another one wrote.
+"""Verifies that machines share a storage: each can write there, and read what another one has written.
 
-One machine leaves a mark: a file with a new name, which no other machine can have from earlier. Another one that finds
-it there sees the same storage, and writes a file of its own beside it.
+The driver writes a probe: a file with a new name. A machine that reads the probe there sees the same storage, and
+answers it with a file of its own beside it, which the driver has to see in turn.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from trainables.errors import StorageError
 from trainables.storage.object_store import store_at
 
 _PREFIX = ".mark-"
-_ARRIVES_WITHIN_S = 5.0  # network file systems look again after seconds
+_VISIBLE_WITHIN_S = 5.0  # network file systems update their caches after seconds
 _LOOK_EVERY_S = 0.25
 
 
-def leave_mark(place: str) -> str:
-    """Leave a new mark in a folder or at a URL, in the place of all earlier ones, and return its name there.
+def write_probe(place: str) -> str:
+    """Write a new probe, remove all earlier ones, and return its name.
+
+    Args:
+        place: a folder, or the URL of one in an object store.
 
     Raises:
         StorageError: the place cannot be written.
@@ -29,27 +32,31 @@ def leave_mark(place: str) -> str:
     for name in store.files(recursive=False):
         if name.startswith(_PREFIX):
             store.remove(name)
-    mark = f"{_PREFIX}{uuid.uuid4().hex}"
-    store.write(mark, mark.encode())
-    return mark
+    probe = f"{_PREFIX}{uuid.uuid4().hex}"
+    store.write(probe, probe.encode())
+    return probe
 
 
-def answer(place: str, mark: str) -> str:
-    """Write a file beside a mark that another machine has left, and return its name: whoever left the mark can read it.
+def answer_probe(place: str, probe: str) -> str:
+    """Write a file beside another machine's probe, and return its name.
+
+    Args:
+        place: a folder, or the URL of one in an object store.
+        probe: name of the probe.
 
     Raises:
-        StorageError: the mark is not seen here, or nothing can be written beside it.
+        StorageError: the probe is not visible here, or nothing can be written beside it.
     """
-    own = f"{mark}-{uuid.uuid4().hex}"
-    if not arrives(place, mark):
+    answer = f"{probe}-{uuid.uuid4().hex}"
+    if not is_visible(place, probe):
         raise StorageError(f"{place} is not the folder that the driver writes into")
-    store_at(place).write(own, own.encode())
-    return own
+    store_at(place).write(answer, answer.encode())
+    return answer
 
 
-def arrives(place: str, name: str) -> bool:
-    """Return whether a file that another machine has written there is seen here, or is within seconds."""
-    deadline = time.monotonic() + _ARRIVES_WITHIN_S
+def is_visible(place: str, name: str) -> bool:
+    """Return whether a probe or an answer of another machine can be read here, now or within five seconds."""
+    deadline = time.monotonic() + _VISIBLE_WITHIN_S
     while store_at(place).read(name) != name.encode():
         if time.monotonic() > deadline:
             return False
@@ -58,13 +65,17 @@ def arrives(place: str, name: str) -> bool:
 
 
 @functools.cache
-def prove(place: str, mark: str) -> None:
-    """Answer a mark, once in a process.
+def verify(place: str, probe: str) -> None:
+    """Verify that this machine shares a place with the driver, once in a process.
+
+    Args:
+        place: a folder, or the URL of one in an object store.
+        probe: name of the driver's probe.
 
     Raises:
-        StorageError: see `answer`; the message names this machine and the place.
+        StorageError: see `answer_probe`; the message names this machine and the place.
     """
     try:
-        store_at(place).remove(answer(place, mark))
+        store_at(place).remove(answer_probe(place, probe))
     except StorageError as error:
         raise StorageError(f"on {socket.gethostname()}, {error}") from error

@@ -23,7 +23,7 @@ from trainables.config import DatasetConfig, parse
 from trainables.data.tensors import Dataset, load
 from trainables.storage import checkpoint
 from trainables.storage.atomic import is_storage_trouble
-from trainables.storage.shared import prove
+from trainables.storage.shared import verify
 from trainables.storage.sweep_store import SweepStore
 from trainables.training import registry
 from trainables.training.loop import DivergedError, TrainingLoop
@@ -43,7 +43,7 @@ class RunTrainable(tune.Trainable):
     """One run in, as a dictionary, one dictionary of metrics per report out.
 
     In are ``key``, ``folder``, ``settings`` and, where they are needed, ``data`` (a folder with the dataset's files),
-    ``shared_data`` (the datasets beside the sweeps), ``mark`` (what `trainables.storage.shared.prove` takes) and
+    ``shared_data`` (the datasets beside the sweeps), ``probe`` (what `trainables.storage.shared.verify` takes) and
     ``store`` (the URL of all sweeps, and the driver's copy that the folder is in).
 
     A result has ``finished`` when the compute is spent, or ``failure`` with ``reason`` when training cannot go on; of
@@ -123,8 +123,8 @@ class RunTrainable(tune.Trainable):
         return {"failure": failure, "reason": reason}
 
     def _start(self) -> TrainingLoop:
-        if "mark" in self._run:
-            prove(*self._run["mark"])
+        if "probe" in self._run:
+            verify(*self._run["probe"])
         self._attempt.begin()
         self._log.fetch()
         config = parse(self._run["settings"])

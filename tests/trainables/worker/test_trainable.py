@@ -173,8 +173,8 @@ def test_a_later_attempt_elsewhere_ends_an_earlier_one(run_of, tmp_path):
 
 
 def test_a_machine_that_does_not_share_the_folder_trains_nothing_there(run_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_storage, "_ARRIVES_WITHIN_S", 0.0)
-    result = RunTrainable({**run_of(), "mark": (str(tmp_path), ".mark-elsewhere")}).step()
+    monkeypatch.setattr(shared_storage, "_VISIBLE_WITHIN_S", 0.0)
+    result = RunTrainable({**run_of(), "probe": (str(tmp_path), ".mark-elsewhere")}).step()
     assert result["failure"] == "storage"
     assert f"{tmp_path} is not the folder that the driver writes into" in result["reason"]
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What every node of a cluster needs before it trains: the sweep's storage, proven, and the dataset within reach."""
+"""What every node of a cluster needs before it trains: the sweep's storage, verified, and the dataset within reach."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from trainables.data import files as data_files
 from trainables.errors import StorageError
 from trainables.storage.object_store import store_at
-from trainables.storage.shared import answer, arrives, leave_mark
+from trainables.storage.shared import answer_probe, is_visible, write_probe
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
 
@@ -23,7 +23,7 @@ _ANSWER_S = 60.0
 def prepare(sweep: SweepFolder) -> dict[str, Any]:
     """Return what workers are told of places; Ray has been started, and the sweep's lock is the caller's.
 
-    On a cluster every node proves that it reaches the sweep's folder (one that joins later does so before its first
+    On a cluster every node verifies that it reaches the sweep's folder (one that joins later does so before its first
     run), and the dataset is put beside the sweeps, from where each node fills its cache.
 
     Raises:
@@ -36,10 +36,10 @@ def prepare(sweep: SweepFolder) -> dict[str, Any]:
     if not os.environ.get("RAY_ADDRESS") and len(_nodes()) == 1:
         return {"data": sweep.data, **stored}
     place, shared = sweep.place, store.location(store.root / SHARED_DATA)
-    mark = leave_mark(place)
-    _prove_nodes(place, mark)
+    probe = write_probe(place)
+    _verify_nodes(place, probe)
     data_files.share(sweep.space.dataset.name, shared, Path(sweep.data) if sweep.data else None)
-    return {"mark": (place, mark), "shared_data": shared, **stored}
+    return {"probe": (place, probe), "shared_data": shared, **stored}
 
 
 def _nodes() -> dict[str, str]:
@@ -51,12 +51,12 @@ def _nodes() -> dict[str, str]:
     }
 
 
-def _prove_nodes(place: str, mark: str) -> None:
+def _verify_nodes(place: str, probe: str) -> None:
     nodes = _nodes()
-    answers = {node: _answer_on(node, place, mark) for node in nodes}
+    answers = {node: _answer_on(node, place, probe) for node in nodes}
     ray.wait(list(answers.values()), num_returns=len(answers), timeout=_ANSWER_S)
     problems = {node: problem for node, pending in answers.items() if (problem := _problem(pending, place))}
-    # A node that has left meanwhile is no problem: should it come back, it proves itself before its first run.
+    # A node that has left meanwhile is no problem: should it come back, it verifies the storage before its first run.
     lines = [f"  {nodes[node]}: {problems[node]}" for node in _nodes() if node in problems]
     if lines:
         raise UserError(
@@ -70,16 +70,16 @@ def _prove_nodes(place: str, mark: str) -> None:
         )
 
 
-def _answer_on(node: str, place: str, mark: str) -> Any:
-    """Begin to answer a mark on a node."""
+def _answer_on(node: str, place: str, probe: str) -> Any:
+    """Begin to answer a probe on a node."""
     pinned = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(_answer).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned).remote(place, mark)
+    return ray.remote(_answer).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned).remote(place, probe)
 
 
-def _answer(place: str, mark: str) -> tuple[str, str]:
-    """Answer a mark; return the file that was written, and what went wrong otherwise."""
+def _answer(place: str, probe: str) -> tuple[str, str]:
+    """Answer a probe; return the file that was written, and what went wrong otherwise."""
     try:
-        return answer(place, mark), ""
+        return answer_probe(place, probe), ""
     except StorageError as error:
         return "", str(error)
 
@@ -94,7 +94,7 @@ def _problem(pending: Any, place: str) -> str:
         return str(error).strip().splitlines()[0]
     if problem:
         return str(problem)
-    if not arrives(place, own):
+    if not is_visible(place, own):
         return f"what it writes into {place} is not seen from here"
     store_at(place).remove(own)
     return ""
