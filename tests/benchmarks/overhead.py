@@ -7,7 +7,6 @@ unless one asks for it. All have the same slots, space and number of metrics, an
 from __future__ import annotations
 
 import functools
-import json
 import multiprocessing
 import os
 import time
@@ -241,9 +240,8 @@ def _ours(home: Path) -> dict[str, float]:
     with Path(os.devnull).open("w") as nowhere, sweep.lock():
         console = Console(file=nowhere)
         ledger = Ledger(sweep)
-        provenance = json.loads((sweep.folder / "provenance.json").read_text())
         live = LiveTable(ledger, console, budget=budget, mode="max")
-        with Mirror(lambda: MlflowWriter(sweep, provenance), console.print) as mirror:
+        with Mirror(lambda: MlflowWriter(sweep), console.print) as mirror:
             with live, clock.watching(LedgerSearcher, "suggest"), clock.watching(LedgerScheduler, "on_trial_result"):
                 execute(ledger, resources, [mirror, live, clock], trainable=Ours)
             if not mirror.close(300.0, state="completed", winners=(), pictures={}):

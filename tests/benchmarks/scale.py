@@ -8,7 +8,6 @@ reuse their actors, which plain Ray Tune does only when asked to.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import multiprocessing
 import os
@@ -109,9 +108,8 @@ def ours() -> Clock:
         with sweep.lock():
             console = Console(file=nowhere)
             ledger = Ledger(sweep)
-            provenance = json.loads((sweep.folder / "provenance.json").read_text())
             live = LiveTable(ledger, console, budget=sweep.space.budget, mode="max")
-            with Mirror(lambda: MlflowWriter(sweep, provenance), console.print) as mirror:
+            with Mirror(lambda: MlflowWriter(sweep), console.print) as mirror:
                 with live:
                     execute(ledger, sweep.space.resources, [mirror, live, clock], trainable=OursSecond)
                 if not mirror.close(600.0, state="completed", winners=(), pictures={}):

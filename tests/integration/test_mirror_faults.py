@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +43,7 @@ def _quiet() -> Iterator[None]:
 
 
 def writer_of(sweep: SweepFolder) -> MlflowWriter:
-    return MlflowWriter(sweep, json.loads((sweep.folder / "provenance.json").read_text()))
+    return MlflowWriter(sweep)
 
 
 def content(sweep: SweepFolder, uri: str) -> dict[str, tuple]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from pathlib import Path
 
@@ -103,7 +102,7 @@ def mlflow_metrics(sweep, records):
     """Write runs to the sweep's MLflow and return their metrics as it gives them back."""
     from mlflow.tracking import MlflowClient
 
-    writer = MlflowWriter(sweep, json.loads((sweep.folder / "provenance.json").read_text()))
+    writer = MlflowWriter(sweep)
     for record in records:
         writer.write(record)
     client = MlflowClient(tracking_uri(sweep.folder.parent))

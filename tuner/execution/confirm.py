@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +74,6 @@ class ConfirmStage:
         self._console = console
         self._options = options
         self._plan = make_plan(sweep, options.top, options.num_seeds, options.baselines)
-        self._provenance = json.loads((sweep.folder / "provenance.json").read_text())
         self._searched = read_records(sweep)
         if not is_complete(sweep, self._searched):
             warn(console, f"The search has not come to its end: `tuner resume {sweep.name}` goes on with it")
@@ -88,7 +86,7 @@ class ConfirmStage:
 
     def connect(self) -> MlflowWriter:
         """Connect to MLflow; the sweep's run there keeps the status that the search gave it."""
-        return MlflowWriter(self._sweep, self._provenance)
+        return MlflowWriter(self._sweep)
 
     def give_up(self, reason: str) -> None:
         """Do nothing: the state of the sweep is that of its search."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +42,6 @@ class SearchStage:
     def __init__(self, sweep: SweepFolder, study_lock: StudyLock | None, console: Console) -> None:
         self._sweep = sweep
         self._console = console
-        self._provenance = json.loads((sweep.folder / "provenance.json").read_text())
         self.queue = Ledger(sweep, study_lock)
         self._had_work = not self.queue.is_complete
 
@@ -54,7 +52,7 @@ class SearchStage:
 
     def connect(self) -> MlflowWriter:
         """Connect to MLflow, and mark the sweep's run there as running if anything is left to train."""
-        writer = MlflowWriter(self._sweep, self._provenance)
+        writer = MlflowWriter(self._sweep)
         if self._had_work:
             writer.begin()
         return writer

@@ -1,4 +1,4 @@
-"""The MLflow that sweeps are shown in: which one it is, a client that gives up soon, and their experiment."""
+"""The MLflow that sweeps are written to: its address, a quiet client, and the experiment that holds all sweeps."""
 
 from __future__ import annotations
 
@@ -32,21 +32,22 @@ _SECRETS = ("MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_ADMIN_PASSWORD")
 
 
 def tracking_uri(home: Path) -> str:
-    """Return ``MLFLOW_TRACKING_URI``, or else a database in the sweeps' home."""
+    """Return the address of MLflow: ``MLFLOW_TRACKING_URI``, or by default a SQLite database in the sweeps' home."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
 
 
 def server_command(uri: str, host: str, port: int, *, asks_for_password: bool) -> list[str]:
-    """Return the command of a server on a database.
+    """Return the command that starts MLflow's server.
 
     Args:
-        uri: of the database.
-        host: where it listens.
-        port: likewise.
-        asks_for_password: users sign in; MLflow makes the first one, ``admin``, from two variables.
+        uri: of the database that it shows.
+        host: the address that it listens on.
+        port: the port that it listens on.
+        asks_for_password: whether users sign in; MLflow creates the first one, ``admin``, from the variables
+            ``MLFLOW_FLASK_SERVER_SECRET_KEY`` and ``MLFLOW_AUTH_ADMIN_PASSWORD`` of the environment.
 
     Raises:
-        UserError: these variables are not set.
+        UserError: users are to sign in, and one of these variables is not set.
     """
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host]
     if asks_for_password:
@@ -93,21 +94,21 @@ def connect(home: Path) -> MlflowClient:
 
 
 def experiment(client: MlflowClient, home: Path) -> str:
-    """Return the id of the experiment that all sweeps are in, made if it is not there."""
+    """Return the id of the experiment that holds all sweeps; it is created if it is missing."""
     from mlflow.exceptions import MlflowException
 
     uri = tracking_uri(home)
     artifacts = str(home / "mlflow-artifacts") if uri.startswith("sqlite:") else None
     with FileLock(home / ".mlflow.lock"):
-        there = client.get_experiment_by_name(EXPERIMENT)
-        if there is not None:
-            return str(there.experiment_id)
+        existing = client.get_experiment_by_name(EXPERIMENT)
+        if existing is not None:
+            return str(existing.experiment_id)
         # Without the kind the UI would take the experiment for one of language models.
         tags = {"mlflow.experimentKind": "custom_model_development"}
         try:
             return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=tags))
         except MlflowException:  # a driver on another host, which does not see the lock, was quicker
-            there = client.get_experiment_by_name(EXPERIMENT)
-            if there is None:
+            existing = client.get_experiment_by_name(EXPERIMENT)
+            if existing is None:
                 raise
-            return str(there.experiment_id)
+            return str(existing.experiment_id)

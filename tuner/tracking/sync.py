@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -29,11 +28,10 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
     Raises:
         UserError: MLflow cannot be written; nothing but the mirror waits for it.
     """
-    provenance = json.loads((sweep.folder / "provenance.json").read_text())
     records = read_records(sweep)
     try:
         with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
-            writer = MlflowWriter(sweep, provenance)
+            writer = MlflowWriter(sweep)
             for record in [*records, *read_records(sweep, ["confirm"])]:
                 writer.write(record)
             pictures = draw_pictures(sweep, Path(folder), console, with_runs=with_runs)

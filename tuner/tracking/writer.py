@@ -1,6 +1,7 @@
-"""MLflow shows: what it has of a sweep is compared with what the sweep's folder has, and the rest is sent.
+"""Writes a sweep to MLflow: compares what MLflow has of it with what the sweep's folder has, and sends the rest.
 
-MLflow keeps no truth: it may be down for an hour, start late or be written twice; nothing is lost, nothing is doubled.
+The folder is what counts. MLflow may be out of reach for an hour, be connected late, or be written twice: nothing is
+lost, and nothing is there twice.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _ENDINGS = {"completed": "FINISHED", "failed": "FAILED"}  # of a sweep; any othe
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
 _CONFIRM_TAG, _FRONT_TAG = "tuner.confirm", "tuner.front"
-_VERDICT_TAGS: dict[Tier, str] = {"rank": "tuner.test", "final": "tuner.final"}
-_FILE_TAGS = (*_VERDICT_TAGS.values(), _CONFIRM_TAG)
+_EVALUATION_TAGS: dict[Tier, str] = {"rank": "tuner.test", "final": "tuner.final"}
+_FILE_TAGS = (*_EVALUATION_TAGS.values(), _CONFIRM_TAG)
 
 
 @dataclass
@@ -52,32 +53,40 @@ class _Mirrored:
 
 
 class MlflowWriter:
-    """Brings MLflow up to date with one sweep, run by run. Every method may raise whatever MLflow raises."""
+    """Writes one sweep to MLflow: a parent run for the sweep, and a nested run for each of its runs.
 
-    def __init__(self, sweep: SweepFolder, provenance: dict[str, Any]) -> None:
+    Making a writer connects to MLflow, creates the parent run if it is missing, and finds what was written before.
+    Every method raises whatever MLflow raises.
+
+    Args:
+        sweep: the sweep; its folder lies in the home that `server.tracking_uri` is about.
+    """
+
+    def __init__(self, sweep: SweepFolder) -> None:
         self._sweep = sweep
-        self._provenance = provenance
+        self._provenance = json.loads((sweep.folder / "provenance.json").read_text())
         self._client = connect(sweep.folder.parent)
         self._experiment_id = experiment(self._client, sweep.folder.parent)
         self._mirrored = self._find()
-        versions = {f"version.{package}": version for package, version in provenance["versions"].items()}
-        about = {"tuner.kind": "sweep", "mlflow.note.content": sweep.space.description}
-        self._parent = self._mirrored.get(SWEEP) or self._create(SWEEP, sweep.name, {**about, **versions})
+        versions = {f"version.{package}": version for package, version in self._provenance["versions"].items()}
+        tags = {"tuner.kind": "sweep", "mlflow.note.content": sweep.space.description, **versions}
+        self._parent = self._mirrored.get(SWEEP) or self._create(SWEEP, sweep.name, tags)
         self._log_data(self._parent)
 
     def _find(self) -> dict[str, _Mirrored]:
         """Return the runs of this sweep that MLflow has already, by their key.
 
-        A request that got no answer may have made a run all the same: of several with one key, the fullest stays.
+        A request that got no answer may have created a run all the same: of several runs with one key the one with the
+        most reports is kept, and the others are deleted.
         """
-        found: dict[str, _Mirrored] = {}
+        by_key: dict[str, _Mirrored] = {}
         for key, mirrored in self._search():
-            there = found.setdefault(key, mirrored)
-            if there is not mirrored:
-                pair = sorted((there, mirrored), key=lambda run: (run.last_step, run.has_params, run.started_ms))
+            existing = by_key.setdefault(key, mirrored)
+            if existing is not mirrored:
+                pair = sorted((existing, mirrored), key=lambda run: (run.last_step, run.has_params, run.started_ms))
                 self._client.delete_run(pair[0].run_id)
-                found[key] = pair[1]
-        return found
+                by_key[key] = pair[1]
+        return by_key
 
     def _search(self) -> Iterator[tuple[str, _Mirrored]]:
         token = None
@@ -125,13 +134,13 @@ class MlflowWriter:
         mirrored.has_data = True
 
     def begin(self) -> None:
-        """Say that the sweep is being run, however it ended before."""
+        """Mark the sweep's own run as running, whatever its status was."""
         if self._parent.status != "RUNNING":
             self._client.update_run(self._parent.run_id, "RUNNING")
             self._parent.status = "RUNNING"
 
     def write(self, record: Record) -> None:
-        """Send what MLflow does not have yet of a run."""
+        """Send what MLflow does not have yet of a run: parameters, reports, its end, evaluations."""
         run = record.run
         mirrored = self._mirrored.get(run.key)
         rows = read_metrics(run.folder)
@@ -151,7 +160,7 @@ class MlflowWriter:
         if has_ended:
             self._client.set_terminated(mirrored.run_id, status, _ended_ms(rows))
             mirrored.status = status
-        for tier, tag in _VERDICT_TAGS.items():
+        for tier, tag in _EVALUATION_TAGS.items():
             results = read_evaluation(run.folder, tier)
             if results is not None:
                 tags = _masking(f"{tag}.masking", results.metrics)
@@ -202,12 +211,12 @@ class MlflowWriter:
             parameters, labels = parameters[_PARAMS_PER_BATCH:], []
 
     def finish(self, state: str, winners: Sequence[Record], pictures: Mapping[str, Sequence[Path]]) -> None:
-        """End the sweep's own run.
+        """Set the status of the sweep's own run, and attach what belongs to the whole sweep.
 
         Args:
-            state: of the sweep.
+            state: of the sweep, see `tuner.sweep.state`.
             winners: the best trial, or with several objectives the front, best first.
-            pictures: files by the keys of the runs that they are of.
+            pictures: image files by the key of the run that they show, all of them written before.
         """
         if winners:
             self._client.set_tag(self._parent.run_id, "tuner.best", winners[0].run.key)

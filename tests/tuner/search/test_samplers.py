@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from pathlib import Path
@@ -224,7 +223,7 @@ def test_the_front_is_tagged_in_mlflow_and_a_trial_that_left_it_is_not(tmp_path)
     records = read_records(sweep)
     standing = records[2:4]  # those that were called so last
     with quiet_mlflow():
-        writer = MlflowWriter(sweep, json.loads((sweep.folder / "provenance.json").read_text()))
+        writer = MlflowWriter(sweep)
         for record in records:
             writer.write(record)
         for winners in (records, standing):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import threading
 import time
@@ -31,9 +30,8 @@ def mirrored(make_sweep, monkeypatch):
     """Return a sweep, and a function that connects a new writer to its MLflow."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     sweep = make_sweep(num_trials=2)
-    provenance = json.loads((sweep.folder / "provenance.json").read_text())
     with quiet_mlflow():
-        yield sweep, lambda: MlflowWriter(sweep, provenance)
+        yield sweep, lambda: MlflowWriter(sweep)
 
 
 def _client(sweep):
