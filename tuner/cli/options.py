@@ -51,4 +51,7 @@ def table_console(console: Console) -> Console:
 
 def is_local_path(source: str) -> bool:
     """Return whether the argument of ``tuner evaluate`` is a file or folder here; the folder of a sweep is none."""
-    return Path(source).exists() and not (Path(source) / "sweep.json").is_file()
+    try:
+        return Path(source).exists() and not (Path(source) / "sweep.json").is_file()
+    except OSError:  # too long for a path, or in a folder that cannot be read
+        return False

@@ -65,7 +65,7 @@ class ClusterCommand(TyperCommand):
         from tuner.cluster.submission import send
 
         check_address(address)
-        environment()
+        environment()  # refuses a password before the cluster is asked
         command = remote_command(ctx)
         raise typer.Exit(send(Cluster(address, insecure=insecure), command))
 

@@ -38,6 +38,7 @@ BAD = {
     "a sweep to export that is not there": (["export", "nothing"], ["no sweep named 'nothing'"]),
     "a sweep to evaluate that is not there": (["evaluate", "nothing"], ["no file or folder", "no sweep named"]),
     "a former name of a command": (["judge", "nothing"], ["`tuner evaluate`", "no sweep named 'nothing'"]),
+    "a name that is too long for a file": (["evaluate", "a" * 300], ["no file or folder", "must be 1 to 63"]),
     "processes for a file": (["evaluate", "net.pt", "--workers", "2"], ["--workers cannot be used here"]),
     "an architecture of a folder": (["evaluate", ".", "--architecture", "mlp"], ["only for the file of a state_dict"]),
     "AutoAttack without its tier": (["evaluate", "net.pt", "--autoattack"], ["add --tier final"]),
