@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, here and in object stores; checkpoints."""
+"""Files that appear whole or not at all, on this machine and in object stores; checkpoints."""

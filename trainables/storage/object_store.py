@@ -1,6 +1,6 @@
-"""Where files are kept for all machines: a folder, or a URL of an object store (s3://, gs://, what fsspec knows).
+"""Storage for all machines: a folder, or the URL of an object store (s3://, gs://, and other schemes of fsspec).
 
-Credentials come from where the store's own tools look: environment variables and files, never from the URL.
+Credentials are read from where the store's own tools look: environment variables and files, never from the URL.
 """
 
 from __future__ import annotations
@@ -32,16 +32,21 @@ _SECRETS = re.compile(r"key|secret|token|password", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Stamp:
-    """What changes when a file does: its size in bytes, and when it was written, in ns."""
+    """Size and time of a file, which differ between two versions of it.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: when it was written, in nanoseconds since 1970; None if the store does not say.
+    """
 
     size: int
     mtime_ns: int | None
 
 
 class Store:
-    """Files by their names below one place; a name may hold slashes. A write is seen whole, at once, or not at all.
+    """Files below one folder or URL, by their names, which may hold slashes. Readers see a write whole or not at all.
 
-    Every method raises `StorageError` if the place is out of reach for a minute, or not allowed.
+    Every method raises `StorageError` if the storage cannot be reached for a minute, or refuses access.
     """
 
     def __init__(self, filesystem: FileSystem, base: str, shown: str) -> None:
@@ -54,7 +59,7 @@ class Store:
         return self._shown
 
     def check(self) -> None:
-        """Look once whether the place can be reached.
+        """Request the folder once, without retries.
 
         Raises:
             StorageError: it cannot.
@@ -62,7 +67,7 @@ class Store:
         self._retried(lambda: self._filesystem.get_file_info(self._base), _NO_RETRIES)
 
     def read(self, name: str) -> bytes | None:
-        """Return what is in a file, None if there is none."""
+        """Return the content of a file, None if there is none."""
 
         def read() -> bytes:
             with self._filesystem.open_input_stream(self._path(name)) as stream:
@@ -74,7 +79,7 @@ class Store:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a file, in the place of one that is there."""
+        """Write a file, or replace it."""
         path = self._path(name)
 
         def write() -> None:
@@ -94,7 +99,7 @@ class Store:
         self._filesystem.move(path, target)
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all that is in it; what is not there is no mistake."""
+        """Remove a file, or a folder with all that is in it; nothing happens if there is none."""
         from pyarrow.fs import FileType
 
         path = self._path(name)
@@ -112,15 +117,15 @@ class Store:
             return
 
     def files(self, folder: str = "", *, recursive: bool = True) -> dict[str, Stamp]:
-        """Return all files in a folder, and below it, by their names in it."""
-        there = self._look(folder, recursive=recursive)
-        return {name: Stamp(info.size, info.mtime_ns) for name, info in there.items() if info.is_file}
+        """Return the files in a folder by their names in it; if recursive, those in folders below it, too."""
+        infos = self._list(folder, recursive=recursive)
+        return {name: Stamp(info.size, info.mtime_ns) for name, info in infos.items() if info.is_file}
 
     def folders(self) -> list[str]:
-        """Return the names of the folders right here."""
-        return sorted(name for name, info in self._look("", recursive=False).items() if not info.is_file)
+        """Return the names of the topmost folders, sorted."""
+        return sorted(name for name, info in self._list("", recursive=False).items() if not info.is_file)
 
-    def _look(self, folder: str, *, recursive: bool) -> dict[str, Any]:
+    def _list(self, folder: str, *, recursive: bool) -> dict[str, Any]:
         from pyarrow.fs import FileSelector
 
         path = self._path(folder)
@@ -146,19 +151,19 @@ def _is_transient(error: Exception) -> bool:
 
 
 def is_url(place: str | Path) -> bool:
-    """Return whether a place is a URL."""
+    """Return whether a place is a URL, not a path."""
     return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
 
 
 def below(place: str, name: str) -> str:
-    """Return the place of a name below another place; what follows a URL's question mark stays at its end."""
+    """Return the path or URL of a name below another one; the query of a URL stays at its end."""
     base, mark, query = place.partition("?") if is_url(place) else (place, "", "")
     return f"{base.rstrip('/')}/{name}".rstrip("/") + mark + query
 
 
 @functools.cache
 def store_at(place: str) -> Store:
-    """Return the store at a folder or a URL; nothing is asked of it yet.
+    """Return the store at a folder or a URL; nothing is requested from it yet.
 
     Raises:
         ValueError: the URL is not one of a store, or has a secret in it.
@@ -188,7 +193,7 @@ def store_at(place: str) -> Store:
 
 
 def _in_one_request(url: str) -> str:
-    """Return a URL by which small files are put at once, instead of being begun, filled and completed."""
+    """Return a URL with the option to write a small file in one request, in place of a multipart upload of three."""
     option = "allow_delayed_open"
     return url if option in url else f"{url}{'&' if '?' in url else '?'}{option}=true"
 
