@@ -131,7 +131,7 @@ def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, 
     torch.set_num_threads(1)
     sweep = SweepFolder.create("real", REAL, "real.yaml", home=machine(1), study_storage=study)
     with sweep.lock() as lock:
-        train_really(Ledger(sweep, lock))
+        train_really(Ledger(sweep, lock), sweep.store)
     here = SweepFolder.open("real", home=machine(2))
     best = next(record for record in read_records(here) if record.run.key == "trial-0000")
     with here.lock():

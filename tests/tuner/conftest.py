@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from trainables.storage.sweep_store import SweepStore
 from tuner.cli.app import main
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
@@ -95,8 +96,13 @@ def train_all(ledger: Ledger) -> list[str]:
     return keys
 
 
-def train_really(ledger: Ledger) -> None:
-    """Train whatever the ledger hands out with real loops and checkpoints, in this process."""
+def train_really(ledger: Ledger, store: SweepStore | None = None) -> None:
+    """Train whatever the ledger hands out with real loops and checkpoints, in this process.
+
+    Args:
+        ledger: of the sweep.
+        store: that the sweep is in, if that is a working copy.
+    """
     from trainables.config import parse
     from trainables.data.tensors import load_dataset
     from trainables.storage import checkpoint
@@ -107,7 +113,8 @@ def train_really(ledger: Ledger) -> None:
         loop = registry.build(config, load_dataset(config.dataset))
         while not loop.done:
             metrics = loop.step()
-            checkpoint.save(run.folder / "checkpoint", loop.num_reports, {"loop": loop.state(), "metrics": metrics})
+            state = {"loop": loop.state(), "metrics": metrics}
+            checkpoint.save(run.folder / "checkpoint", loop.num_reports, state, store=store)
             if not loop.done:
                 ledger.report(run.key, metrics)
         ledger.complete(run.key, metrics)
