@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from rich.console import Console
 
@@ -18,6 +18,7 @@ from search_spaces.configurations import parse_space
 from search_spaces.schema import Space
 from tuner.errors import UserError
 from tuner.execution import preflight
+from tuner.storage.observations import Observation
 from tuner.sweep.folder import SweepFolder, check_available, names
 
 LOG = "driver.log"
@@ -165,11 +166,11 @@ def _text_of(space: str | Path | SpaceContent) -> tuple[str, str]:
         raise UserError(f"a space must be made of mappings, lists, text and numbers alone: {error}") from error
 
 
-def _earlier_trials(space: Space, sweeps: Sequence[str], home: Path, console: Console) -> list[dict[str, Any]]:
-    """Return what earlier sweeps' trials tell of a space, and print what was left out."""
-    from tuner.search.warm_start import gather
+def _earlier_trials(space: Space, sweeps: Sequence[str], home: Path, console: Console) -> list[Observation]:
+    """Return the trials of earlier sweeps that fit a space, and print what was left out."""
+    from tuner.search.warm_start import collect_observations
 
-    observations, left_out = gather(space, [SweepFolder.open(name, home=home) for name in sweeps])
+    observations, left_out = collect_observations(space, [SweepFolder.open(name, home=home) for name in sweeps])
     console.print(f"Warm start: {len(observations)} earlier trials fit this space", highlight=False)
     for line in left_out:
         console.print(f"  {line}", soft_wrap=True, highlight=False)

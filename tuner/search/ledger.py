@@ -14,9 +14,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search_spaces.configurations import baseline_configurations, configuration_for
-from tuner.search import warm_start
 from tuner.search.open_runs import OpenRuns
 from tuner.search.samplers import build_sampler, create_pruning_study, create_study, suggest
+from tuner.search.warm_start import add_observations
 from tuner.storage.cached_storage import WriterStorage
 from tuner.storage.optuna_internals import open_trial, study_id
 from tuner.sweep.folder import SweepFolder
@@ -52,7 +52,7 @@ class Ledger:
             "baseline": create_study(storage, BASELINES, self._space.objectives),
         }
         self._pruning = create_pruning_study(storage, sweep, search)
-        self._num_earlier = warm_start.add(sweep, search)
+        self._num_earlier = add_observations(sweep, search)
         self._enqueue()
         self._unfinished = [
             (kind, frozen)

@@ -1,12 +1,11 @@
-"""Warm start: what earlier sweeps know of a space, as the new sweep's first observations.
+"""Warm start: a new search begins with the trials of earlier sweeps that fit its space.
 
-A trial counts where the new space could have drawn the very same configuration, the seed apart. What is taken over is
-written into the new sweep's folder, so that it needs the earlier ones no more.
+A trial fits if the new space contains its configuration, apart from the seed. These trials are copied into the new
+sweep's folder, so the earlier sweeps are not needed any more.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,6 +20,7 @@ from search_spaces.parsing.schedules import schedule_part_values
 from search_spaces.schema import Space
 from tuner.errors import UserError
 from tuner.search.samplers import distribution
+from tuner.storage.observations import Observation, read_observations
 from tuner.sweep.folder import WARM_START, SweepFolder
 from tuner.sweep.ranking import violations
 from tuner.sweep.reader import read_records
@@ -28,18 +28,22 @@ from tuner.sweep.runs import Record, flatten, read_metrics
 
 
 class _MismatchError(ValueError):
-    """A configuration is none of the new space's."""
+    """The new space does not contain a configuration."""
 
 
-def gather(space: Space, sweeps: Iterable[SweepFolder]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what earlier sweeps' trials tell of a space, as plain data, and in words what was left out.
+def collect_observations(space: Space, sweeps: Iterable[SweepFolder]) -> tuple[list[Observation], list[str]]:
+    """Return the trials of earlier sweeps that fit a space, and a sentence for each reason why others were left out.
+
+    Args:
+        space: of the new sweep.
+        sweeps: earlier ones; baselines and runs that have not ended are ignored.
 
     Raises:
-        UserError: the space's sampler does not learn, or no trial fits it.
+        UserError: the space's sampler does not learn from trials, or no trial fits.
     """
     if space.search.sampler in ("grid", "random", "qmc"):
         raise UserError(f"--warm-start has no effect: the sampler {space.search.sampler} does not learn from trials")
-    observations: list[dict[str, Any]] = []
+    observations: list[Observation] = []
     left_out: Counter[str] = Counter()
     for sweep in sweeps:
         for record in read_records(sweep):
@@ -54,50 +58,55 @@ def gather(space: Space, sweeps: Iterable[SweepFolder]) -> tuple[list[dict[str, 
                 left_out[f"{sweep.name}: {mismatch}"] += 1
             else:
                 observations.append(_observation(space, f"{sweep.name}/{record.run.key}", record, parameters))
-    words = [f"{count} left out, {reason}" for reason, count in left_out.most_common()]
+    reasons = [f"{count} left out, {reason}" for reason, count in left_out.most_common()]
     if not observations:
-        raise UserError(f"no earlier trial fits this space: {'; '.join(words) or 'there is none'}")
-    return observations, words
+        raise UserError(f"no earlier trial fits this space: {'; '.join(reasons) or 'there is none'}")
+    return observations, reasons
 
 
-def add(sweep: SweepFolder, study: Study) -> int:
-    """Put a new sweep's observations into its study, those that are not there yet; return how many there are."""
-    path = sweep.folder / WARM_START
-    if not path.exists():
-        return 0
-    observations = json.loads(path.read_bytes())["trials"]
+def add_observations(sweep: SweepFolder, study: Study) -> int:
+    """Add a sweep's observations to its study, except those that an earlier call has added.
+
+    Args:
+        sweep: which may have been created with observations.
+        study: of its search; the observations are its first trials.
+
+    Returns:
+        The number of the sweep's observations.
+    """
+    observations = read_observations(sweep.folder / WARM_START)
     domains = {parameter.name: parameter.domain for parameter in sweep.space.parameters}
-    for one in observations[len(study.get_trials(deepcopy=False)) :]:
-        values = one["values"]
+    for observation in observations[len(study.get_trials(deepcopy=False)) :]:
+        values, parameters = observation.values, dict(observation.parameters)
         study.add_trial(
             create_trial(
                 state=TrialState.PRUNED if values is None else TrialState.COMPLETE,
                 values=values,
-                params=one["parameters"],
-                distributions={name: distribution(domains[name]) for name in one["parameters"]},
-                intermediate_values={int(step): value for step, value in one["reports"].items()},
-                constraints=one["violations"],
-                user_attrs={"from": one["from"]},
+                params=parameters,
+                distributions={name: distribution(domains[name]) for name in parameters},
+                intermediate_values=dict(observation.reports),
+                constraints=dict(observation.violations),
+                user_attrs={"from": observation.origin},
             )
         )
     return len(observations)
 
 
-def _observation(space: Space, origin: str, record: Record, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    is_whole = record.state == "complete"
-    # The reports of a trial with several objectives are none that its own study could compare.
+def _observation(space: Space, origin: str, record: Record, parameters: Mapping[str, Any]) -> Observation:
+    is_complete = record.state == "complete"
+    # With several objectives, the search's study takes no reports.
     rows = read_metrics(record.run.folder) if list(space.objectives) == [space.prune_on] else []
-    return {
-        "from": origin,
-        "parameters": parameters,
-        "values": [record.metrics[one.metric] for one in space.objectives] if is_whole else None,
-        "reports": {int(row["step"]): row[space.prune_on.metric] for row in rows},
-        "violations": violations(space.constraints, record.metrics) if is_whole else {},
-    }
+    return Observation(
+        origin=origin,
+        parameters=parameters,
+        values=[record.metrics[objective.metric] for objective in space.objectives] if is_complete else None,
+        reports={int(row["step"]): row[space.prune_on.metric] for row in rows},
+        violations=violations(space.constraints, record.metrics) if is_complete else {},
+    )
 
 
 def _parameters(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values, by dotted name, with which a space draws these complete settings."""
+    """Return the parameters' values, by dotted name, that give these complete settings in a space."""
     chosen: dict[str, Any] = {}
 
     def look_up(parameter: Parameter) -> Any:
@@ -128,7 +137,7 @@ def _value(parameter: Parameter, settings: Mapping[str, Any]) -> Any:
 
 
 def _holds(settings: Any, group: Any) -> bool:
-    """Say whether complete settings have every setting of a group."""
+    """Return whether complete settings contain every setting of a group."""
     if not isinstance(group, Mapping):
         return bool(settings == group)
     return isinstance(settings, Mapping) and all(_holds(settings.get(key), value) for key, value in group.items())

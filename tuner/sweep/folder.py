@@ -18,7 +18,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -36,6 +36,7 @@ from trainables.storage.atomic import cache_folder, is_storage_trouble, write_js
 from trainables.storage.object_store import is_url, store_at
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
+from tuner.storage.observations import Observation
 from tuner.sweep.provenance import provenance, versions
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class SweepFolder:
         home: Path,
         num_trials: int | None = None,
         data: Path | None = None,
-        warm_start: Sequence[Mapping[str, Any]] = (),
+        warm_start: Sequence[Observation] = (),
         study_storage: str | None = None,
         max_concurrent: int | None = None,
     ) -> SweepFolder:
@@ -136,7 +137,7 @@ class SweepFolder:
             home: see `home`.
             num_trials: instead of the space's own number.
             data: folder where the dataset's files were put by hand.
-            warm_start: what earlier sweeps' trials tell, from `tuner.search.warm_start.gather`.
+            warm_start: trials of earlier sweeps that fit, see `tuner.search.warm_start.collect_observations`.
             study_storage: URL of the database that holds the study, without a password; else it is a file.
             max_concurrent: how many runs may be at work at once, if not as many as the cluster leaves it.
 
@@ -162,7 +163,8 @@ class SweepFolder:
                 (folder / "space.yaml").write_text(text)
                 write_json(folder / "sweep.json", sweep._meta)
                 if warm_start:
-                    write_json(folder / WARM_START, {"format": FORMAT, "trials": list(warm_start)})
+                    trials = [observation.to_json() for observation in warm_start]
+                    write_json(folder / WARM_START, {"format": FORMAT, "trials": trials})
                 write_json(folder / "provenance.json", provenance(source=source, dataset=space.dataset.name))
         except OSError as error:
             raise UserError(f"cannot write {sweep.place}: {error}; choose another --home") from error

@@ -10,7 +10,7 @@ from search_spaces.configurations import parse_space
 from tests.tuner.conftest import STEPS, row, train_all
 from tuner.errors import UserError
 from tuner.search.ledger import Ledger
-from tuner.search.warm_start import gather
+from tuner.search.warm_start import collect_observations
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 
@@ -39,7 +39,7 @@ def train_earlier(folder: Path, text: str = TEXT, name: str = "earlier") -> Swee
 
 
 def warmed(folder: Path, text: str, earlier: SweepFolder, name: str = "new") -> SweepFolder:
-    observations, _ = gather(parse_space(text, "b.yaml"), [earlier])
+    observations, _ = collect_observations(parse_space(text, "b.yaml"), [earlier])
     return SweepFolder.create(name, text, "b.yaml", home=folder, warm_start=observations)
 
 
@@ -88,17 +88,17 @@ def test_what_is_known_leads_the_sampler(tmp_path):
 def test_what_does_not_fit_is_said(tmp_path, old, new, words):
     earlier = train_earlier(tmp_path)
     with pytest.raises(UserError, match="no earlier trial fits this space") as caught:
-        gather(parse_space(TEXT.replace(old, new), "b.yaml"), [earlier])
+        collect_observations(parse_space(TEXT.replace(old, new), "b.yaml"), [earlier])
     assert words in str(caught.value)
 
 
 def test_a_narrower_space_takes_the_trials_inside_it(tmp_path):
     earlier = train_earlier(tmp_path)
     text = TEXT.replace("{float: [0.0, 1.0]}", "{float: [0.2, 0.6]}").replace("{choice: [32, 64]}", "64")
-    observations, left_out = gather(parse_space(text, "b.yaml"), [earlier])
+    observations, left_out = collect_observations(parse_space(text, "b.yaml"), [earlier])
     trials = [record.run.settings for record in read_records(earlier) if record.run.kind == "trial"]
     fit = [one for one in trials if 0.2 <= one["clean_weight"] <= 0.6 and one["batch_size"] == 64]
-    assert [one["parameters"]["clean_weight"] for one in observations] == [one["clean_weight"] for one in fit]
+    assert [one.parameters["clean_weight"] for one in observations] == [one["clean_weight"] for one in fit]
     assert sum(int(words.split()[0]) for words in left_out) == len(trials) - len(fit)
 
 
@@ -117,14 +117,14 @@ def test_schedules_fit_and_a_number_is_a_constant_one(tmp_path, old, new, taken)
     rate = "parameters:\n  classifier: {{learning_rate: {}}}"
     earlier = train_earlier(tmp_path, TEXT.replace("parameters:", rate.format(old)))
     space = parse_space(TEXT.replace("parameters:", rate.format(new)), "b.yaml")
-    observations, words = gather(space, [earlier])
+    observations, words = collect_observations(space, [earlier])
     kinds = [
         one.run.settings["classifier"]["learning_rate"] for one in read_records(earlier) if one.run.kind == "trial"
     ]
     constant = sum(isinstance(kind, float) for kind in kinds)
     assert len(observations) == (constant if taken is None else taken)
     for one in observations:
-        assert ("classifier.learning_rate.knot_1" in one["parameters"]) is (taken is not None)
+        assert ("classifier.learning_rate.knot_1" in one.parameters) is (taken is not None)
     assert bool(words) is (taken is None)
 
 
@@ -142,4 +142,4 @@ def test_named_groups_and_several_objectives_fit_too(tmp_path):
 def test_a_sampler_that_does_not_learn_is_refused(tmp_path, sampler):
     earlier = train_earlier(tmp_path)
     with pytest.raises(UserError, match=f"the sampler {sampler} does not learn"):
-        gather(parse_space(TEXT.replace("sampler: tpe", f"sampler: {sampler}"), "b.yaml"), [earlier])
+        collect_observations(parse_space(TEXT.replace("sampler: tpe", f"sampler: {sampler}"), "b.yaml"), [earlier])
