@@ -22,7 +22,7 @@ test: .venv/installed  ## All tests that can run here: a quarter of an hour; the
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-unit: .venv/installed  ## Tests that need no Ray: minutes of computing
-	$(BIN)/pytest $(SIDE_BY_SIDE) --ignore=tests/docker --ignore=tests/integration
+	$(BIN)/pytest $(SIDE_BY_SIDE) -n auto --maxprocesses 8 --ignore=tests/docker --ignore=tests/integration
 
 test-integration: .venv/installed  ## Tests with Ray, servers and images
 	$(BIN)/pytest $(SIDE_BY_SIDE) tests/docker tests/integration

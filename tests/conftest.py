@@ -35,6 +35,8 @@ LONGEST_FIRST = (
     "tests/integration/test_autoscaler.py",
     "tests/integration/test_execution.py",
 )
+# They are given to one worker with the long test of the image, behind which nothing else is to wait.
+WITH_THE_IMAGE = {f"tests/docker/test_{name}.py" for name in ("image", "container", "lints", "rules")}
 # Files of which each test starts whatever it needs in processes of its own, so that it can run beside its neighbours.
 APART = {
     f"tests/integration/test_{name}.py"
@@ -64,6 +66,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     class FileByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return nodeid if file in APART else file
+            return nodeid if file in APART else "image" if file in WITH_THE_IMAGE else file
 
     return FileByFile(config, log)

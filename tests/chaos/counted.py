@@ -1,8 +1,13 @@
-"""The command line, but it notes what it is about to train, so that repeated work can be counted, and draws nothing."""
+"""The command line, but it notes what it is about to train, so that repeated work can be counted, and draws nothing.
+
+On nodes that have the variable ``COUNTED_PAUSE_S``, each report takes so much longer without any computing.
+"""
 
 from __future__ import annotations
 
 import functools
+import os
+import time
 
 from trainables.training.loop import TrainingLoop
 from trainables.worker.trainable import RunTrainable
@@ -18,6 +23,7 @@ class Counted(RunTrainable):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "trained").open("a") as file:
             file.write(f"{loop.num_reports + 1}\n")
+        time.sleep(float(os.environ.get("COUNTED_PAUSE_S", "0")))
         return super()._train(loop)
 
 

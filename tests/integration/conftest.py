@@ -95,6 +95,11 @@ class CommandLine:
         self.environment |= [OF_FAIR_WORKERS]
         self._started: list[Command] = []
 
+    def draw_nothing(self) -> None:
+        """Leave out a sweep's pictures, which take a driver seconds of computing whenever it ends."""
+        self.module = "tests.support.undrawn"
+        self.environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+
     def start(self, *arguments: str) -> Command:
         """Start a command; it is ended with the test."""
         output = self.folder / f"output-{len(self._started)}"

@@ -75,6 +75,7 @@ def test_launch_compare_export_evaluate(command_line: CommandLine):
 
 
 def test_killed_then_interrupted_then_terminated_then_completed(command_line: CommandLine):
+    command_line.draw_nothing()
     (command_line.folder / "slow.yaml").write_text(SLOW)
     command = command_line.start("launch", "slow.yaml", "--name", "a")
     command_line.wait_until("a", lambda records: len(ended(records)) >= 3, command)

@@ -36,6 +36,7 @@ parameters:
 
 
 def test_killed_then_interrupted_then_confirmed(command_line: CommandLine):
+    command_line.draw_nothing()
     (command_line.folder / "small.yaml").write_text(SPACE)
     command_line.run("launch", "small.yaml", "--name", "a")
     sweep = SweepFolder.open("a", home=command_line.home)

@@ -27,6 +27,7 @@ def is_training(records: list) -> bool:
 
 
 def test_a_second_signal_quits_without_waiting_for_mlflow(command_line: CommandLine):
+    command_line.draw_nothing()
     (command_line.folder / "slow.yaml").write_text(SLOW)
     # Nobody answers there, and a driver that is interrupted once waits for the mirror.
     command_line.environment["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"
@@ -43,6 +44,7 @@ def test_a_second_signal_quits_without_waiting_for_mlflow(command_line: CommandL
 
 @NEEDS_ROOT
 def test_a_disk_that_runs_full_ends_the_sweep_in_words_and_it_goes_on_when_there_is_room(command_line: CommandLine):
+    command_line.draw_nothing()
     (command_line.folder / "slow.yaml").write_text(SLOW)
     with small_disk(command_line.home, "64m"):
         command = command_line.start("launch", "slow.yaml", "--name", "a")
@@ -67,6 +69,7 @@ def test_a_disk_that_runs_full_ends_the_sweep_in_words_and_it_goes_on_when_there
 
 
 def test_a_worker_that_is_killed_for_its_memory_is_named_as_such(command_line: CommandLine):
+    command_line.draw_nothing()
     (command_line.folder / "one.yaml").write_text(SPACE.replace("trials: 3", "trials: 1"))
     command_line.environment["RAY_memory_usage_threshold"] = "0.0001"
     output = command_line.run("launch", "one.yaml", "--name", "a", code=1)
@@ -79,6 +82,7 @@ def test_a_worker_that_is_killed_for_its_memory_is_named_as_such(command_line: C
 def test_nothing_but_failures_end_the_sweep_which_says_why_everywhere(command_line: CommandLine):
     from mlflow.tracking import MlflowClient
 
+    command_line.draw_nothing()
     text = SPACE.replace("validation: 200", "validation: 5000").replace("trials: 3", "trials: 12")
     (command_line.folder / "wrong.yaml").write_text(text)
     expected = "5 runs in a row have failed"

@@ -31,7 +31,7 @@ budget: {trials: 3, compute: 15}
 search: {sampler: random, pruner: none}
 baselines: [standard]
 parameters:
-  batch_size: 2
+  batch_size: 64
   classifier: {architecture: mlp, learning_rate: {float: [1.0e-4, 2.0e-4]}}
 """
 PORT = 6379
@@ -46,6 +46,7 @@ class Cut:
         head = network.ADDRESSES[0]
         mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
         self.environment = mine | {"PYTHONPATH": str(Path(__file__).parents[2]), "RAY_worker_niceness": "0"}
+        self.environment["COUNTED_PAUSE_S"] = "1"
         self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
         self._start_node(0, "head", "--host", head, "--port", str(PORT))
         self._start_node(1, "join", f"{head}:{PORT}")

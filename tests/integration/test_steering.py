@@ -48,6 +48,7 @@ def num_rows(sweep: SweepFolder) -> int:
 
 
 def test_detached_watched_paused_resumed_stopped_and_resumed(command_line: CommandLine):
+    command_line.draw_nothing()
     (command_line.folder / "slow.yaml").write_text(SLOW)
     output = command_line.run("launch", "slow.yaml", "--name", "a", "--detach")
     sweep = SweepFolder.open("a", home=command_line.home)
@@ -128,6 +129,7 @@ def test_a_detached_driver_outlives_its_terminal_and_ends_by_itself(command_line
 
 
 def test_ctrl_c_ends_a_paused_driver(command_line: CommandLine):
+    command_line.draw_nothing()
     (command_line.folder / "slow.yaml").write_text(SLOW)
     command = command_line.start("launch", "slow.yaml", "--name", "c")
     command_line.wait_until("c", lambda records: any(record.metrics for record in records), command)

@@ -136,6 +136,8 @@ class RayCluster:
         folder.mkdir()
         # By default these have one port each, which a second node of this machine would miss.
         further = ["--dashboard-agent-listen-port", str(free_port())]
+        # Workers on any free port: two nodes of a machine would choose the same of the range that is Ray's default.
+        further += ["--min-worker-port", "0", "--max-worker-port", "0"]
         if arguments[0] == "head":
             further += ["--ray-client-server-port", str(free_port())]
         self.nodes.append(Node([*arguments, *further], {**self.environment, **variables}, folder, before))

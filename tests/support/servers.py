@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -14,13 +16,18 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+# Each worker of pytest-xdist has a thousand ports of its own, below those that the system hands out to anybody.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12
+_ports = itertools.cycle(random.sample(range(20000 + 1000 * _WORKER, 21000 + 1000 * _WORKER), 1000))
+
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """Return a port of the loopback that nobody listens on now, and that no other test of this run is given."""
+    for port in itertools.islice(_ports, 1000):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 class MlflowServer:
