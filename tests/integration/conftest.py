@@ -77,7 +77,7 @@ class Command:
 
     def finish(self, code: int) -> str:
         """Wait for its end, check its exit code and return its output."""
-        returned = self.process.wait(240)
+        returned = self.process.wait(400)
         assert returned == code, self.output
         return self.output
 
@@ -113,7 +113,7 @@ class CommandLine:
 
     def wait_until(self, name: str, condition: Callable[[list], bool], command: Command) -> None:
         """Wait until the records of a running sweep fulfil a condition."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while time.monotonic() < deadline:
             assert command.process.poll() is None, command.output
             if (self.home / name / "sweep.json").exists():
@@ -121,7 +121,7 @@ class CommandLine:
                 if condition(records):
                     return
             time.sleep(0.1)
-        raise AssertionError("the sweep did not get there in two minutes")
+        raise AssertionError("the sweep did not get there in time")
 
     def end(self) -> None:
         """End what still runs."""

@@ -61,7 +61,7 @@ def connected(line: CommandLine, cluster: RayCluster) -> CommandLine:
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)

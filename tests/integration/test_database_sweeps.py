@@ -79,7 +79,7 @@ def test_nothing_is_lost_and_nothing_is_there_twice(
         command_line.start("launch", "small.yaml", "--name", name, "--study-storage", url, "--home", str(home))
         for name, home in homes.items()
     ]
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 400
     while num_ended(command_line.folder) < 4:
         assert time.monotonic() < deadline
         assert all(driver.process.poll() is None for driver in drivers), [driver.output for driver in drivers]

@@ -70,7 +70,7 @@ def content(sweep: SweepFolder, uri: str) -> dict[str, tuple]:
 
 
 def wait_until(condition) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -40,7 +40,7 @@ class Node:
 
     def wait(self) -> None:
         """Wait until it is part of its cluster."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 200
         while "Ray runtime started" not in self.output:
             assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
@@ -144,7 +144,7 @@ class RayCluster:
         return self.nodes[-1]
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         token = self.token.read_text()
         while time.monotonic() < deadline:
             assert self.head.process.poll() is None, self.head.output
