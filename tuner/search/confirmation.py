@@ -1,4 +1,4 @@
-"""What is confirmed: a search's best configurations and its baselines, each with seeds that the search never had."""
+"""The plan of confirming: a search's best configurations and its baselines, trained again with fresh seeds."""
 
 from __future__ import annotations
 
@@ -25,20 +25,31 @@ _FRESH = 100_000  # seeds of confirming begin so far above the search's
 
 @dataclass(frozen=True)
 class Configuration:
-    """One that is confirmed: its name is the key of the run that it comes from, its settings lack only a seed."""
+    """Settings that are trained again with fresh seeds.
+
+    Attributes:
+        name: key of the run that it comes from, ``trial-0007`` or ``baseline-standard``.
+        settings: complete settings of a run, without ``seed``.
+    """
 
     name: str
     settings: dict[str, Any]
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it is what the others are compared with."""
+        """Whether the others are compared with it."""
         return baseline_name(self.name) is not None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which configurations run with which seeds: every one with the first seed before any has the second."""
+    """Which configurations are confirmed, and with which seeds: round by round, each with one seed of all.
+
+    Attributes:
+        top: number of the search's best configurations that were asked for.
+        seeds: fresh seeds, one for each round.
+        configurations: those of the search and the baselines.
+    """
 
     top: int
     seeds: tuple[int, ...]
@@ -46,8 +57,8 @@ class Plan:
 
     @property
     def racing(self) -> list[Configuration]:
-        """The configurations that one is to be chosen from."""
-        return [one for one in self.configurations if not one.is_baseline]
+        """The configurations of the search, from which the winner is chosen."""
+        return [configuration for configuration in self.configurations if not configuration.is_baseline]
 
 
 def read_plan(sweep: SweepFolder) -> Plan | None:
@@ -131,28 +142,39 @@ def _without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def race(space: Space, plan: Plan, records: Sequence[Record]) -> dict[str, str]:
-    """Return which configurations have left the race, and why: it follows from what the rounds before showed.
+    """Return which configurations are eliminated so far, and why; it follows from the records alone.
 
-    A round counts when all who are in the race have ended it. From the second on, but for the last, who is clearly
-    behind the leader leaves: see `statistics.is_behind`. So the best one is lost in at most one race of ten.
+    A configuration is eliminated when one of its runs fails or is masked, and when it is clearly behind the leader.
+    That is tested after each round but the first and the last, once all configurations that are left have ended it, see
+    `tuner.statistics.is_behind`. So the best configuration is eliminated in at most one race of ten. Baselines do not
+    race.
+
+    Args:
+        space: of the sweep.
+        plan: configurations and seeds.
+        records: of the plan's runs so far.
+
+    Returns:
+        The reason of each elimination, by the configuration's name.
     """
     runs = {(configuration_of(record), record.run.settings["seed"]): record for record in records}
-    left: dict[str, str] = {}
+    eliminated: dict[str, str] = {}
     for round_, seed in enumerate(plan.seeds, 1):
-        racing = [one.name for one in plan.racing if one.name not in left]
-        ended = {name: runs[name, seed] for name in racing if (name, seed) in runs}
-        left |= {name: why for name, record in ended.items() if (why := _why_out(record))}
-        racing = [name for name in racing if name not in left]
-        if any(name not in ended or ended[name].state == "running" for name in racing):
-            return left
+        racing = [configuration.name for configuration in plan.racing if configuration.name not in eliminated]
+        started = {name: runs[name, seed] for name in racing if (name, seed) in runs}
+        eliminated |= {name: reason for name, record in started.items() if (reason := _elimination_reason(record))}
+        racing = [name for name in racing if name not in eliminated]
+        if any(name not in started or started[name].state == "running" for name in racing):
+            return eliminated
         if 2 <= round_ < len(plan.seeds):
             values = {name: [runs[name, each].value or 0.0 for each in plan.seeds[:round_]] for name in racing}
-            images = num_images(next(iter(ended.values())).run.settings, ranked=True) if ended else 0
-            left |= _behind(space, values, images, share_of_alpha(round_, max(len(plan.racing) - 1, 1)))
-    return left
+            images = num_images(next(iter(started.values())).run.settings, ranked=True) if started else 0
+            eliminated |= _behind(space, values, images, share_of_alpha(round_, max(len(plan.racing) - 1, 1)))
+    return eliminated
 
 
-def _why_out(record: Record) -> str | None:
+def _elimination_reason(record: Record) -> str | None:
+    """Return why a run eliminates its configuration, None if it does not."""
     seed = record.run.settings["seed"]
     if record.state == "pruned":
         return record.reason
@@ -162,27 +184,39 @@ def _why_out(record: Record) -> str | None:
 
 
 def _behind(space: Space, values: Mapping[str, list[float]], images: int, alpha: float) -> dict[str, str]:
+    """Return the configurations that are clearly behind the leader, with the reason in words."""
     sign, metric = space.objective.sign, space.objective.metric
     leader = max(values, key=lambda name: sign * mean(values[name]), default=None)
-    out = {}
+    reasons = {}
     for name in values:
-        leads = [sign * (one - other) for one, other in zip(values[leader or name], values[name], strict=True)]
+        leads = [sign * (best - own) for best, own in zip(values[leader or name], values[name], strict=True)]
         is_share = metric_named(metric).is_share
         noise = image_noise(mean(values[leader or name]), mean(values[name]), images) if is_share else 0.0
         if name != leader and is_behind(leads, alpha, resolution=1 / images if is_share else 0.0, noise=noise):
             lead = f"{100 * mean(leads):.1f} points" if is_share else f"{mean(leads):.3g}"
-            out[name] = f"behind {leader} by {lead} of {metric.replace('_', ' ')} after {len(leads)} seeds"
-    return out
+            reasons[name] = f"behind {leader} by {lead} of {metric.replace('_', ' ')} after {len(leads)} seeds"
+    return reasons
 
 
 def configuration_of(record: Record) -> str:
-    """Return the name of the configuration that a confirming run belongs to."""
+    """Return the name of the configuration that a run of confirming belongs to."""
     return record.run.key.rpartition(".")[0]
 
 
 def is_confirmed(space: Space, plan: Plan, records: Sequence[Record]) -> bool:
-    """Return whether every run of a plan has ended, or is not needed because its configuration has left the race."""
-    left = race(space, plan, records)
-    ended = {(configuration_of(one), one.run.settings["seed"]) for one in records if one.state != "running"}
-    wanted = {(one.name, seed) for one in plan.configurations for seed in plan.seeds if one.name not in left}
-    return wanted <= ended and all(one.state != "running" for one in records)
+    """Return whether every run of a plan has ended, except those of configurations that are eliminated.
+
+    Args:
+        space: of the sweep.
+        plan: configurations and seeds.
+        records: of the plan's runs so far.
+    """
+    eliminated = race(space, plan, records)
+    ended = {(configuration_of(record), record.run.settings["seed"]) for record in records if record.state != "running"}
+    wanted = {
+        (configuration.name, seed)
+        for configuration in plan.configurations
+        for seed in plan.seeds
+        if configuration.name not in eliminated
+    }
+    return wanted <= ended and all(record.state != "running" for record in records)

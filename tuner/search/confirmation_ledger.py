@@ -1,7 +1,7 @@
-"""The ledger of confirming: a study of the sweep's journal, so whatever ends its runs, they go on where they stand.
+"""The runs of confirming as a study in the sweep's journal, so that they are resumed after any interruption.
 
-Every configuration runs with the first seed before any has the second. One that is clearly behind on the validation
-images leaves the race, as does one that fails or is masked; baselines always stay.
+Every configuration is trained with the first seed before any is trained with the second. Configurations that are
+eliminated (see `tuner.search.confirmation.race`) are trained no further; baselines always are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
 
 class ConfirmLedger:
-    """Hands out the runs of a plan and takes in what they report; see `open_runs.RunQueue`."""
+    """The runs of a plan: which are to be trained, and what they have reported; see `RunQueue`.
+
+    Args:
+        sweep: whose lock the caller holds.
+        plan: configurations and seeds, written to the study.
+        study_lock: what `SweepFolder.lock` has returned: needed if a database holds the study.
+
+    Raises:
+        UserError: the journal is damaged, or the database cannot be used.
+    """
 
     def __init__(self, sweep: SweepFolder, plan: Plan, study_lock: StudyLock | None = None) -> None:
         self._sweep = sweep
@@ -39,19 +48,21 @@ class ConfirmLedger:
         self._study.set_user_attr(PLAN, asdict(plan))
         self._journal.sync()
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep, ["confirm"])}
-        self._unfinished = [one for one in self._trials() if one.state in (TrialState.RUNNING, TrialState.WAITING)]
+        self._unfinished = [
+            trial for trial in self._trials() if trial.state in (TrialState.RUNNING, TrialState.WAITING)
+        ]
         self._open = OpenRuns(self._journal, self.records, sweep.store)
         self._seconds_before = seconds_spent(self.records.values())
         self._started: float | None = None
 
     @property
     def num_runs(self) -> int:
-        """Runs that are asked for, less those of configurations that have left the race."""
-        return len(self._trials()) + len(list(self._pairs_left()))
+        """Number of runs that the plan asks for, without those that eliminated configurations have not started."""
+        return len(self._trials()) + len(list(self._pending()))
 
     @property
     def is_complete(self) -> bool:
-        """Whether every run that is asked for has ended."""
+        """Whether every run that is still asked for has ended."""
         return is_confirmed(self._sweep.space, self._plan, list(self.records.values()))
 
     @property
@@ -61,7 +72,7 @@ class ConfirmLedger:
 
     @property
     def has_open_runs(self) -> bool:
-        """Whether runs are handed out that have neither ended nor been put back."""
+        """Whether runs have started that have neither ended nor been requeued."""
         return bool(self._open)
 
     def rest(self) -> None:
@@ -74,63 +85,64 @@ class ConfirmLedger:
         return self._seconds_before + (time.monotonic() - self._started if self._started is not None else 0.0)
 
     def next_run(self) -> Run | None:
-        """Return the next run: unfinished ones first, then round by round; None when all are handed out."""
+        """Start the next run and return it: unfinished runs first, then round by round; None if there is none."""
         while self._unfinished:
-            run = self._hand_out(self._unfinished.pop(0))
-            if not self._leaves(run.key):
+            run = self._start(self._unfinished.pop(0))
+            if not self._end_if_eliminated(run.key):
                 return run
-        pair = next(self._pairs_left(), None)
+        pair = next(self._pending(), None)
         if pair is None:
             return None
         configuration, seed = pair
         attributes = {"configuration": configuration.name, "settings": {**configuration.settings, "seed": seed}}
         self._study.enqueue_trial({}, user_attrs=attributes)  # with all it needs, in one line of the journal
-        return self._hand_out(self._trials()[-1])
+        return self._start(self._trials()[-1])
 
     def requeue(self, key: str) -> None:
-        """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
+        """Queue a run again that is not trained any further now; it goes on later, from its checkpoint."""
         self._unfinished.append(self._trials()[self._open.requeue(key).number])
 
     def report(self, key: str, metrics: dict[str, float]) -> bool:
-        """Take in the metrics of one report; return False if its configuration has left the race."""
+        """Record the metrics of one report; return False if the configuration is eliminated, which ends the run."""
         self._open.record(key, metrics)
-        return not self._leaves(key)
+        return not self._end_if_eliminated(key)
 
     def complete(self, key: str, metrics: dict[str, float]) -> None:
-        """Take in the last metrics of a run that has spent its compute."""
+        """Record the last metrics of a run that has spent its compute, and end it."""
         self._open.record(key, metrics)
         feasible = self._open.set_constraints(key, violations(self._sweep.space.constraints, metrics))
         self._end(key, TrialState.COMPLETE, values=[metrics[self._sweep.space.objective.metric]], feasible=feasible)
 
     def fail(self, key: str, reason: str) -> None:
-        """Say that a run cannot go on, and why."""
+        """End a run that cannot go on, with the reason."""
         self._end(key, TrialState.FAIL, reason=reason)
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
-    def _pairs_left(self) -> Iterator[tuple[Configuration, int]]:
-        """Yield what has not begun. Baselines open a round: the race's last results may come in meanwhile."""
-        left = race(self._sweep.space, self._plan, list(self.records.values()))
-        begun = {(one.user_attrs["configuration"], one.user_attrs["settings"]["seed"]) for one in self._trials()}
+    def _pending(self) -> Iterator[tuple[Configuration, int]]:
+        """Yield what has not started, baselines first in each round: results of the round before may still arrive."""
+        eliminated = race(self._sweep.space, self._plan, list(self.records.values()))
+        attributes = [trial.user_attrs for trial in self._trials()]
+        started = {(of_trial["configuration"], of_trial["settings"]["seed"]) for of_trial in attributes}
         for seed in self._plan.seeds:
-            for one in sorted(self._plan.configurations, key=lambda one: not one.is_baseline):
-                if (one.name, seed) not in begun and one.name not in left:
-                    yield one, seed
+            for configuration in sorted(self._plan.configurations, key=lambda each: not each.is_baseline):
+                if (configuration.name, seed) not in started and configuration.name not in eliminated:
+                    yield configuration, seed
 
-    def _hand_out(self, frozen: FrozenTrial) -> Run:
+    def _start(self, frozen: FrozenTrial) -> Run:
         self._started = self._started or time.monotonic()
         trial = open_trial(self._study, frozen) if frozen.state == TrialState.RUNNING else self._study.ask()
         frozen = self._trials()[trial.number]
         return self._open.start(record_of(run_of(self._sweep, "confirm", frozen), frozen), trial)
 
-    def _leaves(self, key: str) -> bool:
-        """End an open run whose configuration has left the race."""
-        left = race(self._sweep.space, self._plan, list(self.records.values()))
-        why = left.get(configuration_of(self.records[key]))
-        if why is not None:
-            self._end(key, TrialState.PRUNED, reason=why)
-        return why is not None
+    def _end_if_eliminated(self, key: str) -> bool:
+        """End an open run if its configuration is eliminated; return whether it is."""
+        eliminated = race(self._sweep.space, self._plan, list(self.records.values()))
+        reason = eliminated.get(configuration_of(self.records[key]))
+        if reason is not None:
+            self._end(key, TrialState.PRUNED, reason=reason)
+        return reason is not None
 
     def _end(self, key: str, state: TrialState, **known: Any) -> None:
         self._open.finish(key, state, self._seconds, **known)

@@ -1,8 +1,7 @@
-"""The ledger: the sweep's Optuna study, the only record that decides what has happened.
+"""The ledger: the Optuna studies of a search, which decide what has happened.
 
-Everything else is derived from it and from the runs' folders. It is one journal with a study for the search and
-one for the baselines; a driver that dies at any moment leaves a ledger from which the next one goes on with the same
-runs.
+Everything else is derived from them and from the runs' folders. One journal holds a study for the search and one for
+the baselines; whenever a driver dies, the next one resumes the same runs from it.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Ledger:
             for frozen in self._trials(kind)
             if frozen.state == TrialState.RUNNING
         ]
-        self._num_begun = sum(trial.state != TrialState.WAITING for trial in self._trials("trial"))
+        self._num_started = sum(trial.state != TrialState.WAITING for trial in self._trials("trial"))
         self._num_reporting = len(self._pruning.get_trials(deepcopy=False))
         self._settle_pruning()
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep)}
@@ -70,12 +69,12 @@ class Ledger:
 
     @property
     def num_runs(self) -> int:
-        """Runs that the sweep asks for, baselines included."""
+        """Number of runs that the sweep asks for, baselines included."""
         return self._sweep.num_runs
 
     @property
     def is_complete(self) -> bool:
-        """Whether every run that was asked for has ended."""
+        """Whether every run that is asked for has ended."""
         return is_complete(self._sweep, list(self.records.values()))
 
     @property
@@ -85,11 +84,11 @@ class Ledger:
 
     @property
     def has_open_runs(self) -> bool:
-        """Whether runs are handed out that have neither ended nor been put back."""
+        """Whether runs have started that have neither ended nor been requeued."""
         return bool(self._open)
 
     def rest(self) -> None:
-        """Stop the clock of the sweep's time until the next run is handed out."""
+        """Stop the clock of the sweep's time until the next run starts."""
         self._seconds_before, self._started = self._seconds, None
 
     @property
@@ -102,27 +101,27 @@ class Ledger:
         return spent_budget(self._space, self.records.values(), self._seconds)
 
     def next_run(self) -> Run | None:
-        """Return the next run: unfinished ones first, then baselines, then new trials; None when all are handed out."""
+        """Start the next run and return it: unfinished runs, then baselines, then new trials; None if there is none."""
         if self._unfinished:
             kind, frozen = self._unfinished.pop(0)
             self._prepare_sampler(frozen.number)
-            return self._hand_out(kind, open_trial(self._studies[kind], frozen))
+            return self._start(kind, open_trial(self._studies[kind], frozen))
         if self._storage.has_waiting(study_id(self._studies["baseline"])):
-            return self._hand_out("baseline", self._studies["baseline"].ask())
-        if self._num_begun - self._num_earlier >= self._sweep.num_trials or self._spent_budget:
+            return self._start("baseline", self._studies["baseline"].ask())
+        if self._num_started - self._num_earlier >= self._sweep.num_trials or self._spent_budget:
             return None
-        self._prepare_sampler(self._num_begun)
+        self._prepare_sampler(self._num_started)
         trial = self._studies["trial"].ask()
-        self._num_begun += 1
-        return self._hand_out("trial", trial)
+        self._num_started += 1
+        return self._start("trial", trial)
 
     def requeue(self, key: str) -> None:
-        """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
+        """Queue a run again that is not trained any further now; it goes on later, from its checkpoint."""
         run = self._open.requeue(key)
         self._unfinished.append((run.kind, self._trial(self._studies[run.kind], run.number)))
 
     def report(self, key: str, metrics: dict[str, float]) -> bool:
-        """Take in the metrics of one report; return False if the run is to stop here (it is pruned then)."""
+        """Record the metrics of one report; return False if the run is pruned, which ends it."""
         run = self._open.record(key, metrics)
         if run.record.run.kind == "baseline":
             return True
@@ -132,19 +131,19 @@ class Ledger:
         return False
 
     def complete(self, key: str, metrics: dict[str, float]) -> None:
-        """Take in the last metrics of a run that has spent its compute."""
+        """Record the last metrics of a run that has spent its compute, and end it."""
         self._open.record(key, metrics)
         feasible = self._open.set_constraints(key, violations(self._space.constraints, metrics))
-        values = [metrics[one.metric] for one in self._space.objectives]
+        values = [metrics[objective.metric] for objective in self._space.objectives]
         report = metrics[self._space.prune_on.metric]
         self._open.finish(key, TrialState.COMPLETE, self._seconds, values=values, report=report, feasible=feasible)
 
     def fail(self, key: str, reason: str) -> None:
-        """Say that a run cannot go on, and why."""
+        """End a run that cannot go on, with the reason."""
         self._open.finish(key, TrialState.FAIL, self._seconds, reason=reason)
 
     def give_up(self, reason: str) -> None:
-        """Keep why this driver ends the sweep by itself; empty words take that back."""
+        """Write why this driver gives the sweep up; an empty reason removes what was written."""
         study = self._studies["trial"]
         if study.user_attrs.get(GAVE_UP, "") != reason:
             study.set_user_attr(GAVE_UP, reason)
@@ -175,12 +174,12 @@ class Ledger:
         """End what a driver that died between two lines has left running in the study that prunes."""
         if self._pruning is self._studies["trial"]:
             return
-        ended = {one.number for one in self._trials("trial") if one.state.is_finished()}
+        ended = {trial.number for trial in self._trials("trial") if trial.state.is_finished()}
         for frozen in self._pruning.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if frozen.number in ended:
                 self._pruning.tell(frozen.number, state=TrialState.FAIL)
 
-    def _hand_out(self, kind: Kind, trial: Trial) -> Run:
+    def _start(self, kind: Kind, trial: Trial) -> Run:
         self._started = self._started or time.monotonic()
         if "settings" not in trial.user_attrs:
             settings = self._space.settings(lambda parameter: suggest(trial, parameter))

@@ -1,4 +1,4 @@
-"""Runs that are handed out and have not ended: what they report goes to their folders, how they end to their study."""
+"""Open runs: started and not ended. Their reports go to their folders, and how they end to the study."""
 
 from __future__ import annotations
 
@@ -16,33 +16,37 @@ from tuner.sweep.runs import Record, Run, append_metrics
 
 
 class RunQueue(Protocol):
-    """What is executed: hands out runs, and takes in what they report. Its caller holds the sweep's lock."""
+    """The runs of a search or of confirming, as whatever trains them needs them. The caller holds the sweep's lock.
+
+    Attributes:
+        records: of all runs that have started, by key.
+    """
 
     records: dict[str, Record]
 
     @property
     def num_runs(self) -> int:
-        """Runs that are asked for."""
+        """Number of runs that are asked for."""
         ...
 
     def next_run(self) -> Run | None:
-        """Return the next run, unfinished ones first; None when all are handed out."""
+        """Start the next run and return it, unfinished ones first; None if there is none."""
         ...
 
     def report(self, key: str, metrics: dict[str, float]) -> bool:
-        """Take in the metrics of one report; return False if the run is to stop here."""
+        """Record the metrics of one report; return False if the run is to stop here, which ends it."""
         ...
 
     def complete(self, key: str, metrics: dict[str, float]) -> None:
-        """Take in the last metrics of a run that has spent its compute."""
+        """Record the last metrics of a run that has spent its compute, and end it."""
         ...
 
     def fail(self, key: str, reason: str) -> None:
-        """Say that a run cannot go on, and why."""
+        """End a run that cannot go on, with the reason."""
         ...
 
     def requeue(self, key: str) -> None:
-        """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
+        """Queue a run again that is not trained any further now; it goes on later, from its checkpoint."""
         ...
 
 
@@ -53,9 +57,14 @@ def num_left(queue: RunQueue) -> int:
 
 @dataclass
 class OpenRun:
-    """A run that has not ended, and what the study and the metrics file have of it already.
+    """A run that has not ended.
 
-    Its reports go to `reports`: its trial in the study that prunes, which is the same one for a single objective.
+    Attributes:
+        record: what is known of it.
+        trial: its trial in the study of its kind.
+        reports: its trial in the study that prunes, which takes its reports; with a single objective, the same one.
+        last_row: step of the last row in its metrics file.
+        last_report: step of the last report in the study that prunes.
     """
 
     record: Record
@@ -66,7 +75,13 @@ class OpenRun:
 
 
 class OpenRuns:
-    """The open runs of one driver by their keys; keeps the records of all runs up to date."""
+    """The open runs of one driver by their keys; keeps the records of all runs up to date.
+
+    Args:
+        journal: of the studies; written to the disk or the database after each change.
+        records: of all runs, by key.
+        store: that the metrics files are written to.
+    """
 
     def __init__(self, journal: JournalWriter, records: dict[str, Record], store: SweepStore) -> None:
         self._journal = journal
@@ -78,7 +93,14 @@ class OpenRuns:
         return len(self._runs)
 
     def start(self, record: Record, trial: Trial, reports: Trial | None = None, last_report: int | None = None) -> Run:
-        """Take note of a run that is handed out."""
+        """Add a run.
+
+        Args:
+            record: what is known of it.
+            trial: see `OpenRun`.
+            reports: see `OpenRun`; by default the trial.
+            last_report: step of the last report in the study that prunes; None if there is none.
+        """
         last_row = int(record.metrics.get("step", 0))
         self._runs[record.run.key] = OpenRun(record, trial, reports or trial, last_row, last_report or 0)
         self._records[record.run.key] = record
@@ -86,7 +108,7 @@ class OpenRuns:
         return record.run
 
     def record(self, key: str, metrics: dict[str, float]) -> OpenRun:
-        """Write a row that is not there yet: a run that goes on from a checkpoint may report a step again."""
+        """Append a report to the metrics file, unless it has that step: a resumed run reports some steps again."""
         run = self._runs[key]
         if metrics["step"] > run.last_row:
             append_metrics(run.record.run.folder, {**metrics, "time": time.time()}, self._store)
@@ -95,7 +117,7 @@ class OpenRuns:
         return run
 
     def should_prune(self, run: OpenRun, value: float, step: int) -> bool:
-        """Report a value to the study that prunes, unless it has that report; return whether it prunes the run."""
+        """Report a value to the study that prunes, unless it has that step; return whether the run is to be pruned."""
         if step <= run.last_report:
             return False
         run.reports.report(value, step)
@@ -104,7 +126,7 @@ class OpenRuns:
         return run.reports.should_prune()
 
     def set_constraints(self, key: str, violations: dict[str, float]) -> bool:
-        """Write by how much each constraint is broken, and return whether none is."""
+        """Write by how much each constraint is broken (above zero) or kept; return whether all are kept."""
         trial = self._runs[key].trial
         for name, violation in violations.items():
             if name not in trial.constraints:  # a driver that died here has set some already
@@ -121,7 +143,7 @@ class OpenRuns:
         report: float | None = None,
         **known: Any,
     ) -> None:
-        """Tell the studies how a run has ended.
+        """End a run, and tell the studies how.
 
         Args:
             key: of the run.
@@ -143,5 +165,5 @@ class OpenRuns:
         self._records[key] = replace(run.record, state=STATES[state], value=value, ended_s=ended_s, **known)
 
     def requeue(self, key: str) -> Run:
-        """Forget a run that is handed out again later."""
+        """Remove a run that is started again later."""
         return self._runs.pop(key).record.run
