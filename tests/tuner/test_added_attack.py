@@ -15,6 +15,7 @@ from tests.tuner.conftest import REAL, train_really
 from trainables.evaluation.metrics import accuracies
 from trainables.evaluation.tiers import TIERS, AttackRow
 from tuner.results import compare, figures
+from tuner.results.evaluation_tables import rank_evaluation_table
 from tuner.results.frames import frame
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
@@ -96,6 +97,15 @@ def test_a_sweep_searches_by_it_and_shows_it_everywhere(added, tmp_path, monkeyp
     assert {key: metrics[METRIC] for key, metrics in logged.items()} == {
         key: record.metrics[METRIC] for key, record in records.items()
     }
+
+
+def test_a_bundle_of_before_is_evaluated_beside_its_recorded_metrics(added):
+    recorded = {metric.name: 0.25 for metric in accuracies("all") if metric.name != METRIC}
+    table = rank_evaluation_table("bundle", {"recorded": recorded, "test": {**recorded, METRIC: 0.5}})
+    columns = {column.header: list(column.cells) for column in table.columns}
+    assert list(columns) == ["images", "clean", "fgsm", "rfgsm", "pgd", ROW.name, "robust", "masking"]
+    assert columns[ROW.name] == ["-", "50.00"]
+    assert columns["pgd"] == ["25.00", "25.00"]
 
 
 def mlflow_metrics(sweep, records):
