@@ -19,7 +19,7 @@ from tests.tuner.conftest import SPACE, row, train, train_all
 from tests.tuner.search.test_ledger import PRUNED_SPACE
 from trainables.storage.atomic import is_storage_trouble
 from tuner.errors import UserError
-from tuner.execution.failures import Guard
+from tuner.execution.failures import FailurePolicy
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
 from tuner.storage import postgres_lock
@@ -218,17 +218,18 @@ def test_who_was_cut_off_and_replaced_writes_nothing_any_more(sweep, postgres, m
 
 def test_a_server_that_stays_away_ends_the_sweep_which_goes_on_later(sweep, postgres, monkeypatch):
     monkeypatch.setattr(postgres_lock, "WRITER_PATIENCE_S", 1.0)
-    guard = Guard(None)
+    policy = FailurePolicy(None)
     with sweep.lock() as lock:
         ledger = Ledger(sweep, lock)
         run = ledger.next_run()
         postgres.crash()
-        with guard.storage():
+        with pytest.raises(StudyError) as refused:
             ledger.complete(run.key, row(3))
-        assert "out of reach" in str(guard.trouble)
+        policy.storage_failed(refused.value)
+        assert "out of reach" in str(policy.fatal)
         began = time.monotonic()
         with pytest.raises(StudyError):
-            ledger.give_up(str(guard.trouble))
+            ledger.give_up(str(policy.fatal))
         assert time.monotonic() - began < 30, "whoever has given up does not wait again"
     postgres.start()
     with sweep.lock() as lock:

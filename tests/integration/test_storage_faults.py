@@ -15,7 +15,7 @@ import pytest
 from tests.support.disks import NEEDS_ROOT, fill, mounted, small_disk
 from tests.tuner.conftest import SPACE, row, train, train_all
 from tuner.errors import UserError
-from tuner.execution.failures import Guard
+from tuner.execution.failures import FailurePolicy
 from tuner.execution.preflight import check_storage
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
@@ -50,14 +50,16 @@ def check_goes_on(sweep: SweepFolder, before: dict[str, list]) -> None:
 
 def fail_to_write(ledger: Ledger) -> None:
     """Go on with the next run against a full disk, as a driver does."""
-    guard = Guard(None)
-    with guard.storage():
+    policy = FailurePolicy(None)
+    try:
         for run in iter(ledger.next_run, None):
             for step in (1, 2):
                 ledger.report(run.key, row(step))
             ledger.complete(run.key, row(3))
-    assert guard.trouble is not None
-    assert "cannot be written" in str(guard.trouble)
+    except OSError as error:
+        policy.storage_failed(error)
+    assert policy.fatal is not None
+    assert "cannot be written" in str(policy.fatal)
 
 
 @NEEDS_ROOT

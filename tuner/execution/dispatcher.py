@@ -1,17 +1,37 @@
-"""Between the ledger and whatever executes runs: hands out no more runs than may be at work, and takes in results."""
+"""Between the queue of runs and what trains them: starts no more runs than the limit, and records their reports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from tuner.execution.failures import Guard
+from tuner.execution.failures import FailurePolicy
 from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.runs import Record, Run
 
+STORAGE_FAILURE = "storage"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker reports of its run.
+
+    Attributes:
+        metrics: of this report, by name; empty if training failed.
+        finished: the run's compute is spent.
+        failure: kind of failure, None if there was none; ``storage`` is no fault of the run.
+        reason: of the failure.
+    """
+
+    metrics: Mapping[str, float]
+    finished: bool = False
+    failure: str | None = None
+    reason: str = ""
+
 
 class Observer(Protocol):
-    """Is told of every change in the ledger, in the driver's main thread: must return at once."""
+    """Is told of every change in the queue, in the driver's main thread; must return at once."""
 
     def changed(self, record: Record) -> None:
         """Take note of a run that started, reported or ended."""
@@ -19,106 +39,127 @@ class Observer(Protocol):
 
 
 class Dispatcher:
-    """Decides what is at work. The limit may change at any time: what is above it is put back at its next report."""
+    """Decides which runs are running. The limit may change at any time; runs above it are requeued when they report.
+
+    If the sweep's storage cannot be written, every method gives the sweep up (see `FailurePolicy.fatal`).
+
+    Args:
+        queue: the runs.
+        policy: decides when a run, or the sweep, is given up.
+        observers: told of every change.
+        limit: returns how many runs may be running now.
+    """
 
     def __init__(
-        self, ledger: RunQueue, guard: Guard, observers: Sequence[Observer] = (), limit: Callable[[], int] = lambda: 1
+        self,
+        queue: RunQueue,
+        policy: FailurePolicy,
+        observers: Sequence[Observer] = (),
+        limit: Callable[[], int] = lambda: 1,
     ) -> None:
-        """Take what hands out runs, and how many of them may be at work right now."""
-        self.guard = guard
+        self.policy = policy
         self.limit = limit
-        self._ledger = ledger
+        self._queue = queue
         self._observers = observers
-        self._at_work: set[str] = set()
-        self._all_handed_out = False
-        self._num_left = num_left(ledger)
+        self._running: set[str] = set()
+        self._all_started = False
+        self._num_left = num_left(queue)
 
     @property
     def num_wanted(self) -> int:
-        """How many runs could be at work if there were no limit."""
-        return len(self._at_work) if self._all_handed_out else max(self._num_left, 1)
+        """How many runs would be running without a limit."""
+        return len(self._running) if self._all_started else max(self._num_left, 1)
 
     @property
-    def num_above(self) -> int:
-        """How many of the runs at work are above the limit, which is none while the driver winds down."""
-        limit = 0 if self.guard.is_winding_down() else self.limit()
-        return max(len(self._at_work) - limit, 0)
+    def num_above_limit(self) -> int:
+        """How many of the running runs are above the limit, which is 0 while the driver winds down."""
+        limit = 0 if self.policy.is_winding_down() else self.limit()
+        return max(len(self._running) - limit, 0)
 
     @property
     def is_done(self) -> bool:
-        """Whether no run will be handed out any more: what is above the limit is put back, and handed out later."""
-        if self.guard.trouble is not None or self.guard.is_winding_down():
+        """Whether no run will start any more; runs above the limit are requeued, and start later."""
+        if self.policy.fatal is not None or self.policy.is_winding_down():
             return True
-        return self._all_handed_out and not self._at_work
+        return self._all_started and not self._running
 
-    def is_at_work(self, key: str) -> bool:
-        """Return whether a run is handed out, and has neither ended nor been put back."""
-        return key in self._at_work
+    def is_running(self, key: str) -> bool:
+        """Return whether a run has started, and has neither ended nor been requeued."""
+        return key in self._running
 
     def next_run(self) -> Run | None:
-        """Return the next run; None if as many are at work as may be, or if there is none: see `is_done`."""
-        run = None
-        if self.is_done or self._all_handed_out or len(self._at_work) >= self.limit():
+        """Start the next run and return it; None if the limit is reached, or if there is none: see `is_done`."""
+        if self.is_done or self._all_started or len(self._running) >= self.limit():
             return None
-        with self.guard.storage():
-            run = self._ledger.next_run()
-            self._all_handed_out = run is None
-        if run is not None:
-            self._at_work.add(run.key)
-            self._changed(run.key)
+        try:
+            run = self._queue.next_run()
+        except OSError as error:
+            self.policy.storage_failed(error)
+            return None
+        if run is None:
+            self._all_started = True
+            return None
+        self._running.add(run.key)
+        self._changed(run.key)
         return run
 
-    def take_in(self, key: str, result: dict[str, Any]) -> bool:
-        """Take in what a run reports; return False if it is to stop here."""
-        with self.guard.storage():
-            return self._take_in(key, result)
-        return False
+    def on_report(self, key: str, report: Report) -> bool:
+        """Record what a run reports; return whether it is to go on."""
+        if report.failure == STORAGE_FAILURE:
+            self.policy.give_up(report.reason)
+            return False
+        self.policy.heartbeat(key)
+        if report.failure is not None:
+            self.fail(key, f"{report.failure}: {report.reason}")
+            return self.is_running(key)
+        try:
+            self._record(key, report)
+        except OSError as error:
+            self.policy.storage_failed(error)
+            return False
+        return self.is_running(key)
 
     def fail(self, key: str, reason: str) -> None:
-        """Take in that a run cannot go on, and why."""
-        with self.guard.storage():
-            self._ledger.fail(key, reason)
+        """Record that a run has failed, and why."""
+        try:
+            self._queue.fail(key, reason)
             self._ended(key)
+        except OSError as error:
+            self.policy.storage_failed(error)
 
-    def put_back(self, key: str) -> None:
-        """Take back a run that is not trained any further now; it is handed out again, from its checkpoint."""
-        with self.guard.storage():
-            self._ledger.requeue(key)
-            self._all_handed_out = False
-            self._leave(key)
+    def requeue(self, key: str) -> None:
+        """Stop a run for now; it starts again later, from its checkpoint."""
+        try:
+            self._queue.requeue(key)
+        except OSError as error:
+            self.policy.storage_failed(error)
+            return
+        self._all_started = False
+        self._remove(key)
 
-    def _take_in(self, key: str, result: dict[str, Any]) -> bool:
-        metrics = {
-            name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")
-        }
-        if result.get("failure") == "storage":
-            self.guard.give_up(result["reason"])
-            return False
-        self.guard.hear(key)
-        if "failure" in result:
-            self.fail(key, f"{result['failure']}: {result['reason']}")
-        elif result["finished"]:
-            self._ledger.complete(key, metrics)
+    def _record(self, key: str, report: Report) -> None:
+        metrics = dict(report.metrics)
+        if report.finished:
+            self._queue.complete(key, metrics)
             self._ended(key)
-        elif self._ledger.report(key, metrics):
-            if self.num_above:
-                self.put_back(key)
+        elif self._queue.report(key, metrics):
+            if self.num_above_limit:
+                self.requeue(key)
             self._changed(key)
         else:
             self._ended(key)
-        return self.is_at_work(key)
 
     def _ended(self, key: str) -> None:
         self._num_left -= 1
-        self._leave(key)
+        self._remove(key)
         self._changed(key)
 
-    def _leave(self, key: str) -> None:
-        self._at_work.discard(key)
-        self.guard.forget(key)
+    def _remove(self, key: str) -> None:
+        self._running.discard(key)
+        self.policy.remove(key)
 
     def _changed(self, key: str) -> None:
-        record = self._ledger.records[key]
-        self.guard.note(record)
+        record = self._queue.records[key]
+        self.policy.record_outcome(record)
         for observer in self._observers:
             observer.changed(record)

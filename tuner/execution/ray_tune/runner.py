@@ -24,10 +24,10 @@ from trainables.worker.trainable import RunTrainable
 from tuner.cluster.auth import secure_own_token
 from tuner.cluster.ray_internals import silence_worker_output
 from tuner.execution.dispatcher import Dispatcher, Observer
-from tuner.execution.failures import Guard
+from tuner.execution.failures import FailurePolicy
 from tuner.execution.ray_tune.capacity import Capacity, await_machines
 from tuner.execution.ray_tune.tune_adapters import (
-    GuardStopper,
+    FailureStopper,
     LedgerCallback,
     LedgerScheduler,
     LedgerSearcher,
@@ -105,7 +105,7 @@ def execute(
         place: what workers are told of places, see `tuner.execution.ray_tune.node_checks.prepare`.
         trainable: what trains a run; results as `RunTrainable` gives them.
         timeout_s: how long a run may go without a report before its worker is killed, if there is a limit.
-        is_winding_down: asked again and again; once true, no run begins, and each that has begun is put back at its
+        is_winding_down: asked again and again; once true, no run begins, and each that has begun is requeued at its
             next report, which is in its checkpoint.
         max_concurrent: how many runs may be at work at once; by default as many as fit the cluster. Beside other
             drivers no more than a fair share, see `tuner.execution.ray_tune.fair_share`.
@@ -117,8 +117,8 @@ def execute(
         SweepError: the sweep has given up; the ledger is whole, and what has not ended can go on.
     """
     await_machines(resources, tell)
-    guard = Guard(timeout_s, is_winding_down=is_winding_down)
-    dispatcher = Dispatcher(ledger, guard, observers)
+    policy = FailurePolicy(timeout_s, is_winding_down=is_winding_down)
+    dispatcher = Dispatcher(ledger, policy, observers)
     folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
     capacity = Capacity(name or uuid.uuid4().hex, resources, max_concurrent, lambda: dispatcher.num_wanted)
     with _quiet_tune(), folder as scratch, capacity:
@@ -137,12 +137,12 @@ def execute(
                 name="tune",
                 verbose=0,
                 callbacks=[LedgerCallback(dispatcher, tell), NoProgress()],
-                stop=GuardStopper(dispatcher),
+                stop=FailureStopper(dispatcher),
                 # Runs save themselves (see `RunTrainable`); Tune would save them once more at their end.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                # The guard counts deaths of workers: those of their machines are no run's fault.
+                # The failure policy counts deaths of workers: those of their machines are no run's fault.
                 failure_config=tune.FailureConfig(max_failures=-1),
             ),
         ).fit()
-    if guard.trouble is not None:
-        raise guard.trouble
+    if policy.fatal is not None:
+        raise policy.fatal

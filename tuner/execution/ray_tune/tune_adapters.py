@@ -14,9 +14,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from tuner.cluster.ray_internals import TuneTrials, node_of_actor
-from tuner.execution.dispatcher import Dispatcher
+from tuner.execution.dispatcher import Dispatcher, Report
 from tuner.execution.ray_tune.capacity import Capacity
 
+_METRICS = "metrics/"
 _MACHINE_DIED = "its node has died"  # in what Ray says of a worker whose machine crashed, was drained or is cut off
 
 
@@ -61,17 +62,17 @@ class LedgerScheduler(FIFOScheduler):
         return {}  # see LedgerSearcher
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Return STOP for a run that is pruned, complete, failed or put back."""
-        goes_on = self._dispatcher.take_in(trial.config["key"], result)
+        """Return STOP for a run that is pruned, complete, failed or requeued."""
+        goes_on = self._dispatcher.on_report(trial.config["key"], _report_of(result))
         if goes_on and self._capacity.leaving:
-            self._leave(trial)
+            self._move(trial)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
-    def _leave(self, trial: Trial) -> None:
+    def _move(self, trial: Trial) -> None:
         """Let a run go on elsewhere if its machine is about to be taken away: now its last report is its newest."""
         worker = trial.temporary_state.ray_actor
         if worker and node_of_actor(worker) in self._capacity.leaving:
-            self._dispatcher.guard.move(trial.config["key"])
+            self._dispatcher.policy.expect_eviction(trial.config["key"])
             ray.kill(worker)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
@@ -79,9 +80,9 @@ class LedgerScheduler(FIFOScheduler):
         trials = TuneTrials(tune_controller)
         for trial in sorted(trials.waiting(), key=lambda trial: trial.config["key"], reverse=True):
             key = trial.config["key"]
-            if self._dispatcher.num_above and self._dispatcher.is_at_work(key):
-                self._dispatcher.put_back(key)
-            if not self._dispatcher.is_at_work(key):
+            if self._dispatcher.num_above_limit and self._dispatcher.is_running(key):
+                self._dispatcher.requeue(key)
+            if not self._dispatcher.is_running(key):
                 trials.withdraw(trial)
         trials.release_idle_workers()
         trials.forget_ended()
@@ -89,12 +90,12 @@ class LedgerScheduler(FIFOScheduler):
 
 
 class LedgerCallback(tune.Callback):
-    """Takes the deaths of workers to the guard, and ends workers that hang."""
+    """Reports dead workers to the failure policy, and ends workers whose runs have timed out."""
 
     def __init__(self, dispatcher: Dispatcher, tell: Callable[[str], None]) -> None:
         super().__init__()
         self._dispatcher = dispatcher
-        self._guard = dispatcher.guard
+        self._policy = dispatcher.policy
         self._tell = tell
 
     def __getstate__(self) -> dict[str, Any]:
@@ -102,15 +103,15 @@ class LedgerCallback(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Begin to wait for a run's next report."""
-        self._guard.hear(trial.config["key"])
+        self._policy.heartbeat(trial.config["key"])
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Kill the workers of runs that hang (Tune calls this ten times a second); Ray takes it for a death."""
-        self._guard.is_winding_down()  # takes requests as they come: reports may be minutes apart
-        hanging = self._guard.hanging()
-        for trial in trials if hanging else []:
+        """Kill the workers of runs that have timed out (called ten times a second); Ray takes it for a death."""
+        self._policy.is_winding_down()  # takes requests as they come: reports may be minutes apart
+        timed_out = self._policy.timed_out()
+        for trial in trials if timed_out else []:
             worker = trial.temporary_state.ray_actor
-            if trial.config["key"] in hanging and trial.status == Trial.RUNNING and worker:
+            if trial.config["key"] in timed_out and trial.status == Trial.RUNNING and worker:
                 ray.kill(worker)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -123,17 +124,17 @@ class LedgerCallback(tune.Callback):
             self._tell(f"{trial.config['key']} has lost its {lost}, and goes on from its last report")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Take back a run that Tune gives up, as it does when a worker dies between two runs."""
+        """Requeue a run that Tune gives up, as it does when a worker dies between two runs."""
         key, reason = trial.config["key"], self._why_not_again(trial)
-        if self._dispatcher.is_at_work(key):
+        if self._dispatcher.is_running(key):
             if reason is None:
-                self._dispatcher.put_back(key)
+                self._dispatcher.requeue(key)
             else:
                 self._dispatcher.fail(key, reason)
 
     def _why_not_again(self, trial: Trial) -> str | None:
         error = _last_error(trial)
-        return self._guard.died(trial.config["key"], error, with_machine=_MACHINE_DIED in error)
+        return self._policy.worker_died(trial.config["key"], error, with_machine=_MACHINE_DIED in error)
 
 
 class NoProgress(TrialProgressCallback):
@@ -145,11 +146,11 @@ class NoProgress(TrialProgressCallback):
     on_trial_error = on_trial_complete = on_trial_result
 
 
-class GuardStopper(tune.Stopper):
+class FailureStopper(tune.Stopper):
     """Ends everything once the sweep is given up."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
-        self._guard = dispatcher.guard
+        self._policy = dispatcher.policy
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see LedgerSearcher
@@ -160,7 +161,17 @@ class GuardStopper(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Return whether the sweep is given up."""
-        return self._guard.trouble is not None
+        return self._policy.fatal is not None
+
+
+def _report_of(result: Mapping[str, Any]) -> Report:
+    """Return what `trainables.worker.trainable` has put into a result, which Tune has flattened."""
+    return Report(
+        metrics={name.removeprefix(_METRICS): value for name, value in result.items() if name.startswith(_METRICS)},
+        finished=bool(result.get("finished")),
+        failure=result.get("failure"),
+        reason=str(result.get("reason", "")),
+    )
 
 
 def _last_error(trial: Trial) -> str:
