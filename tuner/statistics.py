@@ -1,4 +1,4 @@
-"""What may be said of a few numbers: intervals, paired differences, corrected p-values, and who is clearly behind.
+"""Statistics of few values: confidence intervals, paired differences, corrected p-values, and tests for racing.
 
 All values are of one metric, accuracies in [0, 1] as a rule. ``resolution`` is the finest step in which they were
 measured, one image's share: a spread below it cannot be known, so none is assumed.
@@ -25,7 +25,7 @@ _RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference: its mean, its 95 % intervals, and the two-sided p-value of "there is none".
+    """A paired difference: its mean, its 95 % intervals, and the two-sided p-value of no difference.
 
     `interval` is the one to go by: the bootstrap's from `MIN_BOOTSTRAP` pairs on, Student's t below. Intervals are None
     for a single pair, of which nothing more can be said.
@@ -49,14 +49,14 @@ class Difference:
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float], resolution: float = 0.0) -> Difference:
-    """Return what is known of ours minus theirs, pair by pair.
+    """Return the mean of ours minus theirs, pair by pair, with its intervals and p-value.
 
     Args:
         ours: one value for each seed.
         theirs: of the same seeds, in the same order.
         resolution: see the module.
     """
-    differences = [one - other for one, other in zip(ours, theirs, strict=True)]
+    differences = [own - other for own, other in zip(ours, theirs, strict=True)]
     return Difference(
         mean=mean(differences),
         student=student_interval(differences, resolution),
@@ -85,10 +85,10 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
         return values[0], values[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of what is seen below
-        found = stats.bootstrap(
+        bounds = stats.bootstrap(
             (np.asarray(values),), np.mean, n_resamples=_RESAMPLES, method="BCa", rng=np.random.default_rng(0)
         ).confidence_interval
-    low, high = float(found.low), float(found.high)
+    low, high = float(bounds.low), float(bounds.high)
     return (min(values), max(values)) if math.isnan(low) or math.isnan(high) else (low, high)
 
 
@@ -96,8 +96,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for their number, in their order: all claims below 0.05 hold at once (Holm 1979)."""
     corrected = [1.0] * len(p_values)
     largest = 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         corrected[index] = largest
     return corrected
 
@@ -119,25 +119,25 @@ def is_within_noise(better: float, worse: float, num_images: int) -> bool:
 
 
 def is_behind(leads: Sequence[float], alpha: float, *, resolution: float = 0.0, noise: float = 0.0) -> bool:
-    """Return whether what leads by that much, pair by pair, is better beyond the luck of seeds and of images.
+    """Return whether a leader is better than another by more than the chance of seeds and of images explains.
 
     For the seeds a one-sided paired t-test at ``alpha`` (racing: Maron and Moore 1997, Birattari et al. 2002), and for
-    the images, whose luck all seeds share, a lead above what ``noise`` explains at ``alpha``.
+    the images, which all seeds share, a lead above what ``noise`` explains at ``alpha``.
 
     Args:
-        leads: of the leader over the other one, by seed.
-        alpha: how often an equal may be taken for one that is behind.
+        leads: lead of the leader over the other, one for each seed.
+        alpha: probability of a wrong answer for two that are equal.
         resolution: see the module.
-        noise: standard error of a lead that comes from which images were taken, see `image_noise`.
+        noise: standard error of a lead that comes from the choice of images, see `image_noise`.
     """
     if len(leads) < 2 or mean(leads) <= NormalDist().inv_cdf(1 - alpha) * noise:
         return False
     return _p_value(leads, resolution) / 2 < alpha
 
 
-def image_noise(one: float, other: float, num_images: int) -> float:
+def image_noise(accuracy: float, other: float, num_images: int) -> float:
     """Return the standard error of the difference of two accuracies on that many images each (binomial)."""
-    return math.sqrt((one * (1 - one) + other * (1 - other)) / num_images)
+    return math.sqrt((accuracy * (1 - accuracy) + other * (1 - other)) / num_images)
 
 
 def share_of_alpha(round_: int, num_others: int, total: float = 0.1) -> float:

@@ -1,1 +1,1 @@
-"""Optuna's part: the ledger, samplers, warm starts and the plan of confirming."""
+"""Optuna: ledgers of runs, samplers, pruners, warm starts, and the plan of confirming."""

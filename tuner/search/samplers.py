@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners for a space, and how a space's parameters are asked of a trial."""
+"""Optuna's samplers, pruners and studies for a space, and suggesting a space's parameters."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ _GP_STARTUP = 5  # random trials before the Gaussian process is asked; on record
 
 
 def build_sampler(space: Space, number: int) -> BaseSampler:
-    """Return the sampler for one trial of a space.
+    """Return the sampler for one trial of a search.
 
-    A sampler of its own for each trial: what is drawn follows from the seed, the trial's number and the study alone, so
-    that a resumed sweep draws what an uninterrupted one would have drawn.
+    Each trial has a sampler of its own: what is drawn depends on the seed, the trial's number and the study alone, so
+    that a resumed search draws what an uninterrupted one would have drawn.
+
+    Args:
+        space: names the sampler and the seed.
+        number: of the trial.
     """
     seed = (space.search.seed * 1_000_003 + number) % 2**32
     is_conditional = any(parameter.when for parameter in space.parameters)
@@ -76,7 +80,10 @@ def _population(num_trials: int) -> int:
 
 
 def build_pruner(space: Space) -> BasePruner:
-    """Return the pruner of a space. Resources are compute in the file and reports, `report_every` apart, in Optuna."""
+    """Return the pruner of a space.
+
+    A space gives resources in epochs of compute; Optuna counts reports, which are `report_every` epochs apart.
+    """
     pruner = space.search.pruner
 
     def reports(compute: float) -> int:
@@ -101,7 +108,7 @@ def build_pruner(space: Space) -> BasePruner:
 
 
 def suggest(trial: Trial, parameter: Parameter) -> Any:
-    """Ask a trial for a value of a parameter's domain."""
+    """Return the value that a trial's sampler suggests for a parameter."""
     match parameter.domain:
         case FloatRange(low, high, log):
             return trial.suggest_float(parameter.name, low, high, log=log)
@@ -112,7 +119,7 @@ def suggest(trial: Trial, parameter: Parameter) -> Any:
 
 
 def distribution(domain: Domain) -> BaseDistribution:
-    """Return what a trial's value of a domain is drawn from, as Optuna keeps it."""
+    """Return Optuna's distribution for a parameter's domain."""
     match domain:
         case FloatRange(low, high, log):
             return FloatDistribution(low, high, log=log)
@@ -125,8 +132,17 @@ def distribution(domain: Domain) -> BaseDistribution:
 def create_study(
     storage: BaseStorage, name: str, objectives: Sequence[Objective], pruner: BasePruner | None = None
 ) -> Study:
-    """Return the study of that name, made if it is not there."""
-    directions = [StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in objectives]
+    """Return the study of a name, created if it does not exist.
+
+    Args:
+        storage: that holds it.
+        name: of the study.
+        objectives: one direction for each.
+        pruner: by default none.
+    """
+    directions = [
+        StudyDirection.MAXIMIZE if objective.mode == "max" else StudyDirection.MINIMIZE for objective in objectives
+    ]
     return optuna.create_study(
         study_name=name,
         storage=storage,
@@ -137,10 +153,15 @@ def create_study(
 
 
 def create_pruning_study(storage: BaseStorage, sweep: SweepFolder, search: Study) -> Study:
-    """Return the study that takes the trials' reports and prunes them.
+    """Return the study that takes the trials' reports and decides which are pruned.
 
-    That is the search's own, unless trials are pruned on something else than its one objective: then one beside it,
-    whose trials have the same numbers.
+    That is the search's study if its only objective is the metric that is pruned on; otherwise a second study, whose
+    trials have the same numbers.
+
+    Args:
+        storage: that holds both studies.
+        sweep: that is searched.
+        search: the search's study.
     """
     space = sweep.space
     if list(space.objectives) == [space.prune_on]:

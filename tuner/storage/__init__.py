@@ -1,1 +1,1 @@
-"""Where a study lies: a journal in a file or in PostgreSQL. Knows no sweep."""
+"""Storage of Optuna's studies: a journal in a file or in PostgreSQL. Imports nothing of a sweep."""

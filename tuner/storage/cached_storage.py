@@ -1,4 +1,4 @@
-"""Where a sweep's studies lie: a journal in its folder, or one in a database."""
+"""Optuna's journal storage with a cache, for the only writer of a journal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tuner.storage.optuna_internals import trial_id as trial_id_of
 
 @dataclass
 class _Trials:
-    """A study's trials in their order, and the numbers of those that may change: the others are never read again."""
+    """A study's trials in the order of their numbers, and the numbers of those that may change."""
 
     all: list[FrozenTrial] = field(default_factory=list)
     running: set[int] = field(default_factory=set)
@@ -25,18 +25,24 @@ class _Trials:
 
 
 class WriterStorage(JournalStorage):
-    """Studies of their only writer, who knows what has changed: Optuna looks through all trials for every new one."""
+    """Studies in a journal that nobody else writes. Trials that have finished are never read again.
+
+    ``JournalStorage`` reads all trials of a study whenever a trial is asked for, so its cost grows with their number.
+
+    Args:
+        journal: which this storage alone reads and writes.
+    """
 
     def __init__(self, journal: JournalWriter) -> None:
         super().__init__(journal)
         self._known: defaultdict[int, _Trials] = defaultdict(_Trials)
 
     def has_waiting(self, study_id: int) -> bool:
-        """Return whether trials of a study wait."""
+        """Return whether a study has enqueued trials that have not started."""
         return bool(self._read(study_id).waiting)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
-        """Begin or end a trial; it waits no more."""
+        """Start or end a trial, see ``BaseStorage.set_trial_state_values``."""
         is_done = super().set_trial_state_values(trial_id, state, values)
         number = self.get_trial(trial_id).number
         for known in self._known.values():
@@ -48,7 +54,7 @@ class WriterStorage(JournalStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Return a study's trials in the order of their numbers."""
+        """Return a study's trials in the order of their numbers, see ``BaseStorage.get_all_trials``."""
         if deepcopy:
             return super().get_all_trials(study_id, deepcopy, states)
         known = self._read(study_id)
@@ -57,7 +63,7 @@ class WriterStorage(JournalStorage):
         return known.all.copy() if states is None else [trial for trial in known.all if trial.state in states]
 
     def _read(self, study_id: int) -> _Trials:
-        """Return a study's trials as they are now."""
+        """Return a study's trials after reading those that may have changed."""
         known = self._known[study_id]
         for number in list(known.running):
             known.all[number] = trial = self.get_trial(trial_id_of(known.all[number]))

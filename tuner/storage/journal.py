@@ -1,4 +1,4 @@
-"""A sweep's studies as Optuna's journal, for the one writer who holds the sweep's lock; here, in a file."""
+"""Optuna's journal of a sweep's studies: the base of its only writer, and reader and writer of a journal file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ _log = logging.getLogger(__name__)
 
 
 class JournalReader(JournalFileBackend):
-    """Optuna's backend, for those who only read; a driver may be writing meanwhile."""
+    """A journal file that is only read; a driver may be writing meanwhile.
+
+    Args:
+        path: of the file.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self._path = path
 
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Return the lines from one on.
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, object], None, None]:
+        """Yield the entries from a number on.
 
         Raises:
             UserError: a line is damaged; what follows it cannot be trusted.
@@ -49,24 +53,28 @@ _decode = json.JSONDecoder(object_pairs_hook=_shared).decode
 
 
 class JournalWriter(BaseJournalBackend, ABC):
-    """The journal of its only writer, and of one `JournalStorage`: what it has added it need not read back."""
+    """A journal for its only writer and one `JournalStorage`. Entries that it has added itself are not read back.
+
+    Args:
+        reader: reads the entries that exist.
+    """
 
     def __init__(self, reader: BaseJournalBackend) -> None:
         self._reader: BaseJournalBackend | None = reader
         self._num_lines = 0
         self._unread: list[str] = []
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Return the lines that were there, the first time; then those that were added since the last time."""
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, object]]:
+        """Return all existing entries at the first call, later those that were added since the last call."""
         if self._reader is not None:
-            there, self._reader = list(self._reader.read_logs(0)), None
-            self._num_lines = len(there)
-            return iter(there)
+            existing, self._reader = list(self._reader.read_logs(0)), None
+            self._num_lines = len(existing)
+            return iter(existing)
         new, self._unread = self._unread, []
         return map(_decode, new)
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Add lines; they are certain to be kept after `sync`."""
+    def append_logs(self, logs: list[dict[str, object]]) -> None:
+        """Add entries, each a line; they are durable after `sync`."""
         lines = [json.dumps(log, separators=(",", ":")) for log in logs]
         self._write(lines)
         self._num_lines += len(lines)
@@ -74,11 +82,11 @@ class JournalWriter(BaseJournalBackend, ABC):
 
     @abstractmethod
     def _write(self, lines: list[str]) -> None:
-        """Add lines, or take them to be added by `sync`: all or none."""
+        """Add lines, or keep them to be added by `sync`: all or none."""
 
     @abstractmethod
     def sync(self) -> None:
-        """Wait until every line is kept, whatever happens to this process and its machine.
+        """Wait until every line is durable: it survives a crash of this process and of its machine.
 
         Raises:
             OSError: they cannot be written; see `trainables.storage.atomic.is_storage_trouble`.
@@ -86,10 +94,13 @@ class JournalWriter(BaseJournalBackend, ABC):
 
 
 class Journal(JournalWriter):
-    """A journal in a file; readers see a line at once.
+    """A journal in a file; readers see a line as soon as it is added.
 
-    Optuna's own takes a lock file and waits for the disk for each of the dozen lines of a trial: on a slow disk that is
-    most of what a trial costs. A process that is killed loses no line in either.
+    Optuna's ``JournalFileBackend`` takes a lock file and waits for the disk for each of the dozen lines of a trial,
+    which on a slow disk is most of what a trial costs. Neither loses a line when its process is killed.
+
+    Args:
+        path: of the file; an unfinished last line, left by a crash, is cut off.
     """
 
     def __init__(self, path: Path) -> None:

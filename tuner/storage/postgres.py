@@ -1,6 +1,6 @@
-"""The database that holds studies: PostgreSQL, by a connection that is made again whenever it is lost.
+"""Connections to the PostgreSQL database that holds studies; a connection that is lost is made again.
 
-A URL says where it is and never holds a password, which libpq takes from ``PGPASSWORD`` or a file (``PGPASSFILE``).
+A URL says where the database is and never holds a password: libpq takes it from ``PGPASSWORD`` or ``PGPASSFILE``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tuner.errors import UserError
 
 SCHEMES = ("postgresql+psycopg://", "postgresql://")
 WRITER_PATIENCE_S, READER_PATIENCE_S = 600.0, 60.0
-"""For how long an operation is tried again once the connection was lost."""
+"""For how many seconds an operation is tried again when the connection is lost."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 # A machine that is gone is noticed within half a minute, by either side.
@@ -39,11 +39,14 @@ _Answer = TypeVar("_Answer")
 
 
 class StudyError(StorageError):
-    """The study cannot be written: the sweep is given up as for a full disk, and can go on."""
+    """The study cannot be read or written. The driver gives the sweep up, as for a full disk; it can be resumed."""
 
 
 def conninfo(url: str) -> str:
-    """Return a study's database as libpq wants it.
+    """Return the connection string of libpq for a URL.
+
+    Args:
+        url: ``postgresql+psycopg://USER@HOST/DATABASE``; options may follow a question mark.
 
     Raises:
         UserError: it is no PostgreSQL URL, or holds a password; the message does not repeat it.
@@ -65,14 +68,17 @@ def conninfo(url: str) -> str:
 
 
 class Database:
-    """One connection, made again when it was lost; what is done on it is tried again until it is done or given up."""
+    """A connection to PostgreSQL. Operations are tried again, on a new connection, when it is lost.
+
+    Args:
+        url: see `conninfo`.
+        patience_s: for how many seconds an operation is tried again.
+
+    Raises:
+        UserError: the database cannot be reached or used now.
+    """
 
     def __init__(self, url: str, *, patience_s: float) -> None:
-        """Connect.
-
-        Raises:
-            UserError: it cannot be reached or used now.
-        """
         self.url = url
         self._conninfo = conninfo(url)
         self._patience_s = patience_s
@@ -85,10 +91,14 @@ class Database:
             raise _unusable(url, error) from error
 
     def run(self, work: Callable[[psycopg.Connection], _Answer]) -> _Answer:
-        """Return what ``work`` returns; it may be called several times, and must be right if an earlier one was heard.
+        """Return the result of an operation.
+
+        Args:
+            work: takes the connection. It may be called again although an earlier call had its effect: the connection
+                may be lost before the answer arrives.
 
         Raises:
-            StudyError: the database was out of reach for as long as anybody waits.
+            StudyError: the database was out of reach for `patience_s`; later calls do not wait again.
         """
 
         def attempt() -> _Answer:
@@ -103,7 +113,7 @@ class Database:
             raise StudyError(f"{shown(self.url)} is out of reach: {_first_line(error)}") from error
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         with self._guard:
             self._drop()
 
@@ -111,7 +121,14 @@ class Database:
         _log.warning("%s is out of reach, tried again for %.0f s: %s", shown(self.url), left_s, _first_line(error))
 
     def once(self, work: Callable[[psycopg.Connection], _Answer]) -> _Answer:
-        """Return what ``work`` returns, tried once; if the connection is lost, the next call makes a new one."""
+        """Return the result of an operation, tried once; if the connection is lost, the next call makes a new one.
+
+        Args:
+            work: takes the connection.
+
+        Raises:
+            Exception: one of `LOST` if the connection is lost.
+        """
         try:
             return work(self._connected())
         except LOST:
@@ -133,7 +150,7 @@ class Database:
         return self._connection
 
     def _prepare(self, connection: psycopg.Connection) -> None:
-        """Do what a new connection needs first."""
+        """Run what a new connection needs first."""
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -143,7 +160,7 @@ class Database:
 
 @functools.cache
 def reader(url: str) -> Database:
-    """Return this process's connection for reading, whatever the sweep.
+    """Return this process's connection for reading studies in a database.
 
     Raises:
         UserError: the database cannot be reached or used.
@@ -154,7 +171,7 @@ def reader(url: str) -> Database:
 
 
 def check(url: str) -> None:
-    """Make sure that studies can be kept there.
+    """Check that a database can hold studies, and create the table that it needs.
 
     Raises:
         UserError: with what to do.
@@ -166,7 +183,7 @@ def check(url: str) -> None:
 
 
 def ensure_table(connection: psycopg.Connection) -> None:
-    """Make the table that all sweeps share; of several that try at once, one does."""
+    """Create the table that all sweeps share, if it does not exist; safe when several processes do so at once."""
     if first_row(connection, "SELECT to_regclass('tuner_journal')", ())[0] is None:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('tuner_journal'))")
@@ -174,7 +191,7 @@ def ensure_table(connection: psycopg.Connection) -> None:
 
 
 def first_row(connection: psycopg.Connection, query: str, values: tuple[int, ...]) -> tuple[Any, ...]:
-    """Return the first row that a query finds, empty if it finds none."""
+    """Return the first row of a query, empty if there is none."""
     return connection.execute(query.encode(), values).fetchone() or ()
 
 

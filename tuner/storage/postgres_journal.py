@@ -1,8 +1,8 @@
-"""A sweep's studies as Optuna's journal in a database: one row a line, in a table that all sweeps share.
+"""Optuna's journal of a sweep's studies in PostgreSQL: a row for each line, in a table that all sweeps share.
 
-That is Optuna's `JournalStorage`, not its `RDBStorage`: that one takes a dozen round trips for every report, and an
-operation whose answer was lost cannot be told from one that failed. Here a line's number is its key, and the connection
-that writes it holds the sweep's lock: it is there once or not at all.
+Optuna's ``RDBStorage`` takes a dozen round trips for every report, and cannot tell an operation whose answer was lost
+from one that failed. Here the number of a line is its key, and the connection that writes it holds the study's lock, so
+that each line is written exactly once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg
 from optuna.storages.journal import BaseJournalBackend
@@ -27,14 +26,19 @@ _ADD = """INSERT INTO tuner_journal SELECT %s, %s + number - 1, content
 
 
 class DatabaseReader(BaseJournalBackend):
-    """For those who only read; a driver may be writing meanwhile."""
+    """A journal in a database that is only read; a driver may be writing meanwhile.
+
+    Args:
+        url: of the database.
+        sweep_id: hexadecimal id of the sweep.
+    """
 
     def __init__(self, url: str, sweep_id: str) -> None:
         self._url = url
         self._sweep_id = sweep_id
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Return the lines from one on; none where the sweep has not begun.
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, object]]:
+        """Yield the entries from a number on; none if the sweep has not started.
 
         Raises:
             UserError: the database cannot be reached.
@@ -45,8 +49,8 @@ class DatabaseReader(BaseJournalBackend):
             if len(page) < _PAGE:
                 return
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Refuse: only the driver writes."""
+    def append_logs(self, logs: list[dict[str, object]]) -> None:
+        """Raise `PermissionError`: only `DatabaseJournal` writes."""
         raise PermissionError("a study is written by its driver alone")
 
     def _page(self, start: int) -> list[str]:
@@ -74,7 +78,7 @@ class DatabaseJournal(JournalWriter):
         self._pending += lines
 
     def sync(self) -> None:
-        """Wait until the database has every line, once.
+        """Wait until the database has stored every line, each once.
 
         Raises:
             StudyError: it was out of reach for too long, or another driver has taken over the sweep.
@@ -87,8 +91,8 @@ class DatabaseJournal(JournalWriter):
         first = self._num_lines - len(self._pending)
         added = connection.execute(_ADD, (self._lock.sweep_id, first, self._pending)).rowcount
         if added < len(self._pending):  # by an earlier attempt, whose answer was lost
-            there = _lines(connection, self._lock.sweep_id, first, None)
-            if there != self._pending:
+            stored = _lines(connection, self._lock.sweep_id, first, None)
+            if stored != self._pending:
                 raise StudyError("another driver has written to the study meanwhile")
 
 
