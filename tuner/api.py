@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -17,10 +17,10 @@ from tuner.execution.launch import LaunchOptions, SpaceContent, new_sweep, prepa
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.folder import home as home_folder
-from tuner.sweep.ranking import best, front
-from tuner.sweep.reader import read_records
+from tuner.sweep.ranking import front
 from tuner.sweep.runs import Record, Tier
-from tuner.sweep.status import full
+from tuner.sweep.snapshot import read_snapshot
+from tuner.sweep.status import SweepStatus, status_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,30 +168,31 @@ class Sweep:
         return self._sweep.folder
 
     def trials(self) -> pd.DataFrame:
-        """Return one row per run, baselines included: see `tuner.results.frames.frame` for the columns."""
-        from tuner.results.frames import frame
+        """Return one row per run, baselines included: see `tuner.results.frames.runs_frame` for the columns."""
+        from tuner.results.frames import runs_frame
 
-        return frame(read_records(self._sweep))
+        return runs_frame(read_snapshot(self._sweep).records)
 
     @property
     def best(self) -> Record | None:
         """The best trial of the first objective among those that ran to the end and keep the constraints."""
-        return best(read_records(self._sweep), self._sweep.space.objective.mode)
+        return read_snapshot(self._sweep).best
 
     @property
     def front(self) -> list[Record]:
         """The Pareto front of the objectives, best first by the first one; of a single objective, the best trials."""
-        return front(read_records(self._sweep), self._sweep.space.objectives)
+        snapshot = read_snapshot(self._sweep)
+        return front(snapshot.records, snapshot.space.objectives)
 
-    def status(self) -> dict[str, Any]:
-        """Return its state, counts, best trial, cost and time left: see `tuner.sweep.status.full`."""
-        return full(self._sweep, read_records(self._sweep))
+    def status(self) -> SweepStatus:
+        """Return its state, counts, best trial, cost and time left."""
+        return status_of(read_snapshot(self._sweep, with_rows=True))
 
     def export(self, run: str | None = None, *, output: Path | str | None = None) -> Path:
         """Write a run, by default the best trial, as a folder that stands alone, and return that folder."""
-        from tuner.results.export import export
+        from tuner.results.export import export_run
 
-        return export(self._sweep, _path(output), run)
+        return export_run(read_snapshot(self._sweep), _path(output), run)
 
     def stop(self) -> None:
         """Ask its driver to end as soon as each run has reported."""
@@ -201,11 +202,11 @@ class Sweep:
         """Ask its driver to release its processors as soon as each run has reported, and to wait for `resume`."""
         control.ask_driver(self._sweep, "pause")
 
-    def watch(self) -> dict[str, Any]:
+    def watch(self) -> SweepStatus:
         """Show it until its driver ends, and return its status then."""
-        from tuner.results.live import watch
+        from tuner.results.live import watch_sweep
 
-        watch(self._sweep, Console(markup=False))
+        watch_sweep(self._sweep, Console(markup=False))
         return self.status()
 
 

@@ -46,6 +46,6 @@ def test_the_image_is_built_and_runs_the_demo(folder):
     assert built.returncode == 0, built.stdout + built.stderr
     assert "uid=10001(tuner) gid=10001(tuner) groups=10001(tuner)" in built.stdout
     sweep = Sweep.open("quick", home=folder / "shared/sweeps")
-    assert sweep.status()["state"] == "completed"
+    assert sweep.status().state == "completed"
     assert sweep.best.metrics["robust_accuracy"] > 0.5
     assert (folder / "shared/best/classifier.safetensors").exists()

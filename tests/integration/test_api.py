@@ -48,13 +48,13 @@ def test_launched_stopped_resumed_and_extended(tmp_path, monkeypatch):
     assert asked.is_set()
     assert (sweep.ending.stopped, sweep.ending.completed, sweep.ending.signal) == (True, False, None)
     status = sweep.status()
-    assert (status["state"], status["why"]) == ("interrupted", "stopped on request")
-    before = status["cost"]["compute"]
+    assert (status.state, status.why) == ("interrupted", "stopped on request")
+    before = status.cost.compute
     assert 0 < before < 24
 
     assert sweep.resume().ending.completed
-    assert sweep.status()["state"] == "completed"
-    assert sweep.status()["cost"]["compute"] == pytest.approx(24)
+    assert sweep.status().state == "completed"
+    assert sweep.status().cost.compute == pytest.approx(24)
     table = sweep.trials()
     assert list(table["state"]) == ["complete"] * 2
     assert sweep.best.value == table["robust_accuracy"].max()

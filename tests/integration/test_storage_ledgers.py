@@ -14,7 +14,7 @@ from tests.tuner.conftest import REAL, SPACE, row, train_all, train_really
 from trainables.storage.object_store import store_at
 from tuner.errors import UserError
 from tuner.execution.judging import evaluate_runs
-from tuner.results.export import export
+from tuner.results.export import export_run
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
 from tuner.sweep import control
@@ -24,6 +24,7 @@ from tuner.sweep.folder import SweepFolder, home, names
 from tuner.sweep.follower import Follower
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import read_metrics
+from tuner.sweep.snapshot import read_snapshot
 
 pytestmark = pytest.mark.database
 HOME = f"s3://{BUCKET}/team/sweeps"
@@ -136,7 +137,7 @@ def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, 
     best = next(record for record in read_records(here) if record.run.key == "trial-0000")
     with here.lock():
         evaluate_runs(here, [best], tier="rank", num_images=20, workers=1, tell=lambda text: None)
-    target = export(here, tmp_path / "bundle", "0")
+    target = export_run(read_snapshot(here), tmp_path / "bundle", "0")
     assert (target / "classifier.safetensors").exists()
     there = SweepFolder.open("real", home=machine(3))
     folder = next(record for record in read_records(there) if record.run.key == "trial-0000").run.folder

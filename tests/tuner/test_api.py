@@ -24,7 +24,7 @@ def test_a_sweep_is_opened_read_and_exported(trained_sweep, tmp_path):
     assert list(table["kind"]) == ["baseline"] * 2 + ["trial"] * 2
     assert sweep.best.value == table[table["kind"] == "trial"]["value"].max()
     assert {record.value for record in sweep.front} == {sweep.best.value}
-    assert sweep.status()["state"] == "completed"
+    assert sweep.status().state == "completed"
     bundle = sweep.export(output=tmp_path / "bundle")
     assert json.loads((bundle / "provenance.json").read_text())["run"] == sweep.best.run.key
     assert sweep.export("standard", output=tmp_path / "standard").name == "standard"

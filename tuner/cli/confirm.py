@@ -57,7 +57,9 @@ def confirm(
         confirmation = read_confirmation(sweep)
         typer.echo(confirmation.to_json() if confirmation else "null")
     else:
-        print_confirmed(sweep, console)
+        from tuner.sweep.snapshot import read_snapshot
+
+        print_confirmed(read_snapshot(sweep), console)
 
 
 def _confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions) -> None:

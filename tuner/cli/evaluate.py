@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from trainables.data import files as data_files
 from tuner.cli.options import Data, Home, is_local_path, table_console
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder, home, names
+
+if TYPE_CHECKING:
+    from tuner.results.export import BundleRecord
 
 _Tier = Literal["rank", "final"]
 _Split = Literal["validation", "test", "both"]
@@ -124,7 +127,11 @@ def _evaluate_path(
     from trainables.judging.saved import evaluate_classifier, load_classifier
 
     trained = load_classifier(path, architecture=architecture, dataset=dataset, epsilon=epsilon)
-    options: dict[str, Any] = {"data": data, "num_images": images, "num_threads": recorded.get("num_threads", 1)}
+    options: dict[str, Any] = {
+        "data": data,
+        "num_images": images,
+        "num_threads": recorded.num_threads if recorded else 1,
+    }
     if tier == "final":
         return {
             each: evaluate_classifier(trained, each, tier=tier, **options, autoattack=autoattack) for each in splits
@@ -132,19 +139,18 @@ def _evaluate_path(
     results: dict[str, dict[str, Any]] = {
         each: evaluate_classifier(trained, each, **options)["metrics"] for each in splits
     }
-    if "metrics" in recorded and epsilon is None:
-        return {"recorded (validation)": recorded["metrics"], **results}
+    if recorded and epsilon is None:
+        return {"recorded (validation)": recorded.metrics, **results}
     return results
 
 
-def _recorded(path: Path) -> dict[str, Any]:
-    """Return the metrics and number of threads that a bundle holds; nothing for a file."""
+def _recorded(path: Path) -> BundleRecord | None:
+    """Return what a bundle says of its classifier; None for a file."""
     if path.is_file():
-        return {}
-    from tuner.results.export import recorded
+        return None
+    from tuner.results.export import read_bundle_record
 
-    account = recorded(path)
-    return {"metrics": account["metrics"], "num_threads": account["provenance"]["num_threads"]}
+    return read_bundle_record(path)
 
 
 def _print_results(source: str, tier: _Tier, results: Mapping[str, dict[str, Any]]) -> None:
@@ -166,13 +172,14 @@ def _evaluate_sweep(
     """Evaluate the complete runs of a sweep that have not been evaluated so, and print all of them."""
     from tuner.execution.judging import complete_runs, evaluate_runs, evaluations_frame
     from tuner.results import evaluation_tables
+    from tuner.sweep.snapshot import read_snapshot
     from tuner.tracking.sync import mirror_now
 
     console = Console(stderr=True, markup=False)
     with sweep.lock():
         evaluate_runs(
             sweep,
-            complete_runs(sweep),
+            complete_runs(read_snapshot(sweep, is_locked=True)),
             num_images=images,
             autoattack=autoattack,
             workers=workers,
@@ -182,10 +189,11 @@ def _evaluate_sweep(
             mirror_now(sweep, console, with_runs=False)
         except UserError as error:
             console.print(f"{error}; `tuner sync {sweep.name}` tries again", style="yellow", soft_wrap=True)
+    snapshot = read_snapshot(sweep, with_evaluations=True)
     if output_format == "json":
-        typer.echo(evaluations_frame(sweep).to_json(orient="records", indent=2))
+        typer.echo(evaluations_frame(snapshot).to_json(orient="records", indent=2))
     else:
-        table_console(Console(markup=False)).print(evaluation_tables.sweep_evaluations_table(sweep))
+        table_console(Console(markup=False)).print(evaluation_tables.sweep_evaluations_table(snapshot))
 
 
 def judge(ctx: typer.Context) -> None:

@@ -81,7 +81,9 @@ def _drive(sweep: SweepFolder, detach: bool) -> None:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     exit_for(ending, sweep.name, console, how_to_go_on)
-    print_comparison(sweep, console)
+    from tuner.sweep.snapshot import read_snapshot
+
+    print_comparison(read_snapshot(sweep), console)
     console.print(
         f"`tuner export {sweep.name}` writes the best configuration; `tuner ui` shows every run", soft_wrap=True
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from tuner.cli.options import Home, SweepName
 from tuner.errors import FAILED, INTERRUPTED, STOPPED, UserError
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder, home, names
-from tuner.sweep.runs import State
+from tuner.sweep.runs import Record, State
 
 console = Console(markup=False)
 
@@ -26,24 +25,24 @@ def status(
     home_folder: Home = None,
 ) -> None:
     """Print the progress of sweeps; of a single one also its cost so far and the time left."""
-    from tuner.sweep import status
-    from tuner.sweep.reader import read_records
+    from tuner.sweep.snapshot import read_snapshot
+    from tuner.sweep.status import SweepSummary, status_lines, status_of, summarize_named, summary_line
 
     where = home(home_folder)
     found = [sweep_name] if sweep_name else names(where)
     if not found and output_format == "text":
         console.print(f"no sweeps in {where}: `tuner launch quick` starts one", soft_wrap=True)
     if sweep_name:
-        sweep = SweepFolder.open(sweep_name, home=where)
-        about = [status.full(sweep, read_records(sweep))]
+        detail = status_of(read_snapshot(SweepFolder.open(sweep_name, home=where), with_rows=True))
+        text, lines = detail.to_json(), status_lines(detail)
     else:
-        about = [status.brief_of(name, where) for name in found]
+        summaries = [summarize_named(name, where) for name in found]
+        text, lines = SweepSummary.list_to_json(summaries), [summary_line(summary) for summary in summaries]
     if output_format == "json":
-        typer.echo(json.dumps(about[0] if sweep_name else about, indent=2))
+        typer.echo(text)
         return
-    for one in about:
-        for line in status.lines(one) if sweep_name else [status.line(one)]:
-            console.print(line, soft_wrap=True, highlight=False)
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def watch(
@@ -53,22 +52,23 @@ def watch(
     """Show the live table of a sweep until its driver ends; the exit code is that of the driver."""
     where = home(home_folder)
     sweep = SweepFolder.open(sweep_name or _only_running(where), home=where)
-    from tuner.results.live import watch as show
-    from tuner.sweep import status
-    from tuner.sweep.reader import read_records
+    from tuner.results.live import watch_sweep
+    from tuner.sweep.snapshot import read_snapshot
+    from tuner.sweep.status import status_lines, status_of
 
     try:
-        show(sweep, console)
+        watch_sweep(sweep, console)
     except KeyboardInterrupt:
         console.print(f"\nThe sweep goes on; `tuner watch {sweep.name}` shows it again", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    about = status.full(sweep, read_records(sweep))
-    for line in status.lines(about):
+    snapshot = read_snapshot(sweep, with_rows=True)
+    detail = status_of(snapshot)
+    for line in status_lines(detail):
         console.print(line, soft_wrap=True, highlight=False)
-    if about["state"] == "failed":
+    if detail.state == "failed":
         raise typer.Exit(FAILED)
-    if about["state"] != "completed":
-        raise typer.Exit(STOPPED if control.phase_of(sweep) == "stopped" else INTERRUPTED)
+    if detail.state != "completed":
+        raise typer.Exit(STOPPED if snapshot.phase == "stopped" else INTERRUPTED)
 
 
 def stop(sweep_name: SweepName, home_folder: Home = None) -> None:
@@ -96,12 +96,16 @@ def logs(
     if run is None:
         _print_driver_log(sweep, follow)
         return
-    from tuner.results.selection import choose
+    from tuner.results.selection import choose_run
+    from tuner.sweep.snapshot import read_snapshot
 
-    record = choose(sweep, run, get_args(State))
+    def read_run(key: str) -> Record:
+        return choose_run(read_snapshot(sweep), key, get_args(State))
+
+    record = read_run(run)
 
     def is_growing() -> bool:
-        return follow and sweep.is_running() and choose(sweep, record.run.key, get_args(State)).state == "running"
+        return follow and sweep.is_running() and read_run(record.run.key).state == "running"
 
     missing = f"{record.run.key} of {sweep.name!r} has written nothing yet"
     _print_growing(sweep, record.run.folder / "log.txt", is_growing, "" if follow else missing)

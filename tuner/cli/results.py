@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -14,32 +13,34 @@ from tuner.cli.options import Home, SweepName, table_console
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder, home
 
+if TYPE_CHECKING:
+    from tuner.sweep.snapshot import Snapshot
+
 RunName = Annotated[
     str | None, typer.Option("--run", help="A trial's number or a baseline; by default the best trial.")
 ]
 
 
-def print_comparison(sweep: SweepFolder, console: Console) -> None:
-    """Print the table of a sweep, the sentences that follow from it, and what confirming it has found."""
-    from tuner.results import seeds
-    from tuner.results.compare import table, verdict
+def print_comparison(snapshot: Snapshot, console: Console) -> None:
+    """Print the table of a sweep, what follows from it, and the result of confirming it."""
+    from tuner.results.compare import comparison_sentences, comparison_table
+    from tuner.results.seeds import seeds_table
 
     whole = table_console(console)
-    whole.print(table(sweep))
-    if sweep.num_seeds > 1:
-        whole.print(seeds.table(sweep))
-    for line in verdict(sweep):
+    whole.print(comparison_table(snapshot))
+    if snapshot.sweep.num_seeds > 1:
+        whole.print(seeds_table(snapshot))
+    for line in comparison_sentences(snapshot):
         console.print(line, soft_wrap=True, highlight=False)
-    print_confirmed(sweep, console)
+    print_confirmed(snapshot, console)
 
 
-def print_confirmed(sweep: SweepFolder, console: Console) -> None:
-    """Print what confirming a sweep found; nothing if it has not been confirmed."""
+def print_confirmed(snapshot: Snapshot, console: Console) -> None:
+    """Print the result of confirming a sweep; nothing if it has not been confirmed."""
     from tuner.results.confirmation_tables import configurations_table, confirmation_sentences, differences_table
     from tuner.search.confirmation import newer_leaders
-    from tuner.sweep.confirmation import read_confirmation
 
-    confirmation = read_confirmation(sweep)
+    confirmation = snapshot.confirmation
     if confirmation is None:
         return
     table_console(console).print(configurations_table(confirmation))
@@ -47,10 +48,12 @@ def print_confirmed(sweep: SweepFolder, console: Console) -> None:
         table_console(console).print(differences_table(confirmation))
     for line in confirmation_sentences(confirmation):
         console.print(line, soft_wrap=True, highlight=False)
-    newer = newer_leaders(sweep, [configuration.name for configuration in confirmation.configurations])
+    newer = newer_leaders(
+        snapshot.space, snapshot.records, [configuration.name for configuration in confirmation.configurations]
+    )
     if newer:
         said = f"The search has found better since: {', '.join(newer[: confirmation.top])}"
-        console.print(f"{said}; `tuner confirm {sweep.name}` takes it in.", soft_wrap=True, highlight=False)
+        console.print(f"{said}; `tuner confirm {snapshot.name}` takes it in.", soft_wrap=True, highlight=False)
 
 
 def compare(
@@ -63,18 +66,21 @@ def compare(
 ) -> None:
     """Compare a sweep's trials with its baselines."""
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
-    if output_format == "table":
-        print_comparison(sweep, Console(markup=False))
-    else:
-        from tuner.results import frames
-        from tuner.results.compare import ranked
+    from tuner.sweep.snapshot import read_snapshot
 
-        typer.echo(frames.encode(frames.frame(ranked(sweep)), output_format), nl=False)
+    snapshot = read_snapshot(sweep, with_rows=picture is not None)
+    if output_format == "table":
+        print_comparison(snapshot, Console(markup=False))
+    else:
+        from tuner.results.compare import rank_runs
+        from tuner.results.frames import encode_frame, runs_frame
+
+        typer.echo(encode_frame(runs_frame(rank_runs(snapshot)), output_format), nl=False)
     if picture is not None:
-        from tuner.results.draw import draw
+        from tuner.results.draw import draw_comparison
 
         try:
-            drawn = draw(sweep, picture)
+            drawn = draw_comparison(snapshot, picture)
         except (OSError, ValueError) as error:
             raise UserError(f"cannot draw {picture}: {error}") from error
         typer.echo(f"picture: {drawn}" if drawn else "nothing to draw yet: no run has reported", err=True)
@@ -89,8 +95,9 @@ def draw(
     """Draw a run: images under attack, accuracies, losses, ratio, and accuracy by epsilon beside the baselines."""
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     from tuner.results.draw import write_pictures
+    from tuner.sweep.snapshot import read_snapshot
 
-    folder, missing = write_pictures(sweep, output, run)
+    folder, missing = write_pictures(read_snapshot(sweep, with_rows=True), output, run)
     for picture in sorted(folder.iterdir()):
         typer.echo(picture)
     for what in missing:
@@ -105,9 +112,10 @@ def export(
 ) -> None:
     """Write a run's configuration, weights, metrics and provenance as a folder that stands alone."""
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
-    from tuner.results.export import export as write
+    from tuner.results.export import export_run
+    from tuner.sweep.snapshot import read_snapshot
 
-    typer.echo(write(sweep, output, run))
+    typer.echo(export_run(read_snapshot(sweep), output, run))
 
 
 def trials(
@@ -122,13 +130,14 @@ def trials(
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     if output is None and output_format == "parquet":
         raise UserError("Parquet is not for a terminal: name a file with --output")
-    from tuner.results import frames
-    from tuner.sweep.reader import read_records
+    from tuner.results.frames import encode_frame, runs_frame, write_frame
+    from tuner.sweep.snapshot import read_snapshot
 
+    table = runs_frame(read_snapshot(sweep).records)
     if output is None:
-        typer.echo(frames.encode(frames.frame(read_records(sweep)), output_format), nl=False)
+        typer.echo(encode_frame(table, output_format), nl=False)
     else:
-        typer.echo(frames.write(sweep, output_format, output))
+        typer.echo(write_frame(table, output_format, output))
 
 
 def replay(
@@ -139,11 +148,12 @@ def replay(
 ) -> None:
     """Replay a sweep's learning curves with another pruner: what it would have saved, and what lost."""
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
-    from tuner.search import replay as replaying
+    from tuner.search.replay import read_pruner, replay_sentences, replay_trials
+    from tuner.sweep.snapshot import read_snapshot
 
-    result = replaying.replay(sweep, replaying.read_pruner(pruner))
+    result = replay_trials(read_snapshot(sweep, with_rows=True), read_pruner(pruner))
     if output_format == "json":
-        typer.echo(json.dumps(result, indent=2))
+        typer.echo(result.to_json())
         return
-    for line in replaying.lines(result):
+    for line in replay_sentences(result):
         console.print(line, soft_wrap=True, highlight=False)

@@ -85,7 +85,7 @@ def _draw(name: str, previews: Sequence[SchedulePreview], target: Path) -> None:
         raise UserError(f"{name}: {message}")
     try:
         title = f"{name}: schedules over the run (shaded: their range, lines: examples)"
-        draw.save(figures.schedules(title, previews), target)
+        draw.save_figure(figures.schedules(title, previews), target)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot draw {target}: {error}") from error
     typer.echo(f"picture: {target}", err=True)

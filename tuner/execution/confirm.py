@@ -17,10 +17,9 @@ from tuner.results.confirmation import write_confirmation
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import best_trials
-from tuner.sweep.reader import read_records
 from tuner.sweep.runs import Record, Tier
-from tuner.sweep.state import is_complete, state_of
+from tuner.sweep.snapshot import read_snapshot
+from tuner.sweep.state import is_complete
 from tuner.tracking.sync import warn
 from tuner.tracking.writer import MlflowWriter
 
@@ -74,8 +73,8 @@ class ConfirmStage:
         self._console = console
         self._options = options
         self._plan = make_plan(sweep, options.top, options.num_seeds, options.baselines)
-        self._searched = read_records(sweep)
-        if not is_complete(sweep, self._searched):
+        self._search = read_snapshot(sweep, is_locked=False)
+        if not is_complete(sweep, self._search.records):
             warn(console, f"The search has not come to its end: `tuner resume {sweep.name}` goes on with it")
         self.queue = ConfirmLedger(sweep, self._plan, study_lock)
 
@@ -109,11 +108,11 @@ class ConfirmStage:
 
     def sweep_state(self, ending: Ending) -> str:
         """Return the state of the search."""
-        return state_of(self._sweep, self._searched, is_locked=False)[0]
+        return self._search.state
 
     def winners(self) -> Sequence[Record]:
         """Return the best runs of the search."""
-        return best_trials(self._sweep.space, self._searched)
+        return self._search.best_trials
 
     def draw(self, folder: Path, ending: Ending) -> Mapping[str, Sequence[Path]]:
         """Draw nothing: the pictures show the search."""

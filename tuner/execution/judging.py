@@ -18,8 +18,8 @@ from tuner.errors import UserError
 from tuner.results.export import num_threads
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
-from tuner.sweep.reader import read_records
 from tuner.sweep.runs import Record, Tier
+from tuner.sweep.snapshot import Snapshot
 
 
 def evaluate_runs(
@@ -76,15 +76,15 @@ def _end_at_once() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def complete_runs(sweep: SweepFolder) -> list[Record]:
-    """Return the runs of a sweep's search that ran to the end, baselines included.
+def complete_runs(snapshot: Snapshot) -> list[Record]:
+    """Return the complete runs of a sweep's search, baselines included.
 
     Raises:
         UserError: there is none.
     """
-    records = [record for record in read_records(sweep) if record.state == "complete"]
+    records = [record for record in snapshot.records if record.state == "complete"]
     if not records:
-        raise UserError(f"no run of {sweep.name!r} has run to the end yet: `tuner resume {sweep.name}`")
+        raise UserError(f"no run of {snapshot.name!r} has run to the end yet: `tuner resume {snapshot.name}`")
     return records
 
 
@@ -106,11 +106,15 @@ def _evaluate(sweep: SweepFolder, record: Record, tier: Tier, options: dict[str,
     return verdict["metrics"]["robust_accuracy"], time.monotonic() - started
 
 
-def evaluations_frame(sweep: SweepFolder) -> pd.DataFrame:
-    """Return one row per evaluated run: its key, label, seed, number of images, and metrics of the tier ``final``."""
+def evaluations_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """Return one row per evaluated run: its key, label, seed, number of images, and metrics of the tier ``final``.
+
+    Args:
+        snapshot: with evaluations.
+    """
     rows = []
-    for record in read_records(sweep):
-        results = read_evaluation(record.run.folder)
+    for record in snapshot.records:
+        results = snapshot.evaluations.get(record.run.key)
         if results is not None:
             info = {"run": record.run.key, "label": record.run.label, "seed": record.run.settings["seed"]}
             autoattack = {"autoattack_accuracy": results.autoattack.accuracy} if results.autoattack else {}

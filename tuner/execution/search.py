@@ -15,6 +15,7 @@ from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best_trials
 from tuner.sweep.runs import Record
+from tuner.sweep.snapshot import read_snapshot
 from tuner.sweep.state import ALL_FAILED, all_failed
 from tuner.tracking.sync import draw_pictures
 from tuner.tracking.writer import MlflowWriter
@@ -75,4 +76,5 @@ class SearchStage:
 
     def draw(self, folder: Path, ending: Ending) -> Mapping[str, Sequence[Path]]:
         """Draw the sweep; its runs, which take seconds each, only once it is complete."""
-        return draw_pictures(self._sweep, folder, self._console, with_runs=ending.state == "completed")
+        snapshot = read_snapshot(self._sweep, is_locked=False, with_rows=True)
+        return draw_pictures(snapshot, folder, self._console, with_runs=ending.state == "completed")

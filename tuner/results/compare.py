@@ -1,4 +1,4 @@
-"""The comparison of a sweep: trials against baselines, as a table and as data, from the sweep's folder alone."""
+"""Compares the trials of a sweep with its baselines: one table, and sentences."""
 
 from __future__ import annotations
 
@@ -8,35 +8,33 @@ from itertools import takewhile
 from rich.table import Table
 
 from trainables.evaluation.metrics import Metric, accuracies, metric_named
-from tuner.results import seeds
+from tuner.results.seeds import lead_sentences
 from tuner.statistics import interval, is_within_noise
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import best, best_trials, eligible, explain_no_best, front
-from tuner.sweep.reader import read_records
+from tuner.sweep.ranking import eligible, explain_no_best
 from tuner.sweep.runs import Record, num_images
+from tuner.sweep.snapshot import Snapshot
 
 
-def ranked(sweep: SweepFolder) -> list[Record]:
-    """Return all runs, those that ran to the end first, each group by the objective; the best first."""
-    sign = -1.0 if sweep.space.objective.mode == "max" else 1.0
-    metric = sweep.space.objective.metric
+def rank_runs(snapshot: Snapshot) -> list[Record]:
+    """Return the runs of the search: complete and feasible ones first, each group sorted by the objective."""
+    objective = snapshot.space.objective
 
-    def place(record: Record) -> tuple[bool, bool, float]:
-        return record.state != "complete", not record.feasible, sign * record.metrics.get(metric, -sign * float("inf"))
+    def sort_key(record: Record) -> tuple[bool, bool, float]:
+        value = record.metrics.get(objective.metric, objective.sign * float("inf"))
+        return record.state != "complete", not record.feasible, -objective.sign * value
 
-    return sorted(read_records(sweep), key=place)
+    return sorted(snapshot.records, key=sort_key)
 
 
-def table(sweep: SweepFolder) -> Table:
-    """Return the comparison for a terminal; accuracies in percent, robust accuracy with its 95 % interval.
+def comparison_table(snapshot: Snapshot) -> Table:
+    """Return a row for every run of the search: accuracies in percent, robust accuracy with its 95 % interval.
 
-    The best trial has a star; with several objectives, every trial on the front.
+    The best trial has a star; with several objectives, every trial on the Pareto front has one.
     """
-    records = ranked(sweep)
-    winners = best_trials(sweep.space, records)
-    settings = sweep.space.evaluation
+    space, records, winners = snapshot.space, rank_runs(snapshot), snapshot.best_trials
     result = Table(
-        title=f"{sweep.name}: {sweep.space.dataset.name}, L-infinity, epsilon {settings.epsilon:g}, validation images"
+        title=f"{snapshot.name}: {space.dataset.name}, L-infinity, epsilon {space.evaluation.epsilon:g}, "
+        "validation images"
     )
     for column in ("run", "trainable", "state"):
         result.add_column(column, no_wrap=True)
@@ -50,39 +48,38 @@ def table(sweep: SweepFolder) -> Table:
     return result
 
 
-def verdict(sweep: SweepFolder) -> list[str]:
-    """Return what may be said: the best trial's lead over each baseline, and how far that carries."""
-    records = read_records(sweep)
-    winner = best(records, sweep.space.objective.mode)
-    metric = sweep.space.objective.metric
+def comparison_sentences(snapshot: Snapshot) -> list[str]:
+    """Return the best trial's lead over each baseline in sentences, with what limits their meaning."""
+    records, space, winner = snapshot.records, snapshot.space, snapshot.best
+    metric = space.objective.metric
     if winner is None:
         return [explain_no_best(records)]
-    if len(sweep.space.objectives) > 1:
-        return _front_lines(sweep, records)
-    if sweep.num_seeds > 1:
+    if len(space.objectives) > 1:
+        return _front_sentences(snapshot)
+    if snapshot.sweep.num_seeds > 1:
         caution = (
             "Compared in pairs of equal seeds, chosen and measured on the same validation images: a lead, no claim."
         )
-        return [*seeds.verdict(sweep), caution]
+        return [*lead_sentences(snapshot), caution]
     lines = [
-        f"Best: {winner.run.key} ({winner.run.label}) against {record.run.key.removeprefix('baseline-')}: "
+        f"Best: {winner.run.key} ({winner.run.label}) against {record.run.name}: "
         f"{100 * (winner.metrics[metric] - record.metrics[metric]):+.1f} points of {metric.replace('_', ' ')}"
         for record in records
         if record.run.kind == "baseline" and record.state == "complete"
     ]
     return [
         *lines,
-        *_noise(sweep, records),
+        *_noise_sentences(snapshot),
         "One seed each, chosen and measured on the same validation images: a lead to follow up, not a claim.",
     ]
 
 
-def _noise(sweep: SweepFolder, records: list[Record]) -> list[str]:
-    """Say how many of the best trials' values differ by no more than which images were taken can explain."""
-    objective = sweep.space.objective
+def _noise_sentences(snapshot: Snapshot) -> list[str]:
+    """Return how many of the best trials differ by no more than the choice of images can explain, if several do."""
+    objective = snapshot.space.objective
     if not metric_named(objective.metric).is_share:
         return []
-    ordered = sorted(eligible(records), key=lambda record: -objective.sign * (record.value or 0.0))
+    ordered = sorted(eligible(snapshot.records), key=lambda record: -objective.sign * (record.value or 0.0))
     first, images = ordered[0], num_images(ordered[0].run.settings, ranked=True)
 
     def is_tied(other: Record) -> bool:
@@ -94,21 +91,21 @@ def _noise(sweep: SweepFolder, records: list[Record]) -> list[str]:
         return []
     return [
         f"The top {len(tied)} are not distinguishable: the lead of {first.run.key} is within the noise of {images:,} "
-        f"validation images. `tuner confirm {sweep.name}` runs the best again, with fresh seeds."
+        f"validation images. `tuner confirm {snapshot.name}` runs the best again, with fresh seeds."
     ]
 
 
-def _front_lines(sweep: SweepFolder, records: list[Record]) -> list[str]:
-    """Return the trials on the front with their objectives, and how far that carries."""
-    standing = front(records, sweep.space.objectives)
-    names = " against ".join(one.metric.replace("_", " ") for one in sweep.space.objectives)
-    whole = sum(record.run.kind == "trial" and record.state == "complete" for record in records)
+def _front_sentences(snapshot: Snapshot) -> list[str]:
+    """Return the trials on the Pareto front with their objectives, and what limits their meaning."""
+    objectives, nondominated = snapshot.space.objectives, snapshot.best_trials
+    names = " against ".join(objective.metric.replace("_", " ") for objective in objectives)
+    whole = sum(record.run.kind == "trial" and record.state == "complete" for record in snapshot.records)
     return [
-        f"Front of {names}: {len(standing)} of {whole} trials that ran to the end",
+        f"Front of {names}: {len(nondominated)} of {whole} trials that ran to the end",
         *(
             f"  {record.run.key} ({record.run.label}): "
-            + ", ".join(_objective(one.metric, record.metrics[one.metric]) for one in sweep.space.objectives)
-            for record in standing
+            + ", ".join(_objective(objective.metric, record.metrics[objective.metric]) for objective in objectives)
+            for record in nondominated
         ),
         "One seed each, chosen and measured on the same validation images: leads to follow up, not claims.",
     ]

@@ -12,9 +12,9 @@ from rich.table import Table
 from trainables.evaluation.checks import from_metrics
 from trainables.evaluation.metrics import accuracies
 from tuner.statistics import interval
-from tuner.sweep.evaluations import EvaluationResults, read_evaluation
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.repeats import Repeats, repeats
+from tuner.sweep.evaluations import EvaluationResults
+from tuner.sweep.repeats import Repeats, group_repeats
+from tuner.sweep.snapshot import Snapshot
 
 _HEADINGS = {"pgd_accuracy": "PGD-40", "robust_accuracy": "worst case"}  # what their labels mean in the tier `final`
 
@@ -71,13 +71,23 @@ def print_evaluation(source: str, results: EvaluationResults, console: Console) 
     console.print(f"masking: {describe_masking(results.metrics)}", highlight=False, soft_wrap=True)
 
 
-def sweep_evaluations_table(sweep: SweepFolder) -> Table:
-    """Return a row for every evaluated configuration of a sweep: means over seeds, lowest to highest, in percent."""
-    evaluated = [(group, results) for group in repeats(sweep) if (results := _results(group))]
+def sweep_evaluations_table(snapshot: Snapshot) -> Table:
+    """Return a row for every evaluated configuration of a sweep: means over seeds, lowest to highest, in percent.
+
+    Args:
+        snapshot: with evaluations.
+    """
+    evaluated = [
+        (group, results)
+        for group in group_repeats(snapshot.space, snapshot.records)
+        if (results := _results(snapshot, group))
+    ]
     images = {result.images for _, results in evaluated for result in results}
     shown = " or ".join(f"{count:,}" for count in sorted(images))
-    epsilon = sweep.space.evaluation.epsilon
-    table = Table(title=f"{sweep.name}: {shown} test images, epsilon {epsilon:g}, mean over seeds (lowest to highest)")
+    epsilon = snapshot.space.evaluation.epsilon
+    table = Table(
+        title=f"{snapshot.name}: {shown} test images, epsilon {epsilon:g}, mean over seeds (lowest to highest)"
+    )
     measured = accuracies("comparison")
     headings = [_HEADINGS.get(metric.name, metric.label) for metric in measured]
     for column in ("configuration", "runs", *headings, "masking"):
@@ -91,9 +101,9 @@ def sweep_evaluations_table(sweep: SweepFolder) -> Table:
     return table
 
 
-def _results(group: Repeats) -> list[EvaluationResults]:
-    results = (read_evaluation(record.run.folder) for record in group.records)
-    return [result for result in results if result is not None]
+def _results(snapshot: Snapshot, group: Repeats) -> list[EvaluationResults]:
+    keys = [record.run.key for record in group.records]
+    return [snapshot.evaluations[key] for key in keys if key in snapshot.evaluations]
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainables.storage.atomic import whole_folder, write_json
 from tuner.errors import UserError
-from tuner.results.selection import choose
-from tuner.sweep.confirmation import read_confirmation
-from tuner.sweep.folder import SweepFolder
+from tuner.results.selection import choose_run
 from tuner.sweep.runs import Record, num_images
+from tuner.sweep.snapshot import Snapshot
 
 FORMAT = 1
 
 
-def export(sweep: SweepFolder, target: Path | None = None, key: str | None = None) -> Path:
+def export_run(snapshot: Snapshot, target: Path | None = None, key: str | None = None) -> Path:
     """Write the bundle of a run and return its folder; it appears whole or not at all.
 
     Args:
-        sweep: where the run is.
+        snapshot: of the sweep.
         target: the folder to make; by default ``exports/<sweep>-<run>`` right here.
         key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``); by default the best trial.
 
     Raises:
         UserError: there is no such run, the folder is there already or cannot be written.
     """
-    record = choose(sweep, key)
+    sweep, record = snapshot.sweep, choose_run(snapshot, key)
     target = (target or Path("exports") / f"{sweep.name}-{record.run.key}").absolute()
     if target.exists():
         raise UserError(f"{target} is there already: remove it or choose another --output")
@@ -37,7 +37,7 @@ def export(sweep: SweepFolder, target: Path | None = None, key: str | None = Non
     try:
         with whole_folder(target) as folder:
             write_from_checkpoint(folder, record.run.settings, sweep.fetch_checkpoints(record.run.folder))
-            write_account(folder, record.run.settings, record.metrics, _origin(sweep, record))
+            write_account(folder, record.run.settings, record.metrics, _origin(snapshot, record))
     except (OSError, CheckpointError) as error:
         raise UserError(f"cannot export {record.run.key} to {target}: {error}") from error
     return target
@@ -50,11 +50,12 @@ def write_account(folder: Path, settings: dict[str, Any], metrics: dict[str, flo
     write_json(folder / "provenance.json", {**origin, "format": FORMAT, "seed": settings["seed"]})
 
 
-def _origin(sweep: SweepFolder, record: Record) -> dict[str, Any]:
+def _origin(snapshot: Snapshot, record: Record) -> dict[str, Any]:
+    sweep = snapshot.sweep
     of_sweep = json.loads((sweep.folder / "provenance.json").read_text())
     threads = num_threads(sweep.space.resources.cpu)
     names = {"sweep": sweep.name, "sweep_id": sweep.id, "run": record.run.key}
-    confirmation = read_confirmation(sweep) if record.run.kind == "confirm" else None
+    confirmation = snapshot.confirmation if record.run.kind == "confirm" else None
     numbers = {"confirmed": {"winner": confirmation.winner, **confirmation.main_numbers()}} if confirmation else {}
     return {**names, "num_threads": threads, **of_sweep, **numbers}
 
@@ -64,8 +65,16 @@ def num_threads(cpus: float) -> int:
     return max(1, int(cpus))
 
 
-def recorded(bundle: Path) -> dict[str, Any]:
-    """Return what a bundle says of itself: its metrics and provenance.
+@dataclass(frozen=True)
+class BundleRecord:
+    """What a bundle says of its classifier: the last metrics of its run, and torch's threads in that run."""
+
+    metrics: dict[str, float]
+    num_threads: int
+
+
+def read_bundle_record(bundle: Path) -> BundleRecord:
+    """Return what a bundle says of its classifier.
 
     Raises:
         UserError: the folder is no bundle.
@@ -77,4 +86,4 @@ def recorded(bundle: Path) -> dict[str, Any]:
         raise UserError(f"{bundle} is no bundle that `tuner export` or `tuner train` wrote: {error}") from error
     if provenance["format"] != FORMAT:
         raise UserError(f"{bundle} has format {provenance['format']}; this release reads format {FORMAT}")
-    return {**metrics, "provenance": provenance}
+    return BundleRecord(metrics["metrics"], provenance["num_threads"])

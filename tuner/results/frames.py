@@ -13,12 +13,10 @@ import pandas as pd
 from trainables.evaluation.metrics import TIME
 from trainables.storage.atomic import write_whole
 from tuner.errors import UserError
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.reader import read_records
 from tuner.sweep.runs import Record, describe_ratio
 
 Format = Literal["csv", "json", "parquet"]
-_ABOUT = {
+_RUN_COLUMNS = {
     "run": "string",
     "kind": "string",
     "trainable": "string",
@@ -30,14 +28,14 @@ _ABOUT = {
 }
 
 
-def frame(records: Sequence[Record]) -> pd.DataFrame:
+def runs_frame(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per run: what it is, how it ended, its last metrics, its settings as ``settings.*`` columns.
 
     Metrics are float64. Of settings, a column is boolean, Int64, float64 or string, missing where a run has no such
     setting; one of lists or of several types holds JSON. Seconds end in ``_s``; compute is in epochs of standard
     training.
     """
-    about = pd.DataFrame([_about(record) for record in records], columns=list(_ABOUT))
+    runs = pd.DataFrame([_columns_of(record) for record in records], columns=list(_RUN_COLUMNS))
     metrics = pd.DataFrame(
         [{name: value for name, value in record.metrics.items() if name != TIME} for record in records], dtype=float
     )
@@ -45,10 +43,10 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
     names = dict.fromkeys(name for row in settings for name in row)
     columns = {name: _typed([row.get(name) for row in settings]) for name in names}
     reason = pd.Series([record.reason for record in records], name="reason", dtype="string")
-    return pd.concat([about.astype(_ABOUT), metrics, reason, pd.DataFrame(columns)], axis=1)
+    return pd.concat([runs.astype(_RUN_COLUMNS), metrics, reason, pd.DataFrame(columns)], axis=1)
 
 
-def _about(record: Record) -> dict[str, Any]:
+def _columns_of(record: Record) -> dict[str, Any]:
     run = record.run
     ratio = run.settings.get("ratio")
     return {
@@ -78,7 +76,7 @@ def _typed(values: list[Any]) -> pd.Series[Any]:
     return pd.Series([None if value is None else json.dumps(value) for value in values], dtype="string")
 
 
-def encode(table: pd.DataFrame, output_format: Format) -> bytes:
+def encode_frame(table: pd.DataFrame, output_format: Format) -> bytes:
     """Return a table as the content of a file; JSON is a list of rows."""
     if output_format == "csv":
         return table.to_csv(index=False).encode()
@@ -92,14 +90,14 @@ def encode(table: pd.DataFrame, output_format: Format) -> bytes:
     return content.getvalue()
 
 
-def write(sweep: SweepFolder, output_format: Format, target: Path) -> Path:
-    """Write a sweep's runs into a file, which appears whole: baselines first, trials in the order of their numbers.
+def write_frame(table: pd.DataFrame, output_format: Format, target: Path) -> Path:
+    """Write a table into a file, which appears whole, and return its path.
 
     Raises:
         UserError: it cannot be written.
     """
     try:
-        write_whole(target, encode(frame(read_records(sweep)), output_format))
+        write_whole(target, encode_frame(table, output_format))
     except OSError as error:
         raise UserError(f"cannot write {target}: {error}") from error
     return target

@@ -21,7 +21,7 @@ from tuner.sweep.follower import _LOOK_EVERY_S, Follower
 from tuner.sweep.ranking import best
 from tuner.sweep.runs import Record
 from tuner.sweep.state import compute_spent, seconds_spent
-from tuner.sweep.status import duration
+from tuner.sweep.status import format_duration
 
 _ROWS_KEPT = 20
 _SUMMARY_EVERY_S = 1.0  # it looks at every run
@@ -140,7 +140,7 @@ class LiveTable:
         elapsed, done = time.monotonic() - self._started, progress(self._ledger, self._budget)
         if done > self._done_before:
             left = elapsed * (1.0 - done) / (done - self._done_before)
-            text += f", {duration(elapsed)} gone, about {duration(left)} left"
+            text += f", {format_duration(elapsed)} gone, about {format_duration(left)} left"
         return text
 
 
@@ -153,8 +153,8 @@ def _accuracies(record: Record) -> dict[str, str]:
     }
 
 
-def watch(sweep: SweepFolder, console: Console) -> None:
-    """Show a sweep as its driver does, until there is no driver any more."""
+def watch_sweep(sweep: SweepFolder, console: Console) -> None:
+    """Show a running sweep as its driver does, until no driver is at work."""
     follower = Follower(sweep)
     space = sweep.space
     with LiveTable(

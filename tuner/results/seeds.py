@@ -1,4 +1,4 @@
-"""Tables of a sweep with several seeds: a configuration's mean and range."""
+"""Compares configurations with several seeds: means, ranges, and leads in pairs of equal seeds."""
 
 from __future__ import annotations
 
@@ -7,36 +7,35 @@ from statistics import mean
 from rich.table import Table
 
 from trainables.evaluation.metrics import accuracies
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import best
-from tuner.sweep.repeats import repeats
+from tuner.sweep.repeats import group_repeats
+from tuner.sweep.snapshot import Snapshot
 
 
-def table(sweep: SweepFolder) -> Table:
-    """Return the means over seeds for a terminal, in percent, each with the lowest and the highest."""
-    result = Table(title=f"{sweep.name}: mean over seeds (lowest to highest) of the runs that ran to the end")
+def seeds_table(snapshot: Snapshot) -> Table:
+    """Return a row for every configuration: its accuracies as mean (lowest to highest) over seeds, in percent."""
+    result = Table(title=f"{snapshot.name}: mean over seeds (lowest to highest) of the runs that ran to the end")
     for column in ("configuration", "trainable", "runs"):
         result.add_column(column)
     columns = accuracies("comparison")
     for measure in columns:
         result.add_column(measure.label, justify="right", no_wrap=True)
-    for one in repeats(sweep):
-        cells = [_spread(list(one.values(metric.name).values())) for metric in columns]
-        style = "cyan" if one.first.run.kind == "baseline" else None
-        result.add_row(one.name, one.first.run.label, one.outcomes, *cells, style=style)
+    for group in group_repeats(snapshot.space, snapshot.records):
+        cells = [_spread(list(group.values(metric.name).values())) for metric in columns]
+        style = "cyan" if group.first.run.kind == "baseline" else None
+        result.add_row(group.name, group.first.run.label, group.outcomes, *cells, style=style)
     return result
 
 
-def verdict(sweep: SweepFolder) -> list[str]:
-    """Return by how much the best trial's configuration leads each baseline, seed by seed; nothing if there is none."""
-    metric = sweep.space.objective.metric
-    everyone = repeats(sweep)
-    winner = best([record for one in everyone for record in one.records], sweep.space.objective.mode)
+def lead_sentences(snapshot: Snapshot) -> list[str]:
+    """Return the lead of the best trial's configuration over each baseline, seed by seed."""
+    metric = snapshot.space.objective.metric
+    groups = group_repeats(snapshot.space, snapshot.records)
+    winner = snapshot.best
     if winner is None:
         return []
-    leader = next(one for one in everyone if winner in one.records)
+    leader = next(group for group in groups if winner in group.records)
     lines = []
-    for other in (one for one in everyone if one.first.run.kind == "baseline"):
+    for other in (group for group in groups if group.first.run.kind == "baseline"):
         ours, theirs = leader.values(metric), other.values(metric)
         leads = [100 * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs]
         if leads:

@@ -1,38 +1,34 @@
-"""Which run of a sweep a command means: one by its name, or the best."""
+"""Chooses the run that a command is about: one by its name, or the best."""
 
 from __future__ import annotations
 
 from tuner.errors import UserError
-from tuner.sweep.confirmation import read_confirmation
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import best, explain_no_best
-from tuner.sweep.reader import read_records
+from tuner.sweep.ranking import explain_no_best
 from tuner.sweep.runs import Record, State, baseline_key
+from tuner.sweep.snapshot import Snapshot
 
 
-def choose(sweep: SweepFolder, key: str | None, states: tuple[State, ...] = ("complete",)) -> Record:
-    """Return the run of that key, or the best one: of a confirmed sweep, the middle one of the winner's runs.
+def choose_run(snapshot: Snapshot, key: str | None, states: tuple[State, ...] = ("complete",)) -> Record:
+    """Return a run by its key, or the best one: the best trial, or of a confirmed sweep the winner's median run.
 
     Args:
-        sweep: that the run belongs to.
-        key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``, ``trial-0003.seed100000``).
-        states: that a run may be in to be taken.
+        snapshot: of the sweep.
+        key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``, ``trial-0003.seed100000``); None for the best one.
+        states: that the run may be in.
 
     Raises:
         UserError: there is no such run, or it is in another state.
     """
-    records = read_records(sweep, ["baseline", "trial", "confirm"])
+    sweep, confirmation = snapshot.sweep, snapshot.confirmation
+    if key is None and confirmation is not None:
+        key = confirmation.run
     if key is None:
-        confirmation = read_confirmation(sweep)
-        key = confirmation.run if confirmation else None
-    if key is None:
-        winner = best(records, sweep.space.objective.mode)
-        if winner is None:
-            raise UserError(
-                f"{sweep.name}: {explain_no_best(records)} `tuner resume {sweep.name}` goes on, --run exports another"
-            )
-        return winner
+        if snapshot.best is None:
+            reason = explain_no_best(snapshot.records)
+            raise UserError(f"{sweep.name}: {reason} `tuner resume {sweep.name}` goes on, --run exports another")
+        return snapshot.best
     keys = {key, f"trial-{key:0>4}", baseline_key(key)}
+    records = (*snapshot.records, *snapshot.confirming_records)
     for record in records:
         if record.run.key in keys:
             if record.state not in states:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice, takewhile
 from statistics import mean
@@ -15,8 +15,8 @@ from tuner.errors import UserError
 from tuner.statistics import image_noise, is_behind, share_of_alpha
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import front
-from tuner.sweep.reader import CONFIRM, read_attributes, read_records
-from tuner.sweep.repeats import repeats
+from tuner.sweep.reader import CONFIRM, read_records, read_studies
+from tuner.sweep.repeats import group_repeats
 from tuner.sweep.runs import Record, baseline_key, baseline_name, num_images
 
 PLAN = "plan"
@@ -63,7 +63,8 @@ class Plan:
 
 def read_plan(sweep: SweepFolder) -> Plan | None:
     """Return what is to be confirmed of a sweep; None as long as nothing is."""
-    raw = read_attributes(sweep, CONFIRM).get(PLAN)
+    study = read_studies(sweep).get(CONFIRM)
+    raw: Any = study.attributes.get(PLAN) if study else None
     return _plan_of(raw) if raw else None
 
 
@@ -90,11 +91,12 @@ def make_plan(
     wanted = _at_least("--top", top, before.top if before else None, defaults.top)
     wanted_seeds = _at_least("--seeds", num_seeds, len(before.seeds) if before else None, defaults.seeds)
     known = {one.name: one for one in before.configurations} if before else {}
-    best = {one.name: one for one in best_configurations(sweep)[:wanted]}
+    records = read_records(sweep)
+    best = {one.name: one for one in best_configurations(sweep.space, records)[:wanted]}
     if not known and not best:
         raise UserError(f"no configuration of {sweep.name!r} can be confirmed: `tuner compare {sweep.name}` says why")
     beside = {} if before and baselines is None else {one.name: one for one in _baselines(sweep, baselines)}
-    used = {record.run.settings["seed"] for record in read_records(sweep)}
+    used = {record.run.settings["seed"] for record in records}
     fresh = (seed for seed in count(sweep.space.search.seed + _FRESH) if seed not in used)
     seeds = before.seeds if before else ()
     seeds += tuple(islice((seed for seed in fresh if seed not in seeds), wanted_seeds - len(seeds)))
@@ -107,15 +109,19 @@ def _at_least(option: str, asked: int | None, before: int | None, default: int) 
     return asked or before or default
 
 
-def best_configurations(sweep: SweepFolder) -> list[Configuration]:
-    """Return the configurations that ran to the end and kept the constraints with every seed, the best first.
+def best_configurations(space: Space, records: Collection[Record]) -> list[Configuration]:
+    """Return the configurations whose complete runs are all feasible, the best first.
 
-    With several objectives, those of the front: the best by the first objective comes first.
+    With several objectives, those of the Pareto front: the best by the first objective comes first.
+
+    Args:
+        space: of the sweep.
+        records: of the runs of its search.
     """
-    objectives = sweep.space.objectives
-    standing = {one.run.key for one in front(read_records(sweep), objectives)} if len(objectives) > 1 else None
+    several = len(space.objectives) > 1
+    standing = {record.run.key for record in front(records, space.objectives)} if several else None
     found = []
-    for group in repeats(sweep):
+    for group in group_repeats(space, records):
         ended = [record for record in group.records if record.state == "complete"]
         is_able = bool(ended) and all(record.feasible for record in ended) and ended[0].run.kind == "trial"
         if is_able and (standing is None or any(record.run.key in standing for record in ended)):
@@ -123,9 +129,16 @@ def best_configurations(sweep: SweepFolder) -> list[Configuration]:
     return found
 
 
-def newer_leaders(sweep: SweepFolder, confirmed: Container[str]) -> list[str]:
-    """Return the configurations that the search has found better than any of those that were confirmed."""
-    return [one.name for one in takewhile(lambda one: one.name not in confirmed, best_configurations(sweep))]
+def newer_leaders(space: Space, records: Collection[Record], confirmed: Container[str]) -> list[str]:
+    """Return the names of the configurations that are better in the search than all that were confirmed.
+
+    Args:
+        space: of the sweep.
+        records: of the runs of its search.
+        confirmed: names of the configurations that were confirmed.
+    """
+    names = [configuration.name for configuration in best_configurations(space, records)]
+    return list(takewhile(lambda name: name not in confirmed, names))
 
 
 def _baselines(sweep: SweepFolder, names: Sequence[str] | None) -> list[Configuration]:

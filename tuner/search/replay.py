@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
-from typing import Any
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 
 import optuna
 from optuna.trial import TrialState
@@ -17,15 +18,16 @@ from pydantic import ValidationError
 
 from search_spaces.errors import explain
 from search_spaces.parsing.yaml_document import parse
+from search_spaces.schema import Space
 from search_spaces.sections import Pruner
 from tuner.errors import UserError
 from tuner.search.samplers import build_pruner
-from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best
-from tuner.sweep.reader import PRUNING, SEARCH, read_records
-from tuner.sweep.runs import Record, read_metrics
+from tuner.sweep.reader import PRUNING, SEARCH
+from tuner.sweep.runs import Record
+from tuner.sweep.snapshot import Rows, Snapshot
 
-_Report = tuple[float, int, dict[str, float]]  # when, of which trial, what
+_Report = tuple[float, int, Mapping[str, float]]  # when, of which trial, what
 
 
 def read_pruner(text: str) -> Pruner:
@@ -45,82 +47,123 @@ def read_pruner(text: str) -> Pruner:
         raise UserError(f"--pruner {text}: {'; '.join(map(str.strip, reasons))}") from error
 
 
-def replay(sweep: SweepFolder, pruner: Pruner) -> dict[str, Any]:
-    """Return what another pruner would have made of a sweep's trials, as plain data.
+@dataclass(frozen=True)
+class KeptTrial:
+    """A trial and its value of the first objective."""
 
-    ``compute`` and what is ``saved`` of it are in epochs of standard training, of all trials together. ``best`` is the
-    sweep's best trial, ``kept`` the best of those that the other pruner lets run to the end; either is None if there is
-    none. ``censored`` counts trials that it would have trained longer than the sweep did, at an unknown cost.
+    run: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What another pruner would have made of a sweep's trials.
+
+    Attributes:
+        sweep: its name.
+        pruner: the pruner's settings, or ``none``.
+        metric: the first objective.
+        trials: number of trials that reported.
+        pruned: number of these that the pruner stops.
+        complete: number of complete trials.
+        complete_pruned: number of these that the pruner stops.
+        censored: number of trials that the sweep pruned and the pruner would not, at an unknown cost.
+        compute: epochs of standard training that all trials took.
+        saved: how many of these the pruner saves.
+        best: the sweep's best trial; None if none is eligible.
+        kept: the best of the trials that the pruner lets run to the end; None if none is eligible.
+    """
+
+    sweep: str
+    pruner: dict[str, object] | str
+    metric: str
+    trials: int
+    pruned: int
+    complete: int
+    complete_pruned: int
+    censored: int
+    compute: float
+    saved: float
+    best: KeptTrial | None
+    kept: KeptTrial | None
+
+    def to_json(self) -> str:
+        """Return what ``tuner replay --format json`` prints."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def replay_trials(snapshot: Snapshot, pruner: Pruner) -> Replay:
+    """Report the trials of a sweep again, to another pruner.
+
+    Args:
+        snapshot: of the sweep, with rows.
+        pruner: the other pruner.
 
     Raises:
         UserError: no trial has reported.
     """
-    records = {record.run.number: record for record in read_records(sweep) if record.run.kind == "trial"}
-    rows = {number: read_metrics(record.run.folder) for number, record in records.items()}
+    records = {record.run.number: record for record in snapshot.records if record.run.kind == "trial"}
+    rows = {number: snapshot.rows[record.run.key] for number, record in records.items()}
     rows = {number: of_trial for number, of_trial in rows.items() if of_trial}
     if not rows:
-        raise UserError(f"no trial of {sweep.name!r} has reported: there is nothing to replay")
-    pruned = _pruned(sweep, pruner, records, rows)
+        raise UserError(f"no trial of {snapshot.name!r} has reported: there is nothing to replay")
+    pruned = _pruned(snapshot.space, pruner, records, rows)
     spent = {number: of_trial[-1]["compute"] for number, of_trial in rows.items()}
-    saved = sum(spent[number] - compute for number, compute in pruned.items())
-    mode = sweep.space.objective.mode
     complete = [records[number] for number in rows if records[number].state == "complete"]
     kept = [record for record in complete if record.run.number not in pruned]
-    return {
-        "sweep": sweep.name,
-        "pruner": pruner.model_dump(exclude_none=True) or "none",
-        "metric": sweep.space.objective.metric,
-        "trials": len(rows),
-        "pruned": len(pruned),
-        "complete": len(complete),
-        "complete_pruned": len(complete) - len(kept),
-        "censored": sum(records[number].state == "pruned" and number not in pruned for number in rows),
-        "compute": sum(spent.values()),
-        "saved": saved,
-        "best": _named(best(complete, mode)),
-        "kept": _named(best(kept, mode)),
-    }
+    mode = snapshot.space.objective.mode
+    return Replay(
+        sweep=snapshot.name,
+        pruner=pruner.model_dump(exclude_none=True) or "none",
+        metric=snapshot.space.objective.metric,
+        trials=len(rows),
+        pruned=len(pruned),
+        complete=len(complete),
+        complete_pruned=len(complete) - len(kept),
+        censored=sum(records[number].state == "pruned" and number not in pruned for number in rows),
+        compute=sum(spent.values()),
+        saved=sum(spent[number] - compute for number, compute in pruned.items()),
+        best=_kept_trial(best(complete, mode)),
+        kept=_kept_trial(best(kept, mode)),
+    )
 
 
-def lines(result: dict[str, Any]) -> list[str]:
-    """Return what `replay` found, for a person."""
-    share = 100 * result["saved"] / result["compute"] if result["compute"] else 0.0
+def replay_sentences(replay: Replay) -> list[str]:
+    """Return what a replay shows, in sentences."""
+    share = 100 * replay.saved / replay.compute if replay.compute else 0.0
     text = [
-        f"It prunes {result['pruned']} of {result['trials']} trials and saves {result['saved']:.1f} of "
-        f"{result['compute']:.1f} epochs of compute ({share:.0f} %).",
-        f"Of {result['complete']} trials that ran to the end it prunes {result['complete_pruned']}. {_loss(result)}",
+        f"It prunes {replay.pruned} of {replay.trials} trials and saves {replay.saved:.1f} of "
+        f"{replay.compute:.1f} epochs of compute ({share:.0f} %).",
+        f"Of {replay.complete} trials that ran to the end it prunes {replay.complete_pruned}. {_loss(replay)}",
     ]
-    if result["censored"]:
+    if replay.censored:
         text.append(
-            f"{result['censored']} trials that the sweep pruned it would have trained longer: nobody knows what that "
+            f"{replay.censored} trials that the sweep pruned it would have trained longer: nobody knows what that "
             "costs, and whether one of them is better."
         )
     return text
 
 
-def _loss(result: dict[str, Any]) -> str:
-    winner, kept = result["best"], result["kept"]
+def _loss(replay: Replay) -> str:
+    winner, kept = replay.best, replay.kept
     if winner is None:
         return "None of them is feasible, so there is no best one to lose."
     if kept is None:
-        return f"Every feasible one is lost, the best ({winner['run']}, {result['metric']} {winner['value']:.4f}) too."
+        return f"Every feasible one is lost, the best ({winner.run}, {replay.metric} {winner.value:.4f}) too."
     if kept == winner:
-        return f"The best, {winner['run']} ({result['metric']} {winner['value']:.4f}), is kept."
+        return f"The best, {winner.run} ({replay.metric} {winner.value:.4f}), is kept."
     return (
-        f"The best, {winner['run']} ({result['metric']} {winner['value']:.4f}), is lost; the best that is kept is "
-        f"{kept['run']} ({kept['value']:.4f})."
+        f"The best, {winner.run} ({replay.metric} {winner.value:.4f}), is lost; the best that is kept is "
+        f"{kept.run} ({kept.value:.4f})."
     )
 
 
-def _named(record: Record | None) -> dict[str, Any] | None:
-    return None if record is None else {"run": record.run.key, "value": record.value}
+def _kept_trial(record: Record | None) -> KeptTrial | None:
+    return None if record is None else KeptTrial(record.run.key, record.value)
 
 
-def _pruned(
-    sweep: SweepFolder, pruner: Pruner, records: dict[int, Record], rows: dict[int, list[dict[str, float]]]
-) -> dict[int, float]:
+def _pruned(space: Space, pruner: Pruner, records: Mapping[int, Record], rows: Mapping[int, Rows]) -> dict[int, float]:
     """Return the trials that the pruner stops, and the compute at which it does."""
-    space = sweep.space
     search = space.search.model_copy(update={"pruner": pruner})
     study = optuna.create_study(
         study_name=SEARCH if space.objectives == (space.prune_on,) else PRUNING,  # Hyperband draws brackets from it
@@ -146,7 +189,7 @@ def _pruned(
     return pruned
 
 
-def _asked(study: optuna.Study, rows: dict[int, list[dict[str, float]]]) -> dict[int, optuna.Trial]:
+def _asked(study: optuna.Study, rows: Mapping[int, Rows]) -> dict[int, optuna.Trial]:
     """Return a trial of the study for each of the sweep's, with the same number."""
     trials = {number: study.ask() for number in range(max(rows) + 1)}
     for number in trials.keys() - rows.keys():
@@ -154,7 +197,7 @@ def _asked(study: optuna.Study, rows: dict[int, list[dict[str, float]]]) -> dict
     return trials
 
 
-def _reports(number: int, rows: list[dict[str, float]]) -> Iterator[_Report]:
+def _reports(number: int, rows: Rows) -> Iterator[_Report]:
     """Yield a trial's reports with their times, which never go back, whatever the clock did."""
     times = itertools.accumulate((row["time"] for row in rows), max)
     return ((when, number, row) for when, row in zip(times, rows, strict=True))

@@ -1,18 +1,19 @@
-"""The Optuna studies of a sweep, and what they and the runs' folders say of every run."""
+"""Reads the Optuna studies of a sweep, and the record of every run from its trial and its folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.study import Study
+from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.storage.journal import Journal, JournalReader, JournalWriter
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, read_metrics
+from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, read_last_metrics
 
 if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
@@ -27,43 +28,88 @@ STATES: dict[TrialState, State] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
-ENDED_S = "ended_s"  # attribute of a trial: see `Record.ended_s`
+ENDED_S = "ended_s"
+"""Attribute of a trial: see `tuner.sweep.runs.Record.ended_s`."""
+
+
+@dataclass(frozen=True)
+class StudyContent:
+    """The trials of a study and the attributes of the whole study."""
+
+    trials: Sequence[FrozenTrial]
+    attributes: Mapping[str, object]
+
+
+class _ReadOnce(BaseJournalBackend):
+    """Returns the lines of a journal the first time it is asked, and no newer ones: all studies are of one moment."""
+
+    def __init__(self, backend: BaseJournalBackend) -> None:
+        self._backend: BaseJournalBackend | None = backend
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        """Return all lines, later none."""
+        backend, self._backend = self._backend, None
+        return [] if backend is None else backend.read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Refuse: only the driver writes."""
+        raise PermissionError("a study is written by its driver alone")
+
+
+def read_studies(sweep: SweepFolder) -> dict[str, StudyContent]:
+    """Return the studies of a sweep by name, from one reading of its journal; none where it has not begun.
+
+    Raises:
+        UserError: the journal is damaged, or its database cannot be reached.
+    """
+    backend = _open_backend(sweep)
+    if backend is None:
+        return {}
+    storage = JournalStorage(_ReadOnce(backend))
+    studies = {}
+    for study in storage.get_all_studies():
+        study_id = storage.get_study_id_from_name(study.study_name)
+        studies[study.study_name] = StudyContent(storage.get_all_trials(study_id, deepcopy=False), study.user_attrs)
+    return studies
+
+
+def ended_or_running(studies: Mapping[str, StudyContent], kinds: Sequence[Kind]) -> Iterator[tuple[Kind, FrozenTrial]]:
+    """Yield the trials that stand for runs of the given kinds: those that have settings and do not wait."""
+    for kind in kinds:
+        study = studies.get(_STUDIES[kind])
+        for trial in study.trials if study else ():
+            if "settings" in trial.user_attrs and trial.state in STATES:
+                yield kind, trial
 
 
 def read_records(sweep: SweepFolder, kinds: Sequence[Kind] = ("baseline", "trial")) -> list[Record]:
-    """Return what the ledger says of every run, baselines first. Reads only; a sweep may be running meanwhile."""
+    """Return the record of every run of the given kinds, from one reading of the folder.
+
+    A driver may be writing meanwhile.
+
+    Args:
+        sweep: the sweep.
+        kinds: in the order in which their runs are returned.
+
+    Raises:
+        UserError: the journal is damaged, or its database cannot be reached.
+    """
     sweep.store.pull(sweep.folder)
-    studies = _read_studies(sweep)
-    return [
-        record_of(run_of(sweep, kind, trial), trial)
-        for kind in kinds
-        if _STUDIES[kind] in studies
-        for trial in studies[_STUDIES[kind]].get_trials(deepcopy=False)
-        if "settings" in trial.user_attrs and trial.state in STATES
-    ]
-
-
-def read_attributes(sweep: SweepFolder, study: str) -> dict[str, Any]:
-    """Return what is written of a whole study; nothing where it has not begun. Reads only."""
-    studies = _read_studies(sweep)
-    return studies[study].user_attrs if study in studies else {}
-
-
-def _read_studies(sweep: SweepFolder) -> dict[str, Study]:
-    storage = open_reader(sweep)
-    if storage is None:
-        return {}
-    names = [study.study_name for study in storage.get_all_studies()]
-    return {name: optuna.load_study(study_name=name, storage=storage) for name in names}
+    trials = ended_or_running(read_studies(sweep), kinds)
+    return [record_of(run_of(sweep, kind, trial), trial) for kind, trial in trials]
 
 
 def record_of(run: Run, trial: FrozenTrial) -> Record:
-    """Return what a study and the run's folder say of a run."""
-    rows = read_metrics(run.folder)
+    """Return the record of a run; its last metrics are read from its folder."""
+    return make_record(run, trial, read_last_metrics(run.folder))
+
+
+def make_record(run: Run, trial: FrozenTrial, metrics: Mapping[str, float]) -> Record:
+    """Return the record of a run from its trial in the study and its last metrics."""
     return Record(
         run=run,
         state=STATES[trial.state],
-        metrics=rows[-1] if rows else {},
+        metrics=dict(metrics),
         value=trial.values[0] if trial.state == TrialState.COMPLETE else None,
         feasible=all(violation <= 0 for violation in trial.constraints.values()),
         reason=trial.user_attrs.get("reason"),
@@ -107,15 +153,18 @@ def open_writer(sweep: SweepFolder, study_lock: StudyLock | None) -> JournalWrit
 
 
 def open_reader(sweep: SweepFolder) -> JournalStorage | None:
-    """Return the studies of a sweep to be read, None where none has begun; a driver may be writing meanwhile.
-
-    Whoever keeps it reads only what is new at each look.
+    """Return the studies of a sweep, None where none has begun; each look at them reads what is new.
 
     Raises:
-        UserError: it is damaged, or its database cannot be reached.
+        UserError: the journal is damaged, or its database cannot be reached.
     """
+    backend = _open_backend(sweep)
+    return None if backend is None else JournalStorage(backend)
+
+
+def _open_backend(sweep: SweepFolder) -> BaseJournalBackend | None:
     if sweep.study_storage is not None:
         from tuner.storage.postgres_journal import DatabaseReader
 
-        return JournalStorage(DatabaseReader(sweep.study_storage, sweep.id))
-    return JournalStorage(JournalReader(sweep.journal)) if sweep.journal.exists() else None
+        return DatabaseReader(sweep.study_storage, sweep.id)
+    return JournalReader(sweep.journal) if sweep.journal.exists() else None

@@ -1,20 +1,20 @@
-"""The same configurations with several seeds: their means and ranges, and differences in pairs of equal seeds."""
+"""Runs grouped by configuration: the same settings with several seeds."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import mean
 
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.reader import read_records
+from search_spaces.schema import Space
 from tuner.sweep.runs import Record
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """All runs of one configuration, in the order of their seeds."""
+    """All runs of record configuration, in the order of their seeds."""
 
     records: tuple[Record, ...]
 
@@ -25,14 +25,14 @@ class Repeats:
 
     @property
     def name(self) -> str:
-        """What it is called: a baseline's name, or the key of a trial."""
+        """The baseline's name, or the key of the trial with the first seed."""
         return self.first.run.name
 
     @property
     def outcomes(self) -> str:
-        """How many of its runs ended how: ``2 complete, 1 masked``."""
+        """The number of its runs by outcome, as text: ``2 complete, 1 masked``."""
         return ", ".join(
-            f"{count} {outcome}" for outcome, count in Counter(one.outcome for one in self.records).items()
+            f"{count} {outcome}" for outcome, count in Counter(record.outcome for record in self.records).items()
         )
 
     def values(self, metric: str) -> dict[int, float]:
@@ -41,18 +41,22 @@ class Repeats:
         return {record.run.settings["seed"]: record.metrics[metric] for record in ended}
 
 
-def repeats(sweep: SweepFolder) -> list[Repeats]:
-    """Return the runs of a sweep by configuration, those with the best mean of the objective first."""
+def group_repeats(space: Space, records: Iterable[Record]) -> list[Repeats]:
+    """Group runs by configuration; groups with the best mean of the objective come first.
+
+    Args:
+        space: of the sweep.
+        records: of the runs of its search.
+    """
     groups: dict[tuple[str, str], list[Record]] = {}
-    for record in read_records(sweep):
-        num_baselines = len(sweep.space.baselines)
-        name = sweep.space.baselines[record.run.number % num_baselines].name if record.run.kind == "baseline" else ""
+    for record in records:
+        number = record.run.number
+        name = space.baselines[number % len(space.baselines)].name if record.run.kind == "baseline" else ""
         settings = json.dumps({**record.run.settings, "seed": None}, sort_keys=True)
         groups.setdefault((name, settings), []).append(record)
-    sign = -1.0 if sweep.space.objective.mode == "max" else 1.0
 
-    def place(one: Repeats) -> tuple[bool, float]:
-        values = one.values(sweep.space.objective.metric).values()
-        return not values, sign * mean(values) if values else 0.0
+    def sort_key(group: Repeats) -> tuple[bool, float]:
+        values = group.values(space.objective.metric).values()
+        return not values, -space.objective.sign * mean(values) if values else 0.0
 
-    return sorted((Repeats(tuple(records)) for records in groups.values()), key=place)
+    return sorted((Repeats(tuple(group)) for group in groups.values()), key=sort_key)

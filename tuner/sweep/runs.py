@@ -136,12 +136,23 @@ def append_metrics(folder: Path, row: dict[str, float], store: SweepStore) -> No
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Return a run's rows of metrics in the order of their steps; a line that a crash cut off is left out."""
+    """Return the metrics of every report of a run, in their order; a line that a crash cut off is left out."""
+    return [json.loads(line) for line in _whole_lines(folder)]
+
+
+def read_last_metrics(folder: Path) -> dict[str, float]:
+    """Return the metrics of a run's last report; empty if it has not reported."""
+    lines = _whole_lines(folder)
+    last: dict[str, float] = json.loads(lines[-1]) if lines else {}
+    return last
+
+
+def _whole_lines(folder: Path) -> list[bytes]:
     try:
         content = (folder / "metrics.jsonl").read_bytes()
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+    return content[: content.rfind(b"\n") + 1].splitlines()
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:

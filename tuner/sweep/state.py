@@ -1,16 +1,14 @@
-"""How a sweep stands: running, interrupted, completed or failed, and why; and what ends its search."""
+"""The state of a sweep (running, interrupted, completed or failed), and the budgets that end its search."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Literal
 
-import optuna
-
 from search_spaces.schema import Space
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best
-from tuner.sweep.reader import SEARCH, open_reader
+from tuner.sweep.reader import SEARCH, read_studies
 from tuner.sweep.runs import Record
 
 SweepState = Literal["running", "interrupted", "completed", "failed"]
@@ -26,28 +24,35 @@ def all_failed(records: Collection[Record]) -> bool:
 def state_of(
     sweep: SweepFolder, records: Collection[Record], *, is_locked: bool | None = None
 ) -> tuple[SweepState, str]:
-    """Return how a sweep stands and, of one that has failed, why: it gave up, or not one of its runs could be trained.
+    """Return the state of a sweep and, if it failed, the reason; both from its folder.
 
     Args:
-        sweep: a running one is known by its lock, which only a driver that is alive holds.
-        records: of all its runs.
-        is_locked: whether a driver holds the lock, for callers who know.
+        sweep: the sweep.
+        records: of all runs of its search.
+        is_locked: whether a driver is at work, for callers who know; by default the sweep's lock tells.
     """
-    if sweep.is_running() if is_locked is None else is_locked:
+    is_running = sweep.is_running() if is_locked is None else is_locked
+    study = None if is_running else read_studies(sweep).get(SEARCH)
+    gave_up = study.attributes.get(GAVE_UP, "") if study else ""
+    return state_of_records(sweep, records, is_running=is_running, gave_up=gave_up)
+
+
+def state_of_records(
+    sweep: SweepFolder, records: Collection[Record], *, is_running: bool, gave_up: object
+) -> tuple[SweepState, str]:
+    """Return the state of a sweep and, if it failed, the reason. Reads nothing.
+
+    Args:
+        sweep: the sweep.
+        records: of all runs of its search.
+        is_running: whether a driver is at work.
+        gave_up: the reason for which the last driver gave the sweep up; empty if it did not.
+    """
+    if is_running:
         return "running", ""
     if is_complete(sweep, records):
         return ("failed", ALL_FAILED) if all_failed(records) else ("completed", "")
-    reason = _why_given_up(sweep)
-    return ("failed", reason) if reason else ("interrupted", "")
-
-
-def _why_given_up(sweep: SweepFolder) -> str:
-    storage = open_reader(sweep)
-    if storage is None:
-        return ""
-    attributes = {study.study_name: study.user_attrs for study in optuna.get_all_study_summaries(storage)}
-    reason: str = attributes.get(SEARCH, {}).get(GAVE_UP, "")
-    return reason
+    return ("failed", str(gave_up)) if gave_up else ("interrupted", "")
 
 
 def seconds_spent(records: Collection[Record]) -> float:

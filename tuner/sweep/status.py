@@ -1,139 +1,211 @@
-"""How far a sweep has come, how it ended, and what it has cost, from its folder alone."""
+"""How far a sweep has come, how it ended, and what it has cost."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+from search_spaces.errors import SpaceError
 from tuner.errors import UserError
-from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import best
-from tuner.sweep.reader import read_records
-from tuner.sweep.runs import Record, read_metrics
-from tuner.sweep.state import seconds_spent, spent_budget, state_of
+from tuner.sweep.snapshot import Driver, Snapshot, read_snapshot
+from tuner.sweep.state import SweepState, seconds_spent, spent_budget
 
 
-def brief(sweep: SweepFolder, records: Sequence[Record]) -> dict[str, Any]:
-    """Return how far a sweep has come as plain data; the runs' metrics are not needed.
+@dataclass(frozen=True)
+class BestRun:
+    """The best trial: its key, and the name and value of the first objective."""
 
-    ``trials`` and ``baselines`` count runs by their state, where those that no driver works on are ``unfinished``.
+    run: str
+    metric: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a sweep has cost so far; what a crash lost and was done again is not counted.
+
+    Attributes:
+        compute: epochs of standard training.
+        train_s: seconds of training, summed over runs.
+        evaluation_s: seconds of evaluation, summed over runs.
+        cpu_hours: hours of CPUs that runs occupied while they trained and were evaluated.
+        gpu_hours: hours of GPUs, likewise.
     """
-    state, why = _state(sweep, records)
-    objective = sweep.space.objective
-    winner = best(records, objective.mode)
+
+    compute: float
+    train_s: float
+    evaluation_s: float
+    cpu_hours: float
+    gpu_hours: float
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """How far a sweep has come.
+
+    Attributes:
+        name: of the sweep.
+        state: ``paused`` is a running sweep whose driver waits, ``unreadable`` one that this release cannot read.
+        why: more about the state; None if there is nothing to add.
+        num_trials: trials that the sweep asks for.
+        trials: number of trials by state; those that no driver works on are ``unfinished``, not ``running``.
+        baselines: number of baselines, likewise.
+        best: the best trial; None if no trial is eligible.
+        created: when the sweep was created, as ISO 8601; None if it is unreadable.
+    """
+
+    name: str
+    state: SweepState | Literal["paused", "unreadable"]
+    why: str | None
+    num_trials: int
+    trials: dict[str, int]
+    baselines: dict[str, int]
+    best: BestRun | None
+    created: str | None
+
+    def to_json(self) -> str:
+        """Return what ``tuner status --format json`` prints."""
+        return json.dumps(asdict(self), indent=2)
+
+    @staticmethod
+    def list_to_json(summaries: Sequence[SweepSummary]) -> str:
+        """Return what ``tuner status --format json`` prints of several sweeps."""
+        return json.dumps([asdict(summary) for summary in summaries], indent=2)
+
+
+@dataclass(frozen=True)
+class SweepStatus(SweepSummary):
+    """How far a sweep has come, and what it costs.
+
+    Attributes:
+        cost: so far.
+        seconds_left: an estimate; None if the sweep is not running or its driver has only begun.
+        driver: the process that drives the sweep; None if none does.
+    """
+
+    cost: Cost
+    seconds_left: float | None
+    driver: Driver | None
+
+
+def summarize(snapshot: Snapshot) -> SweepSummary:
+    """Return how far a sweep has come."""
+    state, why = _state(snapshot)
+    winner = snapshot.best
     counts = {
         kind: Counter(
             "unfinished" if record.state == "running" and state != "running" else record.state
-            for record in records
+            for record in snapshot.records
             if record.run.kind == kind
         )
         for kind in ("trial", "baseline")
     }
-    return {
-        "name": sweep.name,
-        "state": state,
-        "why": why,
-        "num_trials": sweep.num_trials,
-        "trials": dict(counts["trial"]),
-        "baselines": dict(counts["baseline"]),
-        "best": winner and {"run": winner.run.key, "metric": objective.metric, "value": winner.value},
-        "created": sweep.created,
-    }
+    return SweepSummary(
+        name=snapshot.name,
+        state=state,
+        why=why,
+        num_trials=snapshot.sweep.num_trials,
+        trials=dict(counts["trial"]),
+        baselines=dict(counts["baseline"]),
+        best=BestRun(winner.run.key, snapshot.space.objective.metric, winner.value) if winner else None,
+        created=snapshot.sweep.created,
+    )
 
 
-def brief_of(name: str, home: Path) -> dict[str, Any]:
-    """Return what `brief` does of the sweep of that name; of one that this release cannot read, why."""
-    try:
-        sweep = SweepFolder.open(name, home=home)
-        return brief(sweep, read_records(sweep))
-    except UserError as error:
-        nothing: dict[str, Any] = {"trials": {}, "baselines": {}, "num_trials": 0, "best": None, "created": None}
-        return {"name": name, "state": "unreadable", "why": str(error).splitlines()[0], **nothing}
+def summarize_named(name: str, home: Path) -> SweepSummary:
+    """Return how far the sweep of that name has come; of an unreadable one, why it is.
 
-
-def full(sweep: SweepFolder, records: Sequence[Record]) -> dict[str, Any]:
-    """Return what `brief` does, with what the sweep has cost so far and the seconds that are left, as far as known.
-
-    ``compute`` is in epochs of standard training; ``cpu_hours`` and ``gpu_hours`` are what runs occupied while they
-    trained and were measured. What a crash lost and was done again is not counted.
+    Args:
+        name: of the sweep.
+        home: the folder of all sweeps.
     """
-    seconds = {name: sum(record.metrics.get(name, 0.0) for record in records) for name in ("train_s", "evaluation_s")}
-    hours = sum(seconds.values()) / 3600
-    resources = sweep.space.resources
-    cost = {
-        "compute": sum(record.metrics.get("compute", 0.0) for record in records),
-        **seconds,
-        "cpu_hours": hours * resources.cpu,
-        "gpu_hours": hours * resources.gpu,
-    }
-    about = brief(sweep, records)
-    left = _seconds_left(sweep, records) if about["state"] == "running" else None
-    return {**about, "cost": cost, "seconds_left": left, "driver": _driver(sweep, about["state"])}
+    try:
+        return summarize(read_snapshot(SweepFolder.open(name, home=home)))
+    except (UserError, SpaceError) as error:
+        return SweepSummary(name, "unreadable", str(error).splitlines()[0], 0, {}, {}, None, None)
 
 
-def line(about: dict[str, Any]) -> str:
-    """Return what `brief` found as one line."""
-    counts = Counter(about["trials"]) + Counter(about["baselines"])
+def status_of(snapshot: Snapshot) -> SweepStatus:
+    """Return how far a sweep has come, what it has cost, and how long it will take.
+
+    Args:
+        snapshot: with the rows of all reports, from which the pace of a running sweep is known.
+    """
+    summary = summarize(snapshot)
+    return SweepStatus(
+        **vars(summary),
+        cost=_cost(snapshot),
+        seconds_left=_seconds_left(snapshot) if summary.state == "running" else None,
+        driver=snapshot.driver if summary.state in ("running", "paused") else None,
+    )
+
+
+def summary_line(summary: SweepSummary) -> str:
+    """Return a summary as one line of text."""
+    counts = Counter(summary.trials) + Counter(summary.baselines)
     runs = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no runs yet"
-    ended = sum(count for state, count in about["trials"].items() if state not in ("running", "unfinished"))
-    text = f"{about['name']}: {about['state']}, {ended} of {about['num_trials']} trials ({runs})"
-    if about["best"]:
-        text += f", best {about['best']['run']} {about['best']['metric']} {100 * about['best']['value']:.1f}"
-    return f"{text}; {about['why']}" if about["why"] else text
+    ended = sum(count for state, count in summary.trials.items() if state not in ("running", "unfinished"))
+    text = f"{summary.name}: {summary.state}, {ended} of {summary.num_trials} trials ({runs})"
+    if summary.best:
+        text += f", best {summary.best.run} {summary.best.metric} {100 * (summary.best.value or 0.0):.1f}"
+    return f"{text}; {summary.why}" if summary.why else text
 
 
-def lines(about: dict[str, Any]) -> list[str]:
-    """Return what `full` found as lines for a person."""
-    cost, driver = about["cost"], about["driver"]
+def status_lines(status: SweepStatus) -> list[str]:
+    """Return a status as lines of text."""
+    cost, driver = status.cost, status.driver
     text = [
-        line(about),
-        f"cost so far: {cost['compute']:.1f} epochs of compute; {duration(cost['train_s'])} of training and "
-        f"{duration(cost['evaluation_s'])} of evaluation; {cost['cpu_hours']:.2f} CPU hours"
-        + (f", {cost['gpu_hours']:.2f} GPU hours" if cost["gpu_hours"] else ""),
+        summary_line(status),
+        f"cost so far: {cost.compute:.1f} epochs of compute; {format_duration(cost.train_s)} of training and "
+        f"{format_duration(cost.evaluation_s)} of evaluation; {cost.cpu_hours:.2f} CPU hours"
+        + (f", {cost.gpu_hours:.2f} GPU hours" if cost.gpu_hours else ""),
     ]
-    if about["seconds_left"] is not None:
-        text.append(f"about {duration(about['seconds_left'])} left")
+    if status.seconds_left is not None:
+        text.append(f"about {format_duration(status.seconds_left)} left")
     if driver:
-        text.append(f"driven by process {driver['pid']} on {driver['host']}")
+        text.append(f"driven by process {driver.pid} on {driver.host}")
     return text
 
 
-def _state(sweep: SweepFolder, records: Sequence[Record]) -> tuple[str, str | None]:
-    """Return a sweep's state, ``paused`` among them, and why it is in it, if there is more to say."""
-    state, why = state_of(sweep, records)
-    phase = phase_of(sweep)
+def _state(snapshot: Snapshot) -> tuple[SweepState | Literal["paused"], str | None]:
+    """Return the state, ``paused`` among them, and what there is to add to it."""
+    state, why, phase = snapshot.state, snapshot.reason, snapshot.phase
     if state == "running" and phase == "paused":
         return "paused", None
     if state == "running" and phase in ("pausing", "stopping"):
         return state, f"{phase}: each run goes on to its next report"
     if state == "interrupted" and phase == "stopped":
         return state, "stopped on request"
-    num_ended = sum(record.run.kind == "trial" and record.state != "running" for record in records)
-    if state == "completed" and num_ended < sweep.num_trials:
-        why = spent_budget(sweep.space, records, seconds_spent(records)) or ""
+    num_ended = sum(record.run.kind == "trial" and record.state != "running" for record in snapshot.records)
+    if state == "completed" and num_ended < snapshot.sweep.num_trials:
+        why = spent_budget(snapshot.space, snapshot.records, seconds_spent(snapshot.records)) or ""
     return state, why or None
 
 
-def _driver(sweep: SweepFolder, state: str) -> dict[str, Any] | None:
-    owner = sweep.folder / "owner.json"
-    if state not in ("running", "paused") or not owner.exists():
+def _cost(snapshot: Snapshot) -> Cost:
+    compute, train_s, evaluation_s = (
+        sum(record.metrics.get(name, 0.0) for record in snapshot.records)
+        for name in ("compute", "train_s", "evaluation_s")
+    )
+    hours = (train_s + evaluation_s) / 3600
+    resources = snapshot.space.resources
+    return Cost(compute, train_s, evaluation_s, hours * resources.cpu, hours * resources.gpu)
+
+
+def _seconds_left(snapshot: Snapshot) -> float | None:
+    """Return the time that the rest takes at the pace of the current driver; None before it has got anywhere."""
+    if snapshot.driver is None:
         return None
-    who: dict[str, Any] = json.loads(owner.read_bytes())
-    return who
-
-
-def _seconds_left(sweep: SweepFolder, records: Sequence[Record]) -> float | None:
-    """Return the time that the rest takes at the pace of this driver, None before it has got anywhere."""
-    began = (sweep.folder / "owner.json").stat().st_mtime
+    began = snapshot.driven_since
     before = now = 0.0
-    for record in records:
+    for record in snapshot.records:
         per_run = record.run.settings["compute"]
-        rows = read_metrics(record.run.folder)
+        rows = snapshot.rows[record.run.key]
         earlier = [row["compute"] for row in rows if row["time"] < began]
         has_ended = record.state != "running"
         ended_before = has_ended and len(earlier) == len(rows)
@@ -141,13 +213,13 @@ def _seconds_left(sweep: SweepFolder, records: Sequence[Record]) -> float | None
         now += 1.0 if has_ended else record.metrics.get("compute", 0.0) / per_run
     if now <= before:
         return None
-    by_runs = (time.time() - began) * max(sweep.num_runs - now, 0.0) / (now - before)
-    budget = sweep.space.budget.time
-    return by_runs if budget is None else min(by_runs, max(budget - seconds_spent(records), 0.0))
+    by_runs = (snapshot.time - began) * max(snapshot.sweep.num_runs - now, 0.0) / (now - before)
+    budget = snapshot.space.budget.time
+    return by_runs if budget is None else min(by_runs, max(budget - seconds_spent(snapshot.records), 0.0))
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as people say them: ``45 s``, ``3 min``, ``2 h 10 min``."""
+def format_duration(seconds: float) -> str:
+    """Return seconds in a unit that fits: ``45 s``, ``3 min``, ``2 h 10 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -10,9 +10,7 @@ from rich.console import Console
 from tuner.errors import UserError
 from tuner.results.draw import draw_sweep
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import best_trials
-from tuner.sweep.reader import read_records
-from tuner.sweep.state import state_of
+from tuner.sweep.snapshot import Snapshot, read_snapshot
 from tuner.tracking.server import quiet_mlflow, tracking_uri
 from tuner.tracking.writer import MlflowWriter
 
@@ -28,27 +26,37 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
     Raises:
         UserError: MLflow cannot be written; nothing but the mirror waits for it.
     """
-    records = read_records(sweep)
+    snapshot = read_snapshot(sweep, is_locked=False, with_rows=True)
     try:
         with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
             writer = MlflowWriter(sweep)
-            for record in [*records, *read_records(sweep, ["confirm"])]:
-                writer.write(record)
-            pictures = draw_pictures(sweep, Path(folder), console, with_runs=with_runs)
-            writer.finish(state_of(sweep, records, is_locked=False)[0], best_trials(sweep.space, records), pictures)
+            for record in (*snapshot.records, *snapshot.confirming_records):
+                writer.write(record, snapshot.rows[record.run.key])
+            pictures = draw_pictures(snapshot, Path(folder), console, with_runs=with_runs)
+            writer.finish(snapshot.state, snapshot.best_trials, pictures)
     except Exception as error:  # whatever MLflow and its databases raise
         reason = str(error).splitlines()[0]
         raise UserError(f"MLflow at {tracking_uri(sweep.folder.parent)} cannot be written: {reason}") from error
 
 
 def draw_pictures(
-    sweep: SweepFolder, folder: Path, console: Console, *, with_runs: bool = True
+    snapshot: Snapshot, folder: Path, console: Console, *, with_runs: bool = True
 ) -> dict[str, list[Path]]:
-    """Draw what can be drawn of a sweep; nothing waits for pictures, so what goes wrong is said and no more."""
+    """Draw a sweep; whatever fails is a warning on the console.
+
+    Args:
+        snapshot: of the sweep, with rows.
+        folder: an existing folder for the PNGs.
+        console: shows warnings.
+        with_runs: see `tuner.results.draw.draw_sweep`.
+
+    Returns:
+        The PNGs by the key of the run that they show.
+    """
     if with_runs:
         console.print("Drawing the best trial and the baselines", style="dim")
     try:
-        drawn = draw_sweep(sweep, folder, with_runs=with_runs)
+        drawn = draw_sweep(snapshot, folder, with_runs=with_runs)
     except Exception as error:  # whatever drawing raises
         warn(console, f"The pictures could not be drawn: {error}")
         return {}

@@ -27,6 +27,7 @@ from tuner.sweep.runs import (
     flatten,
     read_metrics,
 )
+from tuner.sweep.snapshot import Rows
 from tuner.tracking.server import connect, experiment
 
 _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
@@ -139,11 +140,16 @@ class MlflowWriter:
             self._client.update_run(self._parent.run_id, "RUNNING")
             self._parent.status = "RUNNING"
 
-    def write(self, record: Record) -> None:
-        """Send what MLflow does not have yet of a run: parameters, reports, its end, evaluations."""
+    def write(self, record: Record, rows: Rows | None = None) -> None:
+        """Send what MLflow does not have yet of a run: parameters, reports, its end, evaluations.
+
+        Args:
+            record: of the run.
+            rows: the metrics of its reports; by default they are read from its folder.
+        """
         run = record.run
         mirrored = self._mirrored.get(run.key)
-        rows = read_metrics(run.folder)
+        rows = read_metrics(run.folder) if rows is None else rows
         if mirrored is None:
             tags = {_PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
             mirrored = self._create(run.key, run.key, {**tags, "label": run.label}, _started_ms(rows))
@@ -187,9 +193,7 @@ class MlflowWriter:
         self._client.log_batch(mirrored.run_id, metrics, tags=labels)
         mirrored.sent[tag] = digest
 
-    def _send(
-        self, mirrored: _Mirrored, rows: list[dict[str, float]], params: dict[str, str], tags: dict[str, str]
-    ) -> None:
+    def _send(self, mirrored: _Mirrored, rows: Rows, params: dict[str, str], tags: dict[str, str]) -> None:
         """Send rows of metrics, parameters and tags, in as few requests as they fit.
 
         A row is never cut in two: what a request that failed has left is told by the last step that is there.
@@ -198,12 +202,12 @@ class MlflowWriter:
 
         parameters = [Param(name, value) for name, value in params.items()]
         labels = [RunTag(name, value) for name, value in tags.items()]
-        rows = list(rows)
-        while rows or parameters or labels:
+        unsent = list(rows)
+        while unsent or parameters or labels:
             room = _METRICS_PER_BATCH - min(len(parameters), _PARAMS_PER_BATCH) - len(labels)
             metrics: list[Metric] = []
-            while rows and len(metrics) + len(rows[0]) <= room:
-                row = rows.pop(0)
+            while unsent and len(metrics) + len(unsent[0]) <= room:
+                row = unsent.pop(0)
                 at = int(row[TIME] * 1000), int(row["step"])
                 metrics += [Metric(name, value, *at) for name, value in row.items() if name != TIME]
                 mirrored.last_step = at[1]
@@ -243,7 +247,7 @@ class MlflowWriter:
         self._client.set_tag(self._parent.run_id, _FRONT_TAG, " ".join(keys))
 
 
-def _started_ms(rows: list[dict[str, float]]) -> int | None:
+def _started_ms(rows: Rows) -> int | None:
     """Return when a run began, as its first row has it; None if there is none."""
     if not rows:
         return None
@@ -251,7 +255,7 @@ def _started_ms(rows: list[dict[str, float]]) -> int | None:
     return int(1000 * (first[TIME] - first.get("train_s", 0.0) - first.get("evaluation_s", 0.0)))
 
 
-def _ended_ms(rows: list[dict[str, float]]) -> int | None:
+def _ended_ms(rows: Rows) -> int | None:
     """Return when a run gave its last report; the clock may have been set back since the first."""
     return int(1000 * max(row[TIME] for row in rows)) if rows else None
 

@@ -11,9 +11,10 @@ from mlflow.tracking import MlflowClient
 
 from trainables.storage.checkpoint import load_newest
 from tuner.execution.judging import complete_runs, evaluate_runs, evaluations_frame
-from tuner.results.export import export
+from tuner.results.export import export_run
 from tuner.search.ledger import Ledger
 from tuner.sweep.evaluations import read_evaluation
+from tuner.sweep.snapshot import read_snapshot
 from tuner.tracking.server import tracking_uri
 
 # MLflow's libraries warn when they are first imported.
@@ -43,9 +44,10 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
         assert verdict.metrics["robust_accuracy"] == verdict.attacks[-1].standing
 
     shown = []
-    evaluate_runs(trained_sweep, complete_runs(trained_sweep), num_images=4, workers=1, tell=shown.append)
+    complete = complete_runs(read_snapshot(trained_sweep))
+    evaluate_runs(trained_sweep, complete, num_images=4, workers=1, tell=shown.append)
     assert shown == ["4 of 4 runs are judged already"]
-    assert list(evaluations_frame(trained_sweep)["run"]) == list(verdicts)
+    assert list(evaluations_frame(read_snapshot(trained_sweep, with_evaluations=True))["run"]) == list(verdicts)
 
     client = MlflowClient(tracking_uri(tmp_path))
     (experiment,) = [one for one in client.search_experiments() if one.name == "adversarial-tuner"]
@@ -61,7 +63,8 @@ def test_other_images_are_judged_anew(trained_sweep):
     saved = {"dataset": "digits", "split": "test", "images": 7, "epsilon": 0.2, "metrics": {}, "asked": 7}
     (record.run.folder / "final.json").write_text(json.dumps(saved))
     shown = []
-    evaluate_runs(trained_sweep, complete_runs(trained_sweep), num_images=2, workers=1, tell=shown.append)
+    complete = complete_runs(read_snapshot(trained_sweep))
+    evaluate_runs(trained_sweep, complete, num_images=2, workers=1, tell=shown.append)
     assert shown[0] == "0 of 4 runs are judged already"
     assert read_evaluation(record.run.folder).images == 2
 
@@ -120,7 +123,7 @@ def test_a_checkpoint_that_is_gone_is_said_in_words(trained_sweep, run, tmp_path
 
 
 def test_a_bundle_under_the_strongest_attacks(trained_sweep, run, tmp_path):
-    bundle = export(trained_sweep, tmp_path / "bundle", "standard")
+    bundle = export_run(read_snapshot(trained_sweep), tmp_path / "bundle", "standard")
     code, said = run("evaluate", str(bundle), "--tier", "final", *FEW, "--format", "json")
     assert code == 0
     verdict = json.loads(said)["test"]
@@ -132,7 +135,7 @@ def test_a_bundle_under_the_strongest_attacks(trained_sweep, run, tmp_path):
 
 
 def test_a_state_dict_from_elsewhere_is_judged_by_the_same_ruler(trained_sweep, run, tmp_path):
-    bundle = export(trained_sweep, tmp_path / "bundle", "standard")
+    bundle = export_run(read_snapshot(trained_sweep), tmp_path / "bundle", "standard")
     record = Ledger(trained_sweep).records["baseline-standard"]
     weights = load_newest(record.run.folder / "checkpoint")["loop"]["classifier"]
     torch.save({name.removeprefix("body."): tensor for name, tensor in weights.items()}, tmp_path / "net.pt")

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +23,8 @@ from tuner.sweep import control
 from tuner.sweep.control import Control, phase_of
 from tuner.sweep.follower import Follower
 from tuner.sweep.reader import read_records
-from tuner.sweep.status import brief, full, line
+from tuner.sweep.snapshot import read_snapshot
+from tuner.sweep.status import BestRun, status_of, summarize, summary_line
 
 HOLD = """\
 import sys, time
@@ -258,17 +260,17 @@ def test_status_says_counts_best_and_cost(make_sweep):
     sweep = make_sweep()
     ledger = Ledger(sweep)
     train_all(ledger)
-    about = full(sweep, read_records(sweep))
-    assert about["state"] == "completed"
-    assert about["trials"] == {"complete": 4}
-    assert about["baselines"] == {"complete": 2}
-    assert about["best"] == {"run": "trial-0003", "metric": "robust_accuracy", "value": pytest.approx(0.4)}
-    assert about["cost"]["compute"] == 6 * STEPS
-    assert about["cost"]["train_s"] == 6.0
-    assert about["cost"]["cpu_hours"] == pytest.approx(6 * 1.5 / 3600)
-    assert about["cost"]["gpu_hours"] == 0.0
-    assert (about["seconds_left"], about["driver"], about["why"]) == (None, None, None)
-    assert json.loads(json.dumps(about)) == about
+    about = status_of(read_snapshot(sweep, with_rows=True))
+    assert about.state == "completed"
+    assert about.trials == {"complete": 4}
+    assert about.baselines == {"complete": 2}
+    assert about.best == BestRun("trial-0003", "robust_accuracy", pytest.approx(0.4))
+    assert about.cost.compute == 6 * STEPS
+    assert about.cost.train_s == 6.0
+    assert about.cost.cpu_hours == pytest.approx(6 * 1.5 / 3600)
+    assert about.cost.gpu_hours == 0.0
+    assert (about.seconds_left, about.driver, about.why) == (None, None, None)
+    assert json.loads(about.to_json()) == json.loads(json.dumps(asdict(about)))
 
 
 def test_status_of_a_sweep_in_the_midst(make_sweep):
@@ -277,31 +279,33 @@ def test_status_of_a_sweep_in_the_midst(make_sweep):
         ledger = Ledger(sweep)
         train(ledger, ledger.next_run())
         ledger.report(ledger.next_run().key, row(1))
-        about = full(sweep, read_records(sweep))
-        assert about["state"] == "running"
-        assert about["baselines"] == {"complete": 1, "running": 1}
-        assert about["seconds_left"] > 0
-        assert about["driver"]["pid"] > 0
+        about = status_of(read_snapshot(sweep, with_rows=True))
+        assert about.state == "running"
+        assert about.baselines == {"complete": 1, "running": 1}
+        assert about.seconds_left > 0
+        assert about.driver.pid > 0
         control.Control(sweep)._enter("paused")
-        paused = brief(sweep, read_records(sweep))
-        assert (paused["state"], paused["baselines"]) == ("paused", {"complete": 1, "unfinished": 1})
-    about = brief(sweep, read_records(sweep))
-    assert line(about) == "tiny: interrupted, 0 of 4 trials (1 complete, 1 unfinished)"
+        paused = summarize(read_snapshot(sweep))
+        assert (paused.state, paused.baselines) == ("paused", {"complete": 1, "unfinished": 1})
+    about = summarize(read_snapshot(sweep))
+    assert summary_line(about) == "tiny: interrupted, 0 of 4 trials (1 complete, 1 unfinished)"
 
 
 def test_status_says_which_budget_ended_a_search(make_sweep):
     sweep = make_sweep(replace=("compute: 3}", "compute: 3, total_compute: 6}"))
     train_all(Ledger(sweep))
-    about = brief(sweep, read_records(sweep))
-    assert (about["state"], about["trials"]) == ("completed", {"complete": 2})
-    assert "the total compute of 6 is spent" in line(about)
+    about = summarize(read_snapshot(sweep))
+    assert (about.state, about.trials) == ("completed", {"complete": 2})
+    assert "the total compute of 6 is spent" in summary_line(about)
 
 
 def test_a_sweep_that_gave_up_has_failed_and_says_why(run, make_sweep):
     sweep = make_sweep()
     ledger = Ledger(sweep)
     ledger.give_up("the disk is full")
-    assert line(brief(sweep, read_records(sweep))) == "tiny: failed, 0 of 4 trials (no runs yet); the disk is full"
+    assert (
+        summary_line(summarize(read_snapshot(sweep))) == "tiny: failed, 0 of 4 trials (no runs yet); the disk is full"
+    )
     assert run("watch", "tiny", "--home", ".")[0] == 1
     ledger.give_up("")
     assert run("watch", "tiny", "--home", ".")[0] == 130

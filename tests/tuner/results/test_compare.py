@@ -14,17 +14,17 @@ from rich.console import Console
 from search_spaces.sections import Budget
 from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train_all
 from tuner.errors import UserError
-from tuner.results import seeds
-from tuner.results.compare import ranked, table, verdict
-from tuner.results.draw import draw
-from tuner.results.frames import frame
+from tuner.results.compare import comparison_sentences, comparison_table, rank_runs
+from tuner.results.draw import draw_comparison
+from tuner.results.frames import runs_frame
 from tuner.results.live import LiveTable, progress
-from tuner.results.selection import choose
+from tuner.results.seeds import seeds_table
+from tuner.results.selection import choose_run
 from tuner.search.ledger import Ledger
-from tuner.sweep import repeats
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.reader import read_records
-from tuner.sweep.status import duration
+from tuner.sweep.repeats import group_repeats
+from tuner.sweep.snapshot import read_snapshot
+from tuner.sweep.status import format_duration
 
 
 def shown(renderable) -> str:
@@ -41,7 +41,7 @@ def trained(make_sweep):
 
 
 def test_the_frame_has_a_row_for_each_run_best_first(trained):
-    rows = frame(ranked(trained))
+    rows = runs_frame(rank_runs(read_snapshot(trained)))
     assert rows["run"].iloc[0] == "trial-0003"
     assert len(rows) == 6
     assert list(rows["robust_accuracy"]) == sorted(rows["robust_accuracy"], reverse=True)
@@ -49,14 +49,14 @@ def test_the_frame_has_a_row_for_each_run_best_first(trained):
 
 
 def test_the_table_marks_the_best_and_has_every_measure(trained):
-    text = shown(table(trained))
+    text = shown(comparison_table(read_snapshot(trained)))
     assert "trial-0003 *" in text
     for heading in ("clean", "FGSM", "PGD", "robust", "95 %", "compute", "seconds"):
         assert heading in text
 
 
 def test_the_verdict_compares_with_each_baseline_and_claims_nothing(trained):
-    lines = verdict(trained)
+    lines = comparison_sentences(read_snapshot(trained))
     assert "against standard: +30.0 points" in lines[0]
     assert "against fgsm_retraining: +20.0 points" in lines[1]
     assert "not a claim" in lines[-1]
@@ -64,10 +64,10 @@ def test_the_verdict_compares_with_each_baseline_and_claims_nothing(trained):
 
 def test_an_empty_sweep_can_be_compared(make_sweep, tmp_path):
     sweep = make_sweep()
-    assert verdict(sweep) == ["No trial has run to the end yet."]
-    assert draw(sweep, tmp_path / "none.png") is None
-    Console(file=io.StringIO()).print(table(sweep))
-    assert frame(ranked(sweep)).empty
+    assert comparison_sentences(read_snapshot(sweep)) == ["No trial has run to the end yet."]
+    assert draw_comparison(read_snapshot(sweep, with_rows=True), tmp_path / "none.png") is None
+    Console(file=io.StringIO()).print(comparison_table(read_snapshot(sweep)))
+    assert runs_frame(rank_runs(read_snapshot(sweep))).empty
 
 
 def test_what_is_masked_is_shown_and_when_no_trial_counts_that_is_said(make_sweep):
@@ -75,14 +75,14 @@ def test_what_is_masked_is_shown_and_when_no_trial_counts_that_is_said(make_swee
     ledger = Ledger(sweep)
     for run in iter(ledger.next_run, None):
         ledger.complete(run.key, row(STEPS, masking_failures=float(run.kind == "trial")))
-    assert shown(table(sweep)).count("masked") == 4
-    assert verdict(sweep) == [
+    assert shown(comparison_table(read_snapshot(sweep))).count("masked") == 4
+    assert comparison_sentences(read_snapshot(sweep)) == [
         "No trial is feasible: of 4 that ran to the end, 4 masked (they failed gradient-masking checks)."
     ]
     with pytest.raises(UserError, match=r"4 masked .* --run exports another"):
-        choose(sweep, None)
-    assert choose(sweep, "0").run.key == "trial-0000"
-    assert list(frame(ranked(sweep))["masking_failures"]) == [0.0] * 2 + [1.0] * 4
+        choose_run(read_snapshot(sweep), None)
+    assert choose_run(read_snapshot(sweep), "0").run.key == "trial-0000"
+    assert list(runs_frame(rank_runs(read_snapshot(sweep)))["masking_failures"]) == [0.0] * 2 + [1.0] * 4
 
 
 @pytest.fixture
@@ -98,19 +98,19 @@ def repeated(make_sweep):
 
 
 def test_repeats_are_one_row_with_mean_and_range(repeated):
-    assert [(one.name, one.outcomes) for one in repeats.repeats(repeated)] == [
+    assert [(one.name, one.outcomes) for one in group_repeats(repeated.space, read_snapshot(repeated).records)] == [
         ("trial-0001", "2 complete"),
         ("trial-0000", "2 complete"),
         ("fgsm_retraining", "1 complete, 1 masked"),
         ("standard", "2 complete"),
     ]
-    text = shown(seeds.table(repeated))
+    text = shown(seeds_table(read_snapshot(repeated)))
     for spread in ("81.0 (80.0-82.0)", "71.0 (70.0-72.0)", "61.0 (60.0-62.0)", "51.0 (50.0-52.0)"):
         assert text.count(spread) == 4
 
 
 def test_a_verdict_over_seeds_is_in_pairs(repeated):
-    lines = verdict(repeated)
+    lines = comparison_sentences(read_snapshot(repeated))
     assert lines[:2] == [
         "Best: trial-0001 (gan 2:1) against fgsm_retraining: "
         "+20.0 points of robust accuracy (+20.0 to +20.0; pairs: 2)",
@@ -129,19 +129,20 @@ def test_every_run_is_in_one_configuration_whatever_has_ended(ended, extended):
         for place, run in enumerate(iter(ledger.next_run, None)):
             if place in ended:
                 ledger.complete(run.key, row(STEPS, 0.1 * place))
-        groups = repeats.repeats(sweep)
+        snapshot = read_snapshot(sweep)
+        groups = group_repeats(sweep.space, snapshot.records)
         keys = [record.run.key for one in groups for record in one.records]
-        assert sorted(keys) == sorted(record.run.key for record in read_records(sweep))
+        assert sorted(keys) == sorted(record.run.key for record in snapshot.records)
         for one in groups:
             assert len({record.run.settings["seed"] for record in one.records}) == len(one.records)
             assert len({record.run.label for record in one.records}) == 1
         assert sum(len(one.values("compute")) for one in groups) == len(ended)
-        shown(seeds.table(sweep))
-        verdict(sweep)
+        shown(seeds_table(snapshot))
+        comparison_sentences(snapshot)
 
 
 def test_the_picture_is_a_png(trained, tmp_path):
-    target = draw(trained, tmp_path / "picture.png")
+    target = draw_comparison(read_snapshot(trained, with_rows=True), tmp_path / "picture.png")
     assert target is not None
     assert target.read_bytes().startswith(b"\x89PNG")
 
@@ -151,26 +152,26 @@ def test_the_picture_is_a_png(trained, tmp_path):
     [(None, "trial-0003"), ("2", "trial-0002"), ("trial-0001", "trial-0001"), ("standard", "baseline-standard")],
 )
 def test_runs_are_chosen_by_any_of_their_names(trained, key, chosen):
-    assert choose(trained, key).run.key == chosen
+    assert choose_run(read_snapshot(trained), key).run.key == chosen
 
 
 def test_a_repeated_baseline_is_chosen_by_its_seed(repeated):
-    assert choose(repeated, "standard.seed8").run.key == "baseline-standard.seed8"
-    assert choose(repeated, "standard").run.settings["seed"] == 7
+    assert choose_run(read_snapshot(repeated), "standard.seed8").run.key == "baseline-standard.seed8"
+    assert choose_run(read_snapshot(repeated), "standard").run.settings["seed"] == 7
 
 
 def test_choosing_what_is_not_there_names_the_runs(trained):
     with pytest.raises(UserError, match="trial-0003"):
-        choose(trained, "17")
+        choose_run(read_snapshot(trained), "17")
 
 
 def test_choosing_what_has_not_ended_is_refused(make_sweep):
     sweep = make_sweep()
     Ledger(sweep).next_run()
     with pytest.raises(UserError, match="running"):
-        choose(sweep, "standard")
+        choose_run(read_snapshot(sweep), "standard")
     with pytest.raises(UserError, match="tuner resume tiny"):
-        choose(sweep, None)
+        choose_run(read_snapshot(sweep), None)
 
 
 BUDGET = Budget(trials=4, compute=3.0)
@@ -223,4 +224,4 @@ def test_a_table_where_there_is_one(make_sweep):
 
 @pytest.mark.parametrize(("seconds", "text"), [(4, "4 s"), (100, "2 min"), (7800, "2 h 10 min")])
 def test_durations_as_people_say_them(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text

@@ -13,8 +13,8 @@ from tuner.errors import UserError
 from tuner.execution.judging import evaluate_runs
 from tuner.results.confirmation import write_confirmation
 from tuner.results.confirmation_tables import confirmation_sentences
-from tuner.results.export import export
-from tuner.results.selection import choose
+from tuner.results.export import export_run
+from tuner.results.selection import choose_run
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.search.ledger import Ledger
@@ -22,6 +22,7 @@ from tuner.statistics import holm, paired
 from tuner.sweep.confirmation import Confirmation, read_confirmation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
+from tuner.sweep.snapshot import read_snapshot
 from tuner.tracking.server import tracking_uri
 from tuner.tracking.sync import mirror_now
 
@@ -132,7 +133,7 @@ def test_when_all_are_masked_there_is_no_winner(searched):
     found = confirm(searched, masking_failures=1.0)
     assert (found.winner, found.run, found.differences) == (None, None, ())
     assert confirmation_sentences(found)[-1] == "No configuration of tiny is confirmed."
-    assert choose(searched, None).run.key == "trial-0003"
+    assert choose_run(read_snapshot(searched), None).run.key == "trial-0003"
 
 
 def test_a_confirmed_sweep_is_compared_and_exported_as_such(searched, run, tmp_path):
@@ -144,9 +145,9 @@ def test_a_confirmed_sweep_is_compared_and_exported_as_such(searched, run, tmp_p
     assert code == 0
     for text in ("Confirmed: trial-0003", "bootstrap (BCa)", "p (Holm)", "trial-0003 *", "Better than standard"):
         assert text in said
-    assert choose(searched, None).run.key == "trial-0003.seed100008"
-    assert choose(searched, "trial-0003.seed100007").run.settings["seed"] == 100007
-    assert choose(searched, "3").run.key == "trial-0003"
+    assert choose_run(read_snapshot(searched), None).run.key == "trial-0003.seed100008"
+    assert choose_run(read_snapshot(searched), "trial-0003.seed100007").run.settings["seed"] == 100007
+    assert choose_run(read_snapshot(searched), "3").run.key == "trial-0003"
 
 
 def test_what_leads_since_then_is_said(make_sweep, run, tmp_path):
@@ -216,7 +217,7 @@ def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_swee
         assert "confirm.json" in [file.path for file in client.list_artifacts(parent.info.run_id)]
         assert len(client.get_metric_history(parent.info.run_id, "confirm.seeds")) == 1
 
-    bundle = export(trained_sweep, tmp_path / "bundle")
+    bundle = export_run(read_snapshot(trained_sweep), tmp_path / "bundle")
     origin = json.loads((bundle / "provenance.json").read_text())
     assert origin["run"] == found.run
     assert origin["confirmed"]["winner"] == found.winner

@@ -16,6 +16,7 @@ from tuner.search.ledger import Ledger
 from tuner.sweep.ranking import best
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import read_metrics
+from tuner.sweep.snapshot import read_snapshot
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def winner_of(sweep):
 
 def test_a_run_is_drawn_from_its_metrics_and_its_checkpoint(trained_sweep, tmp_path, given):
     winner = winner_of(trained_sweep)
-    drawn = draw_run(trained_sweep, winner, tmp_path)
+    drawn = draw_run(read_snapshot(trained_sweep, with_rows=True), winner, tmp_path)
     assert drawn.missing == []
     names = {key: [path.name for path in paths] for key, paths in drawn.files.items()}
     of_run = ["training.png", "examples.png", "success.png"]
@@ -73,21 +74,21 @@ def test_a_run_is_drawn_from_its_metrics_and_its_checkpoint(trained_sweep, tmp_p
 def test_another_run_is_drawn_beside_the_best(trained_sweep, tmp_path, given):
     winner = winner_of(trained_sweep)
     (other,) = (r for r in read_records(trained_sweep) if r.run.kind == "trial" and r.run.key != winner.run.key)
-    draw_run(trained_sweep, other, tmp_path)
+    draw_run(read_snapshot(trained_sweep, with_rows=True), other, tmp_path)
     ((_, curves, _, _),) = given["by_epsilon"]
     assert list(curves)[:2] == [f"{other.run.key}: {other.run.label}", f"best trial: {winner.run.label}"]
 
 
 def test_a_baseline_is_drawn_once_and_has_no_generator(trained_sweep, tmp_path, given):
     record = read_records(trained_sweep)[0]
-    draw_run(trained_sweep, record, tmp_path)
+    draw_run(read_snapshot(trained_sweep, with_rows=True), record, tmp_path)
     assert given["training"][0][2] is None
     assert set(given["examples"][0][1].perturbed) == {"FGSM"}
     assert [name for name in given["by_epsilon"][0][1] if name == "standard"] == ["standard"]
 
 
 def test_a_sweep_is_drawn_with_its_best_trial_and_its_baselines(trained_sweep, tmp_path, given):
-    drawn = draw_sweep(trained_sweep, tmp_path)
+    drawn = draw_sweep(read_snapshot(trained_sweep, with_rows=True), tmp_path)
     keys = [winner_of(trained_sweep).run.key, "baseline-standard", "baseline-fgsm_retraining"]
     assert list(drawn.files) == ["sweep", *keys]
     assert {kind: len(calls) for kind, calls in given.items()} == {
@@ -106,7 +107,9 @@ def test_a_sweep_is_drawn_with_its_best_trial_and_its_baselines(trained_sweep, t
 
 
 def test_a_sweep_alone_is_drawn_from_its_metrics(trained_sweep, tmp_path, given):
-    assert draw_sweep(trained_sweep, tmp_path, with_runs=False).files == {"sweep": [tmp_path / "comparison.png"]}
+    assert draw_sweep(read_snapshot(trained_sweep, with_rows=True), tmp_path, with_runs=False).files == {
+        "sweep": [tmp_path / "comparison.png"]
+    }
     assert given["examples"] == []
 
 
@@ -119,7 +122,7 @@ class TestWhatIsNotThere:
     def test_a_checkpoint(self, trained_sweep, tmp_path, given):
         record = read_records(trained_sweep)[0]
         shutil.rmtree(record.run.folder / "checkpoint")
-        folder, missing = write_pictures(trained_sweep, tmp_path / "out", "standard")
+        folder, missing = write_pictures(read_snapshot(trained_sweep, with_rows=True), tmp_path / "out", "standard")
         assert sorted(path.name for path in folder.iterdir()) == ["accuracy_by_epsilon.png", "training.png"]
         assert "standard" not in given["by_epsilon"][0][1]
         (text,) = missing
@@ -128,7 +131,7 @@ class TestWhatIsNotThere:
     def test_a_checkpoint_that_can_be_read(self, trained_sweep, tmp_path):
         for path in trained_sweep.folder.glob("*/*/checkpoint/*/tensors.safetensors"):
             path.write_bytes(b"nothing")
-        folder, missing = write_pictures(trained_sweep, tmp_path / "out")
+        folder, missing = write_pictures(read_snapshot(trained_sweep, with_rows=True), tmp_path / "out")
         assert [path.name for path in folder.iterdir()] == ["training.png"]
         assert len(missing) == 3
         assert all("no checkpoint can be read" in text for text in missing)
@@ -139,7 +142,7 @@ class TestWhatIsNotThere:
         ledger = Ledger(sweep)
         ledger.complete(ledger.next_run().key, row(1))
         sweep = replace(sweep, data=str(tmp_path / "data"))
-        folder, missing = write_pictures(sweep, tmp_path / "out", "standard")
+        folder, missing = write_pictures(read_snapshot(sweep, with_rows=True), tmp_path / "out", "standard")
         assert [path.name for path in folder.iterdir()] == ["training.png"]
         assert len(missing) == 1
         assert str(tmp_path / "data") in missing[0]
@@ -149,7 +152,7 @@ class TestWhatIsNotThere:
         ledger = Ledger(sweep)
         ledger.fail(ledger.next_run().key, "diverged: classifier_loss is nan")
         with pytest.raises(UserError, match="baseline-standard of 'tiny' failed before it reported"):
-            write_pictures(sweep, tmp_path / "out", "standard")
+            write_pictures(read_snapshot(sweep, with_rows=True), tmp_path / "out", "standard")
         assert not (tmp_path / "out").exists()
 
     def test_an_end(self, make_sweep, tmp_path):
@@ -157,9 +160,9 @@ class TestWhatIsNotThere:
         ledger = Ledger(sweep)
         ledger.report(ledger.next_run().key, row(1))
         with pytest.raises(UserError, match="is running; it must be complete or pruned or failed"):
-            write_pictures(sweep, tmp_path / "out", "standard")
+            write_pictures(read_snapshot(sweep, with_rows=True), tmp_path / "out", "standard")
         with pytest.raises(UserError, match="tuner resume tiny"):
-            write_pictures(sweep, tmp_path / "out")
+            write_pictures(read_snapshot(sweep, with_rows=True), tmp_path / "out")
 
 
 @pytest.mark.parametrize("trouble", ["there already", "below a file"])
@@ -169,5 +172,5 @@ def test_a_folder_that_cannot_be_made_is_refused_and_nothing_is_left(trained_swe
     before = sorted(tmp_path.rglob("*"))
     target = tmp_path / "folder" if trouble == "there already" else tmp_path / "file" / "out"
     with pytest.raises(UserError, match="--output"):
-        write_pictures(trained_sweep, target)
+        write_pictures(read_snapshot(trained_sweep, with_rows=True), target)
     assert sorted(tmp_path.rglob("*")) == before

@@ -40,7 +40,7 @@ def trained(make_sweep):
 
 
 def test_columns_are_flat_and_typed(trained):
-    table = frames.frame(read_records(trained))
+    table = frames.runs_frame(read_records(trained))
     assert len(table) == 6
     assert {name: str(table[name].dtype) for name in TYPES} == TYPES
     assert "object" not in set(map(str, table.dtypes))
@@ -57,14 +57,14 @@ def test_lists_and_mixed_settings_are_json():
 
 
 def test_every_format_holds_the_same(trained, tmp_path):
-    table = frames.frame(read_records(trained))
-    target = frames.write(trained, "parquet", tmp_path / "runs.parquet")
+    table = frames.runs_frame(read_records(trained))
+    target = frames.write_frame(table, "parquet", tmp_path / "runs.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(target), table)
-    rows = json.loads(frames.encode(table, "json"))
+    rows = json.loads(frames.encode_frame(table, "json"))
     assert [one["robust_accuracy"] for one in rows[1:]] == list(table["robust_accuracy"][1:])
     assert rows[0]["reason"] == 'error: a "quoted", and\nbroken line'
     assert rows[0]["robust_accuracy"] is None
-    again = pd.read_csv(io.BytesIO(frames.encode(table, "csv")))
+    again = pd.read_csv(io.BytesIO(frames.encode_frame(table, "csv")))
     assert list(again.columns) == list(table.columns)
     assert list(again["settings.generator.learning_rate"].dropna()) == list(
         table["settings.generator.learning_rate"].dropna()
@@ -95,4 +95,4 @@ def test_a_metric_that_few_runs_have_is_missing_in_the_others(make_sweep):
     ledger = Ledger(sweep)
     ledger.complete(ledger.next_run().key, row(3, masking_failures=1.0))
     train_all(ledger)
-    assert list(frames.frame(read_records(sweep))["masking_failures"].isna()) == [False] + [True] * 5
+    assert list(frames.runs_frame(read_records(sweep))["masking_failures"].isna()) == [False] + [True] * 5

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from tests.tuner.conftest import SPACE, row
 from tuner.errors import UserError
-from tuner.search import replay
 from tuner.search.ledger import Ledger
+from tuner.search.replay import read_pruner, replay_sentences, replay_trials
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
+from tuner.sweep.snapshot import read_snapshot
 
 STEPS = 9
 PRUNERS = [
@@ -47,34 +48,36 @@ curves_of = st.lists(st.lists(st.floats(0, 1), min_size=STEPS, max_size=STEPS), 
 @settings(max_examples=12, deadline=None)
 def test_a_replay_is_what_the_pruner_would_have_done(curves, pruner):
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as live:
-        result = replay.replay(sweep_of(whole, curves), replay.read_pruner(pruner))
+        result = replay_trials(read_snapshot(sweep_of(whole, curves), with_rows=True), read_pruner(pruner))
         records = read_records(sweep_of(live, curves, pruner))
         pruned = [record for record in records if record.state == "pruned"]
-        assert result["pruned"] == result["complete_pruned"] == len(pruned)
-        assert result["compute"] == len(curves) * STEPS
-        assert result["compute"] - result["saved"] == sum(record.metrics["compute"] for record in records)
+        assert result.pruned == result.complete_pruned == len(pruned)
+        assert result.compute == len(curves) * STEPS
+        assert result.compute - result.saved == sum(record.metrics["compute"] for record in records)
         kept = [record.value for record in records if record.state == "complete"]
-        assert (result["kept"] or {}).get("value") == max(kept, default=None)
-        assert result["censored"] == 0
+        assert (result.kept.value if result.kept else None) == max(kept, default=None)
+        assert result.censored == 0
 
 
 @given(curves=curves_of, pruner=st.sampled_from(PRUNERS))
 @settings(max_examples=8, deadline=None)
 def test_a_sweeps_own_pruner_saves_nothing_more(curves, pruner):
     with tempfile.TemporaryDirectory() as folder:
-        result = replay.replay(sweep_of(folder, curves, pruner), replay.read_pruner(pruner))
-        assert (result["saved"], result["censored"], result["complete_pruned"]) == (0, 0, 0)
-        assert result["best"] == result["kept"]
+        result = replay_trials(read_snapshot(sweep_of(folder, curves, pruner), with_rows=True), read_pruner(pruner))
+        assert (result.saved, result.censored, result.complete_pruned) == (0, 0, 0)
+        assert result.best == result.kept
 
 
 def test_what_the_sweep_pruned_is_censored(tmp_path):
     curves = [[0.1 * (9 - number) + 0.001 * step for step in range(STEPS)] for number in range(8)]
     sweep = sweep_of(tmp_path, curves, "{successive_halving: {reduction_factor: 2}}")
-    result = replay.replay(sweep, replay.read_pruner("none"))
+    result = replay_trials(read_snapshot(sweep, with_rows=True), read_pruner("none"))
     num_pruned = sum(record.state == "pruned" for record in read_records(sweep))
     assert num_pruned > 0
-    assert (result["pruned"], result["saved"], result["censored"]) == (0, 0, num_pruned)
-    assert f"{num_pruned} trials that the sweep pruned it would have trained longer" in " ".join(replay.lines(result))
+    assert (result.pruned, result.saved, result.censored) == (0, 0, num_pruned)
+    assert f"{num_pruned} trials that the sweep pruned it would have trained longer" in " ".join(
+        replay_sentences(result)
+    )
 
 
 def test_what_is_lost_is_said(run, tmp_path):
@@ -107,4 +110,4 @@ def test_a_pruner_that_is_none_is_refused(run, tmp_path, pruner, expected):
 
 def test_without_reports_there_is_nothing_to_replay(make_sweep):
     with pytest.raises(UserError, match="there is nothing to replay"):
-        replay.replay(make_sweep(), replay.read_pruner("median"))
+        replay_trials(read_snapshot(make_sweep(), with_rows=True), read_pruner("median"))

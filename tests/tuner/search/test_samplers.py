@@ -18,6 +18,7 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best, front
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import SWEEP, Record, Run
+from tuner.sweep.snapshot import read_snapshot
 from tuner.sweep.state import is_complete
 from tuner.tracking.server import quiet_mlflow
 from tuner.tracking.writer import MlflowWriter
@@ -211,7 +212,7 @@ def test_the_front_is_printed_and_drawn(tmp_path, run):
     standing = front(ledger.records.values(), sweep.space.objectives)
     assert f"Front of robust accuracy against clean accuracy: {len(standing)} of" in printed
     assert printed.count(" *") == len(standing)
-    picture = draw_sweep(sweep, tmp_path, with_runs=False).files[SWEEP][-1]
+    picture = draw_sweep(read_snapshot(sweep, with_rows=True), tmp_path, with_runs=False).files[SWEEP][-1]
     assert picture.name == "front.png"
     assert picture.read_bytes()[1:4] == b"PNG"
 

@@ -11,13 +11,14 @@ import pytest
 from tests.tuner.conftest import train_all
 from trainables.storage import checkpoint
 from tuner.errors import UserError
-from tuner.results.compare import ranked
-from tuner.results.export import export
-from tuner.results.frames import frame
+from tuner.results.compare import rank_runs
+from tuner.results.export import export_run
+from tuner.results.frames import runs_frame
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best
 from tuner.sweep.reader import read_records
+from tuner.sweep.snapshot import read_snapshot
 from tuner.sweep.state import state_of
 
 SAVED = sorted((Path(__file__).parents[2] / "fixtures").glob("sweep-format-*.tar.xz"))
@@ -46,8 +47,8 @@ def test_it_opens_and_is_complete(saved):
 
 def test_it_compares_and_exports(saved, tmp_path):
     winner = best(read_records(saved), "max")
-    assert len(frame(ranked(saved))) == 4
-    bundle = export(saved, tmp_path / "bundle")
+    assert len(runs_frame(rank_runs(read_snapshot(saved)))) == 4
+    bundle = export_run(read_snapshot(saved), tmp_path / "bundle")
     assert json.loads((bundle / "provenance.json").read_text())["run"] == winner.run.key
     assert checkpoint.load_newest(winner.run.folder / "checkpoint")["metrics"]["step"] == winner.metrics["step"]
 
