@@ -108,7 +108,8 @@ def test_masked_configurations_are_not_confirmed(make_sweep):
     ledger = Ledger(sweep)
     for run in iter(ledger.next_run, None):
         ledger.complete(run.key, row(STEPS, 0.1 * run.number, masking_failures=float(run.number == 3)))
-    assert [one.name for one in best_configurations(sweep.space, read_records(sweep))] == [
+    best = best_configurations(sweep.space, read_records(sweep))
+    assert [one.name for one in best] == [
         "trial-0002",
         "trial-0001",
         "trial-0000",
@@ -136,7 +137,8 @@ def test_of_several_objectives_the_front_is_confirmed(make_sweep):
     for run in iter(ledger.next_run, None):
         number = run.number % 4
         ledger.complete(run.key, {**row(STEPS, robust[number]), "clean_accuracy": clean[number]})
-    assert [one.name for one in best_configurations(sweep.space, read_records(sweep))] == [
+    best = best_configurations(sweep.space, read_records(sweep))
+    assert [one.name for one in best] == [
         "trial-0003",
         "trial-0001",
         "trial-0000",

@@ -1,0 +1,112 @@
+"""A snapshot: what it holds, and that a command reads each file of a sweep once."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.tuner.conftest import STEPS, row, train, train_all
+from tuner.search.confirmation import make_plan
+from tuner.search.confirmation_ledger import ConfirmLedger
+from tuner.search.ledger import Ledger
+from tuner.sweep.confirmation import read_confirmation
+from tuner.sweep.evaluations import EvaluationResults
+from tuner.sweep.reader import read_records
+from tuner.sweep.runs import read_metrics
+from tuner.sweep.snapshot import read_snapshot
+
+_lists: list[list[Path]] = []  # of the tests that count right now
+
+
+def _on_event(event: str, arguments: tuple) -> None:
+    if _lists and event == "open" and isinstance(arguments[0], str) and "r" in (arguments[1] or "r"):
+        _lists[-1].append(Path(arguments[0]))
+
+
+sys.addaudithook(_on_event)  # sees every open of this process, by whatever function; a hook cannot be removed
+
+
+@pytest.fixture
+def opened():
+    """Return the list of the files that this process opens to read from here on."""
+    _lists.append([])
+    yield _lists[-1]
+    _lists.pop()
+
+
+@pytest.fixture
+def confirmed(make_sweep):
+    """A sweep that has been searched and confirmed, with evaluations on test images."""
+    from tuner.results.confirmation import write_confirmation
+
+    sweep = make_sweep()
+    train_all(Ledger(sweep))
+    plan = make_plan(sweep, top=2, num_seeds=2)
+    ledger = ConfirmLedger(sweep, plan)
+    for run in iter(ledger.next_run, None):
+        train(ledger, run, 0.5 + 0.1 * run.number)
+        results = EvaluationResults(
+            tier="rank", dataset="digits", split="test", images=1000, epsilon=0.3, metrics=row(STEPS, 0.5)
+        )
+        (run.folder / "test.json").write_text(results.model_dump_json())
+    write_confirmation(sweep, plan, list(ledger.records.values()), "rank")
+    return sweep
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["compare", "tiny"],
+        ["compare", "tiny", "--format", "json"],
+        ["compare", "tiny", "--picture", "picture.png"],
+        ["trials", "tiny"],
+        ["status", "tiny"],
+        ["status"],
+        ["replay", "tiny", "--pruner", "median"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_reads_each_file_of_a_sweep_once(confirmed, run, command, opened):
+    metrics_files = set(confirmed.folder.rglob("metrics.jsonl"))
+    assert len(metrics_files) == 6 + 8
+    opened.clear()
+    code, output = run(*command, "--home", str(confirmed.folder.parent))
+    assert code == 0, output
+    times = Counter(path for path in opened if confirmed.folder in path.parents)
+    assert times[confirmed.journal] == 1
+    assert times[confirmed.folder / "confirm.json"] == 1
+    assert {path: times[path] for path in metrics_files} == dict.fromkeys(metrics_files, 1)
+
+
+def test_a_snapshot_holds_what_the_readers_of_single_files_return(confirmed):
+    snapshot = read_snapshot(confirmed, with_rows=True, with_evaluations=True)
+    assert list(snapshot.records) == read_records(confirmed)
+    assert list(snapshot.confirming_records) == read_records(confirmed, ["confirm"])
+    records = (*snapshot.records, *snapshot.confirming_records)
+    assert snapshot.rows == {record.run.key: read_metrics(record.run.folder) for record in records}
+    assert (snapshot.state, snapshot.reason, snapshot.driver) == ("completed", "", None)
+    assert snapshot.best.run.key == "trial-0003"
+    assert snapshot.confirmation == read_confirmation(confirmed)
+    assert snapshot.evaluations == {}
+
+
+def test_without_rows_the_records_are_the_same(confirmed):
+    snapshot = read_snapshot(confirmed)
+    assert snapshot.rows == {}
+    assert snapshot.records == read_snapshot(confirmed, with_rows=True).records
+
+
+def test_an_empty_sweep_and_one_that_is_driven(make_sweep):
+    sweep = make_sweep()
+    snapshot = read_snapshot(sweep)
+    assert (snapshot.records, snapshot.best, snapshot.state) == ((), None, "interrupted")
+    with sweep.lock():
+        ledger = Ledger(sweep)
+        ledger.give_up("the disk is full")
+        snapshot = read_snapshot(sweep)
+        assert (snapshot.state, snapshot.driver.pid > 0, snapshot.driven_since > 0) == ("running", True, True)
+        assert read_snapshot(sweep, is_locked=False).state == "failed"
+    assert (read_snapshot(sweep).state, read_snapshot(sweep).reason) == ("failed", "the disk is full")
