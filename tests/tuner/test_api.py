@@ -37,7 +37,7 @@ def test_nothing_has_a_best_trial_yet(make_sweep, tmp_path):
     sweep = Sweep.open("tiny", home=tmp_path)
     assert sweep.best is None
     assert (sweep.front, len(sweep.trials())) == ([], 0)
-    assert sweep.watch()["state"] == "interrupted"
+    assert sweep.watch().state == "interrupted"
 
 
 def test_what_the_command_line_refuses_is_refused(make_sweep, tmp_path):

@@ -272,6 +272,8 @@ class SweepFolder:
             from tuner.storage.postgres_lock import holder
 
             return holder(self.study_storage, self.id) is not None
+        if not (self.folder / ".lock").exists():  # no driver has begun; whoever only reads leaves no file behind
+            return False
         try:
             with FileLock(self.folder / ".lock", timeout=0):
                 return False

@@ -114,7 +114,7 @@ def test_a_sweep_alone_is_drawn_from_its_metrics(trained_sweep, tmp_path, given)
 
 
 def test_an_empty_sweep_has_no_pictures(make_sweep, tmp_path):
-    drawn = draw_sweep(make_sweep(), tmp_path)
+    drawn = draw_sweep(read_snapshot(make_sweep(), with_rows=True), tmp_path)
     assert (drawn.files, drawn.missing) == ({}, [])
 
 
