@@ -16,11 +16,12 @@ from trainables.evaluation.metrics import accuracies
 from trainables.evaluation.tiers import TIERS, AttackRow
 from tuner.results import compare, figures
 from tuner.results.evaluation_tables import rank_evaluation_table
-from tuner.results.frames import frame
+from tuner.results.frames import runs_frame
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import read_metrics
+from tuner.sweep.snapshot import read_snapshot
 from tuner.tracking.server import EXPERIMENT, tracking_uri
 from tuner.tracking.writer import MlflowWriter
 
@@ -83,12 +84,12 @@ def test_a_sweep_searches_by_it_and_shows_it_everywhere(added, tmp_path, monkeyp
         assert trial.outcome == "infeasible"  # of the constraint: no check for masking failed
         assert [METRIC in row for row in read_metrics(trial.run.folder)] == [False, True]
 
-    table = compare.table(sweep)
+    table = compare.comparison_table(read_snapshot(sweep))
     headings = [column.header for column in table.columns]
     assert headings[3:8] == ["clean", "FGSM", "PGD", ROW.label, "robust"]
     cells = list(table.columns[headings.index(ROW.label)].cells)
     assert cells == [f"{100 * record.metrics[METRIC]:.1f}" for record in compare.ranked(sweep)]
-    assert frame(list(records.values()))[METRIC].notna().all()
+    assert runs_frame(list(records.values()))[METRIC].notna().all()
     drawn = figures.training("", read_metrics(trials[0].run.folder), None).axes[0]
     assert ROW.label in [line.get_label() for line in drawn.get_lines()]
 
@@ -122,9 +123,9 @@ def mlflow_metrics(sweep, records):
 
 def test_a_sweep_of_before_is_shown_with_a_gap(trained_sweep, monkeypatch):
     """Runs that were measured before the row was added have no value of it."""
-    before = compare.table(trained_sweep)
+    before = compare.comparison_table(read_snapshot(trained_sweep))
     monkeypatch.setitem(TIERS, "rank", (*TIERS["rank"], ROW))
-    table = compare.table(trained_sweep)
+    table = compare.comparison_table(read_snapshot(trained_sweep))
     columns = {column.header: list(column.cells) for column in table.columns}
     assert columns.pop(ROW.label) == ["-"] * 4
     assert columns == {column.header: list(column.cells) for column in before.columns}
