@@ -8,7 +8,8 @@ run is built from.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -317,10 +318,6 @@ class GanConfig(TrainingConfig):
         return self
 
 
-Configuration = Annotated[
-    StandardConfig | FgsmRetrainingConfig | FgsmRandomStartConfig | PgdConfig | TradesConfig | GanConfig,
-    Field(discriminator="trainable"),
-]
 CONFIGURATIONS: dict[str, type[TrainingConfig]] = {
     "standard": StandardConfig,
     "fgsm_retraining": FgsmRetrainingConfig,
@@ -329,7 +326,12 @@ CONFIGURATIONS: dict[str, type[TrainingConfig]] = {
     "trades": TradesConfig,
     "gan": GanConfig,
 }
-_ADAPTER: TypeAdapter[Any] = TypeAdapter(Configuration)
+
+
+@cache
+def _adapter(classes: tuple[type[TrainingConfig], ...]) -> TypeAdapter[Any]:
+    union: Any = Union[classes]  # noqa: UP007 - made from the table
+    return TypeAdapter(Annotated[union, Field(discriminator="trainable")])
 
 
 def parse(settings: dict[str, Any]) -> Any:
@@ -344,4 +346,4 @@ def parse(settings: dict[str, Any]) -> Any:
     Raises:
         pydantic.ValidationError: a key is unknown or a value out of bounds; it lists all such mistakes.
     """
-    return _ADAPTER.validate_python(settings)
+    return _adapter(tuple(CONFIGURATIONS.values())).validate_python(settings)

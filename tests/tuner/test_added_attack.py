@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-import re
-from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import torch
 from rich.console import Console
 
 from search_spaces.configurations import parse_space
 from search_spaces.errors import SpaceError
+from tests.support.contributing import run_example
 from tests.tuner.conftest import REAL, train_really
+from trainables.evaluation.accuracy import ATTACKS
 from trainables.evaluation.metrics import accuracies
 from trainables.evaluation.tiers import TIERS, AttackRow
 from tuner.results import compare, figures
@@ -25,9 +27,15 @@ from tuner.sweep.snapshot import read_snapshot
 from tuner.tracking.server import EXPERIMENT, tracking_uri
 from tuner.tracking.writer import MlflowWriter
 
-# The row that CONTRIBUTING shows.
-CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
-ROW: AttackRow = eval(re.search(r"^ *(AttackRow\(.*\)),$", CONTRIBUTING.read_text(), re.MULTILINE)[1])
+
+def add_attack() -> None:
+    """Do what CONTRIBUTING shows."""
+    run_example("An attack", torch=torch, ATTACKS=ATTACKS, TIERS=TIERS, AttackRow=AttackRow)
+
+
+with patch.dict(ATTACKS), patch.dict(TIERS):
+    add_attack()
+    ROW = TIERS["rank"][-1]
 METRIC = f"{ROW.name}_accuracy"
 SPACE = REAL.replace("epsilon: 0.2", "epsilon: 0.05").replace(
     "budget:", f"objective: {{metric: {METRIC}}}\nconstraints: {{{METRIC}: {{min: 1.0}}}}\nbudget:"
@@ -35,9 +43,11 @@ SPACE = REAL.replace("epsilon: 0.2", "epsilon: 0.05").replace(
 
 
 @pytest.fixture
-def added(monkeypatch):
-    """The row is in the tier `rank` as long as a test runs."""
-    monkeypatch.setitem(TIERS, "rank", (*TIERS["rank"], ROW))
+def added():
+    """The attack is there as long as a test runs."""
+    with patch.dict(ATTACKS), patch.dict(TIERS):
+        add_attack()
+        yield
 
 
 def parse(text):

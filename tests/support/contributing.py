@@ -1,0 +1,18 @@
+"""The examples of CONTRIBUTING, so that tests can run them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+
+
+def example(heading: str) -> str:
+    """Return the first block of Python after ``**heading**``."""
+    return re.search(r"```python\n(.*?)```", TEXT[TEXT.index(f"**{heading}**") :], re.DOTALL)[1]
+
+
+def run_example(heading: str, **names: object) -> None:
+    """Run the block after ``**heading**`` with those names."""
+    exec(compile(example(heading), "CONTRIBUTING.md", "exec", dont_inherit=True), names)
