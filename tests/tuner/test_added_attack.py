@@ -98,7 +98,7 @@ def test_a_sweep_searches_by_it_and_shows_it_everywhere(added, tmp_path, monkeyp
     headings = [column.header for column in table.columns]
     assert headings[3:8] == ["clean", "FGSM", "PGD", ROW.label, "robust"]
     cells = list(table.columns[headings.index(ROW.label)].cells)
-    assert cells == [f"{100 * record.metrics[METRIC]:.1f}" for record in compare.ranked(sweep)]
+    assert cells == [f"{100 * record.metrics[METRIC]:.1f}" for record in compare.rank_runs(read_snapshot(sweep))]
     assert runs_frame(list(records.values()))[METRIC].notna().all()
     drawn = figures.training("", read_metrics(trials[0].run.folder), None).axes[0]
     assert ROW.label in [line.get_label() for line in drawn.get_lines()]
