@@ -76,6 +76,8 @@ def num_rows(sweep: SweepFolder) -> int:
 
 
 def test_launched_followed_stopped_resumed_and_exported_from_elsewhere(laptop: CommandLine, cluster: RayCluster):
+    # The runs must outlast the command that stops them, which takes seconds to start.
+    (laptop.folder / "small.yaml").write_text(SPACE.replace("compute: 5", "compute: 20"))
     output = launch(laptop, "a")
     assert "a has begun as job tuner-a;" in output
     assert f"with --cluster {cluster.address}" in output
