@@ -34,8 +34,8 @@ class DyingOnce(RunTrainable):
     """Its worker dies in the second step of trial 1, the first time."""
 
     def step(self):
-        marker = Path(self._run["folder"]) / "died"
-        if self._run["key"] == "trial-0001" and self._loop is not None and not marker.exists():
+        marker = Path(self._run.folder) / "died"
+        if self._run.key == "trial-0001" and self._loop is not None and not marker.exists():
             marker.write_text(str(os.getpid()))
             os._exit(1)
         return super().step()
@@ -45,7 +45,7 @@ class DyingAlways(RunTrainable):
     """The worker of trial 1 dies whenever it starts."""
 
     def step(self):
-        if self._run["key"] == "trial-0001":
+        if self._run.key == "trial-0001":
             os._exit(1)
         return super().step()
 
@@ -54,7 +54,7 @@ class Raising(RunTrainable):
     """Trial 1 raises."""
 
     def _start(self):
-        if self._run["key"] == "trial-0001":
+        if self._run.key == "trial-0001":
             raise RuntimeError("this configuration cannot be")
         return super()._start()
 

@@ -29,7 +29,7 @@ class Quick(RunTrainable):
     """Three reports that cost nothing; how many there were is kept in the run's folder, as a checkpoint would."""
 
     def step(self):
-        if self._run["key"] == "trial-0001" and self.num_reports:
+        if self._run.key == "trial-0001" and self.num_reports:
             self.fault()
         self.marker("reports").parent.mkdir(parents=True, exist_ok=True)
         self.marker("reports").write_text("x" * (self.num_reports + 1))
@@ -42,7 +42,7 @@ class Quick(RunTrainable):
         return len(self.marker("reports").read_text()) if self.marker("reports").exists() else 0
 
     def marker(self, name):
-        return Path(self._run["folder"]) / name
+        return Path(self._run.folder) / name
 
     def fault(self):
         raise NotImplementedError
@@ -70,11 +70,7 @@ class FullDisk(RunTrainable):
     """Trial 1 finds its disk full after its first report, as long as a file says so."""
 
     def _train(self, loop):
-        if (
-            self._run["key"] == "trial-0001"
-            and loop.num_reports
-            and (Path(self._run["folder"]).parents[2] / "full").exists()
-        ):
+        if self._run.key == "trial-0001" and loop.num_reports and (Path(self._run.folder).parents[2] / "full").exists():
             raise OSError(errno.ENOSPC, "No space left on device")
         return super()._train(loop)
 
@@ -83,7 +79,7 @@ class Raising(RunTrainable):
     """All trials from the second on raise."""
 
     def _start(self):
-        if self._run["key"] != "trial-0000":
+        if self._run.key != "trial-0000":
             raise RuntimeError("no module named attack_of_tomorrow")
         return super()._start()
 

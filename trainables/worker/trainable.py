@@ -28,6 +28,7 @@ from trainables.storage.sweep_store import SweepStore
 from trainables.training import registry
 from trainables.training.loop import DivergedError, TrainingLoop
 from trainables.worker import device
+from trainables.worker.context import RunTask
 from trainables.worker.fencing import Attempt, FencedError
 from trainables.worker.run_log import RunLog
 
@@ -40,11 +41,7 @@ def _dataset(config: DatasetConfig, folder: str | None, shared: str | None, wher
 
 
 class RunTrainable(tune.Trainable):
-    """One run in, as a dictionary, one dictionary of metrics per report out.
-
-    In are ``key``, ``folder``, ``settings`` and, where they are needed, ``data`` (a folder with the dataset's files),
-    ``shared_data`` (the datasets beside the sweeps), ``probe`` (what `trainables.storage.shared.verify` takes) and
-    ``store`` (the URL of all sweeps, and the driver's copy that the folder is in).
+    """Trains the run of a `RunTask`, which is its configuration as plain data; each step returns one report.
 
     A result has ``finished`` when the compute is spent, or ``failure`` with ``reason`` when training cannot go on; of
     the kind ``storage`` the run is not to blame, and it can go on from its checkpoint when the disk can be written.
@@ -52,14 +49,14 @@ class RunTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take over a run; nothing is loaded until its first step, so that a failure there is the run's own."""
-        self._run = config
+        self._run = RunTask.from_config(config)
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._folder = Path(config["folder"])
+        self._folder = Path(self._run.folder)
         self._store = SweepStore(self._folder)
-        if "store" in config:
-            url, home = config["store"]
-            self._store = self._own_copy(url)
-            self._folder = self._store.root / self._folder.relative_to(home)
+        context = self._run.context
+        if context.store_url is not None:
+            self._store = self._own_copy(context.store_url)
+            self._folder = self._store.root / self._folder.relative_to(context.store_root)
         self._attempt = Attempt(self._folder / "checkpoint", self._store)
         self._log = RunLog(self._folder, self._store, self._attempt.is_latest)
         self._loop: TrainingLoop | None = None
@@ -123,16 +120,17 @@ class RunTrainable(tune.Trainable):
         return {"failure": failure, "reason": reason}
 
     def _start(self) -> TrainingLoop:
-        if "probe" in self._run:
-            verify(*self._run["probe"])
+        context = self._run.context
+        if context.probe_place is not None:
+            verify(context.probe_place, context.probe)
         self._attempt.begin()
         self._log.fetch()
-        config = parse(self._run["settings"])
+        config = parse(self._run.settings)
         who = f"process {os.getpid()} on {socket.gethostname()}, {self._device}, {torch.get_num_threads()} threads"
         self._log.note(f"attempt: {who}")
         device.prepare(self._device, self._gpu_share)
-        data = self._run.get("data"), self._run.get("shared_data")
-        loop = registry.build(config, _dataset(config.dataset, *data, self._device))
+        data = _dataset(config.dataset, context.data, context.shared_data, self._device)
+        loop = registry.build(config, data)
         self._store.fetch_folder(self._folder / "checkpoint")
         state = checkpoint.load_newest(self._folder / "checkpoint")
         if state is not None:

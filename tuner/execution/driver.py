@@ -17,7 +17,7 @@ from search_spaces.sections import Budget
 from tuner.errors import SweepError
 from tuner.execution.dispatcher import Observer
 from tuner.execution.preflight import check_storage
-from tuner.execution.ray_tune.node_checks import prepare
+from tuner.execution.ray_tune.node_checks import verify_nodes
 from tuner.execution.ray_tune.runner import execute, start_ray
 from tuner.process_state import environment_kept, loggers_kept
 from tuner.results.live import LiveTable
@@ -206,7 +206,7 @@ def _train(sweep: SweepFolder, stage: Stage, control: Control, mirror: Mirror, c
                     stage.queue,
                     sweep.space.resources,
                     (mirror, live),
-                    place=prepare(sweep),
+                    context=verify_nodes(sweep),
                     timeout_s=sweep.space.budget.trial_timeout,
                     is_winding_down=control.is_winding_down,
                     max_concurrent=sweep.max_concurrent,

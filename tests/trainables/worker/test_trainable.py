@@ -11,6 +11,7 @@ import torch
 from trainables.storage import checkpoint
 from trainables.storage import shared as shared_storage
 from trainables.training import registry
+from trainables.worker.context import RunTask, WorkerContext
 from trainables.worker.fencing import FencedError
 from trainables.worker.trainable import RunTrainable
 
@@ -19,9 +20,9 @@ from trainables.worker.trainable import RunTrainable
 def run_of(settings_of, tmp_path):
     """Return what the driver sends for one run."""
 
-    def build(trainable="standard", folder="run", **changes):
+    def build(trainable="standard", folder="run", context=None, **changes):
         settings = settings_of(trainable, **{"compute": 1.5, **changes})
-        return {"key": folder, "folder": str(tmp_path / folder), "settings": settings, "data": None}
+        return RunTask(folder, str(tmp_path / folder), settings, context or WorkerContext()).to_config()
 
     return build
 
@@ -174,7 +175,7 @@ def test_a_later_attempt_elsewhere_ends_an_earlier_one(run_of, tmp_path):
 
 def test_a_machine_that_does_not_share_the_folder_trains_nothing_there(run_of, tmp_path, monkeypatch):
     monkeypatch.setattr(shared_storage, "_VISIBLE_WITHIN_S", 0.0)
-    result = RunTrainable({**run_of(), "probe": (str(tmp_path), ".mark-elsewhere")}).step()
+    result = RunTrainable(run_of(context=WorkerContext(probe_place=str(tmp_path), probe=".mark-elsewhere"))).step()
     assert result["failure"] == "storage"
     assert f"{tmp_path} is not the folder that the driver writes into" in result["reason"]
     assert list(tmp_path.iterdir()) == []

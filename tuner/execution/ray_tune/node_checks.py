@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from trainables.data import files as data_files
 from trainables.errors import StorageError
 from trainables.storage.object_store import store_at
 from trainables.storage.shared import answer_probe, is_visible, write_probe
+from trainables.worker.context import WorkerContext
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
 
@@ -20,11 +22,16 @@ SHARED_DATA = ".data"  # beside the sweeps; no sweep's name begins with a dot
 _ANSWER_S = 60.0
 
 
-def prepare(sweep: SweepFolder) -> dict[str, Any]:
-    """Return what workers are told of places; Ray has been started, and the sweep's lock is the caller's.
+def verify_nodes(sweep: SweepFolder) -> WorkerContext:
+    """Verify that every node of the cluster reaches the sweep's folder, and put the dataset where all of them find it.
 
-    On a cluster every node verifies that it reaches the sweep's folder (one that joins later does so before its first
-    run), and the dataset is put beside the sweeps, from where each node fills its cache.
+    A node that joins later is verified before its first run. Where Ray runs on this machine alone, nothing is done.
+
+    Args:
+        sweep: the sweep; its lock is held by the caller, and Ray has been started.
+
+    Returns:
+        Where workers find the sweep's storage and data.
 
     Raises:
         UserError: a node does not reach the folder; the message names both.
@@ -32,14 +39,16 @@ def prepare(sweep: SweepFolder) -> dict[str, Any]:
         StorageError: the folder, or the one of all sweeps, cannot be written.
     """
     store = sweep.store
-    stored = {} if store.url is None else {"store": (store.location(store.root), str(store.root))}
+    context = WorkerContext()
+    if store.url is not None:
+        context = WorkerContext(store_url=store.location(store.root), store_root=str(store.root))
     if not os.environ.get("RAY_ADDRESS") and len(_nodes()) == 1:
-        return {"data": sweep.data, **stored}
+        return replace(context, data=sweep.data)
     place, shared = sweep.place, store.location(store.root / SHARED_DATA)
     probe = write_probe(place)
     _verify_nodes(place, probe)
     data_files.share(sweep.space.dataset.name, shared, Path(sweep.data) if sweep.data else None)
-    return {"probe": (place, probe), "shared_data": shared, **stored}
+    return replace(context, probe_place=place, probe=probe, shared_data=shared)
 
 
 def _nodes() -> dict[str, str]:

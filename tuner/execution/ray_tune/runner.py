@@ -12,14 +12,14 @@ import signal
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
 from ray import tune
 
 from search_spaces.schema import Resources
+from trainables.worker.context import WorkerContext
 from trainables.worker.trainable import RunTrainable
 from tuner.cluster.auth import secure_own_token
 from tuner.cluster.ray_internals import silence_worker_output
@@ -36,6 +36,7 @@ from tuner.execution.ray_tune.tune_adapters import (
 from tuner.process_state import environment, loggers_kept
 from tuner.search.open_runs import RunQueue
 
+_NO_CONTEXT = WorkerContext()
 _OBJECT_STORE_BYTES = 200 * 1024**2
 _RAY_VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -88,7 +89,7 @@ def execute(
     resources: Resources,
     observers: Sequence[Observer] = (),
     *,
-    place: Mapping[str, Any] = MappingProxyType({}),
+    context: WorkerContext = _NO_CONTEXT,
     trainable: type[tune.Trainable] = RunTrainable,
     timeout_s: float | None = None,
     is_winding_down: Callable[[], bool] = lambda: False,
@@ -102,7 +103,7 @@ def execute(
         ledger: opened by the caller, who holds the sweep's lock.
         resources: of one run.
         observers: told of every change.
-        place: what workers are told of places, see `tuner.execution.ray_tune.node_checks.prepare`.
+        context: where workers find the sweep's storage and data, see `node_checks.verify_nodes`.
         trainable: what trains a run; results as `RunTrainable` gives them.
         timeout_s: how long a run may go without a report before its worker is killed, if there is a limit.
         is_winding_down: asked again and again; once true, no run begins, and each that has begun is requeued at its
@@ -126,7 +127,7 @@ def execute(
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(dispatcher, place),
+                search_alg=LedgerSearcher(dispatcher, context),
                 scheduler=LedgerScheduler(dispatcher, capacity),
                 num_samples=-1,
                 reuse_actors=True,

@@ -13,6 +13,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from trainables.worker.context import RunTask, WorkerContext
 from tuner.cluster.ray_internals import TuneTrials, node_of_actor
 from tuner.execution.dispatcher import Dispatcher, Report
 from tuner.execution.ray_tune.capacity import Capacity
@@ -24,17 +25,17 @@ _MACHINE_DIED = "its node has died"  # in what Ray says of a worker whose machin
 class LedgerSearcher(Searcher):
     """Hands the ledger's runs to Tune."""
 
-    def __init__(self, dispatcher: Dispatcher, place: Mapping[str, Any]) -> None:
+    def __init__(self, dispatcher: Dispatcher, context: WorkerContext) -> None:
         super().__init__()
         self._dispatcher = dispatcher
-        self._place = place
+        self._context = context
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Return the next run as a Tune configuration, None if it has to wait for another one's end."""
         run = self._dispatcher.next_run()
         if run is None:
             return str(Searcher.FINISHED) if self._dispatcher.is_done else None
-        return {"key": run.key, "folder": str(run.folder), "settings": run.settings, **self._place}
+        return RunTask(run.key, str(run.folder), run.settings, self._context).to_config()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles what it is given, for a restore that is never called; an open ledger cannot be pickled.

@@ -1,0 +1,55 @@
+"""What a driver tells a worker: the run to train, and where the sweep's storage and data are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """Where a sweep's storage and data are, the same for all of its runs.
+
+    Attributes:
+        data: folder of the dataset's files, None if the worker is to use its cache.
+        shared_data: folder or URL, beside the sweeps, from which the worker fills its cache; None if there is none.
+        probe_place: folder or URL of the sweep, for `trainables.storage.shared.verify`; None if nothing is to be
+            verified.
+        probe: name of the driver's probe there.
+        store_url: URL of all sweeps in an object store; None if they lie in a file system.
+        store_root: folder of the driver's working copy of that store, which the runs' folders are below.
+    """
+
+    data: str | None = None
+    shared_data: str | None = None
+    probe_place: str | None = None
+    probe: str = ""
+    store_url: str | None = None
+    store_root: str = ""
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """A run that a worker is to train.
+
+    Attributes:
+        key: of the run.
+        folder: of the run, as the driver sees it.
+        settings: of the run's configuration.
+        context: where the sweep's storage and data are.
+    """
+
+    key: str
+    folder: str
+    settings: dict[str, Any]
+    context: WorkerContext = field(default_factory=WorkerContext)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return plain data, as Ray Tune takes it for the configuration of a trial."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> RunTask:
+        """Return the task that `to_config` has made plain data of."""
+        return cls(config["key"], config["folder"], config["settings"], WorkerContext(**config["context"]))
