@@ -83,7 +83,7 @@ def check_rows(records: list[Record]) -> None:
 @pytest.mark.parametrize("cluster", [0], indirect=True)
 def test_machines_may_die_more_often_than_workers(command_line, cluster):
     node = cluster.add(1)
-    command = launch(command_line, cluster, "spot", 1, 80)
+    command = launch(command_line, cluster, "spot", 1, 320)
     run = command_line.home / "spot" / "trials" / "0000"
     kills = (signal.SIGKILL, *[signal.SIGTERM] * 4)
     for num_attempts, number in enumerate(kills, 1):
