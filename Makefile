@@ -14,11 +14,11 @@ table: .venv/installed  ## The README's table of defences: an hour and a half on
 	else $(BIN)/tuner launch defences --name defences; fi
 	$(BIN)/tuner evaluate defences --images 1000
 
-# Most tests with servers wait, so there are more workers than processors; see tests/conftest.py for who runs when.
+# Most tests with servers wait, so there are more workers than processors; see tests/conftest.py for their order.
 WORKERS ?= 3
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
-test: .venv/installed  ## All tests that can run here: a quarter of an hour; the end says what was skipped and why
+test: .venv/installed  ## All tests that can run here: 25 minutes on two cores; the end says what was skipped and why
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-unit: .venv/installed  ## Tests that need no Ray: minutes of computing
@@ -27,7 +27,7 @@ test-unit: .venv/installed  ## Tests that need no Ray: minutes of computing
 test-integration: .venv/installed  ## Tests with Ray, servers and images
 	$(BIN)/pytest $(SIDE_BY_SIDE) tests/docker tests/integration
 
-check: .venv/installed  ## Format, lint, types, and who may import whom
+check: .venv/installed  ## Format, lint, types, and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
