@@ -1,7 +1,7 @@
 """Search spaces: YAML files that say what is fixed, what varies, the objective, the budget and the baselines.
 
-Knows the grammar alone: that a space's keys are settings of its trainable is checked by the caller, through
-``read(..., check=...)``.
+`read` checks the grammar alone; `search_spaces.configurations.load_space` also checks that a space's keys are settings
+of its trainable.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a search space meets the trainables: reading one with all checks, and complete configurations from it.
+"""Read search spaces with all checks, and make complete configurations of trials and baselines from them.
 
 Imports nothing heavy: a wrong file is refused before anything starts.
 """
@@ -21,7 +21,7 @@ def load_space(name_or_path: str) -> Space:
     """Return a packaged search space, or the one in a file, checked against its trainable.
 
     Raises:
-        SpaceError: there is none, or it has mistakes; all of them at once.
+        SpaceError: no space has that name or path, or it has mistakes; the message lists all of them.
     """
     return parse_space(*text_of(name_or_path))
 
@@ -30,7 +30,7 @@ def parse_space(text: str, source: str) -> Space:
     """Return the search space that a text describes, checked against its trainable.
 
     Raises:
-        SpaceError: it has mistakes; all of them at once, under the name of the source.
+        SpaceError: it has mistakes; the message lists all of them, under the name of the source.
     """
     return read(text, source, check=space_mistakes, published=PUBLISHED_SETTINGS)
 
@@ -39,7 +39,7 @@ def configuration_for(space: Space, settings: Mapping[str, Any], seed: int) -> d
     """Return the complete, validated settings of one trial as plain data.
 
     Args:
-        space: what the trial belongs to.
+        space: the space that the trial belongs to.
         settings: of the trainable, nested, as `Space.settings` returns them.
         seed: of the trial.
     """
@@ -53,7 +53,7 @@ def baseline_configurations(space: Space, num_seeds: int = 1) -> dict[str, dict[
     and batch size that the space fixes, and with the baseline's own overrides.
 
     Args:
-        space: what the baselines belong to.
+        space: the space that the baselines belong to.
         num_seeds: with how many seeds each runs. From the second on, the seed is in the name: ``standard.seed1``; no
             baseline can be called that in a file.
     """
@@ -69,7 +69,7 @@ def baseline_configurations(space: Space, num_seeds: int = 1) -> dict[str, dict[
 def report_every(space: Space) -> float:
     """Return the compute between two reports of a trial, which is the same for all trials of a space."""
     default = CONFIGURATIONS[space.trainable].model_fields["report_every"].default
-    fixed = {one.name: one.domain.value for one in space.parameters if isinstance(one.domain, Fixed)}
+    fixed = {item.name: item.domain.value for item in space.parameters if isinstance(item.domain, Fixed)}
     return float(fixed.get("report_every", default))
 
 

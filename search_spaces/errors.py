@@ -1,4 +1,4 @@
-"""Mistakes in a search-space file, their wording, and the error that tells of all of them at once."""
+"""Mistakes in a search-space file, their wording, and the error that lists all of them at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WANTS_MAPPING = {"model_type", "dict_type", "mapping_type", "model_attributes_t
 
 
 def shown(value: object) -> str:
-    """Return a value as it would stand in a file, on one line and cut to a readable length."""
+    """Return a value as it is written in a file, on one line and cut to a readable length."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)
@@ -33,13 +33,13 @@ def nearest(key: str, valid: Iterable[str]) -> str:
 
 
 def unknown(what: str, key: str, valid: Iterable[str]) -> str:
-    """Say that a key or name is unknown, name the nearest valid one and list them all."""
+    """Return a message that a key or name is unknown, with the nearest valid one and all valid ones."""
     keys = sorted(valid)
     return f"unknown {what} {shown(key)}{nearest(key, keys)} (valid: {', '.join(keys) or 'none'})"
 
 
 def explain(error: ErrorDetails) -> str:
-    """Return one of pydantic's errors in our words: the relation that must hold, and the value that broke it."""
+    """Return our message for one of pydantic's errors: the relation that must hold, and the value that broke it."""
     kind, message, value = error["type"], error["msg"], error["input"]
     if kind == "missing":
         return "is required"

@@ -8,7 +8,7 @@ from typing import Any
 
 from search_spaces.parameters import FloatRange, IntRange, Parameter
 
-MAX_POINTS = 10_000  # a larger grid is a slip: no budget would hold it
+MAX_POINTS = 10_000  # a larger grid is most likely a mistake: no budget covers it
 
 
 def grid_points(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def grid_points(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
 
 
 def grid_objection(parameter: Parameter) -> str | None:
-    """Say why a parameter cannot stand in a grid, or None when it can."""
+    """Return why a parameter cannot be part of a grid, or None when it can."""
     if isinstance(parameter.domain, FloatRange):
         return "the grid sampler needs single values: write {choice: [...]} in place of a float range"
     return None

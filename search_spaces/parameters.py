@@ -1,4 +1,4 @@
-"""What a setting may be: a fixed value, a range or a choice, and when it counts at all."""
+"""Parameters of a search space: a fixed value, a range or a choice each, and the conditions under which it is used."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, TypeGuard
 
 from search_spaces.errors import shown
 
-Condition = tuple[tuple[str, ...], tuple[Any, ...]]  # the path of a sibling, and the values that it must have one of
+Condition = tuple[tuple[str, ...], tuple[Any, ...]]  # the path of a sibling, and the values of which it must have one
 
 
 def same(value: object, other: object) -> bool:
-    """Say whether two values are the same in a file, where ``true`` is not 1."""
+    """Return whether two values are the same in a file, where ``true`` is not 1."""
     return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Say whether a value is an int or a float, which a bool is not."""
+    """Return whether a value is an int or a float, which a bool is not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -34,7 +34,7 @@ class Fixed:
         return (self.value,)
 
     def holds(self, value: object) -> bool:
-        """Say whether it is the fixed value."""
+        """Return whether it is the fixed value."""
         return same(value, self.value)
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class FloatRange:
     log: bool = False
 
     def holds(self, value: object) -> bool:
-        """Say whether a number lies in the range, ends included."""
+        """Return whether a number lies in the range, ends included."""
         return is_number(value) and self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class IntRange:
     log: bool = False
 
     def holds(self, value: object) -> bool:
-        """Say whether a whole number lies in the range, ends included."""
+        """Return whether a whole number lies in the range, ends included."""
         return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class Choice:
     values: tuple[Any, ...]
 
     def holds(self, value: object) -> bool:
-        """Say whether it is one of the values."""
+        """Return whether it is one of the values."""
         return any(same(value, other) for other in self.values)
 
     def __str__(self) -> str:
@@ -99,7 +99,7 @@ class Fragments:
         return tuple(self.settings)
 
     def holds(self, value: object) -> bool:
-        """Say whether it is one of the names."""
+        """Return whether it is one of the names."""
         return isinstance(value, str) and value in self.settings
 
     def __str__(self) -> str:
@@ -111,7 +111,13 @@ Domain = Fixed | FloatRange | IntRange | Choice | Fragments
 
 @dataclass(frozen=True)
 class Parameter:
-    """One setting of the trainable: where it stands, what it may be, and under which conditions it counts."""
+    """One setting of the trainable in a search space.
+
+    Attributes:
+        path: the keys that lead to it in the trainable's settings.
+        domain: the values that it may have.
+        when: the conditions that must all hold for it to be used.
+    """
 
     path: tuple[str, ...]
     domain: Domain
@@ -133,14 +139,18 @@ class Parameter:
         return not isinstance(self.domain, Fixed)
 
     def active(self, chosen: Mapping[str, Any]) -> bool:
-        """Say whether it counts beside the values chosen so far (by name); an absent sibling never satisfies."""
+        """Return whether all conditions hold for the values chosen so far, by name; an absent sibling meets none."""
         names = ((".".join(path), values) for path, values in self.when)
         return all(name in chosen and any(same(chosen[name], value) for value in values) for name, values in names)
 
 
 @dataclass(frozen=True)
 class SchedulePart(Parameter):
-    """What a schedule is made of: its kind, its moments, or one of its values, with the number of that one from 1."""
+    """One part of a schedule: its kind, its moments, or one of its values.
+
+    Attributes:
+        number: which of the values it is, from 1; 0 for the kind and the moments.
+    """
 
     number: int = 0
 
@@ -151,7 +161,12 @@ class SchedulePart(Parameter):
 
 
 def settings_of(parameters: Iterable[Parameter], suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
-    """Return the nested settings that come from asking for every varying, active parameter in order."""
+    """Return the nested settings of one trial.
+
+    Args:
+        parameters: in the order in which they are chosen: each after those that its conditions name.
+        suggest: returns a value of a parameter; called for every parameter that varies and whose conditions hold.
+    """
     chosen: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     for parameter in parameters:
@@ -181,7 +196,7 @@ def _append(settings: dict[str, Any], path: tuple[str, ...], value: object) -> N
 
 
 def with_changes(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings with those of another mapping in their place; both are copied."""
+    """Return nested settings, overridden by those of another mapping; both are copied."""
     result: dict[str, Any] = deepcopy(dict(settings))
     for key, value in changes.items():
         before = result.get(key)

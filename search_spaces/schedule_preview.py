@@ -64,7 +64,7 @@ def _previews(setting: str, kind: str, group: dict[str, Parameter]) -> Iterator[
     rng = random.Random(f"{setting} {kind}")  # noqa: S311 - the same examples every time
     lowest, highest = (schedule(end(_ends(knot)) for knot in knots) for end in (min, max))
     drawn = [lowest] if lowest == highest else [schedule(_drawn(knot, rng) for knot in knots) for _ in range(_EXAMPLES)]
-    low, high = (tuple(one.value(moment) for moment in MOMENTS) for one in (lowest, highest))
+    low, high = (tuple(end.value(moment) for moment in MOMENTS) for end in (lowest, highest))
     log = any(isinstance(knot, FloatRange | IntRange) and knot.log for knot in knots)
     yield SchedulePreview(setting, kind, low, high, tuple(drawn), log)
 
@@ -75,9 +75,9 @@ def _knots(kind: str, group: dict[str, Parameter]) -> list[Domain]:
         return [Fixed(value) for value in _values(group["values"].domain)[0]]
     own = group["kind"].path
     return [
-        one.domain
-        for name, one in group.items()
-        if name.startswith("knot_") and all(kind in kinds for path, kinds in one.when if path == own)
+        knot.domain
+        for name, knot in group.items()
+        if name.startswith("knot_") and all(kind in kinds for path, kinds in knot.when if path == own)
     ]
 
 
@@ -99,7 +99,7 @@ def _drawn(domain: Domain, rng: random.Random) -> float:
 
 
 def preview_lines(previews: Iterable[SchedulePreview]) -> Iterator[str]:
-    """Yield the examples of each preview as a line of bars, which can stand as a comment in a space file."""
+    """Yield a line of bars for each example of each preview, as comments that can be put into a space file."""
     seen: set[str] = set()
     for preview in previews:
         low, high = min(preview.lowest), max(preview.highest)
@@ -107,9 +107,9 @@ def preview_lines(previews: Iterable[SchedulePreview]) -> Iterator[str]:
             scale = ", in its logarithm" if preview.log else ""
             yield f"# {preview.setting} over the run, {_BARS[0]} {low:.4g} to {_BARS[-1]} {high:.4g}{scale}"
         seen.add(preview.setting)
-        for place, example in enumerate(preview.examples):
+        for index, example in enumerate(preview.examples):
             values = " ".join(f"{value:.2g}" for value in example.values)
-            yield f"#   {'' if place else preview.kind:<8} {_bars(preview, example, low, high)} {values}"
+            yield f"#   {'' if index else preview.kind:<8} {_bars(preview, example, low, high)} {values}"
 
 
 def _bars(preview: SchedulePreview, example: Schedule[float], low: float, high: float) -> str:

@@ -38,14 +38,28 @@ __all__ = [
 ]
 
 
-MAX_TRIALS = 10_000  # where other budgets end the search
+MAX_TRIALS = 10_000  # if the budget sets no number of trials: time, compute or the target end the search earlier
 
 
 class Space(Section):
     """What is fixed, what varies, the objective, the budget and the baselines of one sweep.
 
-    `parameters` stand in the order in which they are chosen; `first` holds the configurations to try first, as
-    values by dotted name.
+    Attributes:
+        name: of the space, and by default of its sweeps.
+        description: one sentence for lists of spaces.
+        trainable: the recipe whose settings the parameters are.
+        dataset: what every run learns from.
+        evaluation: how every run is measured.
+        objectives: the metrics that the search improves, the key ``objective`` of a file.
+        constraints: bounds that a trial must keep to count as a success, by metric.
+        budget: how much the sweep may cost.
+        search: how configurations are chosen, and weak trials stopped.
+        resources: what one run occupies.
+        confirm: how the best configurations are run again.
+        baselines: recipes to compare with.
+        seeds: how many seeds every point of a grid and every baseline runs with.
+        parameters: in the order in which they are chosen: each after those that its conditions name.
+        first: the configurations to try first, as values by dotted name.
     """
 
     name: Name
@@ -71,21 +85,21 @@ class Space(Section):
 
     @property
     def objective(self) -> Objective:
-        """The first objective: what single numbers are ranked by."""
+        """The first objective, by which trials are ranked where one number is needed."""
         return self.objectives[0]
 
     @property
     def prune_on(self) -> Objective:
-        """What trials are compared by while they train.
+        """The metric that trials are compared by while they train.
 
-        By default the first objective; robust accuracy where only the last report of a run has the first objective.
+        By default the first objective, or robust accuracy if the first objective is measured only at the end of a run.
         """
         is_reported = metric_named(self.objective.metric).every_report
         return self.search.prune_on or (self.objective if is_reported else Objective())
 
     @property
     def num_trials(self) -> int:
-        """How many trials the sweep asks for at most: the budget's, or every grid point with every seed."""
+        """The most trials that the sweep runs: the budget's number, or every grid point with every seed."""
         if self.budget.trials is None and self.search.sampler != "grid":
             return MAX_TRIALS
         return self.budget.trials or len(self.grid()) * self.seeds
@@ -94,13 +108,13 @@ class Space(Section):
         """Return the nested settings of one trial.
 
         Args:
-            suggest: gives the value of a varying parameter. It is asked in order, and only for those whose conditions
-                hold. For named fragments it gives the name; the fragment's settings are put in their place.
+            suggest: returns the value of a varying parameter. It is called in the order of `parameters`, for those
+                whose conditions hold. For named fragments it returns a name, which the fragment's settings replace.
         """
         return settings_of(self.parameters, suggest)
 
     def first_parameters(self) -> list[dict[str, Any]]:
-        """Return the configurations to try first, as values by dotted name; each leaves some parameters open."""
+        """Return the configurations to try first, as values by dotted name; the search chooses what is left out."""
         return [dict(values) for values in self.first]
 
     def grid(self) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ def keys_of(model: type[BaseModel]) -> list[str]:
 
 
 def submodel(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """Return the model under a model's key: the key takes a mapping. None when it takes a value, or is unknown."""
+    """Return the model of the mapping that a key of a model takes; None when the key takes a value or is unknown."""
     fields = zip(keys_of(model), model.model_fields.values(), strict=True)
     return next((_model_in(field.annotation) for name, field in fields if name == key), None)
 
@@ -38,7 +38,7 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
 
 
 def name_objection(value: object) -> str | None:
-    """Say why a value cannot be a name, or None when it can."""
+    """Return why a value cannot be a name, or None when it can."""
     if isinstance(value, str) and re.match(NAME_PATTERN, value):
         return None
     wanted = "1 to 63 lower-case letters, digits, - and _, beginning with a letter or digit"
@@ -62,14 +62,20 @@ Name = Annotated[str, BeforeValidator(_name)]
 
 
 class Dataset(Section):
-    """The images that every run of the sweep learns from, and how many are held out for the search to see."""
+    """The dataset of every run, and how many of its training images are held out for validation."""
 
     name: str = "mnist"
     validation: int = 5000
 
 
 class Evaluation(Section):
-    """How the robustness of every run of the sweep is measured; `epsilon` is in pixels of [0, 1]."""
+    """How the robustness of every run of the sweep is measured.
+
+    Attributes:
+        epsilon: the attacks' bound on the L-infinity norm, in pixels of [0, 1].
+        watch_images: number of validation images that are attacked at every report but the last.
+        rank_images: number that are attacked, by stronger attacks, at the last report.
+    """
 
     epsilon: float = 0.3
     watch_images: int = 500
@@ -84,12 +90,12 @@ class Objective(Section):
 
     @property
     def sign(self) -> float:
-        """What a value is multiplied by so that more is better."""
+        """The factor, 1 or -1, after which a larger value is better."""
         return 1.0 if self.mode == "max" else -1.0
 
 
 class Bounds(Section):
-    """Values of a metric that a trial must keep to be counted as a success."""
+    """The range in which a metric must lie for a trial to count as a success; `min`, `max` or both are set."""
 
     min: float | None = None
     max: float | None = None
@@ -181,14 +187,14 @@ class Confirm(Section):
 
 
 class Resources(Section):
-    """What one trial occupies; a part of a GPU shares it."""
+    """CPUs and GPUs that one run occupies; with a fraction of a GPU, runs share it and its memory."""
 
     cpu: Annotated[float, Field(gt=0)] = 1.0
     gpu: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Baseline(Section):
-    """A recipe to compare with: its defaults at the sweep's compute, beside the settings that are overridden."""
+    """A recipe to compare with, at the sweep's compute: its defaults, overridden by `settings`."""
 
     name: str
     trainable: str

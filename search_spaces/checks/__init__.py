@@ -1,1 +1,1 @@
-"""That a space's keys, schedules and metrics are those of its recipe."""
+"""Checks that a space's keys, schedules and metrics are those of its recipe."""

@@ -14,8 +14,8 @@ from trainables.config import CONFIGURATIONS
 from trainables.published import PUBLISHED
 
 PUBLISHED_SETTINGS = {
-    name: {key: value for key, value in one.settings.items() if key == "trainable" or key not in SHARED_SETTINGS}
-    for name, one in PUBLISHED.items()
+    name: {key: value for key, value in entry.settings.items() if key == "trainable" or key not in SHARED_SETTINGS}
+    for name, entry in PUBLISHED.items()
 }
 """The published configurations that a space can name, without the settings that all runs of a sweep share."""
 # What a baseline takes over from the parameters that a space fixes, so that the comparison is of recipes alone.
@@ -27,7 +27,7 @@ def baseline_settings(parameters: Iterable[Parameter], baseline: Baseline) -> di
 
     Args:
         parameters: of the space; a fixed architecture and a fixed batch size are taken over.
-        baseline: whose own settings count for more.
+        baseline: its own settings override those that are taken over.
     """
     settings: dict[str, Any] = {}
     for parameter in parameters:

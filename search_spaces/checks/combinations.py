@@ -30,16 +30,16 @@ def combination_mistakes(config: type[BaseModel], draft: Draft, earlier: Iterabl
         earlier: mistakes found so far; parameters at or below their paths are left out.
     """
     wrong = [mistake.path for mistake in earlier]
-    valid = [one for one in draft.parameters if not any(_overlap(("parameters", *one.path), path) for path in wrong)]
+    valid = [item for item in draft.parameters if not any(_overlap(("parameters", *item.path), path) for path in wrong)]
     varying = [parameter for parameter in valid if parameter.varies]
     first, last = ({parameter.name: _ends(parameter)[end] for parameter in varying} for end in (0, 1))
 
     def mistakes_with(values: Mapping[str, object]) -> list[Mistake]:
         settings = settings_of(valid, lambda parameter: values[parameter.name])
-        found = model_mistakes(config, {**draft.budget_settings, **settings})
+        refused = model_mistakes(config, {**draft.budget_settings, **settings})
         return [
             Mistake(None, ("parameters", *(path or _path_named_in(message, valid))), message)
-            for path, message in found
+            for path, message in refused
             if not (path and any(_overlap(("parameters", *path), other) for other in wrong))
         ]
 
@@ -52,21 +52,21 @@ def combination_mistakes(config: type[BaseModel], draft: Draft, earlier: Iterabl
 
 def _singles(parameters: Iterable[Parameter]) -> Iterator[dict[str, object]]:
     """Yield values of every parameter by name, with values of other parameters that meet its conditions."""
-    for one in parameters:
-        for value in _exhaustive(one) or _distinctive(one):
-            yield {**_met_conditions(one), one.name: value}
+    for parameter in parameters:
+        for value in _exhaustive(parameter) or _distinctive(parameter):
+            yield {**_met_conditions(parameter), parameter.name: value}
 
 
 def _pairs(parameters: Iterable[Parameter]) -> Iterator[dict[str, object]]:
     """Yield values of every two parameters by name, with values of other parameters that meet their conditions."""
-    for one, other in combinations(parameters, 2):
-        conditions = _met_conditions(one, other)
-        for value, second in _value_pairs(one, other):
-            yield {**conditions, one.name: value, other.name: second}
+    for left, right in combinations(parameters, 2):
+        conditions = _met_conditions(left, right)
+        for left_value, right_value in _value_pairs(left, right):
+            yield {**conditions, left.name: left_value, right.name: right_value}
 
 
 def _met_conditions(*parameters: Parameter) -> dict[str, object]:
-    """Return by name a value for every parameter that the conditions of others ask for, one for all where there is."""
+    """Return by name a value for every parameter that conditions name: one that meets all of them, if there is one."""
     required: dict[str, list[object]] = {}
     for path, values in chain.from_iterable(parameter.when for parameter in parameters):
         name = ".".join(path)
@@ -74,15 +74,15 @@ def _met_conditions(*parameters: Parameter) -> dict[str, object]:
     return {name: values[0] for name, values in required.items()}
 
 
-def _value_pairs(one: Parameter, other: Parameter) -> Iterable[tuple[object, object]]:
+def _value_pairs(left: Parameter, right: Parameter) -> Iterable[tuple[object, object]]:
     """Return the pairs of two parameters' values to check: all of them, or with long domains a linear number."""
-    exhaustive, second = _exhaustive(one), _exhaustive(other)
-    if exhaustive is not None and second is not None:
-        return product(exhaustive, second)
+    left_values, right_values = _exhaustive(left), _exhaustive(right)
+    if left_values is not None and right_values is not None:
+        return product(left_values, right_values)
     return dict.fromkeys(
         chain(
-            product(exhaustive or _distinctive(one), second or _ends(other)),
-            product(exhaustive or _ends(one), second or _distinctive(other)),
+            product(left_values or _distinctive(left), right_values or _ends(right)),
+            product(left_values or _ends(left), right_values or _distinctive(right)),
         )
     )
 

@@ -11,7 +11,7 @@ from trainables.evaluation.metrics import Metric, constraints, objectives, repor
 
 
 def metric_mistakes(draft: Draft) -> Iterator[Mistake]:
-    """Find metrics that a space file names and that cannot be used where they stand, and repeated objectives."""
+    """Yield a mistake for each metric that cannot be used where a space file names it, and each repeated objective."""
     raw = draft.data.get("objective", {})
     entries = [((index,), entry) for index, entry in enumerate(raw)] if isinstance(raw, list) else [((), raw)]
     prune_on = draft.section("search").get("prune_on")
@@ -27,15 +27,15 @@ def metric_mistakes(draft: Draft) -> Iterator[Mistake]:
 
 
 def _unknown(place: Path, metric: Any, valid: Iterable[Metric]) -> Iterator[Mistake]:
-    names = [each.name for each in valid]
+    names = [row.name for row in valid]
     if isinstance(metric, str) and metric not in names:
         yield Mistake(None, place, unknown("metric", metric, names))
 
 
 def _unreported(place: Path, metric: Any) -> Iterator[Mistake]:
     """Find a metric to prune on that is unknown, or that a run has at its end only."""
-    names = [each.name for each in reported_constraints()]
-    if metric in [each.name for each in constraints()] and metric not in names:
+    names = [row.name for row in reported_constraints()]
+    if metric in [row.name for row in constraints()] and metric not in names:
         message = f"must be measured at every report, which {shown(metric)} is not (valid: {', '.join(sorted(names))})"
         yield Mistake(None, place, message)
     else:

@@ -1,4 +1,4 @@
-"""That a setting which a search space lets change over the run can do so, and that its values are within its bounds."""
+"""Whether a setting that a search space lets change over the run can do so, and its values are within its bounds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def schedule_mistakes(
     Args:
         config: the configuration that its path, which leads to a field, begins in.
         part: its kind, its moments or one of its values.
-        values: what one of its values may become, each with where it stands in the file.
+        values: the values that it may have, each with its path in the file.
     """
     path, settings = part.path[:-1], dict(changing(config))
     if path not in settings:

@@ -64,11 +64,11 @@ def sort_by_conditions(
     done: dict[tuple[str, ...], Parameter] = {}
     while waiting:
         ready = next(
-            (path for path, one in waiting.items() if not any(other in waiting for other, _ in one.when)), None
+            (path for path, item in waiting.items() if not any(other in waiting for other, _ in item.when)), None
         )
         if ready is None:
             break
         done[ready] = waiting.pop(ready)
     message = "its condition leads back to itself, or to a setting whose condition does"
-    cycles = [Mistake(None, (*one.place, "when"), message) for one in waiting.values()]
+    cycles = [Mistake(None, (*item.place, "when"), message) for item in waiting.values()]
     return (*done.values(), *waiting.values()), cycles

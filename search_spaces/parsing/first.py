@@ -63,7 +63,7 @@ def read_first(
 class _Reader:
     def __init__(self, parameters: Sequence[Parameter], invalid_paths: set[str]) -> None:
         self._parameters = {parameter.name: parameter for parameter in parameters}
-        self._schedules = {".".join(one.path[:-1]) for one in parameters if isinstance(one, SchedulePart)}
+        self._schedules = {".".join(item.path[:-1]) for item in parameters if isinstance(item, SchedulePart)}
         self._invalid_paths = invalid_paths
         self.points: list[dict[str, Any]] = []
         self.mistakes: list[Mistake] = []
@@ -74,7 +74,7 @@ class _Reader:
         self._flatten(
             place, "", with_changes(self._applicable("", self._with_schedule_parts("", published)), changes), values
         )
-        fixed = {name: one.domain.value for name, one in self._parameters.items() if isinstance(one.domain, Fixed)}
+        fixed = {name: item.domain.value for name, item in self._parameters.items() if isinstance(item.domain, Fixed)}
         every = {**fixed, **values}
         for name in list(values):
             message = self._effect_objection(name, every)

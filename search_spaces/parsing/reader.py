@@ -1,4 +1,4 @@
-"""From a text to a space, or to one error with every mistake in it."""
+"""Read a text into a search space, or raise one error with every mistake in it."""
 
 from __future__ import annotations
 
@@ -135,8 +135,8 @@ def _joint_mistakes(draft: Draft) -> Iterator[Mistake]:
 def _grid_mistakes(draft: Draft, trials: object) -> Iterator[Mistake]:
     if draft.data.get("first"):
         yield Mistake(None, ("first",), "has no effect with the grid sampler, which tries every point")
-    objections = [(one, grid_objection(one)) for one in draft.parameters]
-    mistakes = [Mistake(None, one.place, message) for one, message in objections if message]
+    objections = [(parameter, grid_objection(parameter)) for parameter in draft.parameters]
+    mistakes = [Mistake(None, parameter.place, message) for parameter, message in objections if message]
     yield from mistakes
     if mistakes or draft.invalid_paths:
         return

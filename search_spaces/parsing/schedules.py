@@ -84,7 +84,7 @@ def schedule_part_values(value: object) -> dict[str, Any]:
     if not isinstance(value.get("values", []), list | tuple):
         return dict(value)
     plain = {key: inner for key, inner in value.items() if key != "values" and (key, inner) != ("at", None)}
-    return {**plain, **{f"knot_{number}": one for number, one in enumerate(value.get("values", ()), start=1)}}
+    return {**plain, **{f"knot_{number}": knot for number, knot in enumerate(value.get("values", ()), start=1)}}
 
 
 def read_schedule(
@@ -144,7 +144,7 @@ def _num_knots(place: Path, raw: object, wrong: list[Mistake]) -> int:
 
 
 def _moments(place: Path, raw: object, kinds: tuple[str, ...], wrong: list[Mistake]) -> tuple[float, ...] | None:
-    if not (isinstance(raw, list) and len(raw) >= 2 and all(is_number(one) and 0 <= one <= 1 for one in raw)):
+    if not (isinstance(raw, list) and len(raw) >= 2 and all(is_number(moment) and 0 <= moment <= 1 for moment in raw)):
         message = f"takes moments as shares of the run, like [0, 0.5, 0.75], not {shown(raw)}"
         wrong.append(Mistake(None, place, message))
         return None
@@ -154,4 +154,4 @@ def _moments(place: Path, raw: object, kinds: tuple[str, ...], wrong: list[Mista
         message = "linear reaches its values at other moments than stepped: give at with one of them"
         wrong.append(Mistake(None, place, message))
         return None
-    return tuple(float(one) for one in raw)
+    return tuple(float(moment) for moment in raw)

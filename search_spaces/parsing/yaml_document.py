@@ -1,4 +1,4 @@
-"""Read a YAML text into plain Python data, with the line of every key and item and every mistake found on the way.
+"""Read a YAML text into plain Python data, with the line of every key and item and every mistake in its syntax.
 
 Works on parser events: duplicate keys, anchors and aliases are seen before anything is built, so that all of them can
 be reported, and no text can blow up in memory.
@@ -35,7 +35,7 @@ MAX_VALUES = 4_000  # keys and values: bounds the time that a hostile file can c
 class Document:
     """What a text holds: its data, the line of every key and item, and the mistakes made in writing it.
 
-    `unreadable` are the places whose value could not be taken: complaints about those would only repeat a mistake.
+    `unreadable` are the paths whose value could not be read: further mistakes there would only repeat the first.
     """
 
     data: Any = None
@@ -44,7 +44,7 @@ class Document:
     unreadable: frozenset[Path] = frozenset()
 
     def line(self, path: Path) -> int | None:
-        """Return the line of a path, or of the nearest mapping around it that stands in the text."""
+        """Return the line of a path, or of the nearest mapping around it that is in the text."""
         return next((self.lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self.lines), None)
 
     def located(self, mistakes: Iterable[Mistake]) -> list[Mistake]:
@@ -57,7 +57,7 @@ class Document:
 
 
 def parse(text: str) -> Document:
-    """Read a text; whatever is wrong with it stands in the document's mistakes."""
+    """Return the document in a text; whatever is wrong with the text is in the document's mistakes."""
     if len(text.encode(errors="replace")) > MAX_BYTES:
         return Document(mistakes=(Mistake(None, (), f"a search space must be below {MAX_BYTES:,} bytes"),))
     builder = _Builder(YAML(typ="safe", pure=True).parse(text))
@@ -191,7 +191,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
 def text(value: str) -> str:
-    """Return quoted text as it stands.
+    """Return quoted text unchanged.
 
     Raises:
         ValueError: it holds what no encoding can write.
