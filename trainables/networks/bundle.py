@@ -19,7 +19,7 @@ from safetensors.torch import save as dump_tensors
 from torch import nn
 
 from trainables.config import ClassifierConfig, TrainingConfig, parse
-from trainables.errors import BundleError, CheckpointError
+from trainables.errors import BundleError
 from trainables.networks.classifiers import CLASSIFIERS, build_classifier
 from trainables.storage import checkpoint
 
@@ -38,15 +38,7 @@ def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoints: P
     Raises:
         CheckpointError: no checkpoint is there, or none can be read.
     """
-    write_classifier(target, settings, _load_newest(checkpoints))
-
-
-def _load_newest(checkpoints: Path) -> dict[str, torch.Tensor]:
-    state = checkpoint.load_newest(checkpoints)
-    if state is None:
-        raise CheckpointError(f"there is no checkpoint in {checkpoints}")
-    weights: dict[str, torch.Tensor] = state["loop"]["classifier"]
-    return weights
+    write_classifier(target, settings, checkpoint.require_newest(checkpoints)["loop"]["classifier"])
 
 
 def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
@@ -70,7 +62,7 @@ def read_checkpoint(config: TrainingConfig, checkpoints: Path) -> nn.Module:
         CheckpointError: no checkpoint is there, or none can be read.
     """
     classifier = build_classifier(config.classifier)
-    classifier.load_state_dict(_load_newest(checkpoints))
+    classifier.load_state_dict(checkpoint.require_newest(checkpoints)["loop"]["classifier"])
     return classifier
 
 
@@ -89,7 +81,7 @@ def read_state_dict(path: Path, architecture: str | None = None) -> nn.Module:
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise BundleError(f"{path} is no state dict that can be read safely: {_first_line(error)}") from error
     if not (
-        isinstance(weights, Mapping) and weights and all(isinstance(each, torch.Tensor) for each in weights.values())
+        isinstance(weights, Mapping) and weights and all(isinstance(value, torch.Tensor) for value in weights.values())
     ):
         raise BundleError(f"{path} holds no state dict: it must be a mapping of names to tensors and nothing else")
     if architecture is not None and architecture not in CLASSIFIERS:

@@ -98,6 +98,18 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def require_newest(folder: Path) -> dict[str, Any]:
+    """Return the state of the newest undamaged checkpoint, as `load_newest` does, where there has to be one.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or none can be read.
+    """
+    state = load_newest(folder)
+    if state is None:
+        raise CheckpointError(f"there is no checkpoint in {folder}")
+    return state
+
+
 def _steps(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
 

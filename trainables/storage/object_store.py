@@ -62,7 +62,7 @@ class Store:
         """Request the folder once, without retries.
 
         Raises:
-            StorageError: it cannot.
+            StorageError: it cannot be reached, or refuses access.
         """
         self._retried(lambda: self._filesystem.get_file_info(self._base), _NO_RETRIES)
 
@@ -113,7 +113,7 @@ class Store:
 
         try:
             self._retried(remove)
-        except FileNotFoundError:  # another one was faster
+        except FileNotFoundError:  # another process was faster
             return
 
     def files(self, folder: str = "", *, recursive: bool = True) -> dict[str, Stamp]:
@@ -137,7 +137,7 @@ class Store:
         return f"{self._base}/{name}" if name else self._base
 
     def _retried(self, action: Callable[[], _Result], policy: RetryPolicy = _RETRIES) -> _Result:
-        """Return what an action returns; try it again while the place is out of reach."""
+        """Return what an action returns; try it again while the storage is out of reach."""
         try:
             return policy.call(action, _is_transient)
         except FileNotFoundError:

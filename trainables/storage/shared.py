@@ -1,7 +1,7 @@
 """Verifies that machines share a storage: each can write there, and read what another one has written.
 
-The driver writes a probe: a file with a new name. A machine that reads the probe there sees the same storage, and
-answers it with a file of its own beside it, which the driver has to see in turn.
+The driver writes a probe, a file with a new name. A machine that can read the probe shares the storage. It answers with
+a file of its own beside the probe, which the driver must be able to read in turn.
 """
 
 from __future__ import annotations

@@ -61,13 +61,13 @@ class SweepStore:
     def names(self) -> list[str]:
         """Return the names of all sweeps, sorted."""
         if self.url is None:
-            folders = [path.parent for path in self.root.glob("*/sweep.json")]
-            return sorted(folder.name for folder in folders if not _is_hidden(Path(folder.name)))
+            candidates = [path.parent.name for path in self.root.glob("*/sweep.json")]
+            return sorted(name for name in candidates if not _is_hidden(Path(name)))
         store = self._store
-        folders_there = store.folders()
+        folders = store.folders()
         with ThreadPoolExecutor(_NUM_CONNECTIONS) as pool:
-            contents = pool.map(lambda name: store.read(f"{name}/sweep.json"), folders_there)
-            return [name for name, content in zip(folders_there, contents, strict=True) if content is not None]
+            contents = pool.map(lambda name: store.read(f"{name}/sweep.json"), folders)
+            return [name for name, content in zip(folders, contents, strict=True) if content is not None]
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file so that a crash leaves the old one or the new one."""
@@ -154,7 +154,7 @@ class SweepStore:
         _download(store, name, stored, folder)
 
     def pull(self, folder: Path) -> None:
-        """Update the copy of a sweep's folder, unless its driver is at work on this machine.
+        """Update the copy of a sweep's folder, unless its driver runs on this machine.
 
         A sweep that the object store does not have (any more) is not here either afterwards.
         """
@@ -222,7 +222,7 @@ def _download(store: Store, name: str, stored: dict[str, Stamp], folder: Path) -
 
 
 def _replace(path: Path, content: bytes, mtime_ns: int | None = None) -> None:
-    """Write a file of the copy, whole; the object store has it for sure, so the disk need not."""
+    """Write a file of the copy, whole; it is not synced to the disk, because the object store has it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     temporary.write_bytes(content)
     if mtime_ns is not None:

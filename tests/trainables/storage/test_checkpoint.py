@@ -12,7 +12,7 @@ import torch
 
 from trainables.errors import CheckpointError
 from trainables.storage import checkpoint
-from trainables.storage.checkpoint import load_newest, save
+from trainables.storage.checkpoint import load_newest, require_newest, save
 
 FILES = ["state.json", "tensors.safetensors"]
 
@@ -100,6 +100,12 @@ class TestFolder:
     def test_none_where_nothing_was_saved(self, tmp_path):
         assert load_newest(tmp_path) is None
         assert load_newest(tmp_path / "missing") is None
+
+    def test_a_required_one_that_is_missing_is_an_error(self, tmp_path):
+        with pytest.raises(CheckpointError, match=f"there is no checkpoint in {tmp_path}"):
+            require_newest(tmp_path)
+        save(tmp_path, 1, state_of(1))
+        assert is_same(require_newest(tmp_path), state_of(1))
 
     def test_the_newest_two_are_kept(self, tmp_path):
         folder = tmp_path / "run" / "checkpoint"
