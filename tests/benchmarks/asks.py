@@ -1,4 +1,4 @@
-"""What the ledger and its searchers take for one more trial, by the number of trials that there are. No Ray."""
+"""What one more trial costs in the ledger and in each sampler, by the number of earlier trials. No Ray."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuner.sweep.folder import SweepFolder
 NUM_TRIALS = (100, 1000, 10000)
 NUM_ASKS = 20
 SAMPLERS = {"random": 10000, "qmc": 10000, "tpe": 10000, "nsga2": 10000, "gp": 1000}
-"""With how many trials each is asked at most: the Gaussian process takes the cube of their number."""
+"""The most trials that each sampler is measured with: the Gaussian process takes the cube of their number."""
 SPACE = """
 name: asks
 trainable: gan
@@ -35,7 +35,7 @@ parameters:
 def measure() -> Table:
     """Fill a ledger trial by trial, and look at it at each number of trials."""
     table = Table(title="asks: milliseconds, median of each")
-    columns = ("trials", "hand out and take in", "open, s", "journal, MB", *(f"ask {name}" for name in SAMPLERS))
+    columns = ("trials", "start and finish", "open, s", "journal, MB", *(f"ask {name}" for name in SAMPLERS))
     for name in columns:
         table.add_column(name, justify="right")
     with temporary_home() as home:
@@ -56,18 +56,18 @@ def measure() -> Table:
 def _fill(ledger: Ledger, num: int) -> float:
     """Run so many trials through a ledger; return the median of what the last hundred took."""
     spent = []
-    for place in range(num):
+    for index in range(num):
         started = time.perf_counter()
         run = ledger.next_run()
         if run is None:
-            raise RuntimeError("the ledger hands out no more")
-        ledger.complete(run.key, {**METRICS, "robust_accuracy": (place * 7919 % 1000) / 1000})
+            raise RuntimeError("the ledger starts no further run")
+        ledger.complete(run.key, {**METRICS, "robust_accuracy": (index * 7919 % 1000) / 1000})
         spent.append(time.perf_counter() - started)
     return statistics.median(spent[-100:])
 
 
 def _ask(sweep: SweepFolder, sampler: str) -> str:
-    """Return the milliseconds of handing out one more trial, with a copy of the sweep whose space has the sampler."""
+    """Return the milliseconds of starting one more trial, with a copy of the sweep whose space has the sampler."""
     copy = Path(f"{sweep.folder}-{sampler}")
     copy.mkdir()
     for name in ("sweep.json", "provenance.json", "study.journal"):

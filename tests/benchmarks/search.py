@@ -72,7 +72,7 @@ class Ours:
     def next(self) -> tuple[str, dict[str, Any]]:
         run = self._ledger.next_run()
         if run is None:
-            raise RuntimeError("the ledger hands out no more")
+            raise RuntimeError("the ledger starts no further run")
         return run.key, curves.chosen_of(self._space, run.settings)
 
     def report(self, key: str, step: int, metrics: dict[str, float]) -> bool:

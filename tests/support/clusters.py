@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Node:
-    """One node: a `tuner cluster` command. Each has a folder of its own, as nodes on machines of their own have."""
+    """One node: a `tuner cluster` command with a folder of its own, like a node on a machine of its own."""
 
     def __init__(
         self, arguments: list[str], environment: dict[str, str], folder: Path, before: Sequence[str] = ()
@@ -39,7 +39,7 @@ class Node:
         return self._log.read_text()
 
     def wait(self) -> None:
-        """Wait until it is part of its cluster."""
+        """Wait until the node has joined its cluster."""
         deadline = time.monotonic() + 200
         while "Ray runtime started" not in self.output:
             assert self.process.poll() is None, self.output
@@ -52,12 +52,12 @@ class Node:
         return next(int(child) for child in children if Path(f"/proc/{child}/comm").read_text().strip() == name)
 
     def kill(self, name: str) -> None:
-        """Kill one of its processes; wait until all of them are gone, as they go when a machine does."""
+        """Kill one of its processes, and wait until all of them have ended, as when a machine fails."""
         os.kill(self.pid_of(name), signal.SIGKILL)
         self.process.wait(60)
 
     def end(self) -> None:
-        """End it in order."""
+        """Terminate it, kill it if that takes too long, and remove its folder."""
         if self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -71,7 +71,7 @@ class RayCluster:
     """A head, and workers of one CPU each."""
 
     def __init__(self, token: Path, cpus: int = 0, **variables: str) -> None:
-        """Start the head: without CPUs it runs nothing but drivers. The variables are those of all nodes."""
+        """Start the head; without CPUs it runs drivers only. All nodes get the environment variables."""
         if not token.exists():
             token.touch(mode=0o600)
             token.write_text("0" * 64)
@@ -100,7 +100,7 @@ class RayCluster:
 
     @property
     def environment_inside(self) -> dict[str, str]:
-        """What a driver on one of its machines has, where a job's would be set by Ray."""
+        """The environment of a driver on one of its machines, which Ray would set for a job."""
         return {**self.environment, "RAY_AUTH_MODE": "token", "RAY_ADDRESS": self.gcs}
 
     def add_worker(self, before: Sequence[str] = (), **variables: str) -> Node:
@@ -120,8 +120,8 @@ class RayCluster:
         try:
             with urllib.request.urlopen(
                 urllib.request.Request(self.address + path, headers=headers), timeout=10
-            ) as one:
-                return int(one.status)
+            ) as response:
+                return int(response.status)
         except urllib.error.HTTPError as error:
             return error.code
 

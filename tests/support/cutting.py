@@ -1,4 +1,4 @@
-"""A way to a server that takes a request there and then loses the answer, as networks do."""
+"""A proxy that can pass a request on to its server and then lose the answer, as networks do."""
 
 from __future__ import annotations
 

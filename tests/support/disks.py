@@ -1,4 +1,4 @@
-"""Small disks that really run full, freeze or are read-only; they need to be mounted, which takes root."""
+"""Small real disks that run full, freeze or are read-only; mounting them requires root."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def mounted(folder: Path, *arguments: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Make a folder that has only so much room, like ``4m``."""
+    """Make a folder on a disk of its own of a size like ``4m``."""
     with mounted(folder, "-t", "tmpfs", "-o", f"size={size}", "tmpfs"):
         yield folder
 

@@ -1,4 +1,4 @@
-"""A head that plays Ray's part in faults that a real one does not show on demand: lost answers, other releases."""
+"""A fake of Ray's Jobs API, for faults that a real head does not show on demand: lost answers, other releases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOKEN = "secret"
 
 
 class Head(ThreadingHTTPServer):
-    """Takes jobs as the Jobs API does, and lets each end at once with the same words and exit code."""
+    """Accepts jobs as the Jobs API does; each ends at once, with the same log and exit code."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

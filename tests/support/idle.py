@@ -1,6 +1,6 @@
 """The command line, but its runs compute nothing: they report four times a second, and the driver draws nothing.
 
-So many of them fit one machine at once, and what is seen is where and when they run.
+So many of them fit one machine at once, and tests can see where and when they run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tests of training loops share: runs to their end, and states to compare."""
+"""For tests of training loops: train to the end, and compare states."""
 
 import torch
 
@@ -31,8 +31,8 @@ def leaves_of(value, path=""):
     return {name: leaf for key, item in items for name, leaf in leaves_of(item, f"{path}/{key}").items()}
 
 
-def is_same_state(one, other):
-    ours, theirs = leaves_of(one.state()), leaves_of(other.state())
+def is_same_state(loop, other):
+    ours, theirs = leaves_of(loop.state()), leaves_of(other.state())
     return list(ours) == list(theirs) and all(
         torch.equal(leaf, theirs[path]) if isinstance(leaf, torch.Tensor) else leaf == theirs[path]
         for path, leaf in ours.items()
@@ -44,4 +44,4 @@ def copy_of(model):
 
 
 def is_unchanged(model, copies):
-    return all(torch.equal(one, other) for one, other in zip(model.parameters(), copies, strict=True))
+    return all(torch.equal(parameter, copy) for parameter, copy in zip(model.parameters(), copies, strict=True))

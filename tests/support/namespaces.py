@@ -1,6 +1,6 @@
-"""Machines of their own on one machine: network namespaces with addresses of their own, joined by a router.
+"""Several machines on one: network namespaces with addresses of their own, joined by a router.
 
-A cut is made in the router, so both ends see what a network that loses everything shows them: silence.
+The network is cut in the router, so both ends see a network that loses every packet.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Machine:
 
     @property
     def pid(self) -> int:
-        """Of the process that keeps the namespaces."""
+        """The id of the process that keeps the namespaces."""
         return self._holder.pid
 
     def command(self, *command: str) -> list[str]:
@@ -99,7 +99,7 @@ class Network:
         self._router.run("sh", "-c", f"echo {value} > /proc/sys/net/ipv4/ip_forward")
 
     def end(self) -> None:
-        """Take it all down."""
+        """End the machines and the router."""
         for machine in (*reversed(self.machines), self._router):
             machine.end()
 

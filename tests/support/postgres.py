@@ -53,7 +53,7 @@ class PostgresServer:
         self.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{self.password}'")
 
     def _certify(self) -> None:
-        """Make the key and the certificate with which it proves that it is 127.0.0.1."""
+        """Make its key and a self-signed certificate for 127.0.0.1."""
         key, self.certificate = self._folder / "data/server.key", self._folder / "data/server.crt"
         names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
         kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
@@ -63,10 +63,10 @@ class PostgresServer:
     def start(self) -> None:
         """Start it, unless it is up; return when it answers."""
         if self._process is None:
-            places = ["-D", self._data, "-p", str(self._port), "-c", "listen_addresses=127.0.0.1", "-c", "ssl=on"]
+            options = ["-D", self._data, "-p", str(self._port), "-c", "listen_addresses=127.0.0.1", "-c", "ssl=on"]
             with (self._folder / "log").open("ab") as log:
                 self._process = subprocess.Popen(
-                    [_binary("postgres"), *places, "-c", "unix_socket_directories="],
+                    [_binary("postgres"), *options, "-c", "unix_socket_directories="],
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
@@ -124,5 +124,5 @@ def _binary(program: str) -> str:
 
 
 def _account() -> str:
-    """Return whom root starts the server as."""
-    return next(name for name in ("postgres", "nobody") if any(one.pw_name == name for one in pwd.getpwall()))
+    """Return the user as whom root starts the server."""
+    return next(name for name in ("postgres", "nobody") if any(user.pw_name == name for user in pwd.getpwall()))

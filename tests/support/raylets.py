@@ -1,4 +1,4 @@
-"""A cluster of several Ray nodes on this machine, each a raylet of its own, and who works on them."""
+"""A cluster of several Ray nodes on this machine, each a raylet of its own, and the workers on them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Raylets:
         self._nodes: list[Any] = []
 
     def address(self) -> str:
-        """Return what RAY_ADDRESS is to be."""
+        """Return the value of RAY_ADDRESS for this cluster."""
         return str(self._cluster.address)
 
     def add(self, num_cpus: int, num_gpus: int = 0) -> int:
-        """Start another node, and return its number once it is there; GPUs are those that Ray is told of."""
+        """Start another node, and return its number once it has joined; its GPUs exist for Ray only."""
         self._nodes.append(self._cluster.add_node(num_cpus=num_cpus, num_gpus=num_gpus, **_NODE))
         return len(self._nodes) - 1
 
@@ -46,7 +46,7 @@ class Raylets:
         assert gcs.drain_node(self._nodes[number].node_id, reason, "spot", deadline_ms)[0]
 
     def end(self, number: int, how: signal.Signals) -> None:
-        """End a node: SIGKILL as a crash does, which the head finds out after a while, SIGTERM as a cloud does."""
+        """End a node by SIGKILL, like a crash, which the head notices after a while, or by SIGTERM, like a cloud."""
         os.kill(_raylet(self._nodes[number]), how)
         self._cluster.remove_node(self._nodes[number], allow_graceful=False)
 
@@ -61,7 +61,7 @@ class Raylets:
 
 
 class _Elsewhere:
-    """Passes what is asked of `Raylets` on to those of another process."""
+    """Calls the methods of `Raylets` in another process."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
@@ -70,18 +70,18 @@ class _Elsewhere:
         return lambda *arguments, **options: self._pool.submit(_do, name, arguments, options).result()
 
 
-_there: list[Raylets] = []
+_started: list[Raylets] = []
 
 
 def _do(name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     if name == "start":
-        return _there.append(Raylets(*arguments))
-    return getattr(_there[-1], name)(*arguments, **options)
+        return _started.append(Raylets(*arguments))
+    return getattr(_started[-1], name)(*arguments, **options)
 
 
 @contextmanager
 def raylets(num_cpus: int) -> Iterator[Raylets]:
-    """Start a head in a process of its own, for here it would take the place of a Ray that runs already.
+    """Start a head in a process of its own, because in this one Ray may run already.
 
     It ends with all its nodes.
     """

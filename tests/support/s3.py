@@ -1,4 +1,4 @@
-"""An object store on loopback that speaks S3, in a process of its own; what it has goes with it."""
+"""An S3 server on loopback, in a process of its own, whose content is lost when it ends."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class S3Server:
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
-        """Let it answer nobody meanwhile."""
+        """Suspend it meanwhile, so that it does not answer."""
         os.kill(self._process.pid, signal.SIGSTOP)
         try:
             yield
@@ -62,7 +62,7 @@ class S3Server:
             os.kill(self._process.pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """End it, and forget it: the next one has the same names at another port."""
+        """End it, and clear cached connections: the next server has the same bucket at another port."""
         self._process.kill()
         self._process.wait(30)
         store_at.cache_clear()

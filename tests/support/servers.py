@@ -31,10 +31,10 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """One server on one database; every process of it is in a group of its own, which is ended by its id."""
+    """One server on one database; its processes form a process group, so that all can be killed together."""
 
     def __init__(self, folder: Path, store: str | None = None) -> None:
-        """Take the folder of its artifacts and, unless they are in another database, of its runs."""
+        """Set where it keeps artifacts, and runs unless `store` names another database."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._store = store or f"sqlite:///{self._database}"
@@ -60,7 +60,7 @@ class MlflowServer:
         self._wait()
 
     def kill(self) -> None:
-        """End it at once, with whatever it is about to write."""
+        """Kill it at once, whatever it is writing."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(30)
