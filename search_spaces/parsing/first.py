@@ -80,7 +80,7 @@ class _Reader:
             message = self._effect_objection(name, every)
             if message and _has(changes, self._parameters[name].path):
                 self.mistakes.append(Mistake(None, (*place, *self._parameters[name].path), message))
-            elif message:  # a published setting that a change beside it makes idle
+            elif message:  # a published setting that a change beside it leaves without effect
                 del values[name]
         self.points.append({name: value for name, value in values.items() if name not in fixed})
 
@@ -135,11 +135,11 @@ class _Reader:
 
 
 def _has(nested: object, path: Sequence[str]) -> bool:
-    """Say whether nested settings lead anywhere along a path."""
+    """Return whether nested settings have a value at a path."""
     return not path or (isinstance(nested, Mapping) and path[0] in nested and _has(nested[path[0]], path[1:]))
 
 
 def _as_group(parameter: Parameter, value: object) -> object:
-    """Return the name of the group that a parameter has for a mapping of settings, or else the value as it is."""
+    """Return the name of the group that a parameter has for a mapping of settings, or else the value itself."""
     groups = parameter.domain.settings if isinstance(parameter.domain, Fragments) else {}
     return next((name for name, settings in groups.items() if settings == value), value)

@@ -1,4 +1,4 @@
-"""From the tree under ``parameters`` to a flat list of parameters, with every mistake made in it."""
+"""Read the tree under ``parameters`` into a flat list of parameters, with every mistake in it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _LEAF_KEYS = {*_OPTIONS, "log", "when"}  # a mapping with one of these is a leaf
 
 @dataclass(frozen=True)
 class Tree:
-    """What stands under ``parameters``.
+    """The content of ``parameters``.
 
     Attributes:
         parameters: the well-formed ones, in the order in which their values are chosen.
         invalid_paths: paths of those with mistakes.
-        mistakes: all that were found.
+        mistakes: all mistakes in it.
     """
 
     parameters: tuple[Parameter, ...] = ()
@@ -75,9 +75,9 @@ def _leaves(path: tuple[str, ...], tree: dict[str, Any]) -> Iterator[tuple[tuple
 def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> Domain | ScheduleDomain | None:
     """Return the domain that a leaf describes; None when it has mistakes, which are added to the list."""
     wrong: list[Mistake] = []
-    strange = next((key for key in place if isinstance(key, str) and not key.isidentifier()), None)
-    if strange is not None:
-        wrong.append(Mistake(None, place, f"{shown(strange)} cannot name a setting: use letters, digits and _"))
+    invalid = next((key for key in place if isinstance(key, str) and not key.isidentifier()), None)
+    if invalid is not None:
+        wrong.append(Mistake(None, place, f"{shown(invalid)} cannot name a setting: use letters, digits and _"))
     domain = _domain_of_mapping(place, leaf, wrong) if isinstance(leaf, dict) else Fixed(leaf)
     mistakes += wrong
     return None if wrong else domain
@@ -89,8 +89,8 @@ def _domain_of_mapping(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) 
     valid = (kinds[0], *_OPTIONS[kinds[0]], *scheduled) if len(kinds) == 1 else {*_LEAF_KEYS, "schedule", *scheduled}
     wrong += [Mistake(None, (*place, key), unknown("key", key, valid)) for key in leaf if key not in valid]
     if len(kinds) != 1:
-        found = f"has {' and '.join(kinds)}" if kinds else "has none of them"
-        wrong.append(Mistake(None, place, f"takes exactly one of float, int and choice, and {found}"))
+        actual = f"has {' and '.join(kinds)}" if kinds else "has none of them"
+        wrong.append(Mistake(None, place, f"takes exactly one of float, int and choice, and {actual}"))
         return None
     domain: Domain | None
     if kinds == ["choice"]:
