@@ -32,15 +32,15 @@ def evaluate_runs(
     workers: int | None,
     tell: Callable[[str], object],
 ) -> None:
-    """Judge runs that have not been judged on these test images.
+    """Evaluate runs that have not been evaluated on these test images.
 
     Args:
-        sweep: whose runs are judged; the caller holds its lock.
+        sweep: whose runs are evaluated; the caller holds its lock.
         records: of complete runs.
         tier: by which attacks.
         num_images: only the first test images.
         autoattack: whether AutoAttack standard is run on the same images; with the strongest attacks only.
-        workers: how many runs are judged at once; by default as many as there are cores.
+        workers: how many runs are evaluated at once; by default as many as there are cores.
         tell: is told what has been done.
 
     Raises:
@@ -48,7 +48,7 @@ def evaluate_runs(
         CheckpointError: a run's checkpoint is gone or damaged.
     """
     left = [record for record in records if not _is_evaluated(record, tier, num_images, autoattack)]
-    tell(f"{len(records) - len(left)} of {len(records)} runs are judged already")
+    tell(f"{len(records) - len(left)} of {len(records)} runs are evaluated already")
     threads = num_threads(sweep.space.resources.cpu)
     at_once = workers or max(1, (os.cpu_count() or 1) // threads)
     # Not forked: torch's threads do not survive that.

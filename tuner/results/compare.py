@@ -120,7 +120,7 @@ def _cells(record: Record, columns: Sequence[Metric]) -> list[str]:
     metrics = record.metrics
     if not metrics:
         return ["-"] * (len(columns) + 3)
-    shares = [f"{100 * metrics[one.name]:.1f}" if one.name in metrics else "-" for one in columns]
+    shares = [f"{100 * metrics[column.name]:.1f}" if column.name in metrics else "-" for column in columns]
     low, high = interval(metrics["robust_accuracy"], num_images(record.run.settings, ranked=record.state == "complete"))
     seconds = metrics["train_s"] + metrics["evaluation_s"]
     return [*shares, f"{100 * low:.1f}-{100 * high:.1f}", f"{metrics['compute']:.1f}", f"{seconds:.0f}"]

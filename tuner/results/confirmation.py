@@ -68,14 +68,14 @@ def confirm_results(
     objective = sweep.space.objective
     tests = [run.test for configuration in configurations for run in configuration.runs if run.test]
     images = min((test.images for test in tests), default=0)
-    candidates = [one for one in configurations if not one.is_baseline and one.elimination_reason is None]
-    candidates.sort(key=lambda one: -objective.sign * _mean_objective(one))
+    candidates = [each for each in configurations if not each.is_baseline and each.elimination_reason is None]
+    candidates.sort(key=lambda each: -objective.sign * _mean_objective(each))
     metric = objective.metric if _is_tested(candidates, objective.metric) else "robust_accuracy"
     winner = candidates[0] if candidates else None
     tied: list[str] = []
     leads: list[Lead] = []
     if winner:
-        tested = [one for one in configurations if one.is_baseline and metric in one.test]
+        tested = [each for each in configurations if each.is_baseline and metric in each.test]
         tied = _tied(winner, candidates[1:], _resolution(sweep, winner.settings))
         leads = _leads(winner, tested, metric, 1 / images)
     return Confirmation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ def export_run(snapshot: Snapshot, target: Path | None = None, key: str | None =
     return target
 
 
-def write_account(folder: Path, settings: dict[str, Any], metrics: dict[str, float], origin: dict[str, Any]) -> None:
+def write_account(
+    folder: Path, settings: dict[str, Any], metrics: dict[str, float], origin: Mapping[str, object]
+) -> None:
     """Write what was measured of a bundle's classifier and where it comes from."""
     measured = {"split": "validation", "tier": "rank", "images": num_images(settings, ranked=True)}
     write_json(folder / "metrics.json", {**measured, "metrics": metrics})

@@ -1,4 +1,4 @@
-"""What is drawn: figures from plain numbers and arrays. Nothing is read or written here."""
+"""Makes Matplotlib figures from numbers and arrays; reads and writes no files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, float]]
 
-# Told apart by people who see fewer colours, too (Okabe and Ito 2008).
+# Distinguishable with colour-vision deficiency, too (Okabe and Ito 2008).
 GREEN, BLUE, VERMILION, PURPLE, ORANGE, SKY = "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9"
 _COLOURS = (GREEN, BLUE, VERMILION, PURPLE, ORANGE, SKY)
 _MARKERS = "osD^vP"
@@ -48,7 +48,7 @@ def comparison(title: str, named: Mapping[str, Rows], others: Sequence[Rows]) ->
     Args:
         title: of the figure.
         named: metrics by report of the runs to tell apart, the most important first.
-        others: of the runs that are the grey background.
+        others: metrics by report of the runs drawn in grey behind them.
     """
     metrics = accuracies("overview")
     figure = _figure(4 * len(metrics), 4)
@@ -90,7 +90,7 @@ def front(title: str, axes_names: tuple[str, str], groups: Mapping[str, Sequence
 
 
 def training(title: str, rows: Rows, generator_loss: str | None) -> Figure:
-    """Return accuracies, losses and the ratio by cycle, or by compute where there are no cycles (the paper's 4 to 9).
+    """Return accuracies, losses and the ratio by cycle, or by compute if a run has no cycles (the paper's Figures 4-9).
 
     Args:
         title: of the figure.
@@ -147,8 +147,8 @@ def by_epsilon(title: str, curves: Mapping[str, Mapping[float, float]], epsilon:
 def examples(title: str, seen: Examples) -> Figure:
     """Return a grid with a column for each image: clean, then the perturbation and the perturbed image of each attack.
 
-    What the classifier says stands below each image, in blue with a tick where it is right and in red with a cross
-    where it is wrong (the paper's Figures 2 and 3).
+    Below each image is the predicted label with its probability: blue with a tick if it is right, red with a cross if
+    it is wrong (the paper's Figures 2 and 3).
     """
     rows: list[tuple[str, ClassifiedImages, Any]] = [("clean", seen.clean, None)]
     for name, view in seen.perturbed.items():
@@ -173,7 +173,7 @@ def examples(title: str, seen: Examples) -> Figure:
                 axes.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8, fontsize=11)
             if perturbation is None:
                 axes.imshow(view.images[column], cmap="gray", vmin=0, vmax=1)
-                _say(axes, seen.labels[column], view.predicted[column], view.probabilities[column])
+                _label_prediction(axes, seen.labels[column], view.predicted[column], view.probabilities[column])
             else:
                 drawn = axes.imshow(perturbation[column], cmap="RdBu_r", vmin=-limit, vmax=limit)
         top += _SIDE + (_BELOW_IMAGE if perturbation is None else _GAP)
@@ -206,13 +206,13 @@ def success(title: str, rates: npt.NDArray[np.float32]) -> Figure:
 
 
 def schedules(title: str, previews: Sequence[SchedulePreview]) -> Figure:
-    """Return what settings can be over the run: a row for each setting, a panel for each of its kinds.
+    """Return the values that scheduled settings can take over a run: a row per setting, a panel per kind of schedule.
 
     Args:
         title: of the figure.
         previews: range and examples of each kind, those of one setting one after the other.
     """
-    rows = {preview.setting: [one for one in previews if one.setting == preview.setting] for preview in previews}
+    rows = {preview.setting: [other for other in previews if other.setting == preview.setting] for preview in previews}
     width = max(len(kinds) for kinds in rows.values())
     figure = _figure(max(4 * width, 5), 2.6 * len(rows) + 0.7)
     panels = figure.subplots(len(rows), width, sharey="row", squeeze=False)
@@ -235,7 +235,7 @@ def schedules(title: str, previews: Sequence[SchedulePreview]) -> Figure:
     return figure
 
 
-def _say(axes: Axes, label: int, predicted: int, probability: float) -> None:
+def _label_prediction(axes: Axes, label: int, predicted: int, probability: float) -> None:
     mark, colour = ("\N{CHECK MARK}", RIGHT) if predicted == label else ("\N{BALLOT X}", WRONG)
     axes.set_xlabel(f"{mark} {predicted}  {100 * probability:.0f} %", color=colour, fontsize=11, labelpad=2)
     for spine in axes.spines.values():
@@ -249,8 +249,8 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _line(rows: Rows, along: str, metric: str, factor: float = 1.0) -> tuple[list[float], list[float]]:
-    there = [row for row in rows if metric in row]
-    return [row[along] for row in there], [factor * row[metric] for row in there]
+    measured = [row for row in rows if metric in row]
+    return [row[along] for row in measured], [factor * row[metric] for row in measured]
 
 
 def _accuracy_styles() -> list[tuple[Metric, dict[str, Any]]]:

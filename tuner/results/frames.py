@@ -1,4 +1,4 @@
-"""A sweep's runs as one table of typed, flat columns, for pandas and whatever reads CSV, JSON or Parquet."""
+"""A sweep's runs as a pandas table of typed, flat columns, and as a file in CSV, JSON or Parquet."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _RUN_COLUMNS = {
 def runs_frame(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per run: what it is, how it ended, its last metrics, its settings as ``settings.*`` columns.
 
-    Metrics are float64. Of settings, a column is boolean, Int64, float64 or string, missing where a run has no such
-    setting; one of lists or of several types holds JSON. Seconds end in ``_s``; compute is in epochs of standard
-    training.
+    Metrics are float64. A column of a setting is boolean, Int64, float64 or string, and missing where a run lacks the
+    setting; if its values are lists or of several types, they are written as JSON strings. Seconds end in ``_s``;
+    compute is in epochs of standard training.
     """
     runs = pd.DataFrame([_columns_of(record) for record in records], columns=list(_RUN_COLUMNS))
     metrics = pd.DataFrame(

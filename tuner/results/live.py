@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a table that renews itself on a terminal, plain lines elsewhere."""
+"""Progress of a running sweep on the console: a live table on a terminal, a line for each change elsewhere."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from search_spaces.sections import Budget
 from trainables.evaluation.metrics import accuracies
 from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.follower import _LOOK_EVERY_S, Follower
+from tuner.sweep.follower import REFRESH_EVERY_S, Follower
 from tuner.sweep.ranking import best
 from tuner.sweep.runs import Record
 from tuner.sweep.state import compute_spent, seconds_spent
 from tuner.sweep.status import format_duration
 
 _ROWS_KEPT = 20
-_SUMMARY_EVERY_S = 1.0  # it looks at every run
+_SUMMARY_EVERY_S = 1.0  # its cost grows with the number of runs
 
 
 class Runs(Protocol):
-    """What is shown: a ledger, or what is read of one."""
+    """The runs that are shown: a `Ledger`, or a `Follower` of one."""
 
     @property
     def records(self) -> Mapping[str, Record]:
@@ -37,14 +37,14 @@ class Runs(Protocol):
 
     @property
     def num_runs(self) -> int:
-        """Runs that the sweep asks for, baselines included."""
+        """Number of runs that the sweep asks for, baselines included."""
         ...
 
 
 def progress(ledger: Runs, budget: Budget) -> float:
-    """Return the share of the work that is done: of the runs, or of the budget that is nearest to its end.
+    """Return the share of the work that is done, in [0, 1]: the largest share of the runs or of a budget.
 
-    Ended runs count whole, running ones by their compute.
+    A run that has ended counts as 1, a running one as the share of its compute.
     """
     records = list(ledger.records.values())  # the ledger may grow meanwhile: the table is drawn by a thread
     runs = sum(
@@ -60,7 +60,15 @@ def progress(ledger: Runs, budget: Budget) -> float:
 
 
 class LiveTable:
-    """Shows every change of a ledger; a context manager around the run."""
+    """Shows the runs of a sweep while it is driven; a context manager.
+
+    Args:
+        ledger: the runs.
+        console: that is written to.
+        budget: of the space.
+        mode: ``max`` or ``min``, of the first objective.
+        phase: returns the phase of the driver, see `tuner.sweep.control`.
+    """
 
     def __init__(
         self, ledger: Runs, console: Console, *, budget: Budget, mode: str, phase: Callable[[], str] = lambda: "running"
@@ -88,7 +96,7 @@ class LiveTable:
             self._live.__exit__(kind, error, trace)
 
     def changed(self, record: Record) -> None:
-        """Show a run's newest state: at once as a line, within half a second in the table."""
+        """Show a run that has changed: at once as a line, or within half a second in the table."""
         if not self._live:
             self._console.print(self._line(record), markup=False, highlight=False, soft_wrap=True)
 
@@ -154,7 +162,7 @@ def _accuracies(record: Record) -> dict[str, str]:
 
 
 def watch_sweep(sweep: SweepFolder, console: Console) -> None:
-    """Show a running sweep as its driver does, until no driver is at work."""
+    """Show the progress of a sweep until no driver works on it, then return."""
     follower = Follower(sweep)
     space = sweep.space
     with LiveTable(
@@ -168,4 +176,4 @@ def watch_sweep(sweep: SweepFolder, console: Console) -> None:
             changed = follower.refresh()
             if not is_running and not changed:
                 return
-            time.sleep(_LOOK_EVERY_S if is_running else 0.0)
+            time.sleep(REFRESH_EVERY_S if is_running else 0.0)

@@ -20,7 +20,7 @@ from tuner.sweep.repeats import group_repeats
 from tuner.sweep.runs import Record, baseline_key, baseline_name, num_images
 
 PLAN = "plan"
-_FRESH = 100_000  # seeds of confirming begin so far above the search's
+_FRESH = 100_000  # the seeds of confirming begin at the search's seed plus this
 
 
 @dataclass(frozen=True)
@@ -62,51 +62,51 @@ class Plan:
 
 
 def read_plan(sweep: SweepFolder) -> Plan | None:
-    """Return what is to be confirmed of a sweep; None as long as nothing is."""
+    """Return the plan that a sweep was last confirmed with; None if there is none."""
     study = read_studies(sweep).get(CONFIRM)
     raw: Any = study.attributes.get(PLAN) if study else None
     return _plan_of(raw) if raw else None
 
 
 def _plan_of(raw: Mapping[str, Any]) -> Plan:
-    return Plan(raw["top"], tuple(raw["seeds"]), tuple(Configuration(**one) for one in raw["configurations"]))
+    return Plan(raw["top"], tuple(raw["seeds"]), tuple(Configuration(**fields) for fields in raw["configurations"]))
 
 
 def make_plan(
     sweep: SweepFolder, top: int | None = None, num_seeds: int | None = None, baselines: Sequence[str] | None = None
 ) -> Plan:
-    """Return what is to be confirmed of a sweep: what was planned before stays, and what is best by now comes to it.
+    """Return the plan of confirming a sweep: an earlier plan is kept, and configurations that lead by now are added.
 
     Args:
         sweep: whose best configurations are confirmed.
-        top: how many of them; by default as many as before, at first the space's number.
-        num_seeds: with how many seeds each; likewise.
-        baselines: names of those of the sweep's baselines to compare with; by default all that the sweep has.
+        top: number of the best configurations; by default that of the earlier plan, else the space's.
+        num_seeds: number of seeds of each configuration; likewise.
+        baselines: names of the sweep's baselines to compare with; by default those of the earlier plan, else all.
 
     Raises:
-        UserError: no configuration can be confirmed, there is no such baseline, or more has been planned already.
+        UserError: no configuration can be confirmed, there is no such baseline, or the earlier plan asks for more.
     """
     before = read_plan(sweep)
     defaults = sweep.space.confirm
     wanted = _at_least("--top", top, before.top if before else None, defaults.top)
     wanted_seeds = _at_least("--seeds", num_seeds, len(before.seeds) if before else None, defaults.seeds)
-    known = {one.name: one for one in before.configurations} if before else {}
+    known = {planned.name: planned for planned in before.configurations} if before else {}
     records = read_records(sweep)
-    best = {one.name: one for one in best_configurations(sweep.space, records)[:wanted]}
+    best = {leader.name: leader for leader in best_configurations(sweep.space, records)[:wanted]}
     if not known and not best:
         raise UserError(f"no configuration of {sweep.name!r} can be confirmed: `tuner compare {sweep.name}` says why")
-    beside = {} if before and baselines is None else {one.name: one for one in _baselines(sweep, baselines)}
+    added = [] if before and baselines is None else _baselines(sweep, baselines)
     used = {record.run.settings["seed"] for record in records}
     fresh = (seed for seed in count(sweep.space.search.seed + _FRESH) if seed not in used)
     seeds = before.seeds if before else ()
     seeds += tuple(islice((seed for seed in fresh if seed not in seeds), wanted_seeds - len(seeds)))
-    return Plan(wanted, seeds, tuple({**best, **beside, **known}.values()))
+    return Plan(wanted, seeds, tuple({**best, **{baseline.name: baseline for baseline in added}, **known}.values()))
 
 
-def _at_least(option: str, asked: int | None, before: int | None, default: int) -> int:
-    if asked is not None and before is not None and asked < before:
-        raise UserError(f"{option} must not be below the {before} that are being confirmed already, got {asked}")
-    return asked or before or default
+def _at_least(option: str, requested: int | None, before: int | None, default: int) -> int:
+    if requested is not None and before is not None and requested < before:
+        raise UserError(f"{option} must not be below the {before} that are being confirmed already, got {requested}")
+    return requested or before or default
 
 
 def best_configurations(space: Space, records: Collection[Record]) -> list[Configuration]:
@@ -119,14 +119,14 @@ def best_configurations(space: Space, records: Collection[Record]) -> list[Confi
         records: of the runs of its search.
     """
     several = len(space.objectives) > 1
-    standing = {record.run.key for record in front(records, space.objectives)} if several else None
-    found = []
+    nondominated = {record.run.key for record in front(records, space.objectives)} if several else None
+    configurations = []
     for group in group_repeats(space, records):
         ended = [record for record in group.records if record.state == "complete"]
-        is_able = bool(ended) and all(record.feasible for record in ended) and ended[0].run.kind == "trial"
-        if is_able and (standing is None or any(record.run.key in standing for record in ended)):
-            found.append(Configuration(ended[0].run.key, _without_seed(ended[0].run.settings)))
-    return found
+        is_eligible = bool(ended) and all(record.feasible for record in ended) and ended[0].run.kind == "trial"
+        if is_eligible and (nondominated is None or any(record.run.key in nondominated for record in ended)):
+            configurations.append(Configuration(ended[0].run.key, _without_seed(ended[0].run.settings)))
+    return configurations
 
 
 def newer_leaders(space: Space, records: Collection[Record], confirmed: Container[str]) -> list[str]:
@@ -142,11 +142,11 @@ def newer_leaders(space: Space, records: Collection[Record], confirmed: Containe
 
 
 def _baselines(sweep: SweepFolder, names: Sequence[str] | None) -> list[Configuration]:
-    there = baseline_configurations(sweep.space)
+    existing = baseline_configurations(sweep.space)
     for name in names or ():
-        if name not in there:
-            raise UserError(f"{sweep.name!r} has no baseline {name!r}; it has {', '.join(there) or 'none'}")
-    chosen = there if names is None else {name: there[name] for name in names}
+        if name not in existing:
+            raise UserError(f"{sweep.name!r} has no baseline {name!r}; it has {', '.join(existing) or 'none'}")
+    chosen = existing if names is None else {name: existing[name] for name in names}
     return [Configuration(baseline_key(name), _without_seed(settings)) for name, settings in chosen.items()]
 
 

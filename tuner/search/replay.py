@@ -1,7 +1,7 @@
-"""Past learning curves through another pruner: what would it have saved, and what lost?
+"""Replays a sweep's learning curves with another pruner, to see what it would have saved and lost.
 
-Every trial reports again what it reported then, in the order of that time, to a study in memory whose pruner is the
-other one. Trials that the sweep's own pruner stopped are known only as far as they went.
+Every report of the sweep's trials is given, in the original order, to a study in memory with the other pruner. The
+curve of a trial that the sweep's own pruner stopped ends where it was stopped.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tuner.sweep.reader import PRUNING, SEARCH
 from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import Rows, Snapshot
 
-_Report = tuple[float, int, Mapping[str, float]]  # when, of which trial, what
+_Report = tuple[float, int, Mapping[str, float]]  # time, number of the trial, metrics
 
 
 def read_pruner(text: str) -> Pruner:
     """Return the pruner that a text describes, as under ``search.pruner`` of a space.
 
     Raises:
-        UserError: it describes none.
+        UserError: the text describes no pruner.
     """
     document = parse(text)
     try:
@@ -43,7 +43,7 @@ def read_pruner(text: str) -> Pruner:
         return Pruner.model_validate(document.data)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        reasons = (".".join([*map(str, one["loc"]), ""]) + " " + explain(one) for one in errors)
+        reasons = (".".join([*map(str, mistake["loc"]), ""]) + " " + explain(mistake) for mistake in errors)
         raise UserError(f"--pruner {text}: {'; '.join(map(str.strip, reasons))}") from error
 
 
@@ -93,7 +93,7 @@ class Replay:
 
 
 def replay_trials(snapshot: Snapshot, pruner: Pruner) -> Replay:
-    """Report the trials of a sweep again, to another pruner.
+    """Return what another pruner would have made of a sweep's trials.
 
     Args:
         snapshot: of the sweep, with rows.
@@ -104,11 +104,11 @@ def replay_trials(snapshot: Snapshot, pruner: Pruner) -> Replay:
     """
     records = {record.run.number: record for record in snapshot.records if record.run.kind == "trial"}
     rows = {number: snapshot.rows[record.run.key] for number, record in records.items()}
-    rows = {number: of_trial for number, of_trial in rows.items() if of_trial}
+    rows = {number: trial_rows for number, trial_rows in rows.items() if trial_rows}
     if not rows:
         raise UserError(f"no trial of {snapshot.name!r} has reported: there is nothing to replay")
     pruned = _pruned(snapshot.space, pruner, records, rows)
-    spent = {number: of_trial[-1]["compute"] for number, of_trial in rows.items()}
+    spent = {number: trial_rows[-1]["compute"] for number, trial_rows in rows.items()}
     complete = [records[number] for number in rows if records[number].state == "complete"]
     kept = [record for record in complete if record.run.number not in pruned]
     mode = snapshot.space.objective.mode
@@ -170,14 +170,14 @@ def _pruned(space: Space, pruner: Pruner, records: Mapping[int, Record], rows: M
         direction="maximize" if space.prune_on.mode == "max" else "minimize",
         pruner=build_pruner(space.model_copy(update={"search": search})),
     )
-    trials = _asked(study, rows)
+    trials = _start_trials(study, rows)
     pruned: dict[int, float] = {}
-    for _, number, row in heapq.merge(*itertools.starmap(_reports, rows.items()), key=lambda one: one[:2]):
+    for _, number, row in heapq.merge(*itertools.starmap(_reports, rows.items()), key=lambda report: report[:2]):
         if number in pruned:
             continue
         trial, state, is_last = trials[number], records[number].state, row is rows[number][-1]
         value = row[space.prune_on.metric]
-        if is_last and state == "complete":  # the last report of all is no more the pruner's
+        if is_last and state == "complete":  # the last report of all is not shown to the pruner
             study.tell(trial, value)
             continue
         trial.report(value, int(row["step"]))
@@ -189,7 +189,7 @@ def _pruned(space: Space, pruner: Pruner, records: Mapping[int, Record], rows: M
     return pruned
 
 
-def _asked(study: optuna.Study, rows: Mapping[int, Rows]) -> dict[int, optuna.Trial]:
+def _start_trials(study: optuna.Study, rows: Mapping[int, Rows]) -> dict[int, optuna.Trial]:
     """Return a trial of the study for each of the sweep's, with the same number."""
     trials = {number: study.ask() for number in range(max(rows) + 1)}
     for number in trials.keys() - rows.keys():

@@ -1,7 +1,8 @@
-"""Steering a driver from elsewhere: a request is a file in the sweep's folder, which the driver takes, once.
+"""Stops, pauses and resumes a running driver from another process, by a request file in the sweep's folder.
 
-Whoever reaches the folder reaches the driver, from any machine. What the driver is about lies beside it as its phase;
-both mean nothing once the sweep's lock is free, and the next driver removes what the last one left.
+The driver polls for the file, removes it and acts on it once, so requests work from any machine that can write the
+folder. The driver writes its phase to a second file. Both files are meaningless while no driver holds the sweep's lock;
+the next driver removes them.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ _STEPS: tuple[tuple[Phase, Request, Phase], ...] = (
     ("paused", "resume", "running"),
 )
 _LOOK_EVERY_S = 0.5
-_ASK_STORE_EVERY_S = 2.0
-_ANSWER_S = 10.0
+_CHECK_STORE_EVERY_S = 2.0
+_TIMEOUT_S = 10.0
 
 
 def ask(sweep: SweepFolder, request: Request) -> None:
-    """Leave a request for the driver of a sweep; one that it has not taken yet is replaced.
+    """Write a request for the driver of a sweep; it replaces a request that the driver has not taken yet.
 
     Raises:
         OSError: the folder cannot be written.
@@ -55,27 +56,27 @@ def phase_of(sweep: SweepFolder) -> Phase:
 
 
 def ask_driver(sweep: SweepFolder, request: Request) -> bool:
-    """Ask a sweep's driver for something; return whether it has heard, for which it gets ten seconds.
+    """Send a request to a sweep's driver, and return whether it took the request within ten seconds.
 
-    A driver that is about to end hears nothing any more.
+    A driver that is about to end takes no more requests.
 
     Raises:
-        UserError: there is no driver, or it pauses already.
+        UserError: no driver is running, or a pause is requested of one that pauses already.
     """
     if not sweep.is_running():
         raise UserError(f"no driver is at work on {sweep.name!r}: `tuner status {sweep.name}` says how it ended")
     if request == "pause" and phase_of(sweep) in ("pausing", "paused"):
         raise UserError(f"{sweep.name!r} is paused already: `tuner resume {sweep.name}` goes on")
     ask(sweep, request)
-    deadline = time.monotonic() + _ANSWER_S
-    while _is_untaken(sweep) and sweep.is_running():
+    deadline = time.monotonic() + _TIMEOUT_S
+    while _is_pending(sweep) and sweep.is_running():
         if time.monotonic() > deadline:
             return False
         time.sleep(_LOOK_EVERY_S / 5)
-    return not _is_untaken(sweep)
+    return not _is_pending(sweep)
 
 
-def _is_untaken(sweep: SweepFolder) -> bool:
+def _is_pending(sweep: SweepFolder) -> bool:
     path = sweep.folder / _REQUEST
     sweep.store.fetch(path)
     return path.exists()
@@ -90,42 +91,52 @@ def end_pause(sweep: SweepFolder) -> bool:
 
 
 class Control:
-    """The driver's end: takes requests and says what the driver is about. Its caller holds the sweep's lock."""
+    """The driver's side: takes requests, and writes the driver's phase.
+
+    Attributes:
+        phase: of the driver.
+
+    Args:
+        sweep: that is driven; the caller holds its lock.
+    """
 
     def __init__(self, sweep: SweepFolder) -> None:
         self._folder, self._store = sweep.folder, sweep.store
         self.phase: Phase = "running"
         self._request: object = None
-        self._looked_at = time.monotonic()
-        self._look_every_s = _LOOK_EVERY_S if self._store.url is None else _ASK_STORE_EVERY_S
+        self._checked_at = time.monotonic()
+        self._check_every_s = _LOOK_EVERY_S if self._store.url is None else _CHECK_STORE_EVERY_S
         for name in (_REQUEST, _PHASE):
             self._store.remove_stored(self._folder / name)
             (self._folder / name).unlink(missing_ok=True)
 
     def is_winding_down(self) -> bool:
-        """Return whether runs are to stop at their next report. Cheap: it looks twice a second at most."""
+        """Return whether runs are to stop at their next report. Cheap: it checks at most twice a second."""
         now = time.monotonic()
-        if now - self._looked_at >= self._look_every_s:
-            self._looked_at = now
-            self._look()
+        if now - self._checked_at >= self._check_every_s:
+            self._checked_at = now
+            self._take_request()
         return self.phase != "running"
 
     def wait(self) -> bool:
-        """Stay paused until a request comes; return whether to go on, else the driver is to end."""
+        """Block, paused, until a request comes; return True to resume, False to end the driver."""
         self._enter("paused")
         while True:
-            self._look()
+            self._take_request()
             if self.phase != "paused":
                 return self.phase == "running"
-            time.sleep(self._look_every_s)
+            time.sleep(self._check_every_s)
 
     def end(self) -> None:
-        """Say that the driver has stopped as it was asked to, if it was."""
+        """Write the phase ``stopped`` if the driver ends because of a request."""
         if self.phase == "stopping":
             self._enter("stopped")
 
-    def _look(self) -> None:
-        """Take what is asked, by a rename, so that nothing asked meanwhile is lost; heed it once the phase lets it."""
+    def _take_request(self) -> None:
+        """Take a pending request, and change the phase once the current phase allows it.
+
+        The file is renamed before it is read, so that a request written meanwhile is not lost.
+        """
         request, taken = self._folder / _REQUEST, self._folder / f".{_REQUEST}.taken"
         try:
             self._store.fetch(request)

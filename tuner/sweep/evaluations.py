@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tuner.errors import UserError
 from tuner.sweep.runs import Tier
 
 EVALUATION_FILES: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
@@ -77,9 +78,17 @@ def read_evaluation(folder: Path, tier: Tier = "final") -> EvaluationResults | N
     Args:
         folder: of the run.
         tier: the attacks.
+
+    Raises:
+        UserError: the file of results is damaged.
     """
+    path = folder / EVALUATION_FILES[tier]
     try:
-        content = json.loads((folder / EVALUATION_FILES[tier]).read_bytes())
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    return EvaluationResults.model_validate({"tier": tier, **content})
+    try:
+        return EvaluationResults.model_validate({"tier": tier, **content})
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors())
+        raise UserError(f"{path} is damaged ({reasons}): remove it and evaluate the run again") from error

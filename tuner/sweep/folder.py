@@ -1,4 +1,4 @@
-"""A sweep is a folder: what was asked, and everything that has happened.
+"""A sweep is a folder: its search space, its target, and the results of its runs.
 
 ``space.yaml`` (the file as it was given), ``sweep.json`` (identity and target), ``provenance.json``, ``study.journal``
 (the ledger, unless a database holds it), and for every run
@@ -52,10 +52,10 @@ _LOCK_WAIT_S = 1.0
 def home(place: str | Path | None = None) -> Path:
     """Return the folder that holds all sweeps: the argument, else ``TUNER_HOME``, else ``sweeps`` right here.
 
-    Of a URL of an object store it is a working copy in this machine's cache.
+    For the URL of an object store, it is a working copy in this machine's cache.
 
     Raises:
-        UserError: the URL is none of a store, holds a secret, or cannot be reached.
+        UserError: the URL does not name an object store, contains a secret, or cannot be reached.
     """
     place = place or os.environ.get("TUNER_HOME", "sweeps")
     if not is_url(place):
@@ -77,7 +77,7 @@ class SweepFolder:
 
     folder: Path
     store: SweepStore
-    """That the folder is in, with all other sweeps: what is written into the folder is written through it."""
+    """The store of all sweeps, this one's folder among them; whatever is written into the folder goes through it."""
     space: Space
     id: str
     num_trials: int
@@ -85,11 +85,11 @@ class SweepFolder:
     created: str
     study_storage: str | None = None
     max_concurrent: int | None = None
-    """How many of its runs may be at work at once; by default its share of the cluster."""
+    """Largest number of its runs that train at the same time; by default its share of the cluster."""
 
     @property
     def name(self) -> str:
-        """The name that people call it by."""
+        """The sweep's name, which is its folder's."""
         return self.folder.name
 
     @property
@@ -99,14 +99,14 @@ class SweepFolder:
 
     @cached_property  # the grid of a large space takes a while
     def num_seeds(self) -> int:
-        """With how many seeds its baselines run: as many as the points of its grid come to have."""
+        """Number of seeds of each baseline: as many as each point of the grid gets within the number of trials."""
         if self.space.seeds == 1:
             return 1
         return min(self.space.seeds, math.ceil(self.num_trials / len(self.space.grid())))
 
     @property
     def num_runs(self) -> int:
-        """Runs that it asks for, baselines included."""
+        """Number of runs that the sweep asks for, baselines included."""
         return self.num_trials + len(self.space.baselines) * self.num_seeds
 
     @property
@@ -135,11 +135,11 @@ class SweepFolder:
             text: the search-space file.
             source: where the text came from, for messages and provenance.
             home: see `home`.
-            num_trials: instead of the space's own number.
+            num_trials: number of trials; by default the space's.
             data: folder where the dataset's files were put by hand.
             warm_start: trials of earlier sweeps that fit, see `tuner.search.warm_start.collect_observations`.
             study_storage: URL of the database that holds the study, without a password; else it is a file.
-            max_concurrent: how many runs may be at work at once, if not as many as the cluster leaves it.
+            max_concurrent: largest number of runs at the same time; by default the sweep's share of the cluster.
 
         Raises:
             UserError: the name is taken or not allowed, or the home cannot be written.
@@ -184,9 +184,9 @@ class SweepFolder:
             meta = json.loads((folder / "sweep.json").read_text())
             text = (folder / "space.yaml").read_text()
         except FileNotFoundError as error:
-            there = ", ".join(names(home)) or "none"
+            existing = ", ".join(names(home)) or "none"
             where = store.location(home)
-            raise UserError(f"no sweep named {name!r} in {where} (there: {there}); see --home") from error
+            raise UserError(f"no sweep named {name!r} in {where} (there: {existing}); see --home") from error
         if meta["format"] not in (FORMAT, FORMAT_WITH_DATABASE):
             raise UserError(
                 f"{folder} has format {meta['format']}; this release reads formats 1 and 2: it was written by "
@@ -205,7 +205,7 @@ class SweepFolder:
         )
 
     def extended(self, num_trials: int | None = None, max_concurrent: int | None = None) -> SweepFolder:
-        """Return this sweep with another number of trials to reach, or of runs at once, saved; None leaves either."""
+        """Return this sweep with other numbers of trials and of concurrent runs, and save them; None keeps a number."""
         num_trials, max_concurrent = num_trials or self.num_trials, max_concurrent or self.max_concurrent
         sweep = replace(self, num_trials=num_trials, max_concurrent=max_concurrent)
         if sweep != self:
@@ -222,7 +222,7 @@ class SweepFolder:
         return {**meta, "created": self.created, "max_concurrent": self.max_concurrent}
 
     def fetch_checkpoints(self, run_folder: Path) -> Path:
-        """Return the folder of a run's checkpoints, after what the object store has of it was fetched, if there is one.
+        """Return the folder of a run's checkpoints; if the sweep is in an object store, they are fetched first.
 
         Raises:
             OSError: they cannot be fetched.
@@ -233,13 +233,13 @@ class SweepFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[StudyLock | None]:
-        """Keep other drivers off this sweep.
+        """Hold the sweep's lock, which only one driver can hold.
 
         Yields:
             The lock of the study's database, which `Ledger` needs to write the study; None if a file holds the study.
 
         Raises:
-            UserError: one is at work; the message names it.
+            UserError: another driver holds it; the message names the process.
         """
         owner = self.folder / "owner.json"
         try:
@@ -251,11 +251,13 @@ class SweepFolder:
                 self.store.write_json(owner, {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()})
                 yield study_lock
         except Timeout as error:
-            who = json.loads(owner.read_text()) if owner.exists() else {"pid": "?", "host": "?"}
-            raise UserError(f"sweep {self.name!r} is being run by process {who['pid']} on {who['host']}") from error
+            holder = json.loads(owner.read_text()) if owner.exists() else {"pid": "?", "host": "?"}
+            raise UserError(
+                f"sweep {self.name!r} is being run by process {holder['pid']} on {holder['host']}"
+            ) from error
 
     def _lock_study(self) -> contextlib.AbstractContextManager[StudyLock | None]:
-        """Keep off drivers on other hosts, which reach the same database but do not see this lock file."""
+        """Return the lock of the study's database: drivers on other hosts share the database but not the lock file."""
         if self.study_storage is None:
             return contextlib.nullcontext()
         from tuner.storage.postgres_lock import StudyLock
@@ -266,7 +268,7 @@ class SweepFolder:
         """Return whether a driver is at work on this sweep.
 
         Raises:
-            UserError: the database that would know cannot be reached.
+            UserError: the database that holds the study cannot be reached.
         """
         if self.study_storage is not None:
             from tuner.storage.postgres_lock import holder
@@ -291,7 +293,7 @@ def names(home: Path) -> list[str]:
 
 
 def check_available(name: str, home: Path, study_storage: str | None = None) -> None:
-    """Refuse a name that is not allowed or taken, or a home that cannot be written or keep a study, before all else.
+    """Check that a sweep can be created: its name is valid and free, and its home can be written and keep a study.
 
     Raises:
         UserError: with what to do instead.
@@ -314,10 +316,10 @@ def check_available(name: str, home: Path, study_storage: str | None = None) -> 
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that is not allowed.
+    """Check that a name is allowed for a sweep.
 
     Raises:
-        UserError: with the pattern.
+        UserError: it is not; the message says which names are.
     """
     if not NAME.fullmatch(name):
         raise UserError(

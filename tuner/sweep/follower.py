@@ -1,4 +1,4 @@
-"""A sweep as seen from outside while its driver works: only what is new is read, so looking often costs little."""
+"""Follows a running sweep from another process; each refresh reads only what is new, so frequent ones are cheap."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import BASELINES, SEARCH, STATES, open_reader, record_of, run_of
 from tuner.sweep.runs import Kind, Record
 
-_LOOK_EVERY_S = 1.0
+REFRESH_EVERY_S = 1.0
 _STUDIES: dict[Kind, str] = {"baseline": BASELINES, "trial": SEARCH}
 _Stamp = tuple[int, int]
 
 
 class Follower:
-    """Keeps the records of a sweep up to date with its folder. It reads only, and what has ended is read once."""
+    """Keeps the records of a sweep up to date with its folder. It writes nothing, and reads an ended run once."""
 
     def __init__(self, sweep: SweepFolder) -> None:
         self._sweep = sweep
@@ -31,7 +31,7 @@ class Follower:
 
     @property
     def num_runs(self) -> int:
-        """Runs that the sweep asks for, baselines included."""
+        """Number of runs that the sweep asks for, baselines included."""
         return self._sweep.num_runs
 
     def refresh(self) -> list[Record]:
@@ -41,13 +41,13 @@ class Follower:
         self._open_studies()
         for kind, study in self._studies.items():
             for frozen in study.get_trials(deepcopy=False):
-                record = self._news(kind, frozen)
+                record = self._changed_record(kind, frozen)
                 if record is not None:
                     self.records[record.run.key] = record
                     changed.append(record)
         return changed
 
-    def _news(self, kind: Kind, frozen: FrozenTrial) -> Record | None:
+    def _changed_record(self, kind: Kind, frozen: FrozenTrial) -> Record | None:
         if "settings" not in frozen.user_attrs or frozen.state not in STATES:
             return None
         before, stamp = self._seen.get((kind, frozen.number), (None, None))
@@ -69,18 +69,18 @@ class Follower:
         self._storage = self._storage or open_reader(self._sweep)
         if self._storage is None:
             return
-        there = {study.study_name for study in self._storage.get_all_studies()}
+        existing = {study.study_name for study in self._storage.get_all_studies()}
         self._studies = {
             kind: optuna.load_study(study_name=name, storage=self._storage)
             for kind, name in _STUDIES.items()
-            if name in there
+            if name in existing
         }
 
 
 def _stamp(folder: Path) -> _Stamp | None:
-    """Return what changes with every row of a run's metrics."""
+    """Return modification time and size of a run's metrics file, which change with every row; None if there is none."""
     try:
-        about = (folder / "metrics.jsonl").stat()
+        info = (folder / "metrics.jsonl").stat()
     except OSError:
         return None
-    return about.st_mtime_ns, about.st_size
+    return info.st_mtime_ns, info.st_size

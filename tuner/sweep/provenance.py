@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from trainables.data import files as data_files
 
@@ -31,16 +31,35 @@ def git_commit() -> str | None:
 
 def versions() -> dict[str, str]:
     """Return the version of Python and of each package that a result depends on."""
-    found = {"python": platform.python_version()}
+    result = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            result[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return result
 
 
-def provenance(*, source: str, dataset: str) -> dict[str, Any]:
+class DatasetOrigin(TypedDict):
+    """A dataset's name, and the SHA-256 of its files."""
+
+    name: str
+    sha256: str
+
+
+class Provenance(TypedDict):
+    """The content of ``provenance.json``: the code, packages, machine, command, space and data of a result."""
+
+    format: int
+    git_commit: str | None
+    versions: dict[str, str]
+    platform: str
+    command: list[str]
+    space: str
+    dataset: DatasetOrigin
+
+
+def provenance(*, source: str, dataset: str) -> Provenance:
     """Return what a person needs to make a result again."""
     return {
         "format": FORMAT,

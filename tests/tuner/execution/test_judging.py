@@ -34,7 +34,7 @@ FEW = ["--images", "4"]
 def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_path):
     code, said = run("evaluate", "real", *FEW, "--home", str(tmp_path), "--workers", "2")
     assert code == 0
-    assert "0 of 4 runs are judged already" in said
+    assert "0 of 4 runs are evaluated already" in said
     assert "4 test images" in said
     records = Ledger(trained_sweep).records.values()
     verdicts = {record.run.key: read_evaluation(record.run.folder) for record in records}
@@ -46,7 +46,7 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
     shown = []
     complete = complete_runs(read_snapshot(trained_sweep))
     evaluate_runs(trained_sweep, complete, num_images=4, workers=1, tell=shown.append)
-    assert shown == ["4 of 4 runs are judged already"]
+    assert shown == ["4 of 4 runs are evaluated already"]
     assert list(evaluations_frame(read_snapshot(trained_sweep, with_evaluations=True))["run"]) == list(verdicts)
 
     client = MlflowClient(tracking_uri(tmp_path))
@@ -65,7 +65,7 @@ def test_other_images_are_judged_anew(trained_sweep):
     shown = []
     complete = complete_runs(read_snapshot(trained_sweep))
     evaluate_runs(trained_sweep, complete, num_images=2, workers=1, tell=shown.append)
-    assert shown[0] == "0 of 4 runs are judged already"
+    assert shown[0] == "0 of 4 runs are evaluated already"
     assert read_evaluation(record.run.folder).images == 2
 
 
