@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from trainables.data import files as data_files
-from tuner.cli.options import Data, Home, is_local_path, table_console
+from tuner.cli.options import Data, Home, is_local_path, radius, table_console
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder, home, names
 
@@ -40,7 +40,12 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
     ] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Only the first so many images of each split.")] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="The attacks' radius in (0, 1]; by default a bundle's own, or 0.3.")
+        float | None,
+        typer.Option(
+            parser=radius,
+            metavar="NUMBER",
+            help="The attacks' radius in (0, 1], like 0.3 or 8/255; by default a bundle's own, or 0.3.",
+        ),
     ] = None,
     architecture: Annotated[str | None, typer.Option(help="Of a state_dict; by default the one that fits.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Of a state_dict; by default mnist.")] = None,

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from trainables.attacks.radii import parse_radius
+
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name; `tuner status` lists them.")]
 Home = Annotated[
     str | None,
@@ -38,6 +40,19 @@ Detach = Annotated[
     bool,
     typer.Option("--detach", help="Return at once; a process of its own drives the sweep and outlives the terminal."),
 ]
+
+
+def radius(text: str) -> float:
+    """Return the number of an option that is a radius, such as ``0.3`` or ``8/255``.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    try:
+        return parse_radius(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
 
 _TABLE_WIDTH = 144  # characters
 

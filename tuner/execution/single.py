@@ -11,6 +11,7 @@ from typing import Any
 from search_spaces.checks.fields import settings_mistakes
 from search_spaces.errors import Mistake, SpaceError, nearest, unknown
 from search_spaces.parameters import with_changes
+from trainables.attacks.radii import parse_json
 from trainables.config import CONFIGURATIONS, parse
 from trainables.published import PUBLISHED
 from trainables.storage.atomic import whole_folder
@@ -24,7 +25,7 @@ def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
 
     Args:
         source: a trainable (its defaults), a published configuration, a JSON file, or a bundle's folder.
-        assignments: like ``classifier.learning_rate=0.01``; values are JSON, or plain text.
+        assignments: like ``classifier.learning_rate=0.01``; values are JSON (fractions like 8/255 too) or text.
 
     Raises:
         UserError: the source is none of these.
@@ -69,7 +70,7 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
         if not isinstance(settings, dict):
             raise UserError(f"--set {assignment}: {key!r} has no settings below it")
     try:
-        settings[last] = json.loads(text)
+        settings[last] = parse_json(text)
     except ValueError:
         settings[last] = text
 

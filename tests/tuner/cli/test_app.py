@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from search_spaces.errors import SpaceError
 from tests.tuner.conftest import SPACE, train_all
 from trainables.config import parse
 from trainables.networks.classifiers import small_cnn
@@ -46,6 +47,7 @@ BAD = {
     "weights that are none": (["evaluate", "range.yaml"], ["no state dict that can be read safely"]),
     "an epsilon outside the box": (["evaluate", "net.pt", "--epsilon", "1.5"], ["epsilon"]),
     "an epsilon of nothing": (["evaluate", "net.pt", "--epsilon", "0"], ["--epsilon must be above 0"]),
+    "an epsilon that is no number": (["evaluate", "net.pt", "--epsilon", "8/0"], ["8/0 divides by zero"]),
     "a dataset that is none": (["evaluate", "net.pt", "--dataset", "imagenet"], ["mnist, fashion_mnist, digits"]),
     "a sweep to draw that is not there": (["draw", "nothing"], ["no sweep named 'nothing'"]),
     "no trials": (["launch", "digits", "--trials", "0"], ["--trials"]),
@@ -184,6 +186,15 @@ def test_published_configurations_are_listed_shown_and_read(run, name):
     expected["classifier"] = {**expected.get("classifier", {}), "learning_rate": 0.5}
     assert settings == parse(expected).model_dump(mode="json")
     assert "seed" not in PUBLISHED[name].settings
+
+
+def test_fractions_are_numbers_wherever_a_setting_is_assigned():
+    radii = ["attack.epsilon=8/255", 'evaluation.epsilon="8/255"']
+    assert read_configuration("pgd", radii[:1])["attack"]["epsilon"] == 8 / 255
+    with pytest.raises(SpaceError, match="must be a valid number"):
+        read_configuration("pgd", radii)
+    linear = 'generator.perturbation_bound={"kind": "linear", "values": [0, 8/255]}'
+    assert read_configuration("gan", [linear])["generator"]["perturbation_bound"]["values"] == [0, 8 / 255]
 
 
 def test_trials_cannot_be_fewer_than_there_are(run, make_sweep):
