@@ -1,4 +1,4 @@
-"""The Dockerfile is built and its image runs the demo, without a container engine or a registry."""
+"""The Dockerfile is built and its image runs the demo's first trial, without a container engine or a registry."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folder(tmp_path):
 @pytest.mark.image
 @pytest.mark.mnist
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
-def test_the_image_is_built_and_runs_the_demo(folder):
+def test_the_image_is_built_and_trains(folder):
     command = ["sh", DOCKER / "build_local.sh", folder, data_files.ensure("mnist")]
     environment = {**os.environ, "PIP": str(Path(sys.executable).parent / "pip")}
     built = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

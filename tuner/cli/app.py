@@ -8,14 +8,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from trainables.storage.atomic import is_storage_trouble
 from tuner.cli import cluster, confirm, evaluate, job, launch, monitor, results, spaces
+from tuner.cli.exits import run_command
 from tuner.cli.options import Home, SweepName
 from tuner.cli.remote import ClusterCommand
 from tuner.cluster import nodes
-from tuner.errors import FAILED, TunerError, UserError
+from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder, home
 
 app = typer.Typer(
@@ -96,17 +95,4 @@ app.add_typer(cluster.app, name="cluster")
 
 def main() -> None:
     """Run the command line; an error that is raised on purpose ends it with its message and exit code."""
-    try:
-        app()
-    except OSError as error:  # `StorageError` among them
-        if not is_storage_trouble(error):
-            raise
-        _print_error(f"cannot be written: {error}; nothing that was reported is lost")
-        sys.exit(FAILED)
-    except TunerError as error:
-        _print_error(str(error))
-        sys.exit(error.exit_code)
-
-
-def _print_error(text: str) -> None:
-    Console(stderr=True).print(Text.assemble(("error: ", "red"), text), soft_wrap=True)
+    run_command(app)

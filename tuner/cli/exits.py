@@ -1,13 +1,17 @@
-"""The end of a command that has driven a sweep: its message and its exit code, for scripts."""
+"""How a command ends: its message and its exit code, for scripts."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from tuner.errors import STOPPED, SweepError
+from trainables.storage.atomic import is_storage_trouble
+from tuner.errors import FAILED, STOPPED, SweepError, TunerError
 
 if TYPE_CHECKING:
     from tuner.execution.driver import Ending
@@ -37,3 +41,25 @@ def exit_for(ending: Ending, name: str, console: Console, how_to_go_on: str) -> 
         raise typer.Exit(128 + ending.signal)
     if ending.failure:
         raise SweepError(f"{ending.failure}; put that right, then {how_to_go_on}")
+
+
+def run_command(command: Callable[[], object]) -> None:
+    """Call a command; an error that is raised on purpose ends this process with its message and exit code.
+
+    Raises:
+        SystemExit: the command has ended or failed; it holds the exit code.
+    """
+    try:
+        command()
+    except OSError as error:  # `StorageError` among them
+        if not is_storage_trouble(error):
+            raise
+        _print_error(f"cannot be written: {error}; nothing that was reported is lost")
+        sys.exit(FAILED)
+    except TunerError as error:
+        _print_error(str(error))
+        sys.exit(error.exit_code)
+
+
+def _print_error(text: str) -> None:
+    Console(stderr=True).print(Text.assemble(("error: ", "red"), text), soft_wrap=True)

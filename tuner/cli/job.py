@@ -7,27 +7,31 @@ an environment variable.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
 
+from tuner.cli.exits import run_command
 from tuner.cluster.payload import BEGIN, REQUEST, CommandResult, Request, StderrMarker, check_releases, pack, releases
 from tuner.errors import MISTAKE, UserError
 
 _DESCRIPTION = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
-def run(request: Request, arguments: list[str]) -> int:
+def run(request: Request, arguments: list[str], tuner: Callable[..., object]) -> int:
     """Run a command in a temporary folder that holds the files of its request, and return its exit code.
 
     Args:
         request: what was sent with it.
         arguments: the command and what follows it.
+        tuner: the whole command line: takes a command's arguments and runs it in this process.
 
     Raises:
         UserError: a release differs, or neither the command nor ``TUNER_HOME`` says where the sweeps are.
@@ -43,11 +47,8 @@ def run(request: Request, arguments: list[str]) -> int:
         os.chdir(folder)
         if request.is_captured:
             return _captured(request, arguments, folder)
-        from tuner.cli.app import main
-
-        sys.argv = ["tuner", *arguments]
         with contextlib.redirect_stderr(StderrMarker(sys.stderr)):
-            main()
+            run_command(functools.partial(tuner, arguments, prog_name="tuner"))
     return 0
 
 
@@ -65,7 +66,7 @@ def job(ctx: typer.Context) -> None:
     print(BEGIN, flush=True)
     try:
         request = Request.decode(json.loads(os.environ[_DESCRIPTION])["metadata"][REQUEST])
-        sys.exit(run(request, ctx.args))
+        sys.exit(run(request, ctx.args, ctx.find_root().command))
     except UserError as error:
         print(f"error: {error}", file=StderrMarker(sys.stderr))
         sys.exit(MISTAKE)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support.heads import TOKEN, Head, playing
 from tests.tuner.conftest import SPACE
 from tuner.cli import job
+from tuner.cli.app import app
 from tuner.cluster import client as cluster
 from tuner.cluster import payload, submission
 from tuner.cluster.payload import BEGIN, ERROR_MARK, CommandResult, Request
@@ -289,4 +290,4 @@ def test_another_release_is_named_with_both_versions(differs):
 def test_a_job_knows_where_the_sweeps_are_or_refuses(monkeypatch):
     monkeypatch.delenv("TUNER_HOME", raising=False)
     with pytest.raises(UserError, match="say --storage"):
-        job.run(Request(payload.releases(), is_captured=True), ["status"])
+        job.run(Request(payload.releases(), is_captured=True), ["status"], app)
