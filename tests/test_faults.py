@@ -113,6 +113,12 @@ FAULTS = {
         (DATABASE, "test_an_idle_driver_takes_its_lock_again_before_anybody_else_can"),
         (DATABASE, "test_who_was_cut_off_and_replaced_writes_nothing_any_more"),
     ],
+    "a detached driver takes its time between looking and working": [
+        (
+            "tuner/execution/test_steering.py",
+            "test_a_detached_driver_holds_its_sweep_when_the_launcher_returns",
+        ),
+    ],
     "the machine that drives a sweep in an object store is lost": [
         ("integration/test_storage_urls.py", "test_a_machine_that_is_lost_takes_nothing_with_it"),
         ("integration/test_storage_ledgers.py", "test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks"),

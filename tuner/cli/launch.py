@@ -53,6 +53,7 @@ def resume(
     max_concurrent: MaxConcurrent = None,
     detach: Detach = False,
     home_folder: Home = None,
+    ready_fd: Annotated[int | None, typer.Option(hidden=True, help="Told when this driver has started.")] = None,
 ) -> None:
     """Continue a sweep whatever has ended it, extend it, or end the pause of its driver."""
     from tuner.execution.launch import prepare_resume
@@ -61,10 +62,10 @@ def resume(
     if trials is None and max_concurrent is None and control.end_pause(sweep):
         console.print(f"{sweep.name} goes on; `tuner watch {sweep.name}` shows it", soft_wrap=True, highlight=False)
         return
-    _drive(prepare_resume(sweep, console, trials=trials, max_concurrent=max_concurrent), detach)
+    _drive(prepare_resume(sweep, console, trials=trials, max_concurrent=max_concurrent), detach, ready_fd)
 
 
-def _drive(sweep: SweepFolder, detach: bool) -> None:
+def _drive(sweep: SweepFolder, detach: bool, ready_fd: int | None = None) -> None:
     how_to_go_on = f"`tuner resume {sweep.name}` goes on where it stands"
     if detach:
         from tuner.execution.launch import start_detached
@@ -74,9 +75,10 @@ def _drive(sweep: SweepFolder, detach: bool) -> None:
         console.print(text, soft_wrap=True, highlight=False)
         return
     try:
+        from tuner.execution.launch import report_ready
         from tuner.execution.search import search
 
-        ending = search(sweep, console)
+        ending = search(sweep, console, lambda: None if ready_fd is None else report_ready(ready_fd))
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None

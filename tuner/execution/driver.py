@@ -151,7 +151,12 @@ class GracefulSignals:
         signal.raise_signal(signal.SIGINT)
 
 
-def drive(sweep: SweepFolder, console: Console, make_stage: Callable[[StudyLock | None], Stage]) -> Ending:
+def drive(
+    sweep: SweepFolder,
+    console: Console,
+    make_stage: Callable[[StudyLock | None], Stage],
+    on_start: Callable[[], None] = lambda: None,
+) -> Ending:
     """Train the runs that are left of a stage, keep MLflow up to date, and return how it ended.
 
     A stage without runs left is only finished and mirrored. Environment variables, loggers and signal handlers of this
@@ -162,6 +167,7 @@ def drive(sweep: SweepFolder, console: Console, make_stage: Callable[[StudyLock 
         console: shows progress and warnings.
         make_stage: returns the stage; called once the lock is held, with the study's own lock if the study lies in a
             database.
+        on_start: called once the lock is held, and requests to stop or pause are taken.
 
     Raises:
         UserError: another driver is at work on the sweep, the cluster lacks what a run asks for, or a node does not
@@ -172,6 +178,7 @@ def drive(sweep: SweepFolder, console: Console, make_stage: Callable[[StudyLock 
     try:
         with sweep.lock() as study_lock, environment_kept(), loggers_kept(), signals:
             control = Control(sweep)
+            on_start()
             stage = make_stage(study_lock)
             has_work = not stage.queue.is_complete
             if has_work:

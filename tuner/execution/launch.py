@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,27 +126,47 @@ def prepare_resume(
 def start_detached(sweep: SweepFolder) -> int:
     """Start a driver that outlives this process and its terminal, and return its pid; it writes to ``driver.log``.
 
+    Returns once the driver holds the sweep's lock, which it then keeps, or has ended because nothing was left to do.
+
     Raises:
         UserError: it ended before it took over the sweep; the message holds what it wrote.
     """
     log = sweep.folder / LOG
-    with log.open("ab") as file:
+    readable, writable = os.pipe()
+    with log.open("ab") as file, os.fdopen(readable, "rb") as ready:
         begin = file.tell()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tuner", "resume", sweep.name, "--home", sweep.store.url or str(sweep.store.root)],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    _started.append(process)
-    while not sweep.is_running():
-        if process.poll() is not None and process.returncode != 0:
-            raise UserError(f"the driver of {sweep.name!r} ended at once: {log.read_bytes()[begin:].decode().strip()}")
-        if process.poll() == 0:  # there was nothing left to do
-            break
-        time.sleep(0.1)
+        try:
+            process = subprocess.Popen(
+                _driver_command(sweep, writable),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(writable,),
+            )
+        finally:
+            os.close(writable)
+        _started.append(process)
+        holds_lock = bool(ready.read(1))  # nothing if the driver ends before
+    if not holds_lock and process.wait() != 0:
+        raise UserError(f"the driver of {sweep.name!r} ended at once: {log.read_bytes()[begin:].decode().strip()}")
     return process.pid
+
+
+def _driver_command(sweep: SweepFolder, ready_fd: int) -> list[str]:
+    where = sweep.store.url or str(sweep.store.root)
+    return [sys.executable, "-m", "tuner", "resume", sweep.name, "--home", where, "--ready-fd", str(ready_fd)]
+
+
+def report_ready(ready_fd: int) -> None:
+    """Tell the process that called `start_detached` that this process, the driver, holds the sweep's lock for good.
+
+    Args:
+        ready_fd: the file descriptor that it has passed on.
+    """
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        os.write(ready_fd, b"1")
+    os.close(ready_fd)
 
 
 def _check_max_concurrent(num: int | None) -> None:

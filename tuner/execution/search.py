@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
 
 
-def search(sweep: SweepFolder, console: Console) -> Ending:
+def search(sweep: SweepFolder, console: Console, on_start: Callable[[], None] = lambda: None) -> Ending:
     """Train what is left of a sweep's search; of a complete one, only MLflow is brought up to date.
 
     Args:
         sweep: the sweep.
         console: shows progress and warnings.
+        on_start: see `tuner.execution.driver.drive`.
 
     Raises:
         UserError: see `tuner.execution.driver.drive`.
     """
-    return drive(sweep, console, lambda study_lock: SearchStage(sweep, study_lock, console))
+    return drive(sweep, console, lambda study_lock: SearchStage(sweep, study_lock, console), on_start)
 
 
 class SearchStage:

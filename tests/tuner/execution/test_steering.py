@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -170,6 +171,43 @@ def test_a_detached_driver_that_ends_at_once_says_why(make_sweep, monkeypatch):
         file.write("unknown: 1\n")
     with pytest.raises(UserError, match=r"ended at once: error: .*unknown key"):
         start_detached(sweep)
+
+
+DAWDLE = """\
+#!{python}
+import sys, time
+from pathlib import Path
+import tuner.execution.search
+from tuner.cli.app import main
+
+def search(sweep, console, *on_start):
+    time.sleep(1)  # the lock has been held for a moment, to prepare
+    with sweep.lock():
+        Path("holds").touch()
+        [call() for call in on_start]
+        while not Path("end").exists():
+            time.sleep(0.02)
+    sys.exit(0)
+
+tuner.execution.search.search = search
+sys.argv = ["tuner", *sys.argv[3:]]
+main()
+"""
+
+
+def test_a_detached_driver_holds_its_sweep_when_the_launcher_returns(make_sweep, tmp_path, monkeypatch):
+    sweep = make_sweep()
+    slow = tmp_path / "python"
+    slow.write_text(DAWDLE.format(python=sys.executable))
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    monkeypatch.chdir(tmp_path)
+    pid = start_detached(sweep)
+    assert (tmp_path / "holds").exists()
+    assert sweep.is_running()
+    assert json.loads((sweep.folder / "owner.json").read_text())["pid"] == pid
+    (tmp_path / "end").touch()
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_nothing_is_detached_that_can_be_refused(run, tmp_path):
