@@ -1,0 +1,65 @@
+"""What is damaged: two small sweeps that were really trained, confirmed and evaluated, a bundle, files of weights.
+
+``python -m tests.fuzz.corpus FOLDER`` makes it, in a process of its own: those that are forked later must not inherit
+torch's threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from search_spaces.library import text_of
+from tests.tuner.conftest import REAL, train_really
+from tuner.execution.judging import complete_runs, evaluate_runs
+from tuner.results.confirmation import write_confirmation
+from tuner.results.export import export_run
+from tuner.search.confirmation import make_plan
+from tuner.search.confirmation_ledger import ConfirmLedger
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.snapshot import read_snapshot
+
+SWEEP, OTHER = "real", "other"
+HOME, OLDER, BUNDLE, STATE_DICT, SPACES = "home", "older", "bundle", "weights.pt", "spaces"
+
+
+def make(folder: Path) -> None:
+    """Fill a folder; ``older`` holds the files of the sweep as they were before its last trial and stage."""
+    home = folder / HOME
+    sweep = SweepFolder.create(SWEEP, REAL, "real.yaml", home=home, num_trials=1)
+    with sweep.lock():
+        train_really(Ledger(sweep))
+    shutil.copytree(sweep.folder, folder / OLDER)
+    sweep = sweep.extended(2)
+    with sweep.lock():
+        train_really(Ledger(sweep))
+        _confirm(sweep)
+        evaluate_runs(sweep, complete_runs(read_snapshot(sweep)), num_images=20, workers=1, tell=lambda text: None)
+    other = SweepFolder.create(OTHER, REAL.replace("seed: 3", "seed: 4"), "other.yaml", home=home, num_trials=1)
+    with other.lock():
+        train_really(Ledger(other))
+    bundle = export_run(read_snapshot(sweep), folder / BUNDLE, None)
+    torch.save(load_file(bundle / "classifier.safetensors"), folder / STATE_DICT)
+    (folder / SPACES).mkdir()
+    for name in ("quick", "defences", "digits"):
+        (folder / SPACES / f"{name}.yaml").write_text(text_of(name)[0])
+
+
+def _confirm(sweep: SweepFolder) -> None:
+    plan = make_plan(sweep, 1, 2, ["standard"])
+    ledger = ConfirmLedger(sweep, plan)
+    train_really(ledger)
+    records = list(ledger.records.values())
+    evaluate_runs(sweep, records, tier="rank", num_images=20, workers=1, tell=lambda text: None)
+    write_confirmation(sweep, plan, records, "rank")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.corpus", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    make(parser.parse_args().folder)
