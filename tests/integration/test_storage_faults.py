@@ -186,7 +186,7 @@ def test_every_json_file_says_its_format(tmp_path):
     with sweep.lock():
         files = sorted(tmp_path.rglob("*.json"))
         assert [path.name for path in files] == ["owner.json", "provenance.json", "sweep.json"]
-        assert {json.loads(path.read_text())["format"] for path in files} == {1}
+        assert [json.loads(path.read_text())["format"] for path in files] == [1, 1, 3]
 
 
 def test_a_sweep_of_a_later_release_names_it(tmp_path):

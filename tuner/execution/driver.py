@@ -177,6 +177,7 @@ def drive(
     signals = GracefulSignals()
     try:
         with sweep.lock() as study_lock, environment_kept(), loggers_kept(), signals:
+            sweep.extended()
             control = Control(sweep)
             on_start()
             stage = make_stage(study_lock)

@@ -4,8 +4,9 @@
 (the ledger, unless a database holds it), and for every run
 ``trials/0007/`` or ``baselines/standard/`` with ``metrics.jsonl`` and ``checkpoint/``.
 
-The format in ``sweep.json`` is that of the whole folder: 1, or 2 if the ledger is in a database, where a release that
-knows only 1 would not look. Every other JSON file and every checkpoint says its own, too.
+The format in ``sweep.json`` is that of the whole folder. Every other JSON file and every checkpoint says its own, too.
+Format 3 has the space that the sweep was launched with, and where its folder lies, see `tuner.sweep.identity`. Formats
+1 and 2 (with the ledger in a database) are of earlier releases; the next driver makes 3 of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import re
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -37,12 +38,16 @@ from trainables.storage.object_store import is_url, store_at
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.observations import Observation
+from tuner.sweep.identity import Location, SpaceContent, content_of, digest_of
 from tuner.sweep.provenance import provenance, versions
 
 if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
 
-FORMAT, FORMAT_WITH_DATABASE = 1, 2
+FORMAT = 1
+"""Of the JSON files in a sweep's folder other than ``sweep.json``."""
+SWEEP_FORMAT = 3
+_READABLE = (1, 2, SWEEP_FORMAT)
 WARM_START = "warm_start.json"
 NAME = re.compile(NAME_PATTERN)
 # How long a driver waits for the lock: longer than a look by `tuner status` holds it.
@@ -86,6 +91,10 @@ class SweepFolder:
     study_storage: str | None = None
     max_concurrent: int | None = None
     """Largest number of its runs that train at the same time; by default its share of the cluster."""
+    launched_space: SpaceContent | None = None
+    """The space that it was launched with; None in sweeps of format 1 or 2."""
+    location: Location | None = None
+    """Where its last driver found it; None in sweeps of format 1 or 2."""
 
     @property
     def name(self) -> str:
@@ -157,9 +166,11 @@ class SweepFolder:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             study_storage=study_storage,
             max_concurrent=max_concurrent,
+            launched_space=content_of(space),
         )
         try:
             with sweep.store.whole_folder(sweep.folder, last="sweep.json") as folder:
+                sweep = replace(sweep, location=sweep._location(folder))
                 (folder / "space.yaml").write_text(text)
                 write_json(folder / "sweep.json", sweep._meta)
                 if warm_start:
@@ -187,10 +198,10 @@ class SweepFolder:
             existing = ", ".join(names(home)) or "none"
             where = store.location(home)
             raise UserError(f"no sweep named {name!r} in {where} (there: {existing}); see --home") from error
-        if meta["format"] not in (FORMAT, FORMAT_WITH_DATABASE):
+        if meta["format"] not in _READABLE:
             raise UserError(
-                f"{folder} has format {meta['format']}; this release reads formats 1 and 2: it was written by "
-                f"adversarial-tuner {meta.get('release', 'unknown')}, which reads it"
+                f"{folder} has format {meta['format']}; this release reads formats 1 to {SWEEP_FORMAT}: it was "
+                f"written by adversarial-tuner {meta.get('release', 'unknown')}, which reads it"
             )
         return cls(
             folder=folder,
@@ -202,24 +213,48 @@ class SweepFolder:
             created=meta["created"],
             study_storage=meta.get("study_storage"),
             max_concurrent=meta.get("max_concurrent"),  # not in sweeps of the first release
+            launched_space=meta["space"]["content"] if "space" in meta else None,
+            location=Location(**meta["location"]) if "location" in meta else None,
         )
 
     def extended(self, num_trials: int | None = None, max_concurrent: int | None = None) -> SweepFolder:
-        """Return this sweep with other numbers of trials and of concurrent runs, and save them; None keeps a number."""
-        num_trials, max_concurrent = num_trials or self.num_trials, max_concurrent or self.max_concurrent
-        sweep = replace(self, num_trials=num_trials, max_concurrent=max_concurrent)
+        """Return this sweep with other numbers of trials and of concurrent runs, and save them; None keeps a number.
+
+        The caller holds the sweep's lock. What is saved has the newest format, and says where the sweep lies now.
+        """
+        sweep = replace(
+            self,
+            num_trials=num_trials or self.num_trials,
+            max_concurrent=max_concurrent or self.max_concurrent,
+            launched_space=self.launched_space or content_of(self.space),
+            location=self._location(self.folder),
+        )
         if sweep != self:
             self.store.write_json(self.folder / "sweep.json", sweep._meta)
         return sweep
 
+    def _location(self, folder: Path) -> Location:
+        """Return where the sweep lies, or will lie once a folder has been renamed to its own."""
+        return replace(Location.of(self.store, folder), place=self.place)
+
     @property
     def _meta(self) -> dict[str, Any]:
         """The content of ``sweep.json``."""
-        release = versions().get("adversarial-tuner", "unknown")
-        meta = {"format": FORMAT, "release": release, "id": self.id, "num_trials": self.num_trials, "data": self.data}
-        if self.study_storage:
-            meta |= {"format": FORMAT_WITH_DATABASE, "study_storage": self.study_storage}
-        return {**meta, "created": self.created, "max_concurrent": self.max_concurrent}
+        assert self.launched_space is not None  # noqa: S101 - whoever writes sets both
+        assert self.location is not None  # noqa: S101
+        database = {"study_storage": self.study_storage} if self.study_storage else {}
+        return {
+            "format": SWEEP_FORMAT,
+            "release": versions().get("adversarial-tuner", "unknown"),
+            "id": self.id,
+            "num_trials": self.num_trials,
+            "data": self.data,
+            **database,
+            "created": self.created,
+            "max_concurrent": self.max_concurrent,
+            "space": {"sha256": digest_of(self.launched_space), "content": self.launched_space},
+            "location": asdict(self.location),
+        }
 
     def fetch_checkpoints(self, run_folder: Path) -> Path:
         """Return the folder of a run's checkpoints; if the sweep is in an object store, they are fetched first.

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import hashlib
 import platform
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
+import trainables
 from trainables.data import files as data_files
 
 FORMAT = 1
+_TRAINING_CODE = (
+    *("training", "networks", "attacks", "evaluation"),
+    *("data/tensors.py", "config.py", "published.py", "schedules.py", "seeds.py"),
+)
+"""The files and folders of `trainables` on which the numbers of a run depend."""
 _PACKAGES = ("adversarial-tuner", "torch", "ray", "optuna", "mlflow", "numpy")
 
 
@@ -40,6 +49,41 @@ def versions() -> dict[str, str]:
     return result
 
 
+class Code(TypedDict):
+    """The code that trains and evaluates: a digest of each file by its name, and the SHA-256 of all of them."""
+
+    sha256: str
+    files: dict[str, str]
+
+
+@functools.cache
+def training_code() -> Code:
+    """Return the digests of the code that trains and evaluates; comments, docstrings and layout do not count."""
+    root = Path(trainables.__file__).parent
+    paths = [path for name in _TRAINING_CODE for path in (root / name, *(root / name).rglob("*.py")) if path.is_file()]
+    files = {path.relative_to(root.parent).as_posix(): _digest_of_code(path) for path in sorted(paths)}
+    return {"sha256": hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest(), "files": files}
+
+
+def _digest_of_code(path: Path) -> str:
+    return hashlib.sha256(repr(_plain(ast.parse(path.read_bytes()))).encode()).hexdigest()[:16]
+
+
+def _plain(node: object) -> object:
+    """Return a syntax tree as tuples, without docstrings and empty fields: equal for every version of Python."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node if not _is_text(item)]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = ((name, _plain(value)) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind"))
+    return type(node).__name__, [(name, value) for name, value in fields if value not in (None, [])]
+
+
+def _is_text(item: object) -> bool:
+    """Return whether a statement is nothing but text, as a docstring is."""
+    return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+
+
 class DatasetOrigin(TypedDict):
     """A dataset's name, and the SHA-256 of its files."""
 
@@ -48,9 +92,13 @@ class DatasetOrigin(TypedDict):
 
 
 class Provenance(TypedDict):
-    """The content of ``provenance.json``: the code, packages, machine, command, space and data of a result."""
+    """The content of ``provenance.json``: the code, packages, machine, command, space and data of a result.
+
+    Files of releases before format 3 of sweeps have no ``code``.
+    """
 
     format: int
+    code: NotRequired[Code]
     git_commit: str | None
     versions: dict[str, str]
     platform: str
@@ -64,6 +112,7 @@ def provenance(*, source: str, dataset: str) -> Provenance:
     return {
         "format": FORMAT,
         "git_commit": git_commit(),
+        "code": training_code(),
         "versions": versions(),
         "platform": platform.platform(),
         "command": sys.argv,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from tests.tuner.conftest import STEPS, row, train, train_all
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
+from tuner.execution import launch
 from tuner.execution.launch import start_detached
 from tuner.search.ledger import Ledger
 from tuner.sweep import control
@@ -207,7 +207,7 @@ def test_a_detached_driver_holds_its_sweep_when_the_launcher_returns(make_sweep,
     assert sweep.is_running()
     assert json.loads((sweep.folder / "owner.json").read_text())["pid"] == pid
     (tmp_path / "end").touch()
-    assert os.waitpid(pid, 0)[1] == 0
+    assert launch._started[-1].wait(30) == 0
 
 
 def test_nothing_is_detached_that_can_be_refused(run, tmp_path):

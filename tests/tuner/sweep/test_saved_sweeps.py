@@ -56,10 +56,13 @@ def test_it_compares_and_exports(saved, tmp_path):
 def test_it_goes_on(saved):
     assert train_all(Ledger(saved.extended(4))) == ["trial-0002", "trial-0003"]
     assert len(read_records(saved)) == 6
+    meta = json.loads((saved.folder / "sweep.json").read_text())
+    assert (meta["format"], meta["id"]) == (3, saved.id)
+    assert SweepFolder.open("saved", home=saved.folder.parent).num_trials == 4
 
 
 def test_of_a_format_that_is_not_read_the_release_is_named(saved):
     path = saved.folder / "sweep.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3, "release": "3.0.0"}))
-    with pytest.raises(UserError, match=r"format 3; this release reads formats 1 and 2: .* adversarial-tuner 3\.0\.0"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 4, "release": "3.0.0"}))
+    with pytest.raises(UserError, match=r"format 4; this release reads formats 1 to 3: .* adversarial-tuner 3\.0\.0"):
         SweepFolder.open("saved", home=saved.folder.parent)

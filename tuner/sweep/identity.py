@@ -1,0 +1,148 @@
+"""What a sweep is: the space that it was launched with, and the folder that holds it, by which a copy is told from it.
+
+A copied folder holds the same id. It would write into the runs in MLflow, and into the study in a database, that belong
+to the sweep it was copied from. A folder that was moved or renamed, restored from a backup, or is reached by another
+path is no copy: there is no second one with its id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from search_spaces.schema import Space
+from trainables.storage.object_store import store_at
+from trainables.storage.sweep_store import SweepStore
+from tuner.errors import UserError
+
+SpaceContent = Mapping[str, object]
+"""A space by dotted keys, with all defaults, as plain data."""
+_ABOUT_THE_SPACE = ("name", "description")
+_CHANGEABLE = (
+    "resources.",
+    "confirm.",
+    "budget.time",
+    "budget.total_compute",
+    "budget.target",
+    "budget.trial_timeout",
+)
+"""Keys that change when a search ends and what a run occupies, but not what a run is or how it is chosen."""
+_ADDED_BY_FILES = ("parameters.", "constraints.")
+
+
+def content_of(space: Space) -> SpaceContent:
+    """Return a space by dotted keys, with all defaults, without its name and description.
+
+    Two files give the same content if they differ in comments, the order of keys, or defaults that are written out.
+    """
+    content = dict(_flatten(space.model_dump(mode="json", exclude={"parameters", *_ABOUT_THE_SPACE})))
+    content["objective"] = content.pop("objectives")  # as it is called in a file
+    for parameter in space.parameters:
+        domain = {"kind": type(parameter.domain).__name__, **asdict(parameter.domain)}
+        content[f"parameters.{parameter.name}"] = json.loads(json.dumps({"domain": domain, "when": parameter.when}))
+    return content
+
+
+def digest_of(content: SpaceContent) -> str:
+    """Return the SHA-256 of what must not change in a space: two sweeps with the same one can share a table."""
+    fixed = {key: value for key, value in content.items() if not key.startswith(_CHANGEABLE)}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+
+def changed_keys(before: SpaceContent, after: SpaceContent) -> list[str]:
+    """Return the dotted keys, sorted, in which two spaces differ and a sweep's space must not change."""
+    return [key for key in _differences(before, after) if not key.startswith(_CHANGEABLE)]
+
+
+def changeable_keys(before: SpaceContent, after: SpaceContent) -> list[str]:
+    """Return the dotted keys, sorted, in which two spaces differ and a sweep's space may change."""
+    return [key for key in _differences(before, after) if key.startswith(_CHANGEABLE)]
+
+
+def _differences(before: SpaceContent, after: SpaceContent) -> list[str]:
+    # A key that only the later one has is one that a later release knows, unless a file can add it.
+    keys = {*before, *(key for key in after if key.startswith(_ADDED_BY_FILES))}
+    return sorted(key for key in keys if _as_text(before, key) != _as_text(after, key))
+
+
+def _as_text(content: SpaceContent, key: str) -> str | None:
+    return json.dumps(content[key], sort_keys=True) if key in content else None
+
+
+def _flatten(section: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a sweep lies.
+
+    Attributes:
+        place: path of its folder, or a URL.
+        inode: of the folder, None for a URL. A renamed folder keeps it, a copied one has another.
+    """
+
+    place: str
+    inode: int | None = None
+
+    @classmethod
+    def of(cls, store: SweepStore, folder: Path) -> Location:
+        """Return where a sweep's folder lies now.
+
+        Args:
+            store: that the folder is in.
+            folder: of the sweep.
+        """
+        return cls(store.location(folder), None if store.url else folder.stat().st_ino)
+
+
+def refuse_copy(store: SweepStore, folder: Path, sweep_id: str, recorded: Location | None) -> None:
+    """Check that a sweep's folder is not a copy of another one that exists.
+
+    Args:
+        store: that the folder is in.
+        folder: of the sweep.
+        sweep_id: of the sweep.
+        recorded: where the sweep's last driver has recorded that it lies; None if an earlier release did not.
+
+    Raises:
+        UserError: another folder holds the same sweep; the message names it.
+    """
+    here = Location.of(store, folder)
+    if recorded and recorded.place != here.place and _holds_too(recorded.place, store, folder, sweep_id):
+        raise _is_copy(here, recorded.place)
+    if store.url is not None or (recorded and recorded.inode == here.inode):
+        return
+    for name in store.names():
+        other = str(folder.with_name(name))
+        if name != folder.name and _holds_too(other, store, folder, sweep_id):
+            raise _is_copy(here, other)
+
+
+def _holds_too(place: str, store: SweepStore, folder: Path, sweep_id: str) -> bool:
+    """Return whether another place than the folder holds a sweep; only its own disk or bucket is asked."""
+    try:
+        if store.url is None:
+            meta = json.loads((Path(place) / "sweep.json").read_bytes())
+            return bool(meta["id"] == sweep_id and not folder.samefile(place))
+        if urlsplit(place)[:2] != urlsplit(store.url)[:2]:
+            return False
+        return bool(json.loads(store_at(place).read("sweep.json") or b"{}").get("id") == sweep_id)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def _is_copy(here: Location, other: str) -> UserError:
+    name = here.place.rpartition("/")[2]
+    return UserError(
+        f"{here.place} and {other} hold the same sweep: one of them is a copy. `tuner copy {name} NEW` makes a sweep "
+        "of its own from it; if one of the two is not needed, remove it or move it out of this home"
+    )
