@@ -18,6 +18,7 @@ RUNS, DISKS, MIRROR = (
 )
 
 DATABASE = "integration/test_database.py"
+JOURNAL = "tuner/storage/test_journal.py"
 
 FAULTS = {
     "the driver is killed, twice in a row, too": [
@@ -105,6 +106,12 @@ FAULTS = {
         (DISKS, "test_a_damaged_line_in_the_midst_of_the_journal_is_named"),
         ("trainables/storage/test_checkpoint.py", "test_a_damaged_newest_gives_the_previous"),
         ("trainables/storage/test_checkpoint.py", "test_one_flipped_bit_never_gives_a_wrong_state"),
+    ],
+    "a bit or a line of the journal is changed": [
+        (JOURNAL, "test_every_bit_of_every_number_is_noticed"),
+        (JOURNAL, "test_lines_that_are_removed_moved_doubled_or_of_another_sweep_are_noticed"),
+        (JOURNAL, "test_a_pipe_and_a_folder_in_its_place_are_refused_at_once"),
+        (JOURNAL, "test_a_follower_reads_each_line_once_and_notices_damage"),
     ],
     "one name twice, two drivers at once": [
         ("tuner/sweep/test_folder.py", "test_a_name_is_taken_once"),

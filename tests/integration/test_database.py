@@ -185,7 +185,7 @@ def test_an_answer_that_is_lost_leaves_every_line_once(postgres, tmp_path):
 
         ledger._journal.sync = losing_sync
         trained = train_all(ledger)
-    numbers = postgres.execute("SELECT line FROM tuner_journal ORDER BY line", port)
+    numbers = postgres.execute("SELECT line FROM tuner_journal WHERE line >= 0 ORDER BY line", port)
     assert [number for (number,) in numbers] == list(range(len(numbers)))
     assert len(states(sweep)) == len(trained) == sweep.num_runs
     way.close()

@@ -17,10 +17,11 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.search.confirmation import PLAN, Configuration, Plan, configuration_of, is_confirmed, race
 from tuner.search.open_runs import OpenRuns
 from tuner.search.samplers import create_study
+from tuner.storage.journal import replaying
 from tuner.storage.optuna_internals import open_trial
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
-from tuner.sweep.reader import CONFIRM, open_writer, read_records, record_of, run_of
+from tuner.sweep.reader import CONFIRM, open_writer, place_of_study, read_records, record_of, run_of
 from tuner.sweep.runs import Record, Run
 from tuner.sweep.state import seconds_spent
 
@@ -44,7 +45,9 @@ class ConfirmLedger:
         self._sweep = sweep
         self._plan = plan
         self._journal = open_writer(sweep, study_lock)
-        self._study = create_study(JournalStorage(self._journal), CONFIRM, [sweep.space.objective])
+        with replaying(place_of_study(sweep)):
+            storage = JournalStorage(self._journal)
+        self._study = create_study(storage, CONFIRM, [sweep.space.objective])
         self._study.set_user_attr(PLAN, asdict(plan))
         self._journal.sync()
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep, ["confirm"])}

@@ -17,10 +17,11 @@ from tuner.search.open_runs import OpenRuns
 from tuner.search.samplers import build_sampler, create_pruning_study, create_study, suggest
 from tuner.search.warm_start import add_observations
 from tuner.storage.cached_storage import WriterStorage
+from tuner.storage.journal import replaying
 from tuner.storage.optuna_internals import open_trial, study_id
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
-from tuner.sweep.reader import BASELINES, SEARCH, open_writer, read_records, record_of, run_of
+from tuner.sweep.reader import BASELINES, SEARCH, open_writer, place_of_study, read_records, record_of, run_of
 from tuner.sweep.runs import Kind, Record, Run
 from tuner.sweep.state import GAVE_UP, is_complete, seconds_spent, spent_budget
 
@@ -44,7 +45,8 @@ class Ledger:
         self._journal = open_writer(sweep, study_lock)
         self._space = sweep.space
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
-        self._storage = storage = WriterStorage(self._journal)
+        with replaying(place_of_study(sweep)):
+            self._storage = storage = WriterStorage(self._journal)
         search = create_study(storage, SEARCH, self._space.objectives)
         self._studies: dict[Kind, Study] = {
             "trial": search,

@@ -7,25 +7,38 @@ that each line is written exactly once.
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psycopg
-from optuna.storages.journal import BaseJournalBackend
 
 from tuner.errors import UserError
-from tuner.storage.journal import JournalWriter
-from tuner.storage.postgres import StudyError, reader
+from tuner.storage.journal import JournalReader, JournalWriter
+from tuner.storage.postgres import StudyError, reader, shown
 from tuner.storage.postgres_lock import StudyLock
 
 _PAGE = 10_000
-_READ = "SELECT content FROM tuner_journal WHERE sweep = %s AND line >= %s ORDER BY line LIMIT %s"
-_ADD = """INSERT INTO tuner_journal SELECT %s, %s + number - 1, content
-    FROM unnest(%s::text[]) WITH ORDINALITY AS added (content, number) ON CONFLICT DO NOTHING"""
+_COUNT = -1  # as number of a line: its content is the number of lines, by which missing last ones are noticed
+_READ = f"""SELECT line, content FROM (
+        (SELECT line, content FROM tuner_journal WHERE sweep = %(sweep)s AND line = {_COUNT})
+        UNION ALL
+        (SELECT line, content FROM tuner_journal WHERE sweep = %(sweep)s AND line >= %(start)s
+            ORDER BY line LIMIT %(limit)s)
+    ) AS lines ORDER BY line"""  # noqa: S608 - a constant
+_ADD = f"""WITH added AS (
+        INSERT INTO tuner_journal
+            SELECT %(sweep)s, %(start)s + number - 1, content
+            FROM unnest(%(lines)s::text[]) WITH ORDINALITY AS new (content, number)
+            WHERE coalesce((SELECT max(line) FROM tuner_journal WHERE sweep = %(sweep)s AND line >= 0), -1)
+                = %(start)s - 1
+        RETURNING line
+    ), counted AS (
+        INSERT INTO tuner_journal SELECT %(sweep)s, {_COUNT}, max(line) + 1 FROM added HAVING count(*) > 0
+        ON CONFLICT (sweep, line) DO UPDATE SET content = excluded.content
+    ) SELECT count(*) FROM added"""  # noqa: S608 - a constant
+_Rows = Sequence[tuple[int, str]]
 
 
-class DatabaseReader(BaseJournalBackend):
+class DatabaseReader(JournalReader):
     """A journal in a database that is only read; a driver may be writing meanwhile.
 
     Args:
@@ -34,32 +47,46 @@ class DatabaseReader(BaseJournalBackend):
     """
 
     def __init__(self, url: str, sweep_id: str) -> None:
+        super().__init__(f"the study of sweep {sweep_id} in {shown(url)}", sweep_id)
         self._url = url
         self._sweep_id = sweep_id
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, object]]:
-        """Yield the entries from a number on; none if the sweep has not started.
+    def damaged(self, what: str) -> UserError:
+        """Return the error for a damaged journal.
+
+        Args:
+            what: is wrong with it.
+        """
+        return UserError(f"{self.place} is damaged ({what}): restore its table tuner_journal; nothing was changed")
+
+    def _new_lines(self) -> Iterator[bytes]:
+        """Yield the lines after those that have been read; none if the sweep has not started.
 
         Raises:
-            UserError: the database cannot be reached.
+            UserError: the database cannot be reached, or lines are missing.
         """
-        for start in itertools.count(log_number_from, _PAGE):
-            page = self._page(start)
-            yield from map(json.loads, page)
-            if len(page) < _PAGE:
+        while True:
+            page = self._page(self.checksums.num_lines)
+            count = page[0][1] if page and page[0][0] == _COUNT else "0"
+            lines = [row for row in page if row[0] != _COUNT]
+            for number, content in lines:
+                if number != self.checksums.num_lines:
+                    raise self.damaged(f"line {self.checksums.num_lines + 1} is missing")
+                yield content.encode()
+            if len(lines) < _PAGE:
+                if not count.isdecimal() or int(count) > self.checksums.num_lines:
+                    raise self.damaged(f"it has {self.checksums.num_lines} lines instead of {count}")
                 return
 
-    def append_logs(self, logs: list[dict[str, object]]) -> None:
-        """Raise `PermissionError`: only `DatabaseJournal` writes."""
-        raise PermissionError("a study is written by its driver alone")
-
-    def _page(self, start: int) -> list[str]:
+    def _page(self, start: int) -> _Rows:
         try:
-            return reader(self._url).run(lambda connection: _lines(connection, self._sweep_id, start, _PAGE))
+            return reader(self._url).run(lambda connection: _rows(connection, self._sweep_id, start, _PAGE))
         except psycopg.errors.UndefinedTable:
+            if start:
+                raise self.damaged("the table is gone") from None
             return []
         except (psycopg.Error, StudyError) as error:
-            raise UserError(f"the study cannot be read: {error}") from error
+            raise UserError(f"{self.place} cannot be read: {error}") from error
 
 
 class DatabaseJournal(JournalWriter):
@@ -74,27 +101,32 @@ class DatabaseJournal(JournalWriter):
         self._lock = lock
         self._pending: list[str] = []
 
-    def _write(self, lines: list[str]) -> None:
-        self._pending += lines
+    def _write(self, lines: list[bytes]) -> None:
+        self._pending += [line.decode() for line in lines]
 
     def sync(self) -> None:
         """Wait until the database has stored every line, each once.
 
         Raises:
-            StudyError: it was out of reach for too long, or another driver has taken over the sweep.
+            StudyError: it was out of reach for too long, another driver has taken over, or lines were removed.
         """
         if self._pending:
             self._lock.run(self._add)
             self._pending = []
 
     def _add(self, connection: psycopg.Connection) -> None:
-        first = self._num_lines - len(self._pending)
-        added = connection.execute(_ADD, (self._lock.sweep_id, first, self._pending)).rowcount
+        sweep_id, first = self._lock.sweep_id, self._num_lines - len(self._pending)
+        values = {"sweep": sweep_id, "start": first, "lines": self._pending}
+        added = (connection.execute(_ADD.encode(), values).fetchone() or (0,))[0]
         if added < len(self._pending):  # by an earlier attempt, whose answer was lost
-            stored = _lines(connection, self._lock.sweep_id, first, None)
+            stored = [content for number, content in _rows(connection, sweep_id, first, None) if number != _COUNT]
             if stored != self._pending:
-                raise StudyError("another driver has written to the study meanwhile")
+                raise StudyError(
+                    f"another driver has written to the study in {shown(self._lock.url)} meanwhile, or its last lines "
+                    "were removed"
+                )
 
 
-def _lines(connection: psycopg.Connection, sweep_id: str, start: int, limit: int | None) -> list[str]:
-    return [row[0] for row in connection.execute(_READ, (sweep_id, start, limit))]
+def _rows(connection: psycopg.Connection, sweep_id: str, start: int, limit: int | None) -> _Rows:
+    values = {"sweep": sweep_id, "start": start, "limit": limit}
+    return connection.execute(_READ.encode(), values).fetchall()

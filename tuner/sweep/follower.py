@@ -9,8 +9,9 @@ from optuna.storages import JournalStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from tuner.storage.journal import replaying
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.reader import BASELINES, SEARCH, STATES, open_reader, record_of, run_of
+from tuner.sweep.reader import BASELINES, SEARCH, STATES, open_reader, place_of_study, record_of, run_of
 from tuner.sweep.runs import Kind, Record
 
 REFRESH_EVERY_S = 1.0
@@ -40,7 +41,9 @@ class Follower:
         changed = []
         self._open_studies()
         for kind, study in self._studies.items():
-            for frozen in study.get_trials(deepcopy=False):
+            with replaying(place_of_study(self._sweep)):
+                trials = study.get_trials(deepcopy=False)
+            for frozen in trials:
                 record = self._changed_record(kind, frozen)
                 if record is not None:
                     self.records[record.run.key] = record

@@ -11,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.storage.journal import Journal, JournalReader, JournalWriter
+from tuner.storage.journal import FileReader, Journal, JournalReader, JournalWriter, replaying
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, read_last_metrics
 
@@ -65,11 +65,12 @@ def read_studies(sweep: SweepFolder) -> dict[str, StudyContent]:
     backend = _open_backend(sweep)
     if backend is None:
         return {}
-    storage = JournalStorage(_ReadOnce(backend))
     studies = {}
-    for study in storage.get_all_studies():
-        study_id = storage.get_study_id_from_name(study.study_name)
-        studies[study.study_name] = StudyContent(storage.get_all_trials(study_id, deepcopy=False), study.user_attrs)
+    with replaying(backend.place):
+        storage = JournalStorage(_ReadOnce(backend))
+        for study in storage.get_all_studies():
+            study_id = storage.get_study_id_from_name(study.study_name)
+            studies[study.study_name] = StudyContent(storage.get_all_trials(study_id, deepcopy=False), study.user_attrs)
     return studies
 
 
@@ -142,7 +143,7 @@ def open_writer(sweep: SweepFolder, study_lock: StudyLock | None) -> JournalWrit
         ValueError: a database holds the study, and its lock is not given.
     """
     if sweep.study_storage is None:
-        return Journal(sweep.journal)
+        return Journal(sweep.journal, sweep.id)
     from tuner.storage.postgres_journal import DatabaseJournal
 
     if study_lock is None or study_lock.sweep_id != sweep.id:
@@ -159,12 +160,20 @@ def open_reader(sweep: SweepFolder) -> JournalStorage | None:
         UserError: the journal is damaged, or its database cannot be reached.
     """
     backend = _open_backend(sweep)
-    return None if backend is None else JournalStorage(backend)
+    if backend is None:
+        return None
+    with replaying(backend.place):
+        return JournalStorage(backend)
 
 
-def _open_backend(sweep: SweepFolder) -> BaseJournalBackend | None:
+def place_of_study(sweep: SweepFolder) -> str:
+    """Return where the study of a sweep is, for messages: a file, or the URL of a database without its options."""
+    return sweep.study_storage.partition("?")[0] if sweep.study_storage else str(sweep.journal)
+
+
+def _open_backend(sweep: SweepFolder) -> JournalReader | None:
     if sweep.study_storage is not None:
         from tuner.storage.postgres_journal import DatabaseReader
 
         return DatabaseReader(sweep.study_storage, sweep.id)
-    return JournalReader(sweep.journal) if sweep.journal.exists() else None
+    return FileReader(sweep.journal, sweep.id) if sweep.journal.exists() else None
