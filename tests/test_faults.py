@@ -132,6 +132,26 @@ FAULTS = {
         ("trainables/storage/test_sweep_store.py", "test_of_attempts_on_two_machines_the_later_one_writes"),
         ("trainables/storage/test_object_store.py", "test_a_store_that_is_away_is_waited_for"),
     ],
+    "a file in a folder names a store, or a store lacks what is here": [
+        ("tuner/sweep/test_folder.py", "test_a_file_that_names_a_store_changes_nothing_wherever_it_lies"),
+        ("trainables/storage/test_sweep_store.py", "test_a_store_that_was_emptied_takes_nothing_from_here"),
+        (
+            "trainables/storage/test_sweep_store.py",
+            "test_a_sweep_that_was_made_anew_or_removed_is_moved_aside_and_said",
+        ),
+        (
+            "trainables/storage/test_sweep_store.py",
+            "test_a_file_of_the_store_that_would_lie_elsewhere_here_is_refused",
+        ),
+    ],
+    "a store does not answer, or its URL is none of a store": [
+        (
+            "tuner/sweep/test_folder.py",
+            "test_a_store_that_does_not_answer_is_given_up_soon_and_nothing_waits_for_it_at_the_end",
+        ),
+        ("tuner/sweep/test_folder.py", "test_a_url_of_no_store_is_refused_in_words"),
+        ("tuner/sweep/test_folder.py", "test_a_file_url_is_decoded"),
+    ],
     "a search space is wrong": [
         ("tuner/cli/test_app.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
         ("search_spaces/parsing/test_yaml_document.py", "test_no_text_raises_anything_but_a_space_error"),

@@ -12,6 +12,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.s3 import BUCKET, S3Server
 from tests.tuner.conftest import REAL, SPACE, row, train_all, train_really
 from trainables.storage.object_store import store_at
+from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution.judging import evaluate_runs
 from tuner.results.export import export_run
@@ -46,7 +47,7 @@ def machine(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Return a function that goes to a machine, by its number; the store is empty at the beginning."""
     store_at(f"s3://{BUCKET}/team").remove("sweeps")
 
-    def go(number: int) -> Path:
+    def go(number: int) -> SweepStore:
         monkeypatch.setenv("TUNER_CACHE", str(tmp_path / f"machine-{number}"))
         return home(HOME)
 

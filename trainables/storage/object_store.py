@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from trainables.errors import StorageError
 from trainables.retries import RetryPolicy
@@ -27,6 +29,24 @@ _NO_RETRIES = RetryPolicy(first_wait_s=0.5, num_attempts=1)
 _TRANSIENT = re.compile(
     r"network|connect|time.?out|slow.?down|unavailable|internal|throttl|reset|try again", re.IGNORECASE
 )
+_CHECK_S = 8.0  # a store that is asked for the first time; the libraries of some would try for 15 minutes
+_CHECK = """
+import sys
+sys.path.append(sys.argv[1])
+from trainables.storage.object_store import store_at
+try:
+    store_at(sys.stdin.read()).check()
+except Exception as error:
+    print(error)
+    sys.exit(1)
+"""
+_NO_STORES = {
+    "http": "nothing can be written there",
+    "https": "nothing can be written there",
+    "memory": "it ends with its process",
+    "local": "write the folder's path",
+    **dict.fromkeys(("data", "zip", "tar", "libarchive", "git", "github", "gist"), "it is no place for many files"),
+}
 _SECRETS = re.compile(r"key|secret|token|password", re.IGNORECASE)
 
 
@@ -64,7 +84,10 @@ class Store:
         Raises:
             StorageError: it cannot be reached, or refuses access.
         """
-        self._retried(lambda: self._filesystem.get_file_info(self._base), _NO_RETRIES)
+        try:
+            self._retried(lambda: self._filesystem.get_file_info(self._base), _NO_RETRIES)
+        except FileNotFoundError as error:  # of an address, not of the folder
+            raise StorageError(f"{self}: {error}") from error
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file, None if there is none."""
@@ -150,6 +173,51 @@ def _is_transient(error: Exception) -> bool:
     return not isinstance(error, FileNotFoundError) and _TRANSIENT.search(str(error)) is not None
 
 
+@functools.cache
+def check_url(url: str) -> None:
+    """Check that a URL is one of a store that sweeps can be kept in, and that the store answers.
+
+    The request is made by a process of its own, which is killed if it takes too long: the libraries of some stores
+    cannot be interrupted, and a process that has called them does not end before they return.
+
+    Raises:
+        ValueError: the URL is not one of such a store, or has a secret in it.
+        StorageError: the store has not answered within a few seconds, or refuses access.
+    """
+    scheme = urlsplit(url).scheme
+    if reason := _NO_STORES.get(scheme):
+        raise ValueError(f"sweeps cannot be kept in {scheme}://: {reason}")
+    _check_no_secret(url)
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-P", "-c", _CHECK, str(Path(__file__).parents[2])],
+            input=url.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_CHECK_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise StorageError(f"{url} has not answered in {_CHECK_S:g} s: are network and address right?") from None
+    if answer.returncode != 0:
+        raise StorageError(answer.stdout.decode(errors="replace").strip() or f"{url} cannot be opened")
+
+
+def path_of(url: str) -> Path:
+    """Return the folder of a ``file://`` URL.
+
+    Raises:
+        ValueError: it names another host, no absolute path, or more than a path.
+    """
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not parts.path.startswith("/"):
+        raise ValueError("a file URL is file:///ABSOLUTE/PATH, with ? and # written as %3F and %23; or give the path")
+    path = unquote(parts.path)
+    if "\0" in path:
+        raise ValueError("a path holds no zero byte")
+    return Path(path)
+
+
 def is_url(place: str | Path) -> bool:
     """Return whether a place is a URL, not a path."""
     return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
@@ -174,28 +242,42 @@ def store_at(place: str) -> Store:
     if not is_url(place):
         return Store(LocalFileSystem(), place, place)
     parts = urlsplit(place)
+    _check_no_secret(place)
+    if not parts.path.strip("/") and not parts.netloc:
+        raise ValueError(f"the URL {place} names no bucket")
+    try:
+        filesystem, base = FileSystem.from_uri(_with_options(place))
+        return Store(filesystem, base, place)
+    except (ArrowException, OSError, ImportError) as error:
+        if parts.scheme in ("s3", "gs"):
+            raise ValueError(f"{place} cannot be opened: {error}") from error
+        try:
+            return _fsspec_store(place)
+        except Exception as unknown:  # whatever the store's library raises
+            raise ValueError(f"{place} cannot be opened: {error}; {unknown}") from unknown
+
+
+def _check_no_secret(url: str) -> None:
+    parts = urlsplit(url)
     if parts.username or parts.password or any(map(_SECRETS.search, parse_qs(parts.query))):
         where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise ValueError(
             f"a storage URL must not hold a secret, as one for {where} does: put it into the environment or into a "
             "file (for s3://: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials)"
         )
-    if not parts.path.strip("/") and not parts.netloc:
-        raise ValueError(f"the URL {place} names no bucket")
-    try:
-        filesystem, base = FileSystem.from_uri(_in_one_request(place) if parts.scheme == "s3" else place)
-        return Store(filesystem, base, place)
-    except (ArrowException, OSError, ImportError) as error:
-        try:
-            return _fsspec_store(place)
-        except (ValueError, ImportError) as unknown:
-            raise ValueError(f"{place} is no URL of a store: {error}; {unknown}") from unknown
 
 
-def _in_one_request(url: str) -> str:
-    """Return a URL with the option to write a small file in one request, in place of a multipart upload of three."""
-    option = "allow_delayed_open"
-    return url if option in url else f"{url}{'&' if '?' in url else '?'}{option}=true"
+def _with_options(url: str) -> str:
+    """Return a URL with the options of pyarrow that we want, unless it says otherwise.
+
+    On S3 a small file is written in one request, in place of a multipart upload of three; on Google's storage nothing
+    is tried for 15 minutes.
+    """
+    options = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=60"}
+    option = options.get(urlsplit(url).scheme)
+    if option is None or option.partition("=")[0] in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{option}"
 
 
 def _fsspec_store(url: str) -> Store:

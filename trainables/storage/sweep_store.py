@@ -1,7 +1,10 @@
 """The folder of all sweeps, which may be this machine's working copy of an object store.
 
+Whether it is one, and of which store, is what its caller says: no file in it or in a folder around it does.
+
 In a working copy, what is written goes to the object store first, and what other machines have written is fetched from
-there. Files and folders whose names begin with a dot stay on this machine.
+there. What the object store does not have (any more) is never deleted here: it is moved into a folder ``.aside-DATE``
+of the working copy. Files and folders whose names begin with a dot stay on this machine.
 
 Whoever drives a sweep holds its copy (`SweepStore.held`): what the driver writes is newer there than in the object
 store, so nobody else updates the copy meanwhile. Checkpoints and logs, which workers write, are fetched on demand.
@@ -12,25 +15,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import os
-import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from trainables.errors import StorageError
 from trainables.storage.atomic import append_whole, as_json, whole_folder, write_whole
 from trainables.storage.object_store import Stamp, Store, below, store_at
 
-_URL_FILE = ".tuner-url"  # in the root of a working copy: the URL of its object store
 _WRITTEN_BY_WORKERS = {"checkpoint", "log.txt", "attempt"}
 _NUM_CONNECTIONS = 16
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SweepStore:
-    """Where sweeps are kept: a folder and, if that is a working copy, the URL of its object store.
+    """Where sweeps are kept: a folder and, if the caller has made it a working copy, the URL of its object store.
 
     Paths that the methods take lie in the folder `root`. Where nothing else is said, they raise `OSError` if the disk
     cannot be written, and `StorageError`, which is an `OSError`, if the object store cannot be reached or written.
@@ -40,19 +46,12 @@ class SweepStore:
     url: str | None = None
 
     @classmethod
-    def open(cls, root: Path) -> SweepStore:
-        """Return the store in a folder: a working copy if the folder was made one, whatever folders around it are."""
-        url_file = root / _URL_FILE
-        return cls(root, url_file.read_text() if url_file.is_file() else None)
+    def of(cls, home: Path | SweepStore) -> SweepStore:
+        """Return a store as it is, and a folder as a store that is no working copy, whatever lies in the folder."""
+        return home if isinstance(home, SweepStore) else cls(home)
 
-    @classmethod
-    def working_copy(cls, url: str, root: Path) -> SweepStore:
-        """Make a folder the working copy of an object store, unless it is one; nothing is fetched yet."""
-        root.mkdir(parents=True, exist_ok=True)
-        url_file = root / _URL_FILE
-        if not url_file.exists():
-            url_file.write_text(url)
-        return cls.open(root)
+    def __str__(self) -> str:
+        return self.location(self.root)
 
     def location(self, path: Path) -> str:
         """Return where a file or folder is kept: its URL in the object store, if there is one, else its path."""
@@ -125,38 +124,51 @@ class SweepStore:
         located = self._stored(path)
         return located[0].read(located[1]) if located else None
 
-    def fetch(self, path: Path, *, keep: bool = False) -> None:
-        """Make a file here what it is in the object store, if there is one.
+    def read(self, path: Path) -> bytes | None:
+        """Return the newest content of a file, which is the object store's if there is one; None if there is none."""
+        return self.read_stored(path) if self._stored(path) else _content(path)
 
-        Args:
-            path: of the file.
-            keep: whether a file that the object store does not have stays here; otherwise it is removed.
+    def take(self, path: Path) -> bytes | None:
+        """Return the newest content of a file, and remove the file; None if there is none.
+
+        A file on a disk is renamed before it is read, so that one which is written meanwhile is not lost.
         """
-        if not self._stored(path):
-            return
+        if self._stored(path):
+            content = self.read_stored(path)
+            if content is not None:
+                self.remove_stored(path)
+            return content
+        taken = path.with_name(f".{path.name}.taken")
+        try:
+            path.rename(taken)
+            content = taken.read_bytes()
+            taken.unlink()
+        except FileNotFoundError:
+            return None
+        return content
+
+    def fetch(self, path: Path) -> None:
+        """Make a file here what it is in the object store, if it is there."""
         content = self.read_stored(path)
         if content is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _replace(path, content)
-        elif not keep:
-            path.unlink(missing_ok=True)
 
     def fetch_folder(self, folder: Path) -> None:
-        """Make a folder here what it is in the object store, if there is one."""
+        """Make a folder here what it is in the object store, if there is one; what is not there is moved aside."""
         located = self._stored(folder)
         if not located:
             return
         store, name = located
         stored = store.files(name)
-        for path in [path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))]:
-            if str(path.relative_to(folder)) not in stored:
-                path.unlink(missing_ok=True)
+        here = [path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))]
+        self._move_aside([path for path in here if path.relative_to(folder).as_posix() not in stored])
         _download(store, name, stored, folder)
 
     def pull(self, folder: Path) -> None:
         """Update the copy of a sweep's folder, unless its driver runs on this machine.
 
-        A sweep that the object store does not have (any more) is not here either afterwards.
+        A sweep that the object store does not have (any more), or another one of that name, is moved aside.
         """
         if self.url is None:
             return
@@ -170,24 +182,51 @@ class SweepStore:
 
     @contextlib.contextmanager
     def held(self, folder: Path) -> Iterator[None]:
-        """Update the copy of a sweep's folder, and keep others from updating it meanwhile: for its driver."""
+        """Update the copy of a sweep's folder, and keep others from updating it meanwhile: for its driver.
+
+        Raises:
+            StorageError: the object store does not have the sweep any more, or cannot be reached.
+        """
         if self.url is None:
             yield
             return
         from filelock import FileLock
 
         with FileLock(_lock_of(folder)):
-            self._pull(folder)
+            if not self._pull(folder):
+                raise StorageError(f"{self.location(folder)} is not there any more")
             yield
 
-    def _pull(self, folder: Path) -> None:
+    def _pull(self, folder: Path) -> bool:
+        """Update a copy, and return whether the object store has the sweep."""
         store, name = self._store, self._name(folder)
         meta = store.read(f"{name}/sweep.json")
         if meta is None or _sweep_id(meta) != _sweep_id(_content(folder / "sweep.json")):
-            shutil.rmtree(folder, ignore_errors=True)
+            self._move_aside([folder])
         if meta is not None:
             files = store.files(name).items()
             _download(store, name, {path: stamp for path, stamp in files if not _is_of_worker(path)}, folder)
+        return meta is not None
+
+    def _move_aside(self, paths: list[Path]) -> None:
+        """Move what the object store does not have out of the copy, keeping its place below the root, and say so."""
+        aside = self.root / f".aside-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(2).hex()}"
+        moved = []
+        for path in paths:
+            target = aside / path.relative_to(self.root)
+            if path.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    path.rename(target)
+                    moved.append(path)
+        if moved:
+            more = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
+            _log.warning(
+                "%s%s: removed from the object store, or replaced there; this machine's copy was moved to %s",
+                self.location(moved[0]),
+                more,
+                aside,
+            )
 
     @property
     def _store(self) -> Store:
@@ -205,7 +244,14 @@ class SweepStore:
 
 
 def _download(store: Store, name: str, stored: dict[str, Stamp], folder: Path) -> None:
-    """Fetch the files of the folder ``name`` that differ from those here."""
+    """Fetch the files of the folder ``name`` that differ from those here.
+
+    Raises:
+        StorageError: the name of a file leads out of the folder; nothing was fetched.
+    """
+    for path in map(PurePosixPath, stored):
+        if path.is_absolute() or ".." in path.parts:
+            raise StorageError(f"{store} holds a file that would lie outside of {folder} here: {str(path)!r}")
 
     def download(item: tuple[str, Stamp]) -> None:
         path, stamp = folder / item[0], item[1]

@@ -47,7 +47,7 @@ class RunLog(io.TextIOBase):
     def fetch(self) -> None:
         """Begin with what earlier attempts have written, if the folder is in a working copy."""
         with contextlib.suppress(OSError):
-            self._store.fetch(self._path, keep=True)
+            self._store.fetch(self._path)
 
     def keep(self) -> None:
         """Upload the log to the object store, if there is one."""

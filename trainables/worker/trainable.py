@@ -77,7 +77,7 @@ class RunTrainable(tune.Trainable):
     def _own_copy(self, url: str) -> SweepStore:
         """Return a working copy of all sweeps that no other process uses."""
         self._scratch = tempfile.TemporaryDirectory(prefix="tuner-run-", ignore_cleanup_errors=True)
-        return SweepStore.working_copy(url, Path(self._scratch.name))
+        return SweepStore(Path(self._scratch.name), url)
 
     def step(self) -> dict[str, Any]:
         """Train until the next report and save it in a checkpoint; a restored run first repeats its last report.

@@ -52,7 +52,7 @@ def ui(
     """Open the MLflow UI of the sweeps in this home, on loopback, until Ctrl-C."""
     from tuner.tracking.server import server_command, tracking_uri
 
-    where = home(home_folder)
+    where = home(home_folder).root
     if not where.is_dir():
         raise UserError(f"there are no sweeps in {where}: `tuner launch quick` starts one; see --home")
     uri = tracking_uri(where)

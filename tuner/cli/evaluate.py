@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from trainables.data import files as data_files
+from trainables.storage.sweep_store import SweepStore
 from tuner.cli.options import Data, Home, is_local_path, radius, table_console
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder, home, names
@@ -100,7 +101,7 @@ def _refuse(options: Mapping[str, object], kind: str, reason: str) -> None:
         raise UserError(f"{typed} cannot be used here, only for {kind}: {reason}")
 
 
-def _open_sweep(name: str, where: Path) -> SweepFolder:
+def _open_sweep(name: str, where: SweepStore) -> SweepFolder:
     try:
         return SweepFolder.open(name, home=where)
     except UserError as error:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, get_args
 import typer
 from rich.console import Console
 
+from trainables.storage.sweep_store import SweepStore
 from tuner.cli.options import Home, SweepName
 from tuner.errors import FAILED, INTERRUPTED, STOPPED, UserError
 from tuner.sweep import control
@@ -123,13 +124,13 @@ def _print_driver_log(sweep: SweepFolder, follow: bool) -> None:
 
 def _print_growing(sweep: SweepFolder, path: Path, is_growing: Callable[[], bool], missing: str) -> None:
     """Print a file and, as long as ``is_growing`` returns True, what is added to it; without one, raise ``missing``."""
-    sweep.store.fetch(path, keep=True)
+    sweep.store.fetch(path)
     if not path.exists() and missing:
         raise UserError(missing)
     written = 0
     while True:
         is_last = not is_growing()
-        sweep.store.fetch(path, keep=True)
+        sweep.store.fetch(path)
         if path.exists():
             with path.open("rb") as file:
                 file.seek(written)
@@ -141,7 +142,7 @@ def _print_growing(sweep: SweepFolder, path: Path, is_growing: Callable[[], bool
         time.sleep(1.0)
 
 
-def _only_running(where: Path) -> str:
+def _only_running(where: SweepStore) -> str:
     running = [name for name in names(where) if SweepFolder.open(name, home=where).is_running()]
     if len(running) != 1:
         which = f"these run: {', '.join(running)}" if running else f"none runs in {where}"

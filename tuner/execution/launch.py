@@ -17,6 +17,7 @@ from rich.console import Console
 from search_spaces import library
 from search_spaces.configurations import parse_space
 from search_spaces.schema import Space
+from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution import preflight
 from tuner.storage.observations import Observation
@@ -59,12 +60,14 @@ class LaunchOptions:
         _check_max_concurrent(self.max_concurrent)
 
 
-def new_sweep(space: str | Path | SpaceContent, home: Path, console: Console, options: LaunchOptions) -> SweepFolder:
+def new_sweep(
+    space: str | Path | SpaceContent, home: Path | SweepStore, console: Console, options: LaunchOptions
+) -> SweepFolder:
     """Create a sweep that is ready to be driven; its folder appears when nothing is left to refuse.
 
     Args:
         space: a packaged space's name, a file, or the content of one.
-        home: the folder of all sweeps.
+        home: the store, or folder, of all sweeps.
         console: prints the progress of fetching the dataset.
         options: how it differs from what the space says.
 
@@ -187,7 +190,9 @@ def _text_of(space: str | Path | SpaceContent) -> tuple[str, str]:
         raise UserError(f"a space must be made of mappings, lists, text and numbers alone: {error}") from error
 
 
-def _earlier_trials(space: Space, sweeps: Sequence[str], home: Path, console: Console) -> list[Observation]:
+def _earlier_trials(
+    space: Space, sweeps: Sequence[str], home: Path | SweepStore, console: Console
+) -> list[Observation]:
     """Return the trials of earlier sweeps that fit a space, and print what was left out."""
     from tuner.search.warm_start import collect_observations
 
@@ -198,7 +203,7 @@ def _earlier_trials(space: Space, sweeps: Sequence[str], home: Path, console: Co
     return observations
 
 
-def _free_name(base: str, home: Path) -> str:
+def _free_name(base: str, home: Path | SweepStore) -> str:
     taken = set(names(home))
     candidates = [base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
     return next(candidate for candidate in candidates if candidate not in taken)

@@ -46,10 +46,8 @@ def ask(sweep: SweepFolder, request: Request) -> None:
 
 def phase_of(sweep: SweepFolder) -> Phase:
     """Return the phase of a sweep's driver as the driver last wrote it; ``running`` if it has written none."""
-    with contextlib.suppress(OSError):
-        sweep.store.fetch(sweep.folder / _PHASE)
     try:
-        phase = json.loads((sweep.folder / _PHASE).read_bytes())["phase"]
+        phase = json.loads(sweep.store.read(sweep.folder / _PHASE) or b"")["phase"]
     except (OSError, ValueError, LookupError, TypeError):
         return "running"
     return phase if phase in get_args(Phase) else "running"
@@ -77,9 +75,7 @@ def ask_driver(sweep: SweepFolder, request: Request) -> bool:
 
 
 def _is_pending(sweep: SweepFolder) -> bool:
-    path = sweep.folder / _REQUEST
-    sweep.store.fetch(path)
-    return path.exists()
+    return sweep.store.read(sweep.folder / _REQUEST) is not None
 
 
 def end_pause(sweep: SweepFolder) -> bool:
@@ -133,20 +129,11 @@ class Control:
             self._enter("stopped")
 
     def _take_request(self) -> None:
-        """Take a pending request, and change the phase once the current phase allows it.
-
-        The file is renamed before it is read, so that a request written meanwhile is not lost.
-        """
-        request, taken = self._folder / _REQUEST, self._folder / f".{_REQUEST}.taken"
+        """Take a pending request, and change the phase once the current phase allows it."""
         try:
-            self._store.fetch(request)
-            request.rename(taken)
-            self._store.remove_stored(request)
-            content = taken.read_bytes()
-            taken.unlink()
-            self._request = json.loads(content)["request"]
-        except FileNotFoundError:
-            pass
+            content = self._store.take(self._folder / _REQUEST)
+            if content is not None:
+                self._request = json.loads(content)["request"]
         except (OSError, ValueError, LookupError, TypeError):
             self._request = None
         following = next((to for phase, request, to in _STEPS if (phase, request) == (self.phase, self._request)), None)

@@ -25,7 +25,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -34,7 +33,7 @@ from search_spaces.schema import Space
 from search_spaces.sections import NAME_PATTERN
 from trainables.errors import StorageError
 from trainables.storage.atomic import cache_folder, is_storage_trouble, write_json
-from trainables.storage.object_store import is_url, store_at
+from trainables.storage.object_store import check_url, is_url, path_of
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.observations import Observation
@@ -50,30 +49,35 @@ SWEEP_FORMAT = 3
 _READABLE = (1, 2, SWEEP_FORMAT)
 WARM_START = "warm_start.json"
 NAME = re.compile(NAME_PATTERN)
+_SLIP_OF_URL = re.compile(r"[A-Za-z][\w+.:-]+:/")
 # How long a driver waits for the lock: longer than a look by `tuner status` holds it.
 _LOCK_WAIT_S = 1.0
 
 
-def home(place: str | Path | None = None) -> Path:
-    """Return the folder that holds all sweeps: the argument, else ``TUNER_HOME``, else ``sweeps`` right here.
+def home(place: str | Path | None = None) -> SweepStore:
+    """Return the store of all sweeps: the argument, else ``TUNER_HOME``, else the folder ``sweeps`` right here.
 
-    For the URL of an object store, it is a working copy in this machine's cache.
+    For the URL of an object store, its root is a working copy in this machine's cache.
 
     Raises:
         UserError: the URL does not name an object store, contains a secret, or cannot be reached.
     """
-    place = place or os.environ.get("TUNER_HOME", "sweeps")
+    place = str(place or os.environ.get("TUNER_HOME") or "sweeps")
+    if _SLIP_OF_URL.match(place) and not is_url(place):
+        raise UserError(f"--home {place} is neither a URL like s3://BUCKET/FOLDER nor a path; a folder is ./{place}")
     if not is_url(place):
-        return Path(place).absolute()
-    url = str(place)
-    if url.startswith("file://"):
-        return Path(urlsplit(url).path)
+        return SweepStore(Path(place).absolute())
+    scheme, _, rest = place.partition("://")
+    url = f"{scheme.lower()}://{rest}"
     try:
-        store_at(url).check()
+        if url.startswith("file://"):
+            return SweepStore(path_of(url))
+        check_url(url)
     except (ValueError, StorageError) as error:
         raise UserError(f"the sweeps' storage cannot be used: {error}; choose another --storage") from error
-    copies = cache_folder("sweeps")
-    return SweepStore.working_copy(url, copies / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]).root
+    copy = cache_folder("sweeps") / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    copy.mkdir(parents=True, exist_ok=True)
+    return SweepStore(copy, url)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class SweepFolder:
         text: str,
         source: str,
         *,
-        home: Path,
+        home: Path | SweepStore,
         num_trials: int | None = None,
         data: Path | None = None,
         warm_start: Sequence[Observation] = (),
@@ -155,10 +159,10 @@ class SweepFolder:
             SpaceError: the space has mistakes.
         """
         check_available(name, home, study_storage)
-        space = parse_space(text, source)
+        space, store = parse_space(text, source), SweepStore.of(home)
         sweep = cls(
-            folder=home / name,
-            store=SweepStore.open(home),
+            folder=store.root / name,
+            store=store,
             space=space,
             id=uuid.uuid4().hex,
             num_trials=num_trials or space.num_trials,
@@ -182,22 +186,26 @@ class SweepFolder:
         return sweep
 
     @classmethod
-    def open(cls, name: str, *, home: Path) -> SweepFolder:
+    def open(cls, name: str, *, home: Path | SweepStore) -> SweepFolder:
         """Return the sweep of that name.
+
+        Args:
+            name: of the sweep.
+            home: see `home`.
 
         Raises:
             UserError: there is none, or it was written by a release that this one does not read.
         """
         check_name(name)
-        folder, store = home / name, SweepStore.open(home)
+        store = SweepStore.of(home)
+        folder = store.root / name
         store.pull(folder)
         try:
             meta = json.loads((folder / "sweep.json").read_text())
             text = (folder / "space.yaml").read_text()
         except FileNotFoundError as error:
             existing = ", ".join(names(home)) or "none"
-            where = store.location(home)
-            raise UserError(f"no sweep named {name!r} in {where} (there: {existing}); see --home") from error
+            raise UserError(f"no sweep named {name!r} in {store} (there: {existing}); see --home") from error
         if meta["format"] not in _READABLE:
             raise UserError(
                 f"{folder} has format {meta['format']}; this release reads formats 1 to {SWEEP_FORMAT}: it was "
@@ -322,30 +330,28 @@ class SweepFolder:
             return False
 
 
-def names(home: Path) -> list[str]:
+def names(home: Path | SweepStore) -> list[str]:
     """Return the names of the sweeps in a home."""
-    return SweepStore.open(home).names()
+    return SweepStore.of(home).names()
 
 
-def check_available(name: str, home: Path, study_storage: str | None = None) -> None:
+def check_available(name: str, home: Path | SweepStore, study_storage: str | None = None) -> None:
     """Check that a sweep can be created: its name is valid and free, and its home can be written and keep a study.
 
     Raises:
         UserError: with what to do instead.
     """
     check_name(name)
-    store = SweepStore.open(home)
+    store = SweepStore.of(home)
     if study_storage is None and store.url is not None:
         raise UserError(
-            f"{store.location(home)} cannot keep a study, because nothing can be added to a file there: name "
+            f"{store} cannot keep a study, because nothing can be added to a file there: name "
             "a database with --study-storage postgresql+psycopg://USER@HOST/DATABASE"
         )
-    store.pull(home / name)
-    if (home / name).exists():
-        raise UserError(
-            f"a sweep named {name!r} is in {store.location(home)} already: `tuner resume {name}` continues it"
-        )
-    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
+    store.pull(store.root / name)
+    if (store.root / name).exists():
+        raise UserError(f"a sweep named {name!r} is in {store} already: `tuner resume {name}` continues it")
+    nearest = next(folder for folder in (store.root, *store.root.parents) if folder.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise UserError(f"cannot write into {nearest}: choose another --home, or set TUNER_HOME")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from search_spaces.errors import SpaceError
+from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.snapshot import Driver, Snapshot, read_snapshot
@@ -117,12 +118,12 @@ def summarize(snapshot: Snapshot) -> SweepSummary:
     )
 
 
-def summarize_named(name: str, home: Path) -> SweepSummary:
+def summarize_named(name: str, home: Path | SweepStore) -> SweepSummary:
     """Return how far the sweep of that name has come; of an unreadable one, why it is.
 
     Args:
         name: of the sweep.
-        home: the folder of all sweeps.
+        home: the store, or folder, of all sweeps.
     """
     try:
         return summarize(read_snapshot(SweepFolder.open(name, home=home)))

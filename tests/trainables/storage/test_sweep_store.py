@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trainables.errors import StorageError
 from trainables.storage import checkpoint
-from trainables.storage.object_store import store_at
+from trainables.storage.object_store import Stamp, Store, store_at
 from trainables.storage.sweep_store import SweepStore
 from trainables.worker.fencing import Attempt, FencedError
 from trainables.worker.run_log import RunLog
@@ -28,7 +28,8 @@ class Place:
         (folder / "store").mkdir()
 
     def copy(self, name):
-        return SweepStore.working_copy(f"file://{self.folder}/store", self.folder / name)
+        (self.folder / name).mkdir(exist_ok=True)
+        return SweepStore(self.folder / name, f"file://{self.folder}/store")
 
     @property
     def content(self):
@@ -55,7 +56,7 @@ def sweep_in(store, name="sweep", identity="1"):
 
 
 def test_a_folder_that_is_no_copy_is_a_folder(tmp_path):
-    store = SweepStore.open(tmp_path)
+    store = SweepStore.of(tmp_path)
     sweep = sweep_in(store)
     assert store == SweepStore(tmp_path)
     assert store.location(sweep) == str(sweep)
@@ -68,39 +69,15 @@ def test_a_folder_that_is_no_copy_is_a_folder(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["sweep", "sweep.json"]
 
 
-def test_a_mark_in_a_folder_around_it_or_below_it_changes_nothing(tmp_path):
-    """One that lies in somebody's home folder, of which the sweeps' folder is no copy."""
-    (tmp_path / "elsewhere").mkdir()
-    home = tmp_path / "user" / "sweeps"
-    for folder in (tmp_path, home.parent, home / "sweep"):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".tuner-url").write_text(f"file://{tmp_path}/elsewhere")
-    store = SweepStore.open(home)
-    assert store == SweepStore(home)
-    path = home / "sweep" / "sweep.json"
-    store.write(path, b"{}")
-    store.append(path, b"\n")
-    with store.whole_folder(home / "sweep" / "trials") as folder:
-        (folder / "file").write_bytes(b"")
-    checkpoint.save(home / "sweep" / "checkpoint", 1, {"step": 1}, store=store)
-    checkpoint.save(home / "sweep" / "other", 1, {"step": 1})
-    store.pull(home / "sweep")
-    assert path.read_bytes() == b"{}\n"
-    assert store.location(path) == str(path)
-    assert store.names() == ["sweep"]
-    assert list((tmp_path / "elsewhere").iterdir()) == []
-
-
-def test_a_working_copy_is_opened_with_the_url_that_it_was_made_with(tmp_path):
-    """The file is the one that earlier releases wrote."""
-    (tmp_path / ".tuner-url").write_text("s3://bucket/sweeps?region=eu")
-    store = SweepStore.open(tmp_path)
-    assert store == SweepStore(tmp_path, "s3://bucket/sweeps?region=eu")
-    assert store.location(tmp_path) == "s3://bucket/sweeps?region=eu"
+def test_a_url_is_given_by_the_caller_alone(tmp_path):
+    url = "s3://bucket/sweeps?region=eu"
+    store = SweepStore(tmp_path, url)
+    assert str(store) == store.location(tmp_path) == url
     assert store.location(tmp_path / "tiny" / "trials") == "s3://bucket/sweeps/tiny/trials?region=eu"
     assert store.location(tmp_path / ".data") == "s3://bucket/sweeps/data?region=eu"
-    assert SweepStore.working_copy("s3://bucket/sweeps?region=eu", tmp_path) == store
-    assert pickle.loads(pickle.dumps(store)) == store
+    assert pickle.loads(pickle.dumps(store)) == SweepStore.of(store) == store
+    (tmp_path / ".tuner-url").write_text(url)  # as earlier releases wrote it
+    assert SweepStore.of(tmp_path) == SweepStore(tmp_path, None)
 
 
 @settings(max_examples=25, deadline=None)
@@ -176,8 +153,12 @@ def test_a_driver_begins_with_what_another_one_has_left(place):
         assert (again / "metrics.jsonl").read_bytes() == b"row\n"
 
 
+def moved_aside(store):
+    return {name.partition("/")[2]: content for name, content in content_of(store.root).items() if name[0] == "."}
+
+
 @pytest.mark.parametrize("identity", ["2", None])
-def test_a_sweep_that_was_made_anew_or_removed_is_not_mixed_with_the_old_one(place, identity):
+def test_a_sweep_that_was_made_anew_or_removed_is_moved_aside_and_said(place, identity, caplog):
     here = place.copy("here")
     sweep = sweep_in(here)
     here.write(sweep / "confirm.json", b"of the old one")
@@ -186,6 +167,59 @@ def test_a_sweep_that_was_made_anew_or_removed_is_not_mixed_with_the_old_one(pla
         sweep_in(place.copy("there"), identity=identity)
     here.pull(sweep)
     assert content_of(sweep) == ({"sweep.json": b'{"id": "2"}'} if identity else {})
+    assert moved_aside(here) == {"sweep/sweep.json": b'{"id": "1"}', "sweep/confirm.json": b"of the old one"}
+    assert f"file://{place.folder}/store/sweep: removed from the object store" in caplog.text
+    assert str(next(here.root.glob(".aside-*"))) in caplog.text
+    assert here.names() == (["sweep"] if identity else [])
+
+
+def test_a_store_that_was_emptied_takes_nothing_from_here(place, caplog):
+    here = place.copy("here")
+    sweep = sweep_in(here)
+    for name in ("checkpoint/00000001/state.json", "metrics.jsonl"):
+        path = sweep / "trials" / "0000" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        here.write(path, name.encode())
+    before = content_of(here.root)
+    shutil.rmtree(place.folder / "store" / "sweep")
+    here.fetch(sweep / "trials" / "0000" / "metrics.jsonl")
+    assert content_of(here.root) == before
+    here.fetch_folder(sweep / "trials" / "0000" / "checkpoint")
+    here.pull(sweep)
+    assert moved_aside(here) == before
+    with pytest.raises(StorageError, match="is not there any more"), here.held(sweep):
+        pass
+    assert moved_aside(here) == before
+    assert caplog.text.count("was moved to") == 2
+
+
+def test_a_file_of_the_store_that_would_lie_elsewhere_here_is_refused(place, monkeypatch):
+    """The names in an object store are any text, those of a folder are not."""
+    here, there = place.copy("here"), place.copy("there")
+    sweep = sweep_in(there)
+    files = Store.files
+    for evil in ("../../evil", "a/../../evil", "/evil"):
+        evil_too = {evil: Stamp(1, 1)}
+        monkeypatch.setattr(Store, "files", lambda self, folder="", extra=evil_too: {**files(self, folder), **extra})
+        with pytest.raises(StorageError, match="would lie outside of"):
+            here.pull(here.root / sweep.name)
+    assert content_of(here.root) == {}
+
+
+@pytest.mark.parametrize("has_url", [True, False])
+def test_a_request_is_taken_once_and_is_the_newest(tmp_path, has_url):
+    place = Place(tmp_path)
+    here = place.copy("here")
+    there = place.copy("there") if has_url else SweepStore(here.root)
+    store = here if has_url else there
+    path = sweep_in(store) / "request.json"
+    assert store.take(path) is store.read(path) is None
+    (there.root / "sweep").mkdir(exist_ok=True)
+    there.write(there.root / "sweep" / "request.json", b"request")
+    assert store.read(path) == b"request"
+    assert store.take(path) == b"request"
+    assert store.take(path) is store.read(path) is None
+    assert there.read(there.root / "sweep" / "request.json") is None
 
 
 def run_in(store):
@@ -212,9 +246,12 @@ def test_checkpoints_are_put_by_workers_and_fetched_when_they_are_wanted(place):
     assert content_of(sweep) == {"sweep.json": b'{"id": "1"}'}
     other.fetch_folder(elsewhere)
     assert checkpoint.load_newest(elsewhere)["weights"].tolist() == [3.0, 3.0]
-    store_at(str(place.folder / "store")).remove("sweep/trials/0000/checkpoint/00000003/state.json")
+    name = "sweep/trials/0000/checkpoint/00000003/state.json"
+    content = place.content[name]
+    store_at(str(place.folder / "store")).remove(name)
     other.fetch_folder(elsewhere)
     assert checkpoint.load_newest(elsewhere)["step"] == 2
+    assert moved_aside(other) == {name: content}
 
 
 def test_of_attempts_on_two_machines_the_later_one_writes(place):

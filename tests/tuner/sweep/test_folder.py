@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import re
+import socket
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -16,6 +17,8 @@ import tuner
 from search_spaces.configurations import parse_space
 from search_spaces.errors import SpaceError
 from tests.tuner.conftest import SPACE
+from trainables.storage import object_store
+from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.sweep.folder import NAME, SweepFolder, check_available, home, names
 
@@ -108,10 +111,10 @@ def test_a_second_driver_is_refused_by_name(make_sweep):
 def test_home_follows_argument_then_environment(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TUNER_HOME", raising=False)
-    assert home() == tmp_path / "sweeps"
+    assert home() == SweepStore(tmp_path / "sweeps")
     monkeypatch.setenv("TUNER_HOME", str(tmp_path / "other"))
-    assert home() == tmp_path / "other"
-    assert home(tmp_path / "given") == tmp_path / "given"
+    assert home().root == tmp_path / "other"
+    assert home(tmp_path / "given").root == tmp_path / "given"
 
 
 def test_how_many_runs_may_be_at_work_is_kept_until_another_number_is_given(make_sweep, tmp_path):
@@ -124,29 +127,82 @@ def test_how_many_runs_may_be_at_work_is_kept_until_another_number_is_given(make
     assert (again.max_concurrent, again.num_trials) == (3, 9)
 
 
-def test_a_mark_of_a_working_copy_in_a_folder_around_the_sweeps_changes_nothing(tmp_path):
+def test_a_file_that_names_a_store_changes_nothing_wherever_it_lies(run, make_sweep, tmp_path):
+    """Whoever can write one file must not have a sweep removed, or sent elsewhere, by a command that looks at it."""
+    sweep = make_sweep()
     (tmp_path / "store").mkdir()
-    (tmp_path / ".tuner-url").write_text(f"file://{tmp_path}/store")
-    where = home(tmp_path / "sweeps")
-    sweep = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=where)
-    with sweep.lock():
-        sweep.extended(num_trials=9)
-    assert SweepFolder.open("tiny", home=where).num_trials == 9
-    assert sweep.place == str(where / "tiny")
-    assert names(where) == ["tiny"]
+    for folder in (tmp_path, sweep.folder, sweep.folder / "trials"):
+        folder.mkdir(exist_ok=True)
+        for name in (".tuner-url", "tuner-url", ".url"):
+            (folder / name).write_text(f"file://{tmp_path}/store")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for command in (["status"], ["status", "tiny"]):
+        code, output = run(*command, "--home", str(tmp_path))
+        assert (code, "tiny" in output) == (0, True), output
+    with SweepFolder.open("tiny", home=home(tmp_path)).lock():
+        pass
+    assert {path: content for path in before if (content := path.read_bytes()) == before[path]} == before
+    assert SweepFolder.open("tiny", home=home(tmp_path)).place == str(tmp_path / "tiny")
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_a_working_copy_made_by_an_earlier_release_is_opened_by_its_folder_or_its_url(tmp_path, monkeypatch):
+def test_a_working_copy_lies_in_the_cache_and_is_one_where_its_url_is_given(tmp_path, monkeypatch):
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
     url = f"mock://{tmp_path}/sweeps"
-    monkeypatch.setattr("tuner.sweep.folder.store_at", lambda url: Mock())
+    monkeypatch.setattr("tuner.sweep.folder.check_url", Mock())
     where = home(url)
-    assert where.parent == tmp_path / "cache" / "sweeps"
-    assert (where / ".tuner-url").read_text() == url
+    assert (where.root.parent, where.url) == (tmp_path / "cache" / "sweeps", url)
+    assert home(url) == home(f"MOCK://{tmp_path}/sweeps") == where
     with pytest.raises(UserError, match="cannot keep a study"):
         check_available("tiny", where)
-    assert home(where) == where
+    assert home(where.root).url is None
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("file:///a%20b/%C3%A9", "/a b/\u00e9"),
+        ("FILE:///a", "/a"),
+        ("file://localhost/a+b", "/a+b"),
+        ("file:///50%25", "/50%"),
+    ],
+)
+def test_a_file_url_is_decoded(url, path):
+    assert home(url) == SweepStore(Path(path))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("file://host/a", "file:///a?b=c", "file:///a#b", "file://", "file:///a%00b", "file:/a", "s3:/bucket/x"),
+        *(
+            "simplecache::s3://bucket/x",
+            "https://[::1",
+            "memory://x",
+            "http://host/x",
+            "zip://a.zip",
+            "hdfs://h/x",
+            "dir://x",
+        ),
+    ],
+)
+def test_a_url_of_no_store_is_refused_in_words(url, run, tmp_path):
+    code, output = run("status", "--home", url)
+    assert code == 2, output
+    assert output.startswith("error: ")
+    assert "Traceback" not in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_does_not_answer_is_given_up_soon_and_nothing_waits_for_it_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(object_store, "_CHECK_S", 1.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for url in ("s3://bucket/{}endpoint_override={}&scheme=http&region=eu", "gs://bucket/{}endpoint_override={}"):
+            where = url.format("x?", f"127.0.0.1:{silent.getsockname()[1]}")
+            with pytest.raises(UserError, match=r"has not answered in 1.5 s: .*choose another --storage"):
+                home(where)
+    with pytest.raises(UserError, match="--home"):
+        home(Path("s3://bucket/x"))
 
 
 def test_what_is_written_past_the_store_of_a_sweep_is_listed():
