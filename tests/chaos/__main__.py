@@ -1,9 +1,10 @@
 """The chaos test: ``python -m tests.chaos --rounds 20 --seed 0`` does a random fault to one sweep, again and again.
 
 Every round asks for one or two trials more, waits until some of them are at work, and does one thing: kills the
-driver, a worker, a machine of the cluster (one of two raylets here) or the MLflow server, or keeps the ledger's file
-and MLflow's database locked. After each round nothing that was reported may be lost; at the end every run is
-there once.
+driver, a worker, a machine of the cluster (one of two raylets here) or the MLflow server, keeps the ledger's file and
+MLflow's database locked, stops the driver for a while, kills it in a pause, or starts two drivers at once; or it lets
+the driver end, and kills or stops a launch of another sweep, confirm, evaluate, export or sync. After each round
+nothing that was reported may be lost; at the end every run is there once.
 """
 
 from __future__ import annotations

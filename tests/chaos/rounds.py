@@ -1,4 +1,8 @@
-"""One sweep on a cluster of two raylets beside an MLflow server, and what is done to them round by round."""
+"""One sweep on a cluster of two raylets beside an MLflow server, and what is done to them round by round.
+
+What is done while a driver is at work is here; what is done to other commands, when it has ended, is in
+`tests.chaos.commands`.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,15 @@ from types import TracebackType
 
 from ray.cluster_utils import Cluster
 
+from tests.chaos.commands import COMMANDS, interrupt_command
 from tests.chaos.invariants import check_end, check_nothing_lost, repeated, rows_of
 from tests.support.servers import MlflowServer
+from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import Record
 
-FAULTS = ("driver", "worker", "machine", "mlflow", "storage")
+FAULTS = ("driver", "worker", "machine", "mlflow", "storage", "stopped", "paused", "resumes", *COMMANDS)
 REPORT_EVERY = 1.0
 SPACE = f"""\
 name: chaos
@@ -38,17 +44,18 @@ parameters:
   generator: {{learning_rate: {{float: [1.0e-4, 1.0e-2], log: true}}}}
 """
 _NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
-_PATIENCE_S = 300.0
+_PATIENCE_S = 900.0
 
 
 class Chaos:
     """The sweep and everything that it runs on; a context manager, which ends what it has started."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self._folder = folder
-        self._random = random.Random(seed)
+        self.folder = folder
+        self.random = random.Random(seed)
         self._home = folder / "sweeps"
         self._driver: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
         self._faults: list[str] = []
         self._num_trials = 2
         self._repeated = 0
@@ -56,21 +63,23 @@ class Chaos:
     def __enter__(self) -> Chaos:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")
-        self.server = MlflowServer(self._folder / "mlflow")
+        self.server = MlflowServer(self.folder / "mlflow")
         self.server.start()
         self._cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
         self._node = self._cluster.add_node(**_NODE)
-        (self._folder / "chaos.yaml").write_text(SPACE)
+        (self.folder / "chaos.yaml").write_text(SPACE)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._kill_driver()
+        for process in self._started:
+            if process.poll() is None:
+                process.terminate()
         self._cluster.shutdown()
         self.server.kill()
-        if error is not None and (self._folder / "output").exists():
-            sys.stderr.write((self._folder / "output").read_text())
+        if error is not None and (self.folder / "output").exists():
+            sys.stderr.write((self.folder / "output").read_text())
 
     @property
     def sweep(self) -> SweepFolder:
@@ -85,16 +94,20 @@ class Chaos:
     def round(self, number: int, faults: list[str]) -> None:
         """Do one fault while runs are at work, then go on to the end or, after a dead driver, to the next round."""
         # In random order, but each as often as any other.
-        self._faults = self._faults or self._random.sample(faults, len(faults))
+        self._faults = self._faults or self.random.sample(faults, len(faults))
         fault = self._faults.pop()
         before = self.records
         rows, ended = rows_of(before), {one.run.key: one.state for one in before if one.state != "running"}
-        self._num_trials += self._random.choice((1, 2))
+        self._num_trials += self.random.choice((1, 2))
         self._drive()
-        self._wait_for_rows(sum(map(len, rows.values())) + self._random.randrange(1, 6))
-        time.sleep(self._random.random())
-        done = self._cause(fault)
-        if fault != "driver":
+        self._wait_for_rows(sum(map(len, rows.values())) + self.random.randrange(1, 6))
+        time.sleep(self.random.random())
+        if fault in COMMANDS:
+            self._finish_round()
+            done = interrupt_command(self, fault)
+        else:
+            done = self._cause(fault)
+        if self._driver is not None:
             self._finish_round()
         records = self.records
         check_nothing_lost(rows, ended, records)
@@ -112,7 +125,7 @@ class Chaos:
         self._drive()
         self._finish_round()
         for _ in range(2):
-            subprocess.run([*self._command("sync", "chaos")], check=True, env=self._environment, stdout=subprocess.PIPE)
+            self.run("sync", "chaos")
             check_end(self.sweep, self.server.uri)
         records = self.records
         again = repeated(records)
@@ -130,6 +143,9 @@ class Chaos:
             "machine": self._kill_machine,
             "mlflow": self._kill_mlflow,
             "storage": self._lock_storage,
+            "stopped": self._stop_driver,
+            "paused": self._kill_paused,
+            "resumes": self._resume_twice,
         }
         return causes[fault]()
 
@@ -141,11 +157,35 @@ class Chaos:
         pid, self._driver = self._driver.pid, None
         return f"kill -9 of the driver, process {pid}"
 
+    def _stop_driver(self) -> str:
+        assert self._driver is not None
+        stopped_s = self.random.uniform(2, 20)
+        self._driver.send_signal(signal.SIGSTOP)
+        time.sleep(stopped_s)
+        self._driver.send_signal(signal.SIGCONT)
+        return f"SIGSTOP of the driver, SIGCONT after {stopped_s:.0f} s"
+
+    def _kill_paused(self) -> str:
+        done = subprocess.run(
+            self.command("pause", "chaos"), env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        time.sleep(self.random.uniform(0, 10))
+        phase = phase_of(self.sweep)
+        return f"{phase} when {self._kill_driver()}"
+
+    def _resume_twice(self) -> str:
+        killed = self._kill_driver()
+        drivers = [self.start("resume", "chaos") for _ in range(2)]
+        codes = [driver.wait(_PATIENCE_S) for driver in drivers]
+        assert sorted(codes) in ([0, 0], [0, 2]), f"two resumes at once ended with {codes}"
+        return f"two resumes at once after {killed}, exit codes {codes}"
+
     def _kill_worker(self) -> str:
         workers = [pid for node in self._nodes() for pid in _children(node) if "ResourceTrainable" in _title(pid)]
         if not workers:
             return "no worker was at work"
-        pid = self._random.choice(workers)
+        pid = self.random.choice(workers)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         return f"kill -9 of a worker, process {pid} of {len(workers)}"
@@ -159,13 +199,13 @@ class Chaos:
 
     def _kill_mlflow(self) -> str:
         self.server.kill()
-        pause_s = self._random.uniform(2, 12)
+        pause_s = self.random.uniform(2, 12)
         time.sleep(pause_s)
         self.server.start()
         return f"kill -9 of the MLflow server, back after {pause_s:.0f} s"
 
     def _lock_storage(self) -> str:
-        locked_s = self._random.uniform(4, 12)
+        locked_s = self.random.uniform(4, 12)
         with self.sweep.journal.open("rb") as file, self.server.database_locked():
             fcntl.flock(file, fcntl.LOCK_EX)
             time.sleep(locked_s)
@@ -173,20 +213,28 @@ class Chaos:
 
     def _drive(self) -> None:
         exists = (self._home / "chaos" / "sweep.json").exists()
-        how = ["resume", "chaos"] if exists else ["launch", str(self._folder / "chaos.yaml"), "--name", "chaos"]
-        with (self._folder / "output").open("ab") as output:
-            self._driver = subprocess.Popen(
-                [*self._command(*how), "--trials", str(self._num_trials)],
-                env=self._environment,
-                stdout=output,
-                stderr=output,
-            )
+        how = ["resume", "chaos"] if exists else ["launch", str(self.folder / "chaos.yaml"), "--name", "chaos"]
+        self._driver = self.start(*how, "--trials", str(self._num_trials))
 
-    def _command(self, *arguments: str) -> list[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command on the sweep's home; its output is shown if the test fails."""
+        with (self.folder / "output").open("ab") as output:
+            process = subprocess.Popen(self.command(*arguments), env=self.environment, stdout=output, stderr=output)
+        self._started.append(process)
+        return process
+
+    def run(self, *arguments: str) -> None:
+        """Run a command to its end, which has to be a good one."""
+        code = self.start(*arguments).wait(_PATIENCE_S)
+        assert code == 0, f"{arguments} ended with {code}"
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of a command on the sweep's home."""
         return [sys.executable, "-m", "tests.chaos.counted", *arguments, "--home", str(self._home)]
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """The environment of all commands."""
         # What is not imported from a package is found from the root of the checkout, on the workers, too.
         root = str(Path(__file__).parent.parent.parent)
         return {

@@ -1,6 +1,6 @@
 """Measures signs of masked gradients, which make a net robust to gradient attacks only (Athalye et al. 2018).
 
-What is measured here is judged by the rules in `checks`.
+`trainables.evaluation.checks` says which values are signs of masking.
 """
 
 from __future__ import annotations
