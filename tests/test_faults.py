@@ -115,10 +115,20 @@ FAULTS = {
     ],
     "one name twice, two drivers at once": [
         ("tuner/sweep/test_folder.py", "test_a_name_is_taken_once"),
-        ("tuner/sweep/test_folder.py", "test_a_second_driver_is_refused_by_name"),
+        ("tuner/sweep/test_folder.py", "test_a_second_driver_is_refused_by_name_even_if_the_lock_file_is_removed"),
         (DATABASE, "test_a_driver_on_another_host_is_refused_by_name"),
         (DATABASE, "test_an_idle_driver_takes_its_lock_again_before_anybody_else_can"),
         (DATABASE, "test_who_was_cut_off_and_replaced_writes_nothing_any_more"),
+    ],
+    "the lock file of a running sweep is removed": [
+        ("tuner/sweep/test_folder.py", "test_a_second_driver_is_refused_by_name_even_if_the_lock_file_is_removed"),
+        ("tuner/sweep/test_folder.py", "test_looks_at_the_lock_disturb_neither_each_other_nor_a_driver_that_starts"),
+        ("tuner/execution/test_vanished.py", "test_the_next_write_says_what_happened_and_writes_nothing"),
+    ],
+    "the folder or the journal of a running sweep is renamed, removed or replaced": [
+        ("tuner/execution/test_vanished.py", "test_the_next_write_says_what_happened_and_writes_nothing"),
+        ("tuner/execution/test_vanished.py", "test_a_driver_ends_as_failed"),
+        ("trainables/worker/test_fencing.py", "test_a_checkpoint_is_not_written_where_the_folder_was"),
     ],
     "a detached driver takes its time between looking and working": [
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -147,8 +148,16 @@ def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
     return sweep
 
 
+def forget_location(folder: Path) -> None:
+    """Let the copy of a sweep's folder be taken for the sweep itself, of which it does not know where it was."""
+    meta = json.loads((folder / "sweep.json").read_text())
+    del meta["location"]
+    (folder / "sweep.json").write_text(json.dumps(meta))
+
+
 @pytest.fixture
 def trained_sweep(_trained_once: SweepFolder, tmp_path: Path) -> SweepFolder:
     """Return a copy of a sweep whose runs were really trained: two baselines and two trials, complete."""
     shutil.copytree(_trained_once.folder, tmp_path / "real")
+    forget_location(tmp_path / "real")
     return SweepFolder.open("real", home=tmp_path)

@@ -19,6 +19,8 @@ class WorkerContext:
         probe: name of the driver's probe there.
         store_url: URL of all sweeps in an object store; None if they lie in a file system.
         store_root: folder of the driver's working copy of that store, which the runs' folders are below.
+        sweep_folder: of the sweep, which workers never make anew; empty if it is in an object store.
+        sweep_id: of the sweep in that folder.
     """
 
     data: str | None = None
@@ -27,6 +29,8 @@ class WorkerContext:
     probe: str = ""
     store_url: str | None = None
     store_root: str = ""
+    sweep_folder: str = ""
+    sweep_id: str = ""
 
 
 @dataclass(frozen=True)

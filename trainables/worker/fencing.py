@@ -16,6 +16,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from trainables.errors import StorageError
+from trainables.storage.folder_guard import FolderGuard
 from trainables.storage.sweep_store import SweepStore
 
 _PREFIX = ".attempt-"
@@ -31,16 +33,24 @@ class Attempt:
     def __init__(self, checkpoints: Path, store: SweepStore) -> None:
         """Take the folder of the run's checkpoints and the store that it is in; nothing is done there yet."""
         self._store = store
+        self._checkpoints = checkpoints
+        self._has_begun = False
         self._staging = checkpoints / f"{_PREFIX}{uuid.uuid4().hex}"
         self._latest = checkpoints.with_name("attempt")
 
-    def begin(self) -> None:
+    def begin(self, guard: FolderGuard | None = None) -> None:
         """Take the means to write from whoever had them.
+
+        Args:
+            guard: of the sweep's folder, which is not made anew; without one, all folders are made.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        self._staging.mkdir(parents=True)
+        if guard is not None:
+            guard.make(self._checkpoints)
+        self._staging.mkdir(parents=guard is None)
+        self._has_begun = True
         self._store.upload(self._latest, self._staging.name.encode())
         for other in self._staging.parent.glob(".*"):
             if other != self._staging and other.is_dir():
@@ -56,6 +66,7 @@ class Attempt:
 
         Raises:
             FencedError: a later attempt has begun; nothing was put in place.
+            StorageError: the run's folder was renamed or removed.
         """
         if self._store.read_stored(self._latest) not in (None, self._staging.name.encode()):
             self.end()
@@ -64,6 +75,8 @@ class Attempt:
         except OSError as error:
             if self.is_latest():
                 raise
+            if self._has_begun and not self._checkpoints.is_dir():
+                raise StorageError(f"{self._checkpoints} was renamed or removed while the run was trained") from error
             raise FencedError(
                 f"a later attempt has begun in {self._staging.parent}: this one writes no more"
             ) from error

@@ -23,6 +23,7 @@ from trainables.config import DatasetConfig, parse
 from trainables.data.tensors import Dataset, load
 from trainables.storage import checkpoint
 from trainables.storage.atomic import is_storage_trouble
+from trainables.storage.folder_guard import FolderGuard
 from trainables.storage.shared import verify
 from trainables.storage.sweep_store import SweepStore
 from trainables.training import registry
@@ -123,7 +124,7 @@ class RunTrainable(tune.Trainable):
         context = self._run.context
         if context.probe_place is not None:
             verify(context.probe_place, context.probe)
-        self._attempt.begin()
+        self._attempt.begin(FolderGuard(Path(context.sweep_folder), context.sweep_id) if context.sweep_folder else None)
         self._log.fetch()
         config = parse(self._run.settings)
         who = f"process {os.getpid()} on {socket.gethostname()}, {self._device}, {torch.get_num_threads()} threads"

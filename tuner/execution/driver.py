@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.console import Console
 
 from search_spaces.sections import Budget
+from trainables.errors import StorageError
+from trainables.storage.folder_guard import FolderGuard
 from tuner.errors import SweepError
 from tuner.execution.dispatcher import Observer
 from tuner.execution.preflight import check_storage
@@ -178,6 +180,7 @@ def drive(
     try:
         with sweep.lock() as study_lock, environment_kept(), loggers_kept(), signals:
             sweep.extended()
+            guard = FolderGuard(sweep.folder)
             control = Control(sweep)
             on_start()
             stage = make_stage(study_lock)
@@ -189,10 +192,12 @@ def drive(
                 for record in stage.queue.records.values():
                     mirror.changed(record)
                 failure = _train(sweep, stage, control, mirror, console) if has_work else ""
-                if stage.queue.is_complete:
+                lost = _why_lost(guard)
+                if stage.queue.is_complete and not lost:
                     failure = stage.finish(mirror) or failure
-                ending = _ending_of(stage.queue, control, signals.received, failure)
-                ending = replace(ending, mirrored=_close(mirror, stage, ending))
+                ending = _ending_of(stage.queue, control, signals.received, failure or lost)
+                if not lost:  # MLflow's files would make its home anew
+                    ending = replace(ending, mirrored=_close(mirror, stage, ending))
             if ending.stopped:
                 control.end()
     except KeyboardInterrupt:  # a second signal, or one outside of Tune: whoever sends it wants no waiting
@@ -251,6 +256,15 @@ def _ending_of(queue: StageQueue, control: Control, received: int | None, failur
     if control.phase == "stopping" and not (received or queue.has_open_runs):
         return Ending(stopped=True)
     return Ending(signal=received or signal.SIGINT)
+
+
+def _why_lost(guard: FolderGuard) -> str:
+    """Return why the sweep's folder cannot be written any more; empty if it is where it was."""
+    try:
+        guard.check()
+    except StorageError as error:
+        return str(error)
+    return ""
 
 
 def _close(mirror: Mirror, stage: Stage, ending: Ending) -> bool:

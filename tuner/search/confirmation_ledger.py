@@ -54,7 +54,7 @@ class ConfirmLedger:
         self._unfinished = [
             trial for trial in self._trials() if trial.state in (TrialState.RUNNING, TrialState.WAITING)
         ]
-        self._open = OpenRuns(self._journal, self.records, sweep.store)
+        self._open = OpenRuns(self._journal, self.records, sweep)
         self._seconds_before = seconds_spent(self.records.values())
         self._started: float | None = None
 

@@ -65,7 +65,7 @@ class Ledger:
         self._num_reporting = len(self._pruning.get_trials(deepcopy=False))
         self._settle_pruning()
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep)}
-        self._open = OpenRuns(self._journal, self.records, sweep.store)
+        self._open = OpenRuns(self._journal, self.records, sweep)
         self._seconds_before = seconds_spent(self.records.values())
         self._started: float | None = None
 

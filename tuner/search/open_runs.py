@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from optuna.trial import Trial, TrialState
 
-from trainables.storage.sweep_store import SweepStore
+from trainables.storage.folder_guard import FolderGuard
 from tuner.storage.journal import JournalWriter
+from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import ENDED_S, STATES
 from tuner.sweep.runs import Record, Run, append_metrics
 
@@ -80,12 +81,13 @@ class OpenRuns:
     Args:
         journal: of the studies; written to the disk or the database after each change.
         records: of all runs, by key.
-        store: that the metrics files are written to.
+        sweep: whose runs they are.
     """
 
-    def __init__(self, journal: JournalWriter, records: dict[str, Record], store: SweepStore) -> None:
+    def __init__(self, journal: JournalWriter, records: dict[str, Record], sweep: SweepFolder) -> None:
         self._journal = journal
-        self._store = store
+        self._store = sweep.store
+        self._guard = FolderGuard(sweep.folder)
         self._records = records
         self._runs: dict[str, OpenRun] = {}
 
@@ -108,9 +110,14 @@ class OpenRuns:
         return record.run
 
     def record(self, key: str, metrics: dict[str, float]) -> OpenRun:
-        """Append a report to the metrics file, unless it has that step: a resumed run reports some steps again."""
+        """Append a report to the metrics file, unless it has that step: a resumed run reports some steps again.
+
+        Raises:
+            OSError: it cannot be written; the sweep's folder may not be there any more.
+        """
         run = self._runs[key]
         if metrics["step"] > run.last_row:
+            self._guard.make(run.record.run.folder)
             append_metrics(run.record.run.folder, {**metrics, "time": time.time()}, self._store)
             run.last_row = int(metrics["step"])
         self._records[key] = run.record = replace(run.record, metrics=metrics)
@@ -153,6 +160,7 @@ class OpenRuns:
             report: of a complete run, what the study that prunes takes for its value.
             known: what else goes into its record.
         """
+        self._guard.check()
         run = self._runs.pop(key)
         run.trial.set_user_attr(ENDED_S, round(ended_s, 3))
         if "reason" in known:

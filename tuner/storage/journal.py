@@ -22,6 +22,7 @@ from typing import Any
 from optuna.exceptions import OptunaError
 from optuna.storages.journal import BaseJournalBackend
 
+from trainables.errors import StorageError
 from trainables.storage.atomic import append_whole
 from trainables.storage.bounded import open_regular
 from trainables.storage.checked_lines import DamagedLineError, LineChecksums
@@ -251,11 +252,50 @@ class Journal(JournalWriter):
     def __init__(self, path: Path, sweep_id: str) -> None:
         super().__init__(FileReader(path, sweep_id))
         self._path = path
+        self._as_left = _look(path)
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, object]]:
+        """See `JournalWriter.read_logs`; the first call drops an unfinished last line."""
+        is_first = self._reader is not None
+        entries = super().read_logs(log_number_from)
+        if is_first:
+            self._as_left = _look(self._path)
+        return entries
 
     def _write(self, lines: list[bytes]) -> None:
+        self._check()
         append_whole(self._path, b"".join(line + b"\n" for line in lines))
+        self._as_left = _look(self._path)
 
     def sync(self) -> None:
-        """Wait until the disk has every line."""
-        with self._path.open("ab") as file:
-            os.fsync(file.fileno())
+        """Wait until the disk has every line.
+
+        Raises:
+            StorageError: the file is not the one that was written; see `_check`.
+            OSError: the disk cannot be written.
+        """
+        self._check()
+        if self._as_left is not None:
+            with self._path.open("rb+") as file:
+                os.fsync(file.fileno())
+
+    def _check(self) -> None:
+        """Check that the file is as this writer has left it.
+
+        Raises:
+            StorageError: it was removed or replaced, or another process has written to it.
+        """
+        if _look(self._path) != self._as_left:
+            raise StorageError(
+                f"{self._path} was removed, replaced or changed by another process while the driver ran. Nothing more "
+                "was written; what was reported before is in that file, wherever it is now: put it back"
+            )
+
+
+def _look(path: Path) -> tuple[int, int, int] | None:
+    """Return device, number and size of a file; None if there is none."""
+    try:
+        info = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return info.st_dev, info.st_ino, info.st_size

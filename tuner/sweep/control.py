@@ -115,10 +115,15 @@ class Control:
         return self.phase != "running"
 
     def wait(self) -> bool:
-        """Block, paused, until a request comes; return True to resume, False to end the driver."""
+        """Block, paused, until a request comes; return True to resume, False to end the driver.
+
+        Without the sweep's folder no request can come: False is returned.
+        """
         self._enter("paused")
         while True:
             self._take_request()
+            if not self._folder.is_dir():
+                return False
             if self.phase != "paused":
                 return self.phase == "running"
             time.sleep(self._check_every_s)

@@ -32,12 +32,13 @@ from search_spaces.configurations import parse_space
 from search_spaces.schema import Space
 from search_spaces.sections import NAME_PATTERN
 from trainables.errors import StorageError
-from trainables.storage.atomic import cache_folder, is_storage_trouble, write_json
+from trainables.storage.atomic import cache_folder, write_json
 from trainables.storage.object_store import check_url, is_url, path_of
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
+from tuner.storage.file_lock import is_locked, locked
 from tuner.storage.observations import Observation
-from tuner.sweep.identity import Location, SpaceContent, content_of, digest_of
+from tuner.sweep.identity import Location, SpaceContent, content_of, digest_of, refuse_copy
 from tuner.sweep.provenance import provenance, versions
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ _READABLE = (1, 2, SWEEP_FORMAT)
 WARM_START = "warm_start.json"
 NAME = re.compile(NAME_PATTERN)
 _SLIP_OF_URL = re.compile(r"[A-Za-z][\w+.:-]+:/")
+_OWNER, _LOCK = "owner.json", ".lock"
 # How long a driver waits for the lock: longer than a look by `tuner status` holds it.
 _LOCK_WAIT_S = 1.0
 
@@ -282,33 +284,44 @@ class SweepFolder:
             The lock of the study's database, which `Ledger` needs to write the study; None if a file holds the study.
 
         Raises:
-            UserError: another driver holds it; the message names the process.
+            UserError: another driver holds it; the message names the process. Or the folder is a copy of another sweep,
+                or is not there any more.
         """
-        owner = self.folder / "owner.json"
+        with self.held() as study_lock:
+            refuse_copy(self.store, self.folder, self.id, self.location)
+            owner = {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()}
+            self.store.write_json(self.folder / _OWNER, owner)
+            yield study_lock
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[StudyLock | None]:
+        """Keep drivers away from the sweep, without being one: see `lock`."""
+        if not (self.folder / "sweep.json").exists():
+            raise UserError(f"{self.folder} is not there any more: `tuner status` lists the sweeps of a home")
         try:
             with (
-                FileLock(self.folder / ".lock", timeout=_LOCK_WAIT_S),
+                FileLock(self.folder / _LOCK, timeout=_LOCK_WAIT_S),  # drivers of earlier releases lock it alone
                 self._lock_study() as study_lock,
                 self.store.held(self.folder),
             ):
-                self.store.write_json(owner, {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()})
                 yield study_lock
         except Timeout as error:
+            owner = self.folder / _OWNER
             holder = json.loads(owner.read_text()) if owner.exists() else {"pid": "?", "host": "?"}
             raise UserError(
                 f"sweep {self.name!r} is being run by process {holder['pid']} on {holder['host']}"
             ) from error
 
     def _lock_study(self) -> contextlib.AbstractContextManager[StudyLock | None]:
-        """Return the lock of the study's database: drivers on other hosts share the database but not the lock file."""
+        """Return the lock of what holds the study: its database, which drivers on other hosts share, or its file."""
         if self.study_storage is None:
-            return contextlib.nullcontext()
+            return locked(self.journal, _LOCK_WAIT_S)
         from tuner.storage.postgres_lock import StudyLock
 
         return contextlib.closing(StudyLock(self.study_storage, self.id))
 
     def is_running(self) -> bool:
-        """Return whether a driver is at work on this sweep.
+        """Return whether a driver is at work on this sweep; leaves no file behind, and disturbs no driver.
 
         Raises:
             UserError: the database that holds the study cannot be reached.
@@ -317,17 +330,7 @@ class SweepFolder:
             from tuner.storage.postgres_lock import holder
 
             return holder(self.study_storage, self.id) is not None
-        if not (self.folder / ".lock").exists():  # no driver has begun; whoever only reads leaves no file behind
-            return False
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError as error:
-            if not is_storage_trouble(error):  # where nobody can write, nobody does
-                raise
-            return False
+        return is_locked(self.journal) or is_locked(self.folder / _LOCK)
 
 
 def names(home: Path | SweepStore) -> list[str]:

@@ -122,8 +122,7 @@ def describe_setting(setting: object) -> str:
 
 
 def append_metrics(folder: Path, row: dict[str, float], store: SweepStore) -> None:
-    """Append a row to a run's ``metrics.jsonl``; a last line that a crash cut off is removed first."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Append a row to the ``metrics.jsonl`` in a run's folder; a last line that a crash cut off is removed first."""
     path = folder / "metrics.jsonl"
     with path.open("ab+") as file:
         size = file.seek(0, os.SEEK_END)

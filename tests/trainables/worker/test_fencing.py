@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainables.errors import StorageError
 from trainables.storage import checkpoint
+from trainables.storage.folder_guard import FolderGuard
 from trainables.storage.sweep_store import SweepStore
 from trainables.worker.fencing import Attempt, FencedError
 
@@ -119,3 +121,42 @@ def test_what_a_killed_attempt_has_left_goes_with_the_next(tmp_path):
     (tmp_path / ".attempt-old" / "00000003").mkdir(parents=True)
     begun(tmp_path).end()
     assert list(tmp_path.iterdir()) == []
+
+
+def sweep_with_run(home):
+    sweep = home / "tiny"
+    sweep.mkdir()
+    (sweep / "sweep.json").write_text('{"id": "one"}')
+    return sweep, sweep / "trials" / "0000" / "checkpoint"
+
+
+def test_an_attempt_makes_the_folder_of_its_run_but_not_that_of_the_sweep(tmp_path):
+    sweep, checkpoints = sweep_with_run(tmp_path)
+    attempt = Attempt(checkpoints, SweepStore(tmp_path))
+    attempt.begin(FolderGuard(sweep, "one"))
+    assert attempt.is_latest()
+    guard = FolderGuard(sweep, "one")
+    sweep.rename(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="renamed, removed or replaced"):
+        Attempt(checkpoints, SweepStore(tmp_path)).begin(guard)
+    with pytest.raises(StorageError, match="renamed, removed or replaced"):
+        FolderGuard(sweep, "one")
+    assert not sweep.exists()
+
+
+def test_an_attempt_at_a_run_of_another_sweep_of_the_same_name_does_not_begin(tmp_path):
+    sweep, _ = sweep_with_run(tmp_path)
+    with pytest.raises(StorageError, match="renamed, removed or replaced"):
+        FolderGuard(sweep, "another")
+
+
+def test_a_checkpoint_is_not_written_where_the_folder_was(tmp_path):
+    sweep, checkpoints = sweep_with_run(tmp_path)
+    attempt = Attempt(checkpoints, SweepStore(tmp_path))
+    attempt.begin(FolderGuard(sweep, "one"))
+    save(attempt, checkpoints, 1, 1.0)
+    sweep.rename(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="renamed or removed while"):
+        save(attempt, checkpoints, 2, 2.0)
+    assert not sweep.exists()
+    assert newest(tmp_path / "elsewhere" / "trials" / "0000" / "checkpoint") == (1, 1.0)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import re
+import shutil
 import socket
+import threading
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,22 +94,65 @@ def test_a_later_format_is_refused(make_sweep):
 def _hold(folder: Path, ready, done) -> None:
     with SweepFolder.open("tiny", home=folder).lock():
         ready.set()
-        done.wait(30)
+        done.wait(60)
 
 
-def test_a_second_driver_is_refused_by_name(make_sweep):
+def test_a_second_driver_is_refused_by_name_even_if_the_lock_file_is_removed(make_sweep):
     sweep = make_sweep()
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(sweep.folder.parent, ready, done))
     other.start()
-    assert ready.wait(30)
+    assert ready.wait(60)
+    assert sweep.is_running()
+    with pytest.raises(UserError, match=f"process {other.pid}"), sweep.lock():
+        pass
+    (sweep.folder / ".lock").unlink()
     assert sweep.is_running()
     with pytest.raises(UserError, match=f"process {other.pid}"), sweep.lock():
         pass
     done.set()
-    other.join(30)
+    other.join(60)
     assert not sweep.is_running()
+
+
+def test_looks_at_the_lock_disturb_neither_each_other_nor_a_driver_that_starts(make_sweep):
+    sweep = make_sweep()
+    with sweep.lock():
+        pass
+    files = [(sweep.folder / name).open("rb") for name in (".lock", "study.journal")]
+    for file in files:
+        fcntl.flock(file, fcntl.LOCK_SH)  # somebody looks right now
+    assert not sweep.is_running()
+    end_of_look = threading.Timer(0.2, lambda: [file.close() for file in files])
+    end_of_look.start()
+    with sweep.lock():
+        assert sweep.is_running()
+    end_of_look.join()
+
+
+def test_a_look_at_a_sweep_that_has_not_started_leaves_nothing_behind(make_sweep):
+    sweep = make_sweep()
+    before = sorted(sweep.folder.iterdir())
+    assert not sweep.is_running()
+    assert sorted(sweep.folder.iterdir()) == before
+
+
+def test_a_driver_of_an_earlier_release_which_locks_another_file_is_seen(make_sweep):
+    sweep = make_sweep()
+    with FileLock(sweep.folder / ".lock"):
+        assert sweep.is_running()
+        with pytest.raises(UserError, match="is being run by process"), sweep.lock():
+            pass
+
+
+def test_the_folder_of_a_sweep_that_is_gone_is_not_made_anew_by_its_lock(make_sweep):
+    sweep = make_sweep()
+    shutil.rmtree(sweep.folder)
+    with pytest.raises(UserError, match="not there any more"), sweep.lock():
+        pass
+    assert not sweep.is_running()
+    assert not sweep.folder.exists()
 
 
 def test_home_follows_argument_then_environment(monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.data import files as data_files
 from trainables.errors import StorageError
+from trainables.storage.folder_guard import FolderGuard
 from trainables.storage.object_store import store_at
 from trainables.storage.shared import answer_probe, is_visible, write_probe
 from trainables.worker.context import WorkerContext
@@ -39,7 +40,8 @@ def verify_nodes(sweep: SweepFolder) -> WorkerContext:
         StorageError: the folder, or the one of all sweeps, cannot be written.
     """
     store = sweep.store
-    context = WorkerContext()
+    FolderGuard(sweep.folder)
+    context = WorkerContext(sweep_folder=str(sweep.folder), sweep_id=sweep.id)
     if store.url is not None:
         context = WorkerContext(store_url=store.location(store.root), store_root=str(store.root))
     if not os.environ.get("RAY_ADDRESS") and len(_nodes()) == 1:
