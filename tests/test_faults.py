@@ -19,6 +19,7 @@ RUNS, DISKS, MIRROR = (
 
 DATABASE = "integration/test_database.py"
 JOURNAL = "tuner/storage/test_journal.py"
+SURROUNDINGS = "integration/test_surroundings.py"
 
 FAULTS = {
     "the driver is killed, twice in a row, too": [
@@ -192,6 +193,19 @@ FAULTS = {
     "names that are paths": [
         ("tuner/sweep/test_folder.py", "test_names_are_of_one_pattern"),
         ("tuner/sweep/test_folder.py", "test_bad_names_are_refused"),
+    ],
+    "secrets in the environment": [
+        (SURROUNDINGS, "test_no_secret_of_the_environment_is_printed_or_in_any_file"),
+        (SURROUNDINGS, "test_other_users_cannot_enter_the_session_of_ray"),
+    ],
+    "modules lie in the current folder or in the home of the sweeps": [
+        (SURROUNDINGS, "test_no_code_is_taken_from_the_current_folder_or_the_home"),
+        ("tuner/test_process_state.py", "test_python_m_tuner_takes_no_further_code_from_the_current_folder"),
+    ],
+    "the environment turns Ray's authentication off": [
+        ("tuner/cluster/test_local_ray.py", "test_without_a_token_it_starts_only_if_that_is_typed"),
+        ("tuner/cli/test_app.py", "test_without_a_token_nothing_is_driven_unless_that_is_typed"),
+        ("tuner/cluster/test_nodes.py", "test_no_node_starts_without_authentication_unless_it_is_typed"),
     ],
     "bundles and checkpoints of strangers": [
         ("trainables/networks/test_bundle.py", "test_what_cannot_be_read_safely_is_not_read"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from tuner.cluster.local_ray import check_authentication
 from tuner.execution.launch import LaunchOptions, SpaceContent, new_sweep, prepare_resume, start_detached
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder
@@ -46,7 +47,7 @@ class Sweep:
         self.ending: Ending | None = None
 
     @classmethod
-    def launch(
+    def launch(  # noqa: PLR0913 (each is an option of the command line)
         cls,
         space: str | Path | SpaceContent,
         *,
@@ -58,6 +59,7 @@ class Sweep:
         study_storage: str | None = None,
         max_concurrent: int | None = None,
         detach: bool = False,
+        insecure: bool = False,
         quiet: bool = True,
     ) -> Sweep:
         """Start a sweep, and return it when its driver has ended or, if it is detached, at once.
@@ -72,6 +74,8 @@ class Sweep:
             study_storage: URL of the PostgreSQL database that holds the study; by default a file in its folder does.
             max_concurrent: how many runs may be executed at once; by default its share of the cluster.
             detach: drive it in a process of its own, which outlives this one.
+            insecure: accept that ``RAY_AUTH_MODE`` lets a Ray on this machine require no token, so that whoever reaches
+                it can run code on it.
             quiet: print nothing.
 
         Raises:
@@ -79,6 +83,7 @@ class Sweep:
             DataError: the dataset cannot be fetched or verified.
             UserError: the name is taken, the home cannot be written, or this machine lacks a resource.
         """
+        check_authentication(insecure=insecure)
         console = Console(markup=False, quiet=quiet)
         options = LaunchOptions(
             name=name,
@@ -88,7 +93,7 @@ class Sweep:
             study_storage=study_storage,
             max_concurrent=max_concurrent,
         )
-        return cls(new_sweep(space, home_folder(home), console, options), quiet=quiet)._drive(detach)
+        return cls(new_sweep(space, home_folder(home), console, options), quiet=quiet)._drive(detach, insecure)
 
     @classmethod
     def open(cls, name: str, *, home: Path | str | None = None, quiet: bool = True) -> Sweep:
@@ -104,21 +109,30 @@ class Sweep:
         """
         return cls(SweepFolder.open(name, home=home_folder(home)), quiet=quiet)
 
-    def resume(self, *, trials: int | None = None, max_concurrent: int | None = None, detach: bool = False) -> Sweep:
+    def resume(
+        self,
+        *,
+        trials: int | None = None,
+        max_concurrent: int | None = None,
+        detach: bool = False,
+        insecure: bool = False,
+    ) -> Sweep:
         """Continue a sweep that has ended early or is to have more trials; end the pause of its driver if it is paused.
 
         Args:
             trials: extend it to this many.
             max_concurrent: how many runs may be executed at once from now on.
             detach: see `launch`.
+            insecure: likewise.
 
         Raises:
             UserError: it has more trials already, or a driver is at work on it.
         """
+        check_authentication(insecure=insecure)
         if trials is None and max_concurrent is None and control.end_pause(self._sweep):
             return self
         self._sweep = prepare_resume(self._sweep, self._console, trials=trials, max_concurrent=max_concurrent)
-        return self._drive(detach)
+        return self._drive(detach, insecure)
 
     def confirm(
         self,
@@ -128,6 +142,7 @@ class Sweep:
         baselines: Sequence[str] | None = None,
         tier: Tier = "rank",
         images: int | None = None,
+        insecure: bool = False,
     ) -> Confirmation | None:
         """Run its best configurations and its baselines again with fresh seeds, and compare them on test images.
 
@@ -137,6 +152,7 @@ class Sweep:
             baselines: names of the sweep's baselines; by default all.
             tier: of attacks that the test images are put under.
             images: only so many, from the first on; by default all.
+            insecure: see `launch`.
 
         Returns:
             What ``confirm.json`` holds; None if it was interrupted: the next call continues.
@@ -145,16 +161,16 @@ class Sweep:
         from tuner.sweep.confirmation import read_confirmation
 
         options = ConfirmOptions(top=top, num_seeds=seeds, baselines=baselines, tier=tier, num_images=images)
-        self.ending = confirm(self._sweep, self._console, options)
+        self.ending = confirm(self._sweep, self._console, options, insecure=insecure)
         return read_confirmation(self._sweep) if self.ending.completed else None
 
-    def _drive(self, detach: bool) -> Sweep:
+    def _drive(self, detach: bool, insecure: bool) -> Sweep:
         if detach:
-            start_detached(self._sweep)
+            start_detached(self._sweep, insecure=insecure)
             return self
         from tuner.execution.search import search
 
-        self.ending = search(self._sweep, self._console)
+        self.ending = search(self._sweep, self._console, insecure=insecure)
         return self
 
     @property

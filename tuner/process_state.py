@@ -1,11 +1,43 @@
-"""Context managers that put environment variables and loggers of this process back to what they were."""
+"""What a process shares with libraries and children: environment variables, loggers, where modules are found."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import site
+import sys
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""With it, Python looks for no module in the current folder."""
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module in a Python of its own, which takes no code from the current folder.
+
+    Args:
+        module: its name, as after ``python -m``.
+        arguments: of the module.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def python_environment() -> dict[str, str]:
+    """Return this process's environment for a Python that finds the same `tuner`, and no code in the current folder."""
+    entries = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    paths = [*source_folders(), *entries]
+    return {**os.environ, **SAFE_PATH, **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})}
+
+
+def source_folders() -> list[str]:
+    """Return the folder that holds the packages of this product, unless another Python finds them by itself."""
+    folder = Path(__file__).resolve().parent.parent
+    installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
+    installed.add(site.getusersitepackages())
+    return [] if folder in {Path(each).resolve() for each in installed} else [str(folder)]
 
 
 @contextlib.contextmanager

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tuner.process_state import environment, environment_kept, loggers_kept
+from tuner import process_state
+from tuner.process_state import environment, environment_kept, loggers_kept, python_command, python_environment
 from tuner.tracking.server import quiet_mlflow
 
 
@@ -84,3 +88,31 @@ def test_mlflow_is_quiet_for_as_long_as_it_is_asked_to_be_and_what_the_user_has_
     assert dict(os.environ) == before
     assert [logging.getLogger(name).level for name in ("mlflow", "alembic")] == levels
     assert logging.CRITICAL not in levels
+
+
+def test_a_child_takes_no_code_from_its_folder_and_finds_the_same_packages(tmp_path, monkeypatch):
+    for name in ("tuner", "random", "mlflow"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken from the current folder')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep)  # a separator alone means the current folder
+    script = "import random, runpy, sys, tuner; print(tuner.__file__)"
+    command = [*python_command("tuner")[:-2], "-c", script]
+    done = subprocess.run(command, env=python_environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(done.stdout.strip()).parent == Path(process_state.__file__).parent
+
+
+def test_python_m_tuner_takes_no_further_code_from_the_current_folder(tmp_path):
+    for name in ("random", "mlflow", "typer", "trainables"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken from the current folder')")
+    environment = {**os.environ, "PYTHONPATH": str(Path(process_state.__file__).parents[1])}
+    command = [sys.executable, "-m", "tuner", "status", "--home", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_installed_packages_need_no_path_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_state, "__file__", str(tmp_path / "tuner" / "process_state.py"))
+    assert process_state.source_folders() == [str(tmp_path)]
+    monkeypatch.setattr(process_state.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert process_state.source_folders() == []

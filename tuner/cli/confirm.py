@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tuner.cli.exits import exit_for
 from tuner.cli.options import Home, SweepName
+from tuner.cli.remote import accept_ray
 from tuner.cli.results import print_confirmed
 from tuner.errors import INTERRUPTED
 from tuner.sweep.folder import SweepFolder, home
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def confirm(
+    ctx: typer.Context,
     sweep_name: SweepName,
     top: Annotated[
         int | None, typer.Option(min=1, help="How many of the best configurations; by default the space's number.")
@@ -44,13 +46,14 @@ def confirm(
     from tuner.execution import preflight
     from tuner.execution.confirm import ConfirmOptions
 
+    insecure = accept_ray(ctx)
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     console = Console(stderr=output_format == "json", markup=False)
     preflight.check_resources(sweep.space.resources)
     preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
     names = None if baselines is None else [name.strip() for name in baselines.split(",") if name.strip()]
     options = ConfirmOptions(top=top, num_seeds=seeds, baselines=names, tier=tier, num_images=images, workers=workers)
-    _confirm(sweep, console, options)
+    _confirm(sweep, console, options, insecure)
     if output_format == "json":
         from tuner.sweep.confirmation import read_confirmation
 
@@ -62,12 +65,12 @@ def confirm(
         print_confirmed(read_snapshot(sweep), console)
 
 
-def _confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions) -> None:
+def _confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions, insecure: bool) -> None:
     how_to_go_on = f"`tuner confirm {sweep.name}` goes on where it stands"
     try:
         from tuner.execution.confirm import confirm as confirm_sweep
 
-        ending = confirm_sweep(sweep, console, options)
+        ending = confirm_sweep(sweep, console, options, insecure=insecure)
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -1,4 +1,4 @@
-"""The hidden command that a job on a cluster executes: ``python3 -m tuner job COMMAND ...``.
+"""The hidden command that a job on a cluster executes: ``python3 -P -m tuner job COMMAND ...``.
 
 It runs COMMAND if both sides have the same releases. The request is in the metadata of the job, which Ray passes on as
 an environment variable.
@@ -21,6 +21,7 @@ import typer
 from tuner.cli.exits import run_command
 from tuner.cluster.payload import BEGIN, REQUEST, CommandResult, Request, StderrMarker, check_releases, pack, releases
 from tuner.errors import MISTAKE, UserError
+from tuner.process_state import python_command, python_environment
 
 _DESCRIPTION = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
@@ -53,7 +54,9 @@ def run(request: Request, arguments: list[str], tuner: Callable[..., object]) ->
 
 
 def _captured(request: Request, arguments: list[str], folder: Path) -> int:
-    completed = subprocess.run([sys.executable, "-m", "tuner", *arguments], capture_output=True, check=False)
+    completed = subprocess.run(
+        python_command("tuner", *arguments), env=python_environment(), capture_output=True, check=False
+    )
     streams = (completed.stdout, completed.stderr)
     output, errors = (text.decode(errors="replace").replace(str(folder), request.folder) for text in streams)
     files = pack(folder, tuple(request.files)) if completed.returncode == 0 else b""

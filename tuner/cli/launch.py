@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tuner.cli.exits import exit_for
 from tuner.cli.options import Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
+from tuner.cli.remote import accept_ray
 from tuner.cli.results import print_comparison
 from tuner.errors import INTERRUPTED
 from tuner.sweep import control
@@ -19,6 +20,7 @@ console = Console(markup=False)  # paths and messages may hold brackets
 
 
 def launch(
+    ctx: typer.Context,
     space: Annotated[str, typer.Argument(help="A packaged space (`tuner spaces list`) or a YAML file.")],
     name: Annotated[str | None, typer.Option(help="The sweep's name; by default that of the space.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the space's number.")] = None,
@@ -34,6 +36,7 @@ def launch(
     """Start a sweep: search the space on Ray, with its baselines beside it."""
     from tuner.execution.launch import LaunchOptions, new_sweep
 
+    insecure = accept_ray(ctx)
     options = LaunchOptions(
         name=name,
         trials=trials,
@@ -44,10 +47,11 @@ def launch(
     )
     sweep = new_sweep(space, home(home_folder), console, options)
     console.print(f"Sweep {sweep.name} in {sweep.place}", soft_wrap=True, highlight=False)
-    _drive(sweep, detach)
+    _drive(sweep, detach, insecure)
 
 
 def resume(
+    ctx: typer.Context,
     sweep_name: SweepName,
     trials: Annotated[int | None, typer.Option(min=1, help="Extend the sweep to this many trials.")] = None,
     max_concurrent: MaxConcurrent = None,
@@ -58,19 +62,20 @@ def resume(
     """Continue a sweep whatever has ended it, extend it, or end the pause of its driver."""
     from tuner.execution.launch import prepare_resume
 
+    insecure = accept_ray(ctx)
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     if trials is None and max_concurrent is None and control.end_pause(sweep):
         console.print(f"{sweep.name} goes on; `tuner watch {sweep.name}` shows it", soft_wrap=True, highlight=False)
         return
-    _drive(prepare_resume(sweep, console, trials=trials, max_concurrent=max_concurrent), detach, ready_fd)
+    _drive(prepare_resume(sweep, console, trials=trials, max_concurrent=max_concurrent), detach, insecure, ready_fd)
 
 
-def _drive(sweep: SweepFolder, detach: bool, ready_fd: int | None = None) -> None:
+def _drive(sweep: SweepFolder, detach: bool, insecure: bool, ready_fd: int | None = None) -> None:
     how_to_go_on = f"`tuner resume {sweep.name}` goes on where it stands"
     if detach:
         from tuner.execution.launch import start_detached
 
-        pid = start_detached(sweep)
+        pid = start_detached(sweep, insecure=insecure)
         text = f"Process {pid} goes on with it: `tuner watch {sweep.name}` shows how, `tuner stop {sweep.name}` ends it"
         console.print(text, soft_wrap=True, highlight=False)
         return
@@ -78,7 +83,11 @@ def _drive(sweep: SweepFolder, detach: bool, ready_fd: int | None = None) -> Non
         from tuner.execution.launch import report_ready
         from tuner.execution.search import search
 
-        ending = search(sweep, console, lambda: None if ready_fd is None else report_ready(ready_fd))
+        def on_start() -> None:
+            if ready_fd is not None:
+                report_ready(ready_fd)
+
+        ending = search(sweep, console, on_start, insecure=insecure)
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -17,7 +17,7 @@ from tuner.errors import UserError
 if TYPE_CHECKING:
     from tuner.cluster.command import RemoteCommand
 
-_ARGV = "tuner.argv"
+_ARGV, _INSECURE = "tuner.argv", "tuner.insecure"
 # Parameters of commands that concern this machine alone, and those that name a file or folder which is made here.
 _LOCAL_ONLY = ("detach", "cluster", "insecure")
 _OUTPUTS = ("output", "picture")
@@ -29,7 +29,8 @@ def _cluster_options(
         typer.Option(metavar="ADDRESS", help="Run on the Ray cluster with this Jobs API; by default RAY_ADDRESS's."),
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Accept a cluster that requires no authentication token.")
+        bool,
+        typer.Option("--insecure", help="Accept a Ray without a token: whoever reaches it runs code on it."),
     ] = False,
 ) -> None:
     """Declare the options that every `ClusterCommand` has beside its own."""
@@ -59,6 +60,7 @@ class ClusterCommand(TyperCommand):
         cluster, insecure = ctx.params.pop("cluster"), ctx.params.pop("insecure")
         address = cluster or _default_address(ctx.params)
         if address is None:
+            ctx.meta[_INSECURE] = insecure
             return super().invoke(ctx)
         from tuner.cluster.client import Cluster, check_address
         from tuner.cluster.command import environment
@@ -68,6 +70,19 @@ class ClusterCommand(TyperCommand):
         environment()  # refuses a password before the cluster is asked
         command = remote_command(ctx)
         raise typer.Exit(send(Cluster(address, insecure=insecure), command))
+
+
+def accept_ray(ctx: typer.Context) -> bool:
+    """Return whether ``--insecure`` was typed after a command that is run here.
+
+    Raises:
+        UserError: it was not, and a Ray that this process starts would require no token.
+    """
+    from tuner.cluster.local_ray import check_authentication
+
+    insecure = bool(ctx.meta.get(_INSECURE))
+    check_authentication(insecure=insecure)
+    return insecure
 
 
 def _default_address(parameters: dict[str, Any]) -> str | None:

@@ -8,7 +8,28 @@ from pathlib import Path
 
 from tuner.errors import UserError
 
-TOKEN_MODES = ("token", "k8s")
+_MODE = "RAY_AUTH_MODE"
+
+
+def is_token_mode() -> bool:
+    """Return whether ``RAY_AUTH_MODE`` requires a token; Ray takes every value but ``token`` for ``disabled``."""
+    return os.environ.get(_MODE, "token").lower() == "token"
+
+
+def check_mode(*, insecure: bool) -> None:
+    """Check that what is started here will require a token.
+
+    Args:
+        insecure: accept that it requires none: whoever reaches this machine can run code on it.
+
+    Raises:
+        UserError: ``RAY_AUTH_MODE`` turns tokens off.
+    """
+    if not (insecure or is_token_mode()):
+        raise UserError(
+            f"{_MODE} is {os.environ[_MODE]!r}, so whoever reaches this machine could run code on it; it must be "
+            "'token' (unset does): without authentication Ray starts only with --insecure"
+        )
 
 
 def token_path() -> Path:
@@ -73,7 +94,7 @@ def check_token_file() -> None:
 
 def secure_own_token() -> None:
     """Make the token of a cluster on this machine alone, with mode 0600; Ray would make one that everybody can read."""
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_MODE", "token") not in TOKEN_MODES:
+    if os.environ.get("RAY_AUTH_TOKEN") or not is_token_mode():
         return
     path = make_token()
     if path.stat().st_uid == os.getuid():

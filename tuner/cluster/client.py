@@ -77,7 +77,7 @@ class Cluster:
                 "`tuner cluster head` and `join`, or with RAY_AUTH_MODE=token; --insecure goes on all the same"
             )
         token = read_token() if requires_token else None
-        if requires_token and token is None and os.environ.get("RAY_AUTH_MODE") != "k8s":
+        if requires_token and token is None and not os.environ.get("RAY_ENABLE_K8S_TOKEN_AUTH"):
             raise UserError(_token_message(self.address, 401))
         self._client = _client(self.address, token)
 

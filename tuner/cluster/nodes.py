@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-import sys
 from collections.abc import Sequence
 
-from tuner.cluster.auth import TOKEN_MODES, check_token_file
+from tuner.cluster.auth import check_mode, check_token_file
+from tuner.cluster.local_ray import session_folder
 from tuner.errors import UserError
+from tuner.process_state import python_command
 
 STOP_WAIT_S = 60
 _AGENT_PORT = 52365  # Ray's own choice
@@ -39,18 +40,13 @@ def environment(*, insecure: bool = False) -> dict[str, str]:
     Raises:
         UserError: ``RAY_AUTH_MODE`` turns tokens off, or other users of this machine can read the token.
     """
-    mode = "disabled" if insecure else os.environ.get("RAY_AUTH_MODE", "token")
+    check_mode(insecure=insecure)
     if not insecure:
-        if mode not in TOKEN_MODES:
-            raise UserError(
-                f"RAY_AUTH_MODE is {mode!r}, so whoever reaches this node could run code on it; it must be 'token' "
-                "(unset does): without authentication a node starts only with --insecure"
-            )
         check_token_file()
     inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}  # another cluster's
     return {
         **inherited,
-        "RAY_AUTH_MODE": mode,
+        "RAY_AUTH_MODE": "disabled" if insecure else "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         **{name: os.environ.get(name, value) for name, value in JOB_ENVIRONMENT.items()},
@@ -78,7 +74,7 @@ def head_command(
     command += ["--dashboard-host", host]
     if not is_loopback(host) and not _is_any(host):
         command += ["--node-ip-address", socket.gethostbyname(host)]
-    return [*command, *_agent_port(), *_resources(cpus, gpus), *further]
+    return [*command, *_agent_port(), *_session_folder(further), *_resources(cpus, gpus), *further]
 
 
 def join_command(address: str, *, cpus: float | None, gpus: float | None, further: Sequence[str] = ()) -> list[str]:
@@ -96,15 +92,22 @@ def join_command(address: str, *, cpus: float | None, gpus: float | None, furthe
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
         raise UserError(f"ADDRESS must be HOST:PORT, the head's, like 10.0.0.1:6379, not {address!r}")
-    return [*_START, "--address", address, *_agent_port(), *_resources(cpus, gpus), *further]
+    return [*_START, "--address", address, *_agent_port(), *_session_folder(further), *_resources(cpus, gpus), *further]
 
 
-_START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
+_START = (*python_command("ray.scripts.scripts"), "start", "--block", "--disable-usage-stats")
 
 
 def _resources(cpus: float | None, gpus: float | None) -> list[str]:
     amounts = (("--num-cpus", cpus), ("--num-gpus", gpus))
     return [word for name, amount in amounts if amount is not None for word in (name, f"{amount:g}")]
+
+
+def _session_folder(further: Sequence[str]) -> list[str]:
+    """Return the option for a folder that other users cannot enter, unless another one was typed."""
+    if any(word.partition("=")[0] == "--temp-dir" for word in further):
+        return []
+    return ["--temp-dir", str(session_folder())]
 
 
 def _agent_port() -> list[str]:

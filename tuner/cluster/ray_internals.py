@@ -6,15 +6,19 @@ that was tested, and a test calls `missing_names`, which lists what an installed
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
 import requests
-from ray._private import ray_constants, ray_logging, state
+from ray._private import ray_constants, ray_logging, services, state
 from ray.experimental import internal_kv
+from ray.job_config import JobConfig
 from ray.job_submission import JobSubmissionClient
+from ray.tune.execution import class_cache
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -47,11 +51,15 @@ def missing_names() -> list[str]:
         (ray_constants, ("DEBUG_AUTOSCALING_STATUS",)),
         (ray_logging, ("stdout_deduplicator",)),
         (JobSubmissionClient, ("_do_request",)),
+        (JobConfig, ("_serialize",)),
+        (services, ("ConsolePopen",)),
+        (class_cache, ("ENV_VARS_TO_PROPAGATE",)),
         (TuneController, _CONTROLLER_METHODS),
     ]
     set_in_init: list[tuple[type, tuple[str, ...]]] = [
         (ray_logging.LogDeduplicator, ("skip_re",)),
         (JobSubmissionClient, ("_server_ray_version",)),
+        (JobConfig, ("_py_driver_sys_path",)),
         (TrialRunnerWrapper, ("_tune_controller",)),
         (TuneController, _CONTROLLER_ATTRIBUTES),
     ]
@@ -64,6 +72,59 @@ def _set_in_init(owner: type) -> set[str]:
     """Return the names that the constructors of a class and of its bases use; its attributes are among them."""
     codes = [getattr(vars(cls).get("__init__"), "__code__", None) for cls in owner.__mro__]
     return {name for code in codes if code is not None for name in code.co_names}
+
+
+class WorkerPath(JobConfig):
+    """A job whose workers look for modules in the given folders first; Ray's own adds the driver's current folder.
+
+    Args:
+        folders: on every node; what is installed there needs none.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        super().__init__()
+        self._folders = list(folders)
+
+    def _serialize(self) -> str:
+        self._py_driver_sys_path = self._folders
+        serialized: str = super()._serialize()
+        return serialized
+
+
+class _OwnSession(services.ConsolePopen):
+    """A process in a session of its own, which no signal to this process's group or terminal reaches."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options, start_new_session=True)
+
+
+@contextlib.contextmanager
+def processes_in_sessions_of_their_own() -> Iterator[None]:
+    """Keep the processes that `ray.init` starts meanwhile out of reach of signals to this process's group.
+
+    Else SIGTERM to the group, as ``timeout`` sends it, ends them before the driver has ended in order.
+    """
+    before = services.ConsolePopen
+    services.ConsolePopen = _OwnSession  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        services.ConsolePopen = before  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def environment_not_copied() -> Iterator[None]:
+    """Let Tune copy no environment variable of this process into the runtime environment of its trials.
+
+    Tune would copy ``AWS_SECRET_ACCESS_KEY`` and others, which Ray logs in clear. Workers have the environment of their
+    node.
+    """
+    before = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = set()
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = before
 
 
 class JobClient(JobSubmissionClient):

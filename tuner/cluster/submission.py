@@ -108,7 +108,7 @@ def _submit(cluster: Cluster, job_id: str, command: RemoteCommand, request: Requ
         _DIGEST: digest(command),
         REQUEST: request.encode(),
     }
-    entrypoint = f"exec python3 -m tuner job {shlex.join([command.command, *command.argv])}"
+    entrypoint = f"exec python3 -P -m tuner job {shlex.join([command.command, *command.argv])}"
     return cluster.submit(job_id, entrypoint, metadata, environment(), secrets.token_hex(8))
 
 

@@ -48,19 +48,22 @@ class ConfirmOptions:
     workers: int | None = None
 
 
-def confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions) -> Ending:
+def confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions, *, insecure: bool = False) -> Ending:
     """Train what is left of a sweep's confirming, evaluate its runs on test images, and write ``confirm.json``.
 
     Args:
         sweep: the sweep.
         console: shows progress and warnings.
         options: what is confirmed, and how.
+        insecure: see `tuner.execution.driver.drive`.
 
     Raises:
         UserError: nothing can be confirmed; else see `tuner.execution.driver.drive`.
         CheckpointError: a run's checkpoint is missing or damaged.
     """
-    return drive(sweep, console, lambda study_lock: ConfirmStage(sweep, study_lock, console, options))
+    return drive(
+        sweep, console, lambda study_lock: ConfirmStage(sweep, study_lock, console, options), insecure=insecure
+    )
 
 
 class ConfirmStage:

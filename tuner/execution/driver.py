@@ -158,6 +158,8 @@ def drive(
     console: Console,
     make_stage: Callable[[StudyLock | None], Stage],
     on_start: Callable[[], None] = lambda: None,
+    *,
+    insecure: bool = False,
 ) -> Ending:
     """Train the runs that are left of a stage, keep MLflow up to date, and return how it ended.
 
@@ -170,6 +172,7 @@ def drive(
         make_stage: returns the stage; called once the lock is held, with the study's own lock if the study lies in a
             database.
         on_start: called once the lock is held, and requests to stop or pause are taken.
+        insecure: see `tuner.execution.ray_tune.runner.start_ray`.
 
     Raises:
         UserError: another driver is at work on the sweep, the cluster lacks what a run asks for, or a node does not
@@ -191,7 +194,7 @@ def drive(
             with Mirror(stage.connect, lambda text: warn(console, text)) as mirror:
                 for record in stage.queue.records.values():
                     mirror.changed(record)
-                failure = _train(sweep, stage, control, mirror, console) if has_work else ""
+                failure = _train(sweep, stage, control, mirror, console, insecure) if has_work else ""
                 lost = _why_lost(guard)
                 if stage.queue.is_complete and not lost:
                     failure = stage.finish(mirror) or failure
@@ -205,9 +208,9 @@ def drive(
     return ending
 
 
-def _train(sweep: SweepFolder, stage: Stage, control: Control, mirror: Mirror, console: Console) -> str:
+def _train(sweep: SweepFolder, stage: Stage, control: Control, mirror: Mirror, console: Console, insecure: bool) -> str:
     """Train until nothing is left or the driver is to end, through any number of pauses; return why it failed."""
-    start_ray()
+    start_ray(insecure=insecure)
     goes_on = True
     live = LiveTable(
         stage.queue, console, budget=stage.budget, mode=sweep.space.objective.mode, phase=lambda: control.phase

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from tuner.errors import UserError
+from tuner.process_state import SAFE_PATH, environment
 from tuner.results.export import num_threads
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
@@ -54,7 +55,7 @@ def evaluate_runs(
     # Not forked: torch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
     at_once = min(at_once, max(1, len(left)))
-    with ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
+    with environment(SAFE_PATH), ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
         options: dict[str, Any] = {"data": Path(sweep.data) if sweep.data else None, "num_images": num_images}
         options |= {"num_threads": threads, "autoattack": autoattack}
         jobs = {pool.submit(_evaluate, sweep, record, tier, options): record for record in left}

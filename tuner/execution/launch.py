@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from search_spaces.schema import Space
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution import preflight
+from tuner.process_state import python_command, python_environment
 from tuner.storage.observations import Observation
 from tuner.sweep.folder import SweepFolder, check_available, names
 
@@ -126,10 +126,14 @@ def prepare_resume(
     return sweep
 
 
-def start_detached(sweep: SweepFolder) -> int:
+def start_detached(sweep: SweepFolder, *, insecure: bool = False) -> int:
     """Start a driver that outlives this process and its terminal, and return its pid; it writes to ``driver.log``.
 
     Returns once the driver holds the sweep's lock, which it then keeps, or has ended because nothing was left to do.
+
+    Args:
+        sweep: that it drives.
+        insecure: let its Ray require no token, see `tuner.execution.ray_tune.runner.start_ray`.
 
     Raises:
         UserError: it ended before it took over the sweep; the message holds what it wrote.
@@ -140,7 +144,8 @@ def start_detached(sweep: SweepFolder) -> int:
         begin = file.tell()
         try:
             process = subprocess.Popen(
-                _driver_command(sweep, writable),
+                [*_driver_command(sweep, writable), *(["--insecure"] if insecure else [])],
+                env=python_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -158,7 +163,7 @@ def start_detached(sweep: SweepFolder) -> int:
 
 def _driver_command(sweep: SweepFolder, ready_fd: int) -> list[str]:
     where = sweep.store.url or str(sweep.store.root)
-    return [sys.executable, "-m", "tuner", "resume", sweep.name, "--home", where, "--ready-fd", str(ready_fd)]
+    return python_command("tuner", "resume", sweep.name, "--home", where, "--ready-fd", str(ready_fd))
 
 
 def report_ready(ready_fd: int) -> None:

@@ -14,6 +14,7 @@ from search_spaces.configurations import configuration_for
 from search_spaces.schema import MAX_TRIALS, Resources, Space
 from trainables.data import files as data_files
 from trainables.storage.atomic import write_whole
+from tuner.cluster import local_ray
 from tuner.errors import UserError
 from tuner.search.samplers import suggest
 from tuner.sweep.folder import SweepFolder
@@ -43,7 +44,7 @@ def check_resources(resources: Resources) -> None:
     Raises:
         UserError: more is asked for than there is, with both numbers.
     """
-    if os.environ.get("RAY_ADDRESS"):
+    if not local_ray.is_wanted():
         return
     there = {"cpu": num_local_cpus(), "gpu": num_local_gpus()}
     for name, wanted in (("cpu", resources.cpu), ("gpu", resources.gpu)):

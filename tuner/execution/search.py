@@ -24,18 +24,23 @@ if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
 
 
-def search(sweep: SweepFolder, console: Console, on_start: Callable[[], None] = lambda: None) -> Ending:
+def search(
+    sweep: SweepFolder, console: Console, on_start: Callable[[], None] = lambda: None, *, insecure: bool = False
+) -> Ending:
     """Train what is left of a sweep's search; of a complete one, only MLflow is brought up to date.
 
     Args:
         sweep: the sweep.
         console: shows progress and warnings.
         on_start: see `tuner.execution.driver.drive`.
+        insecure: likewise.
 
     Raises:
         UserError: see `tuner.execution.driver.drive`.
     """
-    return drive(sweep, console, lambda study_lock: SearchStage(sweep, study_lock, console), on_start)
+    return drive(
+        sweep, console, lambda study_lock: SearchStage(sweep, study_lock, console), on_start, insecure=insecure
+    )
 
 
 class SearchStage:

@@ -17,6 +17,9 @@ from trainables.config import parse
 from trainables.networks.classifiers import small_cnn
 from trainables.published import PUBLISHED
 from trainables.training import runtime
+from tuner import Sweep
+from tuner.errors import UserError
+from tuner.execution.driver import Ending
 from tuner.execution.single import read_configuration
 from tuner.search.ledger import Ledger
 
@@ -112,6 +115,24 @@ def test_a_taken_name_is_refused_with_the_way_on(run, make_sweep):
     code, output = run("launch", "digits", "--name", "tiny", "--home", ".")
     assert code == 2
     assert "`tuner resume tiny`" in output
+
+
+def test_without_a_token_nothing_is_driven_unless_that_is_typed(run, make_sweep, monkeypatch, tmp_path):
+    make_sweep("here")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for command in (["launch", "digits"], ["resume", "here"], ["confirm", "here"]):
+        code, output = run(*command, "--home", str(tmp_path))
+        assert (code, "only with --insecure" in output) == (2, True), output
+        assert not (tmp_path / "digits").exists()
+    for call in (lambda: Sweep.launch("digits", home=tmp_path), Sweep.open("here", home=tmp_path).resume):
+        with pytest.raises(UserError, match="only with --insecure"):
+            call()
+    asked = []
+    monkeypatch.setattr("tuner.execution.search.drive", lambda *arguments, **options: asked.append(options) or Ending())
+    Sweep.open("here", home=tmp_path).resume(insecure=True)
+    run("resume", "here", "--home", str(tmp_path), "--insecure")
+    assert asked == [{"insecure": True}] * 2
 
 
 def test_status_of_all_and_of_one(run, make_sweep):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -69,11 +70,18 @@ def test_a_node_asks_for_the_token_and_lets_drivers_end(token, monkeypatch):
     assert "RAY_ADDRESS" not in environment
 
 
-def test_no_node_starts_without_authentication_unless_it_is_typed(token, monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+@pytest.mark.parametrize("mode", ["disabled", "", "none", "k8s", "token "])  # all the same to Ray
+def test_no_node_starts_without_authentication_unless_it_is_typed(token, monkeypatch, mode):
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
     with pytest.raises(UserError, match="only with --insecure"):
         nodes.environment()
     assert nodes.environment(insecure=True)["RAY_AUTH_MODE"] == "disabled"
+
+
+def test_modes_are_taken_as_ray_takes_them(monkeypatch):
+    for mode in ("disabled", "", "none", "k8s", "token ", "Token", "token"):
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+        assert auth.is_token_mode() == (mode in ("Token", "token"))
 
 
 def test_which_hosts_are_this_machine_alone():
@@ -91,6 +99,19 @@ def test_the_dashboard_of_a_head_listens_where_it_is_asked_to():
     assert command[command.index("--node-ip-address") + 1] == "192.0.2.7"
     assert command[-6:] == ["--num-cpus", "3", "--num-gpus", "0", "--resources", "{}"]
     assert "--node-ip-address" not in nodes.head_command("0.0.0.0", 1, 2, cpus=None, gpus=None)
+
+
+def test_sessions_of_a_node_lie_where_other_users_cannot_enter(monkeypatch):
+    for command in (
+        nodes.head_command("127.0.0.1", 6379, 8265, cpus=None, gpus=None),
+        nodes.join_command("127.0.0.1:6379", cpus=None, gpus=None),
+    ):
+        folder = Path(command[command.index("--temp-dir") + 1])
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
+    for typed in (["--temp-dir", "/x"], ["--temp-dir=/x"]):
+        command = nodes.join_command("127.0.0.1:6379", cpus=None, gpus=None, further=typed)
+        assert command[-len(typed) :] == typed
+        assert sum(word.startswith("--temp-dir") for word in command) == 1
 
 
 def test_an_agent_finds_a_port_where_another_ray_has_the_usual_one(monkeypatch):

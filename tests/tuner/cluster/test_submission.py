@@ -49,9 +49,9 @@ def test_a_launch_takes_its_space_along(there, head: Head, monkeypatch):
     assert there("launch", "tiny.yaml", *options) == (0, "")
     (submitted,) = head.jobs.values()
     assert submitted["submission_id"] == "tuner-tiny"
-    assert words(submitted)[:5] == ["exec", "python3", "-m", "tuner", "job"]
+    assert words(submitted)[:6] == ["exec", "python3", "-P", "-m", "tuner", "job"]
     sent = "launch --name tiny --trials 7 --warm-start x --warm-start y --home /shared/sweeps tiny.yaml"
-    assert words(submitted)[5:] == shlex.split(sent)
+    assert words(submitted)[6:] == shlex.split(sent)
     request = Request.decode(submitted["metadata"]["tuner.request"])
     assert request == Request(payload.releases(), {"tiny.yaml": SPACE})
     assert submitted["metadata"]["tuner.storage"] == "/shared/sweeps"
@@ -155,9 +155,9 @@ def test_what_could_not_begin_says_why(there, head: Head):
 def test_a_sweep_is_found_where_it_was_launched(there, head: Head):
     there("launch", "tiny.yaml", "--home", "/shared/sweeps")
     there("resume", "tiny", "--trials", "9")
-    assert words(head.jobs["tuner-tiny.2"])[5:] == ["resume", "--home", "/shared/sweeps", "--trials", "9", "tiny"]
+    assert words(head.jobs["tuner-tiny.2"])[6:] == ["resume", "--home", "/shared/sweeps", "--trials", "9", "tiny"]
     there("resume", "tiny", "--storage", "s3://bucket/elsewhere")
-    assert words(head.jobs["tuner-tiny.3"])[5:] == ["resume", "--home", "s3://bucket/elsewhere", "tiny"]
+    assert words(head.jobs["tuner-tiny.3"])[6:] == ["resume", "--home", "s3://bucket/elsewhere", "tiny"]
     assert head.jobs["tuner-tiny.3"]["metadata"]["tuner.storage"] == "s3://bucket/elsewhere"
 
 
@@ -174,14 +174,14 @@ def test_a_query_answers_as_it_would_here_and_is_forgotten(there, head: Head, tm
 def test_an_output_is_made_here_by_its_name(there, head: Head, tmp_path):
     there("trials", "tiny", "--output", str(tmp_path / "deep" / "rows.csv"))
     (submitted,) = head.jobs.values()
-    assert words(submitted)[5:] == ["trials", "--output", "rows.csv", "tiny"]
+    assert words(submitted)[6:] == ["trials", "--output", "rows.csv", "tiny"]
     assert Request.decode(submitted["metadata"]["tuner.request"]).folder == str(tmp_path / "deep")
 
 
 def test_a_command_line_is_forwarded_as_it_was_typed_but_for_what_is_local(there, head: Head, tmp_path):
     there("compare", "--picture=deep/a.png", "--format=json", "--storage", "/shared", "tiny")
     (submitted,) = head.jobs.values()
-    assert words(submitted)[5:] == ["compare", "--format", "json", "--picture", "a.png", "--home", "/shared", "tiny"]
+    assert words(submitted)[6:] == ["compare", "--format", "json", "--picture", "a.png", "--home", "/shared", "tiny"]
     there("launch", "--max-concurrent", "2", "--trials=7", "tiny.yaml")
     code, output = there("launch", "tiny.yaml", "--name", "tiny", "--trials", "7", "--max-concurrent=2", "--detach")
     assert (code, "tiny is there already" in output) == (0, True)
@@ -191,7 +191,7 @@ def test_a_command_line_is_forwarded_as_it_was_typed_but_for_what_is_local(there
 def test_a_sweep_is_evaluated_by_the_cluster_and_a_file_here(run, there, head: Head, monkeypatch, tmp_path, command):
     there(command, "tiny", "--images", "4", "--workers", "2")
     (submitted,) = head.jobs.values()
-    assert words(submitted)[5:] == ["evaluate", "--images", "4", "--workers", "2", "tiny"]
+    assert words(submitted)[6:] == ["evaluate", "--images", "4", "--workers", "2", "tiny"]
     assert submitted["submission_id"] == "tuner-tiny"
     monkeypatch.setenv("RAY_ADDRESS", head.address)
     assert "tiny.yaml is no state dict that can be read safely" in run(command, "tiny.yaml")[1]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from search_spaces.schema import Resources
+from tuner.cluster import local_ray
 from tuner.cluster.ray_internals import KeyValueStore, autoscaler_launches_nodes, draining_nodes
 from tuner.errors import UserError
 from tuner.execution.ray_tune.fair_share import Claim, fair_shares
@@ -78,7 +78,7 @@ def await_machines(resources: Resources, tell: Callable[[str], None]) -> None:
     try:
         num_slots(resources)
     except UserError as error:
-        if not (os.environ.get("RAY_ADDRESS") and starts_machines_for(resources)):
+        if local_ray.is_wanted() or not starts_machines_for(resources):
             raise
         tell(f"Waiting for machines that the cluster's autoscaler starts: {str(error).partition(':')[0]}")
 

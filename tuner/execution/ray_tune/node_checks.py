@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from trainables.storage.folder_guard import FolderGuard
 from trainables.storage.object_store import store_at
 from trainables.storage.shared import answer_probe, is_visible, write_probe
 from trainables.worker.context import WorkerContext
+from tuner.cluster import local_ray
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
 
@@ -44,7 +44,7 @@ def verify_nodes(sweep: SweepFolder) -> WorkerContext:
     context = WorkerContext(sweep_folder=str(sweep.folder), sweep_id=sweep.id)
     if store.url is not None:
         context = WorkerContext(store_url=store.location(store.root), store_root=str(store.root))
-    if not os.environ.get("RAY_ADDRESS") and len(_nodes()) == 1:
+    if local_ray.is_wanted() and len(_nodes()) == 1:
         return replace(context, data=sweep.data)
     place, shared = sweep.place, store.location(store.root / SHARED_DATA)
     probe = write_probe(place)

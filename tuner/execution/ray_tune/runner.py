@@ -21,8 +21,14 @@ from ray import tune
 from search_spaces.schema import Resources
 from trainables.worker.context import WorkerContext
 from trainables.worker.trainable import RunTrainable
+from tuner.cluster import local_ray
 from tuner.cluster.auth import secure_own_token
-from tuner.cluster.ray_internals import silence_worker_output
+from tuner.cluster.ray_internals import (
+    WorkerPath,
+    environment_not_copied,
+    processes_in_sessions_of_their_own,
+    silence_worker_output,
+)
 from tuner.execution.dispatcher import Dispatcher, Observer
 from tuner.execution.failures import FailurePolicy
 from tuner.execution.ray_tune.capacity import Capacity, await_machines
@@ -33,7 +39,7 @@ from tuner.execution.ray_tune.tune_adapters import (
     LedgerSearcher,
     NoProgress,
 )
-from tuner.process_state import environment, loggers_kept
+from tuner.process_state import SAFE_PATH, environment, loggers_kept, source_folders
 from tuner.search.open_runs import RunQueue
 
 _NO_CONTEXT = WorkerContext()
@@ -50,19 +56,30 @@ _TUNE_VARIABLES = {
 }
 
 
-def start_ray(num_cpus: int | None = None) -> None:
-    """Start Ray on this machine, or connect to the cluster that ``RAY_ADDRESS`` names."""
+def start_ray(num_cpus: int | None = None, *, insecure: bool = False) -> None:
+    """Start Ray on this machine, or connect to the cluster that ``RAY_ADDRESS`` names.
+
+    Args:
+        num_cpus: processors to offer; by default all.
+        insecure: let a Ray that is started here require no token if ``RAY_AUTH_MODE`` says so.
+
+    Raises:
+        UserError: ``RAY_AUTH_MODE`` turns tokens off, or there is no folder for Ray's sockets.
+    """
     if ray.is_initialized():
         return
-    if not os.environ.get("RAY_ADDRESS"):
+    options: dict[str, Any] = {}
+    if local_ray.is_wanted():
+        local_ray.check_authentication(insecure=insecure)
         secure_own_token()
-    own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-    # Without an address, Ray takes any cluster that was ever started on this machine.
-    where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **own}
+        # Without an address, Ray takes any cluster that was ever started on this machine.
+        options = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
+        options |= {"object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": str(local_ray.session_folder())}
     silence_worker_output()
-    missing = {name: value for name, value in _RAY_VARIABLES.items() if name not in os.environ}
-    with _signal_handlers_given_back(), environment(missing):
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
+    variables = {name: value for name, value in _RAY_VARIABLES.items() if name not in os.environ} | SAFE_PATH
+    with _signal_handlers_given_back(), environment(variables), processes_in_sessions_of_their_own():
+        job = WorkerPath(source_folders())
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, job_config=job, **options)
 
 
 @contextlib.contextmanager
@@ -79,7 +96,12 @@ def _signal_handlers_given_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_tune() -> Iterator[None]:
-    with _signal_handlers_given_back(), environment(_TUNE_VARIABLES), loggers_kept(["ray"]):
+    with (
+        _signal_handlers_given_back(),
+        environment(_TUNE_VARIABLES),
+        environment_not_copied(),
+        loggers_kept(["ray"]),
+    ):
         logging.getLogger("ray").setLevel(logging.ERROR)  # Ray may have been started by somebody else
         yield
 

@@ -1,0 +1,123 @@
+"""A sweep runs no code that lies where it is started or kept, and writes no secret of its environment anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import OF_FAIR_WORKERS
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import read_records
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+SPACE = """\
+name: tiny
+trainable: standard
+dataset: {name: digits, validation: 200}
+evaluation: {watch_images: 20, rank_images: 30}
+budget: {trials: 1, compute: 1}
+search: {sampler: random}
+parameters:
+  classifier: {architecture: mlp, learning_rate: {float: [1.0e-3, 2.0e-3]}}
+"""
+# What the packages, and what they start, look for by name; each writes down that it was run.
+PLANTED = ("mlflow", "numpy", "optuna", "pickle", "pyarrow", "random", "ray", "search_spaces", "socket", "tempfile")
+PLANTED += ("torch", "trainables", "tuner", "uvicorn")
+TRAP = "import os, sys\nopen({report!r}, 'a').write(f'{{__file__}} in {{sys.orig_argv}}\\n')\nos._exit(66)\n"
+# What pip writes for an entry point.
+SCRIPT = """\
+import sys
+from tuner.cli.app import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+SECRETS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+    "HF_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "NCCL_RAS_ADDR",
+    "PGPASSWORD",
+    "RAY_AUTH_TOKEN",
+    "TORCHFT_LIGHTHOUSE",
+    "WANDB_API_KEY",
+)
+MARK = "5ec2e7ba5e5ec2e7ba5e5ec2e7ba5e5e"
+
+
+class Surroundings:
+    """A folder in which every planted module lies, as in the home of the sweeps, and an environment full of secrets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.report = folder / "report"
+        self.current = folder / "current"
+        for place in (self.current, self.home):
+            place.mkdir()
+            for name in PLANTED:
+                (place / f"{name}.py").write_text(TRAP.format(report=str(self.report)))
+        (self.current / "tiny.yaml").write_text(SPACE)
+        self._script = folder / "bin" / "tuner"
+        self._script.parent.mkdir()
+        self._script.write_text(SCRIPT)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "TUNER_"))}
+        kept |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+        kept |= {name: os.environ[name] for name in ("TUNER_CACHE",) if name in os.environ}
+        self.environment = {**kept, **dict([OF_FAIR_WORKERS]), **dict.fromkeys(SECRETS, MARK)}
+        self.printed = ""
+
+    def run(self, *arguments: str) -> None:
+        """Run the `tuner` script, which must succeed."""
+        command = [sys.executable, str(self._script), *arguments, "--home", str(self.home)]
+        done = subprocess.run(
+            command, cwd=self.current, env=self.environment, capture_output=True, text=True, check=False, timeout=400
+        )
+        self.printed += done.stdout + done.stderr
+        assert done.returncode == 0, (self.printed, self.report.read_text() if self.report.exists() else "")
+
+
+@pytest.fixture(scope="module")
+def surroundings() -> Iterator[Surroundings]:
+    """A sweep that a detached driver has trained there, evaluated on test images."""
+    folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: Ray's sockets lie below it
+    made = Surroundings(folder)
+    try:
+        made.run("launch", "tiny.yaml", "--name", "a", "--detach")
+        made.run("watch", "a")
+        made.run("evaluate", "a", "--images", "20")
+        yield made
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_no_code_is_taken_from_the_current_folder_or_the_home(surroundings: Surroundings):
+    assert not surroundings.report.exists(), surroundings.report.read_text()
+    (record,) = read_records(SweepFolder.open("a", home=surroundings.home))
+    assert record.state == "complete"
+
+
+def test_no_secret_of_the_environment_is_printed_or_in_any_file(surroundings: Surroundings):
+    assert MARK not in surroundings.printed
+    files = [path for path in surroundings.folder.rglob("*") if path.is_file()]
+    assert any(path.name == "runtime_env_agent.log" for path in files), "Ray's session is not where it was looked for"
+    assert any(path.name == "driver.log" for path in files)
+    assert not [path for path in files if MARK.encode() in path.read_bytes()]
+
+
+def test_other_users_cannot_enter_the_session_of_ray(surroundings: Surroundings):
+    folder = surroundings.folder / f"tuner-{os.getuid()}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert list(folder.glob("ray/session_*/sockets"))
