@@ -121,6 +121,14 @@ FAULTS = {
         (DATABASE, "test_an_idle_driver_takes_its_lock_again_before_anybody_else_can"),
         (DATABASE, "test_who_was_cut_off_and_replaced_writes_nothing_any_more"),
     ],
+    "the space of a sweep is edited after its launch": [
+        ("tuner/execution/test_edited.py", "test_it_is_refused_with_the_keys_before_anything_is_made"),
+        (
+            "tuner/execution/test_edited.py",
+            "test_what_reads_says_it_in_a_line_and_shows_the_numbers_of_what_was_launched",
+        ),
+        ("tuner/sweep/test_identity.py", "test_what_makes_it_another_experiment_is_named"),
+    ],
     "the lock file of a running sweep is removed": [
         ("tuner/sweep/test_folder.py", "test_a_second_driver_is_refused_by_name_even_if_the_lock_file_is_removed"),
         ("tuner/sweep/test_folder.py", "test_looks_at_the_lock_disturb_neither_each_other_nor_a_driver_that_starts"),

@@ -175,9 +175,10 @@ def drive(
         insecure: see `tuner.execution.ray_tune.runner.start_ray`.
 
     Raises:
-        UserError: another driver is at work on the sweep, the cluster lacks what a run asks for, or a node does not
-            reach the sweep's folder.
+        UserError: the sweep's space was edited, another driver is at work on it, the cluster lacks what a run asks for,
+            or a node does not reach the sweep's folder.
     """
+    sweep.check_space()
     ending = Ending()
     signals = GracefulSignals()
     try:

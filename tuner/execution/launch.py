@@ -114,11 +114,15 @@ def prepare_resume(
 
     Raises:
         DataError: the dataset cannot be fetched or verified.
-        UserError: it has more trials already, a driver is at work on it, or this machine lacks a resource.
+        UserError: it has more trials already, its space was edited, a driver is at work on it, or this machine lacks a
+            resource.
     """
+    sweep.check_space()
     if trials is not None and trials < sweep.num_trials:
         raise UserError(f"--trials must not be below the sweep's {sweep.num_trials}, got {trials}")
     _check_max_concurrent(max_concurrent)
+    if keys := sweep.taken_over_keys():
+        console.print(f"Edited in space.yaml, and taken over: {', '.join(keys)}", soft_wrap=True, highlight=False)
     with sweep.lock():
         sweep = sweep.extended(trials, max_concurrent)
     preflight.check_resources(sweep.space.resources)

@@ -12,8 +12,10 @@ Format 3 has the space that the sweep was launched with, and where its folder li
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -38,7 +40,7 @@ from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.file_lock import is_locked, locked
 from tuner.storage.observations import Observation
-from tuner.sweep.identity import Location, SpaceContent, content_of, digest_of, refuse_copy
+from tuner.sweep.identity import LaunchedSpace, Location, changeable_keys, changed_keys, content_of, refuse_copy
 from tuner.sweep.provenance import provenance, versions
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ _SLIP_OF_URL = re.compile(r"[A-Za-z][\w+.:-]+:/")
 _OWNER, _LOCK = "owner.json", ".lock"
 # How long a driver waits for the lock: longer than a look by `tuner status` holds it.
 _LOCK_WAIT_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 def home(place: str | Path | None = None) -> SweepStore:
@@ -97,10 +100,12 @@ class SweepFolder:
     study_storage: str | None = None
     max_concurrent: int | None = None
     """Largest number of its runs that train at the same time; by default its share of the cluster."""
-    launched_space: SpaceContent | None = None
+    launched: LaunchedSpace | None = None
     """The space that it was launched with; None in sweeps of format 1 or 2."""
     location: Location | None = None
     """Where its last driver found it; None in sweeps of format 1 or 2."""
+    edited_keys: tuple[str, ...] = ()
+    """Dotted keys in which ``space.yaml`` differs from `launched`, though they must not; `space` is as launched."""
 
     @property
     def name(self) -> str:
@@ -172,7 +177,7 @@ class SweepFolder:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             study_storage=study_storage,
             max_concurrent=max_concurrent,
-            launched_space=content_of(space),
+            launched=LaunchedSpace.of(space, text),
         )
         try:
             with sweep.store.whole_folder(sweep.folder, last="sweep.json") as folder:
@@ -213,35 +218,62 @@ class SweepFolder:
                 f"{folder} has format {meta['format']}; this release reads formats 1 to {SWEEP_FORMAT}: it was "
                 f"written by adversarial-tuner {meta.get('release', 'unknown')}, which reads it"
             )
+        launched = LaunchedSpace(meta["space"]["content"], meta["space"].get("text")) if "space" in meta else None
+        space, edited_keys = _read_space(text, folder / "space.yaml", launched)
         return cls(
             folder=folder,
             store=store,
-            space=parse_space(text, str(folder / "space.yaml")),
+            space=space,
             id=meta["id"],
             num_trials=meta["num_trials"],
             data=meta["data"],
             created=meta["created"],
             study_storage=meta.get("study_storage"),
             max_concurrent=meta.get("max_concurrent"),  # not in sweeps of the first release
-            launched_space=meta["space"]["content"] if "space" in meta else None,
+            launched=launched,
             location=Location(**meta["location"]) if "location" in meta else None,
+            edited_keys=edited_keys,
         )
 
     def extended(self, num_trials: int | None = None, max_concurrent: int | None = None) -> SweepFolder:
         """Return this sweep with other numbers of trials and of concurrent runs, and save them; None keeps a number.
 
-        The caller holds the sweep's lock. What is saved has the newest format, and says where the sweep lies now.
+        The caller holds the sweep's lock. What is saved has the newest format, and says where the sweep lies now, and
+        which space it goes on with: it may differ from the launched one in what changes no run.
+
+        Raises:
+            UserError: see `check_space`.
         """
+        self.check_space()
         sweep = replace(
             self,
             num_trials=num_trials or self.num_trials,
             max_concurrent=max_concurrent or self.max_concurrent,
-            launched_space=self.launched_space or content_of(self.space),
+            launched=LaunchedSpace.of(self.space, (self.folder / "space.yaml").read_text()),
             location=self._location(self.folder),
         )
         if sweep != self:
             self.store.write_json(self.folder / "sweep.json", sweep._meta)
         return sweep
+
+    def check_space(self) -> None:
+        """Check that ``space.yaml`` is still the space that the sweep was launched with.
+
+        Raises:
+            UserError: it was edited; the message names the keys.
+        """
+        if not self.edited_keys:
+            return
+        hint = f" `tuner resume {self.name} --trials N` changes the number of trials."
+        raise UserError(
+            f"{self.folder / 'space.yaml'} was edited after the launch ({', '.join(self.edited_keys)}): runs of two "
+            f"experiments do not go into one table.{hint if 'budget.trials' in self.edited_keys else ''} Put the file "
+            f"back, or launch the edited one as a sweep of its own: `tuner launch NEW.yaml --warm-start {self.name}`"
+        )
+
+    def taken_over_keys(self) -> list[str]:
+        """Return the dotted keys in which ``space.yaml`` was edited and which the next driver takes over."""
+        return changeable_keys(self.launched.content, content_of(self.space)) if self.launched else []
 
     def _location(self, folder: Path) -> Location:
         """Return where the sweep lies, or will lie once a folder has been renamed to its own."""
@@ -250,7 +282,7 @@ class SweepFolder:
     @property
     def _meta(self) -> dict[str, Any]:
         """The content of ``sweep.json``."""
-        assert self.launched_space is not None  # noqa: S101 - whoever writes sets both
+        assert self.launched is not None  # noqa: S101 - whoever writes sets both
         assert self.location is not None  # noqa: S101
         database = {"study_storage": self.study_storage} if self.study_storage else {}
         return {
@@ -262,7 +294,7 @@ class SweepFolder:
             **database,
             "created": self.created,
             "max_concurrent": self.max_concurrent,
-            "space": {"sha256": digest_of(self.launched_space), "content": self.launched_space},
+            "space": self.launched.to_json(),
             "location": asdict(self.location),
         }
 
@@ -331,6 +363,29 @@ class SweepFolder:
 
             return holder(self.study_storage, self.id) is not None
         return is_locked(self.journal) or is_locked(self.folder / _LOCK)
+
+
+def _read_space(text: str, path: Path, launched: LaunchedSpace | None) -> tuple[Space, tuple[str, ...]]:
+    """Return the space of a sweep, and in which keys its file was edited though they must not change.
+
+    Args:
+        text: of the file.
+        path: of the file.
+        launched: the space that the sweep was launched with, if it is known.
+    """
+    space = parse_space(text, str(path))
+    changed = changed_keys(launched.content, content_of(space)) if launched else []
+    if not changed or launched is None:
+        return space, ()
+    _warn_once(
+        f"{path} was edited after the launch ({', '.join(changed)}): what is shown is of the space that was launched"
+    )
+    return parse_space(launched.text, str(path)) if launched.text else space, tuple(changed)
+
+
+@functools.lru_cache(maxsize=1000)
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def names(home: Path | SweepStore) -> list[str]:

@@ -82,6 +82,28 @@ def _flatten(section: Mapping[str, object], prefix: str = "") -> Iterator[tuple[
 
 
 @dataclass(frozen=True)
+class LaunchedSpace:
+    """The space that a sweep was launched with.
+
+    Attributes:
+        content: see `content_of`.
+        text: of the file; None in sweeps whose driver did not keep it.
+    """
+
+    content: SpaceContent
+    text: str | None = None
+
+    @classmethod
+    def of(cls, space: Space, text: str) -> LaunchedSpace:
+        """Return what is kept of a space and the text of its file."""
+        return cls(content_of(space), text)
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``sweep.json`` holds of it."""
+        return {"sha256": digest_of(self.content), "content": self.content, "text": self.text}
+
+
+@dataclass(frozen=True)
 class Location:
     """Where a sweep lies.
 
