@@ -129,6 +129,14 @@ FAULTS = {
         ),
         ("tuner/sweep/test_identity.py", "test_what_makes_it_another_experiment_is_named"),
     ],
+    "a sweep goes on with other code, another commit, other packages": [
+        (
+            "tuner/execution/test_software.py",
+            "test_other_code_is_refused_by_name_until_it_is_accepted_which_is_recorded",
+        ),
+        ("tuner/execution/test_software.py", "test_another_commit_and_other_packages_are_said_in_a_line"),
+        ("tuner/execution/test_software.py", "test_comments_docstrings_layout_and_other_code_are_no_change"),
+    ],
     "the lock file of a running sweep is removed": [
         ("tuner/sweep/test_folder.py", "test_a_second_driver_is_refused_by_name_even_if_the_lock_file_is_removed"),
         ("tuner/sweep/test_folder.py", "test_looks_at_the_lock_disturb_neither_each_other_nor_a_driver_that_starts"),

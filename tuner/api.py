@@ -114,6 +114,7 @@ class Sweep:
         *,
         trials: int | None = None,
         max_concurrent: int | None = None,
+        accept_code_change: bool = False,
         detach: bool = False,
         insecure: bool = False,
     ) -> Sweep:
@@ -122,16 +123,24 @@ class Sweep:
         Args:
             trials: extend it to this many.
             max_concurrent: how many runs may be executed at once from now on.
+            accept_code_change: go on although the code that trains differs from that of its runs; it is recorded.
             detach: see `launch`.
             insecure: likewise.
 
         Raises:
-            UserError: it has more trials already, or a driver is at work on it.
+            UserError: it has more trials already, its space was edited, the code that trains differs, or a driver is at
+                work on it.
         """
         check_authentication(insecure=insecure)
         if trials is None and max_concurrent is None and control.end_pause(self._sweep):
             return self
-        self._sweep = prepare_resume(self._sweep, self._console, trials=trials, max_concurrent=max_concurrent)
+        self._sweep = prepare_resume(
+            self._sweep,
+            self._console,
+            trials=trials,
+            max_concurrent=max_concurrent,
+            accept_code_change=accept_code_change,
+        )
         return self._drive(detach, insecure)
 
     def confirm(

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from tuner.cli.exits import exit_for
-from tuner.cli.options import Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
+from tuner.cli.options import AcceptCodeChange, Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
 from tuner.cli.remote import accept_ray
 from tuner.cli.results import print_comparison
 from tuner.errors import INTERRUPTED
@@ -55,6 +55,7 @@ def resume(
     sweep_name: SweepName,
     trials: Annotated[int | None, typer.Option(min=1, help="Extend the sweep to this many trials.")] = None,
     max_concurrent: MaxConcurrent = None,
+    accept_code_change: AcceptCodeChange = False,
     detach: Detach = False,
     home_folder: Home = None,
     ready_fd: Annotated[int | None, typer.Option(hidden=True, help="Told when this driver has started.")] = None,
@@ -67,7 +68,14 @@ def resume(
     if trials is None and max_concurrent is None and control.end_pause(sweep):
         console.print(f"{sweep.name} goes on; `tuner watch {sweep.name}` shows it", soft_wrap=True, highlight=False)
         return
-    _drive(prepare_resume(sweep, console, trials=trials, max_concurrent=max_concurrent), detach, insecure, ready_fd)
+    _drive(
+        prepare_resume(
+            sweep, console, trials=trials, max_concurrent=max_concurrent, accept_code_change=accept_code_change
+        ),
+        detach,
+        insecure,
+        ready_fd,
+    )
 
 
 def _drive(sweep: SweepFolder, detach: bool, insecure: bool, ready_fd: int | None = None) -> None:

@@ -36,6 +36,10 @@ MaxConcurrent = Annotated[
     int | None,
     typer.Option("--max-concurrent", min=1, help="Runs executed at once; by default its share of the cluster."),
 ]
+AcceptCodeChange = Annotated[
+    bool,
+    typer.Option("--accept-code-change", help="Go on although the code that trains is not that of its earlier runs."),
+]
 Detach = Annotated[
     bool,
     typer.Option("--detach", help="Return at once; a process of its own drives the sweep and outlives the terminal."),

@@ -13,6 +13,7 @@ from search_spaces.sections import Budget
 from tuner.execution.dispatcher import Observer
 from tuner.execution.driver import Ending, drive
 from tuner.execution.judging import evaluate_runs
+from tuner.execution.software import check_software, record_software
 from tuner.results.confirmation import write_confirmation
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
@@ -58,9 +59,14 @@ def confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions, *, in
         insecure: see `tuner.execution.driver.drive`.
 
     Raises:
-        UserError: nothing can be confirmed; else see `tuner.execution.driver.drive`.
+        UserError: nothing can be confirmed, or the code that trains differs; else see `tuner.execution.driver.drive`.
         CheckpointError: a run's checkpoint is missing or damaged.
     """
+    sweep.check_space()
+    change = check_software(sweep, console, accept_code_change=False)
+    if change is not None:
+        with sweep.lock():
+            record_software(sweep, change)
     return drive(
         sweep, console, lambda study_lock: ConfirmStage(sweep, study_lock, console, options), insecure=insecure
     )

@@ -19,6 +19,7 @@ from search_spaces.schema import Space
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution import preflight
+from tuner.execution.software import check_software, record_software
 from tuner.process_state import python_command, python_environment
 from tuner.storage.observations import Observation
 from tuner.sweep.folder import SweepFolder, check_available, names
@@ -102,7 +103,12 @@ def new_sweep(
 
 
 def prepare_resume(
-    sweep: SweepFolder, console: Console, *, trials: int | None = None, max_concurrent: int | None = None
+    sweep: SweepFolder,
+    console: Console,
+    *,
+    trials: int | None = None,
+    max_concurrent: int | None = None,
+    accept_code_change: bool = False,
 ) -> SweepFolder:
     """Return a sweep that is ready to be driven again.
 
@@ -111,11 +117,12 @@ def prepare_resume(
         console: prints the progress of fetching the dataset.
         trials: extend it to this many; by default it keeps its number.
         max_concurrent: how many runs may be executed at once from now on, at least 1; by default as before.
+        accept_code_change: go on although the code that trains differs from that of its runs.
 
     Raises:
         DataError: the dataset cannot be fetched or verified.
-        UserError: it has more trials already, its space was edited, a driver is at work on it, or this machine lacks a
-            resource.
+        UserError: it has more trials already, its space was edited, a driver is at work on it, this machine lacks a
+            resource, or the code that trains differs.
     """
     sweep.check_space()
     if trials is not None and trials < sweep.num_trials:
@@ -123,8 +130,10 @@ def prepare_resume(
     _check_max_concurrent(max_concurrent)
     if keys := sweep.taken_over_keys():
         console.print(f"Edited in space.yaml, and taken over: {', '.join(keys)}", soft_wrap=True, highlight=False)
+    change = check_software(sweep, console, accept_code_change=accept_code_change)
     with sweep.lock():
         sweep = sweep.extended(trials, max_concurrent)
+        record_software(sweep, change)
     preflight.check_resources(sweep.space.resources)
     preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
     return sweep

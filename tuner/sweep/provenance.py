@@ -91,20 +91,38 @@ class DatasetOrigin(TypedDict):
     sha256: str
 
 
-class Provenance(TypedDict):
-    """The content of ``provenance.json``: the code, packages, machine, command, space and data of a result.
+class Software(TypedDict):
+    """The commit, the packages and the code that trains. Files of releases before format 3 of sweeps have no code."""
 
-    Files of releases before format 3 of sweeps have no ``code``.
+    git_commit: str | None
+    versions: dict[str, str]
+    code: NotRequired[Code]
+
+
+class Resumption(Software):
+    """With which other software a sweep went on, when, and whether a change of the code that trains was accepted."""
+
+    time: str
+    accepted_code_change: bool
+
+
+class Provenance(Software):
+    """The content of ``provenance.json``: the software, machine, command, space and data of a result.
+
+    A sweep that went on with other software has an entry of `resumed` for each.
     """
 
     format: int
-    code: NotRequired[Code]
-    git_commit: str | None
-    versions: dict[str, str]
     platform: str
     command: list[str]
     space: str
     dataset: DatasetOrigin
+    resumed: NotRequired[list[Resumption]]
+
+
+def software() -> Software:
+    """Return the software that is running."""
+    return {"git_commit": git_commit(), "versions": versions(), "code": training_code()}
 
 
 def provenance(*, source: str, dataset: str) -> Provenance:
@@ -112,8 +130,8 @@ def provenance(*, source: str, dataset: str) -> Provenance:
     return {
         "format": FORMAT,
         "git_commit": git_commit(),
-        "code": training_code(),
         "versions": versions(),
+        "code": training_code(),
         "platform": platform.platform(),
         "command": sys.argv,
         "space": source,
