@@ -180,7 +180,7 @@ from pathlib import Path
 import tuner.execution.search
 from tuner.cli.app import main
 
-def search(sweep, console, *on_start):
+def search(sweep, console, *on_start, insecure):
     time.sleep(1)  # the lock has been held for a moment, to prepare
     with sweep.lock():
         Path("holds").touch()
@@ -190,7 +190,7 @@ def search(sweep, console, *on_start):
     sys.exit(0)
 
 tuner.execution.search.search = search
-sys.argv = ["tuner", *sys.argv[3:]]
+sys.argv = ["tuner", *sys.argv[4:]]
 main()
 """
 

@@ -120,7 +120,7 @@ def test_a_driver_ends_as_failed(make_sweep, monkeypatch, fault):
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setattr(driver, "MIRROR_WAIT_S", 0.1)
-    monkeypatch.setattr(driver, "start_ray", lambda: None)
+    monkeypatch.setattr(driver, "start_ray", lambda insecure: None)
     monkeypatch.setattr(driver, "verify_nodes", lambda sweep: WorkerContext())
     monkeypatch.setattr(driver, "execute", execute)
     ending = search(sweep, Console(quiet=True))
