@@ -179,6 +179,14 @@ FAULTS = {
         ("tuner/sweep/test_folder.py", "test_a_url_of_no_store_is_refused_in_words"),
         ("tuner/sweep/test_folder.py", "test_a_file_url_is_decoded"),
     ],
+    "secrets in the environment, in arguments and in URLs": [
+        ("trainables/common/test_redaction.py", "test_no_password_of_a_url_survives"),
+        ("trainables/common/test_redaction.py", "test_no_secret_option_of_a_url_survives"),
+        ("trainables/common/test_redaction.py", "test_values_of_the_environment_are_masked_wherever_they_stand"),
+        ("tuner/cli/test_secrets.py", "test_no_message_repeats_one"),
+        ("tuner/cli/test_secrets.py", "test_no_traceback_repeats_one"),
+        ("tuner/cli/test_secrets.py", "test_no_file_holds_one"),
+    ],
     "a search space is wrong": [
         ("tuner/cli/test_app.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
         ("search_spaces/parsing/test_yaml_document.py", "test_no_text_raises_anything_but_a_space_error"),

@@ -1,18 +1,23 @@
 """The errors that are shown without a traceback: what the user can put right, and what stops a sweep. No torch here.
 
 All of them descend from `TunerError`. A `UserError` says what is wrong, where, and what to do about it; a `SweepError`
-says what has stopped the work from outside.
+says what has stopped the work from outside. The text of each has no secret in it, whatever it was made of.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from trainables.common.redaction import redact
+
 
 class TunerError(Exception):
     """The root of all errors that are raised on purpose for the caller; ``exit_code`` is that of the command line."""
 
     exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        return redact(super().__str__())
 
 
 class UserError(TunerError, ValueError):
@@ -47,3 +52,6 @@ class PrecisionError(UserError):
 
 class StorageError(OSError, SweepError):
     """The place of a sweep cannot be written or read from this machine; the message says which place."""
+
+    def __str__(self) -> str:
+        return redact(super().__str__())  # which is that of `OSError`

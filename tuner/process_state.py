@@ -1,8 +1,9 @@
-"""What a process shares with libraries and children: environment variables, loggers, where modules are found."""
+"""What a process shares with libraries and children: environment variables, loggers, output, places of modules."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import site
@@ -10,6 +11,9 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TextIO
+
+from trainables.common.redaction import redact
 
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 """With it, Python looks for no module in the current folder."""
@@ -91,3 +95,49 @@ def loggers_kept(names: Iterable[str] | None = None) -> Iterator[None]:
             logger.setLevel(level)
             logger.handlers[:] = handlers
             logger.propagate, logger.disabled = propagate, disabled
+
+
+@contextlib.contextmanager
+def redacted_output() -> Iterator[None]:
+    """Mask secrets in what Python code writes to standard output and error while this is entered."""
+    output, errors = RedactedStream(sys.stdout), RedactedStream(sys.stderr)
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        yield
+
+
+class RedactedStream(io.TextIOBase):
+    """A stream that masks secrets in what is written to it, each piece by itself.
+
+    Args:
+        stream: that the rest is written to, and that says whether it is a terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self.isatty, self.fileno, self.flush = stream.isatty, stream.fileno, stream.flush  # type: ignore[method-assign]
+        self.buffer = stream.buffer  # for tables as files, which hold no messages
+
+    def writable(self) -> bool:
+        """Return True: text can be written."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Write text; return the number of its characters."""
+        self._stream.write(redact(text))
+        return len(text)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is closed."""
+        return self._stream.closed
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding of the stream."""
+        return self._stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        """What the stream does with characters that it cannot encode."""
+        return self._stream.errors

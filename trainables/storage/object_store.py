@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from trainables.common.redaction import holds_secret, redact
+from trainables.common.retries import RetryPolicy
 from trainables.errors import StorageError
-from trainables.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -47,7 +48,6 @@ _NO_STORES = {
     "local": "write the folder's path",
     **dict.fromkeys(("data", "zip", "tar", "libarchive", "git", "github", "gist"), "it is no place for many files"),
 }
-_SECRETS = re.compile(r"key|secret|token|password", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -258,11 +258,9 @@ def store_at(place: str) -> Store:
 
 
 def _check_no_secret(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.username or parts.password or any(map(_SECRETS.search, parse_qs(parts.query))):
-        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    if holds_secret(url):
         raise ValueError(
-            f"a storage URL must not hold a secret, as one for {where} does: put it into the environment or into a "
+            f"a storage URL must not hold a secret, as {redact(url)} does: put it into the environment or into a "
             "file (for s3://: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials)"
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from trainables.common.redaction import redact
 from trainables.storage.sweep_store import SweepStore
 
 NAME = "log.txt"
@@ -35,13 +36,13 @@ class RunLog(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Add text as it is."""
+        """Add text, its secrets masked; return the number of its characters."""
         if not self._may_write():
             return len(text)
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
+                file.write(redact(text))
         return len(text)
 
     def fetch(self) -> None:

@@ -19,6 +19,7 @@ import ray
 import torch
 from ray import tune
 
+from trainables.common.redaction import redact
 from trainables.config import DatasetConfig, parse
 from trainables.data.tensors import Dataset, load
 from trainables.storage import checkpoint
@@ -118,7 +119,7 @@ class RunTrainable(tune.Trainable):
 
     def _failed(self, failure: str, reason: str) -> dict[str, str]:
         self._log.note(f"{failure}: {reason}")
-        return {"failure": failure, "reason": reason}
+        return {"failure": failure, "reason": redact(reason)}
 
     def _start(self) -> TrainingLoop:
         context = self._run.context

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from trainables.common.redaction import redact
 from trainables.storage.atomic import is_storage_trouble
 from tuner.errors import FAILED, STOPPED, SweepError, TunerError
+from tuner.process_state import redacted_output
 
 if TYPE_CHECKING:
     from tuner.execution.driver import Ending
@@ -46,9 +49,20 @@ def exit_for(ending: Ending, name: str, console: Console, how_to_go_on: str) -> 
 def run_command(command: Callable[[], object]) -> None:
     """Call a command; an error that is raised on purpose ends this process with its message and exit code.
 
+    No secret is in what it prints, nor in the traceback of an error that was not raised on purpose.
+
     Raises:
         SystemExit: the command has ended or failed; it holds the exit code.
     """
+    with redacted_output():
+        try:
+            _run_to_exit(command)
+        except Exception:
+            sys.excepthook = _print_traceback  # once the streams are as they were
+            raise
+
+
+def _run_to_exit(command: Callable[[], object]) -> None:
     try:
         command()
     except OSError as error:  # `StorageError` among them
@@ -59,6 +73,10 @@ def run_command(command: Callable[[], object]) -> None:
     except TunerError as error:
         _print_error(str(error))
         sys.exit(error.exit_code)
+
+
+def _print_traceback(*error: Any) -> None:
+    sys.stderr.write(redact("".join(traceback.format_exception(*error))))
 
 
 def _print_error(text: str) -> None:

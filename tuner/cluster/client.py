@@ -14,7 +14,8 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails
 
-from trainables.retries import RetryPolicy
+from trainables.common.redaction import holds_secret
+from trainables.common.retries import RetryPolicy
 from tuner.cluster.auth import read_token, token_path
 from tuner.cluster.ray_internals import JobClient
 from tuner.errors import UserError
@@ -173,11 +174,11 @@ def check_address(address: str) -> str:
         UserError: it is no such address, or holds a password.
     """
     parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        shown = f"{parts.scheme}://...@{parts.hostname}" if "@" in parts.netloc else address
+    is_plain = not (parts.query or parts.fragment or "@" in parts.netloc or holds_secret(address))
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain:
         raise UserError(
-            f"--cluster must be the address of a cluster's Jobs API, like http://head:8265 and without user or "
-            f"password, not {shown!r}; the token comes from RAY_AUTH_TOKEN or the file that RAY_AUTH_TOKEN_PATH names"
+            f"--cluster must be the address of a cluster's Jobs API, like http://head:8265 and without user, password "
+            f"or options, not {address!r}; the token comes from RAY_AUTH_TOKEN or the file RAY_AUTH_TOKEN_PATH"
         )
     return address.rstrip("/")
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from trainables.common.redaction import holds_secret, redact_arguments
 from tuner.cluster.nodes import JOB_ENVIRONMENT
 from tuner.errors import UserError
-
-_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class RemoteCommand:
         follow: whether its output is printed while it runs; otherwise all at once when it has ended.
 
     Raises:
-        UserError: a password is among the arguments.
+        UserError: a secret is among the arguments.
     """
 
     command: str
@@ -45,20 +43,20 @@ class RemoteCommand:
     follow: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a password before it is sent."""
-        _check_no_password(self.argv)
+        """Refuse a secret before it is sent."""
+        _check_no_secret(self.argv)
 
 
 def environment() -> dict[str, str]:
     """Return the environment variables of a job; everybody on the cluster can read them, so none holds a secret.
 
     Raises:
-        UserError: MLflow's address holds a password.
+        UserError: MLflow's address holds a user, password or token.
     """
     variables = dict(JOB_ENVIRONMENT)
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if urlsplit(uri).scheme in ("http", "https"):
-        if "@" in urlsplit(uri).netloc:
+        if holds_secret(uri):
             raise UserError(
                 "MLFLOW_TRACKING_URI holds a user or password, which everybody on the cluster could read: set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD on the cluster's nodes instead"
@@ -72,10 +70,10 @@ def digest(command: RemoteCommand) -> str:
     return hashlib.sha256(json.dumps([command.argv, command.files], sort_keys=True).encode()).hexdigest()
 
 
-def _check_no_password(argv: Sequence[str]) -> None:
-    for word in argv:
-        if _PASSWORD.search(word):
+def _check_no_secret(argv: Sequence[str]) -> None:
+    for word, masked in zip(argv, redact_arguments(argv), strict=True):
+        if word != masked:
             raise UserError(
-                f"{_PASSWORD.sub('://...@', word)}: no password may stand in a command, which everybody on the cluster "
-                "can read: libpq takes it from PGPASSWORD or the file PGPASSFILE, set on the cluster's nodes"
+                f"{masked}: no secret may stand in a command, which everybody on the cluster can read: passwords come "
+                "from PGPASSWORD or the file PGPASSFILE and from AWS_* variables, set on the cluster's nodes"
             )

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from trainables.retries import RetryPolicy
+from trainables.common.retries import RetryPolicy
 from tuner.cluster.client import Cluster, Job, UnreachableError
 from tuner.cluster.payload import BEGIN, ERROR_MARK
 from tuner.errors import FAILED, INTERRUPTED, UserError

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from trainables.common.redaction import redact
 from tuner.execution.failures import FailurePolicy
 from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.runs import Record, Run
@@ -122,7 +123,7 @@ class Dispatcher:
     def fail(self, key: str, reason: str) -> None:
         """Record that a run has failed, and why."""
         try:
-            self._queue.fail(key, reason)
+            self._queue.fail(key, redact(reason))
             self._ended(key)
         except OSError as error:
             self.policy.storage_failed(error)

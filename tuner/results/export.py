@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainables.common.redaction import redact_arguments
 from trainables.storage.atomic import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.results.selection import choose_run
@@ -60,7 +61,8 @@ def _origin(snapshot: Snapshot, record: Record) -> dict[str, Any]:
     names = {"sweep": sweep.name, "sweep_id": sweep.id, "run": record.run.key}
     confirmation = snapshot.confirmation if record.run.kind == "confirm" else None
     numbers = {"confirmed": {"winner": confirmation.winner, **confirmation.main_numbers()}} if confirmation else {}
-    return {**names, "num_threads": threads, **of_sweep, **numbers}
+    command = redact_arguments(of_sweep["command"])  # earlier releases wrote it as it was typed
+    return {**names, "num_threads": threads, **of_sweep, "command": command, **numbers}
 
 
 def num_threads(cpus: float) -> int:

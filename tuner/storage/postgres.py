@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from trainables.common.retries import RetryPolicy
 from trainables.errors import StorageError
-from trainables.retries import RetryPolicy
 from tuner.errors import UserError
 
 SCHEMES = ("postgresql+psycopg://", "postgresql://")

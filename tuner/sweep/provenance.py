@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import trainables
+from trainables.common.redaction import redact_arguments
 from trainables.data import files as data_files
 
 FORMAT = 1
@@ -133,7 +134,7 @@ def provenance(*, source: str, dataset: str) -> Provenance:
         "versions": versions(),
         "code": training_code(),
         "platform": platform.platform(),
-        "command": sys.argv,
+        "command": redact_arguments(sys.argv),
         "space": source,
         "dataset": {"name": dataset, "sha256": data_files.digest(dataset)},
     }

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from trainables.retries import RetryPolicy
+from trainables.common.retries import RetryPolicy
 from tuner.sweep.runs import Record
 from tuner.tracking.server import quiet_mlflow
 from tuner.tracking.writer import MlflowWriter

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from trainables.common.redaction import redact
 from tuner.errors import UserError
 from tuner.results.draw import draw_sweep
 from tuner.sweep.folder import SweepFolder
@@ -67,4 +68,4 @@ def draw_pictures(
 
 def warn(console: Console, text: str) -> None:
     """Say what a person should know, though nothing stops for it."""
-    console.print(text, style="yellow", markup=False, soft_wrap=True)
+    console.print(redact(text), style="yellow", markup=False, soft_wrap=True)

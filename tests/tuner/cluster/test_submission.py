@@ -78,7 +78,7 @@ BAD = {
         "holds a user or password",
     ),
     "an address that is none": (["status", "--cluster", "head:8265"], {}, "like http://head:8265"),
-    "an address with a password": (["status", "--cluster", "http://me:secret2@head"], {}, "http://...@head"),
+    "an address with a password": (["status", "--cluster", "http://me:secret2@head"], {}, "http://***@head"),
 }
 
 

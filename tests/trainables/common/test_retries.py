@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import tenacity
 
-from trainables.retries import RetryPolicy
+from trainables.common.retries import RetryPolicy
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """Return the waits; time passes by them alone."""
     waits: list[float] = []
-    monkeypatch.setattr("trainables.retries.time.sleep", waits.append)
+    monkeypatch.setattr("trainables.common.retries.time.sleep", waits.append)
     monkeypatch.setattr("tenacity.time.monotonic", lambda: 1000.0 + sum(waits))
     return waits
 

@@ -1,0 +1,1 @@
+"""What every room may use: retries, and secrets masked in text."""
