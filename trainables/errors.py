@@ -42,6 +42,21 @@ class CheckpointError(UserError):
     """A checkpoint is missing, damaged or of a format that this version does not read."""
 
 
+class DamagedRunError(UserError):
+    """A file of a run is damaged, or belongs to another run; the message says which, why, and what to do.
+
+    Attributes:
+        reason: why the file cannot be used, as a clause.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class MissingExtraError(UserError):
     """An optional dependency is not installed; the message holds the command that installs it."""
 

@@ -6,6 +6,7 @@ from search_spaces.errors import SpaceError
 from trainables.errors import (
     BundleError,
     CheckpointError,
+    DamagedRunError,
     DataError,
     MissingExtraError,
     PrecisionError,
@@ -22,6 +23,7 @@ __all__ = [
     "STOPPED",
     "BundleError",
     "CheckpointError",
+    "DamagedRunError",
     "DataError",
     "MissingExtraError",
     "PrecisionError",

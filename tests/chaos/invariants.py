@@ -16,7 +16,7 @@ Rows = dict[str, list[dict[str, float]]]
 
 def rows_of(records: list[Record]) -> Rows:
     """Return the rows that have been reported, by run."""
-    return {record.run.key: read_metrics(record.run.folder) for record in records}
+    return {record.run.key: read_metrics(record.run) for record in records}
 
 
 def trained(folder: Path) -> list[int]:
@@ -46,7 +46,7 @@ def check_end(sweep: SweepFolder, uri: str) -> None:
     assert kinds == {"trial": sweep.num_trials, "baseline": len(sweep.space.baselines)}
     assert {record.state for record in records} <= {"complete", "pruned"}
     for record in records:
-        steps = [row["step"] for row in read_metrics(record.run.folder)]
+        steps = [row["step"] for row in read_metrics(record.run)]
         assert steps == list(range(1, len(steps) + 1)), record.run.key
         assert record.metrics["compute"] >= sweep.space.budget.compute or record.state == "pruned"
         newest = checkpoint.load_newest(record.run.folder / "checkpoint")
@@ -70,7 +70,7 @@ def _check_mlflow(sweep: SweepFolder, records: list[Record], uri: str) -> None:
         run = by_key[record.run.key]
         assert run.data.tags["mlflow.parentRunId"] == by_key["sweep"].info.run_id
         assert run.info.status == {"complete": "FINISHED", "pruned": "KILLED"}[record.state]
-        rows = read_metrics(record.run.folder)
+        rows = read_metrics(record.run)
         for name in ("robust_accuracy", "compute", "evaluation_s"):
             points = [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, name)]
             assert sorted(points) == [(row["step"], row[name]) for row in rows], f"{record.run.key}: {name}"

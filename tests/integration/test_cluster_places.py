@@ -77,4 +77,4 @@ def test_nodes_share_the_folder_or_are_refused_and_fill_their_caches_from_it(com
     assert not_shared in command.finish(1)
     records = read_records(SweepFolder.open("places", home=home))
     assert {record.state for record in records} == {"running"}
-    assert any(read_metrics(record.run.folder) for record in records)
+    assert any(read_metrics(record.run) for record in records)

@@ -83,7 +83,7 @@ def test_killed_then_interrupted_then_terminated_then_completed(command_line: Co
     command.process.wait(30)
     sweep = SweepFolder.open("a", home=command_line.home)
     finished = ended(read_records(sweep))
-    before = {record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)}
+    before = {record.run.key: read_metrics(record.run) for record in read_records(sweep)}
     assert 3 <= len(finished) < 8
 
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
@@ -97,14 +97,14 @@ def test_killed_then_interrupted_then_terminated_then_completed(command_line: Co
         output = command.finish(code)
         assert "`tuner resume a` goes on where it stands" in output
         assert "Traceback" not in output
-        before = {record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)}
+        before = {record.run.key: read_metrics(record.run) for record in read_records(sweep)}
 
     output = command_line.run("resume", "a")
     records = read_records(sweep)
     assert len([record for record in records if record.run.kind == "trial"]) == 6
     assert ended(records) == {record.run.key for record in records}
     for record in records:
-        rows = read_metrics(record.run.folder)
+        rows = read_metrics(record.run)
         kept = before.get(record.run.key, [])
         assert rows[: len(kept)] == kept, "a row that was reported is gone or was written again"
         assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))

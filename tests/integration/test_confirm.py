@@ -49,7 +49,7 @@ def test_killed_then_interrupted_then_confirmed(command_line: CommandLine):
         command_line.wait_until(
             "a",
             lambda _, known=known: (
-                sum(len(read_metrics(one.run.folder)) for one in read_records(sweep, ["confirm"])) > known + 3
+                sum(len(read_metrics(one.run)) for one in read_records(sweep, ["confirm"])) > known + 3
             ),
             command,
         )
@@ -58,9 +58,9 @@ def test_killed_then_interrupted_then_confirmed(command_line: CommandLine):
         assert "Traceback" not in output
         records = read_records(sweep, ["confirm"])
         for key, rows in before.items():
-            now = next(read_metrics(record.run.folder) for record in records if record.run.key == key)
+            now = next(read_metrics(record.run) for record in records if record.run.key == key)
             assert now[: len(rows)] == rows, "a row that was reported is gone or was written again"
-        before = {record.run.key: read_metrics(record.run.folder) for record in records}
+        before = {record.run.key: read_metrics(record.run) for record in records}
     assert "`tuner confirm a` goes on where it stands" in output
     finished = ended(records)
     assert len(finished) < 9
@@ -72,7 +72,7 @@ def test_killed_then_interrupted_then_confirmed(command_line: CommandLine):
     assert not trained_again & finished, "a finished run was handed out again"
     assert len({(record.run.folder, record.run.settings["seed"]) for record in records}) == len(records)
     for record in records:
-        steps = [row["step"] for row in read_metrics(record.run.folder)]
+        steps = [row["step"] for row in read_metrics(record.run)]
         assert steps == list(range(1, len(steps) + 1))
     assert read_records(sweep) == searched, "the search's own records have changed"
     assert mlflow_children(command_line.home) == sorted(one.run.key for one in [*searched, *records])
@@ -91,7 +91,7 @@ def test_paused_resumed_and_stopped_from_another_terminal(command_line: CommandL
     sweep = SweepFolder.open("a", home=command_line.home)
 
     def rows() -> dict[str, list]:
-        return {one.run.key: read_metrics(one.run.folder) for one in read_records(sweep, ["confirm"])}
+        return {one.run.key: read_metrics(one.run) for one in read_records(sweep, ["confirm"])}
 
     def num_rows() -> int:
         return sum(map(len, rows().values()))

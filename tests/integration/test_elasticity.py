@@ -75,7 +75,7 @@ def check_whole(line: CommandLine, name: str, trials: int) -> list[Record]:
 def check_rows(records: list[Record]) -> None:
     """Check that every run has each of its reports once."""
     for record in records:
-        steps = [row["step"] for row in read_metrics(record.run.folder)]
+        steps = [row["step"] for row in read_metrics(record.run)]
         assert steps == list(range(1, len(steps) + 1))
 
 

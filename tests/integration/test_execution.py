@@ -74,7 +74,7 @@ def test_a_worker_that_dies_is_tried_again_from_its_checkpoint(tmp_path):
     assert set(states(sweep).values()) == {"complete"}
     record = next(record for record in read_records(sweep) if record.run.key == "trial-0001")
     assert (record.run.folder / "died").exists()
-    assert [row["step"] for row in read_metrics(record.run.folder)] == [1, 2, 3]
+    assert [row["step"] for row in read_metrics(record.run)] == [1, 2, 3]
 
 
 def test_a_worker_that_always_dies_fails_its_run_alone(tmp_path):

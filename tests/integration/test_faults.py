@@ -89,8 +89,8 @@ def reason(sweep: SweepFolder, key: str) -> str:
 
 
 def steps(sweep: SweepFolder, key: str) -> list[float]:
-    folder = next(record.run.folder for record in read_records(sweep) if record.run.key == key)
-    return [row["step"] for row in read_metrics(folder)]
+    run = next(record.run for record in read_records(sweep) if record.run.key == key)
+    return [row["step"] for row in read_metrics(run)]
 
 
 def test_a_run_that_hangs_is_tried_once_more_from_its_checkpoint(tmp_path):

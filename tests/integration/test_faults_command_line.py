@@ -55,14 +55,14 @@ def test_a_disk_that_runs_full_ends_the_sweep_in_words_and_it_goes_on_when_there
         assert "`tuner resume a` goes on where it stands" in output
         assert "Traceback" not in output
         sweep = SweepFolder.open("a", home=command_line.home)
-        before = {record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)}
+        before = {record.run.key: read_metrics(record.run) for record in read_records(sweep)}
         assert "failed" not in {record.state for record in read_records(sweep)}
         assert "No space left on device" in command_line.run("resume", "a", code=1)
         filler.unlink()
         command = command_line.start("resume", "a")
         command_line.wait_until("a", lambda records: len(ended(records)) >= 1, command)
         for record in read_records(sweep):
-            rows = read_metrics(record.run.folder)
+            rows = read_metrics(record.run)
             assert rows[: len(before.get(record.run.key, []))] == before.get(record.run.key, [])
         command.process.send_signal(signal.SIGINT)
         command.finish(130)

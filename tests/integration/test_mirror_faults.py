@@ -64,7 +64,7 @@ def content(sweep: SweepFolder, uri: str) -> dict[str, tuple]:
         assert run.inputs.dataset_inputs[0].dataset.name == "digits"
         for name in ("robust_accuracy", "compute", "evaluation_s"):
             points = client.get_metric_history(run.info.run_id, name)
-            rows = read_metrics(record.run.folder)
+            rows = read_metrics(record.run)
             assert sorted((one.step, one.value) for one in points) == [(one["step"], one[name]) for one in rows]
     return {key: (run.info.run_id, run.info.status, run.data.to_dictionary()) for key, run in by_key.items()}
 
@@ -215,7 +215,7 @@ def test_a_clock_that_is_set_back_changes_no_order(sweep, database, monkeypatch)
     ledger = Ledger(sweep)
     train_all(ledger)
     for record in read_records(sweep):
-        rows = read_metrics(record.run.folder)
+        rows = read_metrics(record.run)
         assert [one["step"] for one in rows] == [1, 2, 3]
         assert [one["time"] for one in rows] == sorted((one["time"] for one in rows), reverse=True)
         assert record.metrics["step"] == 3

@@ -44,7 +44,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def num_rows(sweep: SweepFolder) -> int:
-    return sum(len(read_metrics(record.run.folder)) for record in read_records(sweep))
+    return sum(len(read_metrics(record.run)) for record in read_records(sweep))
 
 
 def test_detached_watched_paused_resumed_stopped_and_resumed(command_line: CommandLine):
@@ -91,13 +91,13 @@ def test_detached_watched_paused_resumed_stopped_and_resumed(command_line: Comma
     assert "no driver is at work on 'a'" in command_line.run("stop", "a", code=2)
 
     finished = ended(read_records(sweep))
-    before = {record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)}
+    before = {record.run.key: read_metrics(record.run) for record in read_records(sweep)}
     output = command_line.run("resume", "a")
     records = read_records(sweep)
     assert ended(records) == {record.run.key for record in records}
     assert len(records) == 4
     for record in records:
-        rows_now = read_metrics(record.run.folder)
+        rows_now = read_metrics(record.run)
         kept = before.get(record.run.key, [])
         assert rows_now[: len(kept)] == kept
         assert [row["step"] for row in rows_now] == list(range(1, len(rows_now) + 1))

@@ -34,7 +34,7 @@ def report_until_full(sweep: SweepFolder) -> tuple[Ledger, dict[str, list]]:
         train(ledger, run)
         if run.key == "trial-0001":
             break
-    return ledger, {record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)}
+    return ledger, {record.run.key: read_metrics(record.run) for record in read_records(sweep)}
 
 
 def check_goes_on(sweep: SweepFolder, before: dict[str, list]) -> None:
@@ -43,7 +43,7 @@ def check_goes_on(sweep: SweepFolder, before: dict[str, list]) -> None:
     assert len(records) == 6
     assert {record.state for record in records} == {"complete"}
     for record in records:
-        rows = read_metrics(record.run.folder)
+        rows = read_metrics(record.run)
         assert [one["step"] for one in rows] == [1, 2, 3]
         assert rows[: len(before.get(record.run.key, []))] == before.get(record.run.key, [])
 
@@ -70,8 +70,8 @@ def test_a_full_disk_leaves_the_ledger_whole_and_the_sweep_goes_on_when_there_is
         filler = fill(disk)
         fail_to_write(ledger)
         assert sweep.journal.read_bytes().endswith(b"\n")
-        assert {record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)} | before == {
-            record.run.key: read_metrics(record.run.folder) for record in read_records(sweep)
+        assert {record.run.key: read_metrics(record.run) for record in read_records(sweep)} | before == {
+            record.run.key: read_metrics(record.run) for record in read_records(sweep)
         }
         filler.unlink()
         check_goes_on(sweep, before)

@@ -70,7 +70,7 @@ def test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks(machine
         ledger.report(run.key, row(1))
     assert names(machine(3)) == ["tiny"]
     assert [
-        read_metrics(record.run.folder)[0]["step"] for record in read_records(SweepFolder.open("tiny", home=machine(3)))
+        read_metrics(record.run)[0]["step"] for record in read_records(SweepFolder.open("tiny", home=machine(3)))
     ] == [1]
 
     with pytest.raises(UserError, match=f"a sweep named 'tiny' is in {HOME} already"):
@@ -82,7 +82,7 @@ def test_two_machines_drive_it_one_after_the_other_and_a_third_one_looks(machine
     for number in (1, 3):
         records = read_records(SweepFolder.open("tiny", home=machine(number)))
         assert {record.state for record in records} == {"complete"}
-        assert [[one["step"] for one in read_metrics(record.run.folder)] for record in records] == [[1, 2, 3]] * 6
+        assert [[one["step"] for one in read_metrics(record.run)] for record in records] == [[1, 2, 3]] * 6
 
 
 def test_what_is_watched_from_elsewhere_is_up_to_date(machine, study: str):

@@ -57,9 +57,7 @@ def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pyt
 
 
 def rows_of(name: str = "stored") -> dict[str, list]:
-    return {
-        record.run.key: read_metrics(record.run.folder) for record in read_records(SweepFolder.open(name, home=home()))
-    }
+    return {record.run.key: read_metrics(record.run) for record in read_records(SweepFolder.open(name, home=home()))}
 
 
 def wait_until(command, condition) -> None:

@@ -115,7 +115,7 @@ def train_really(ledger: Ledger, store: SweepStore | None = None) -> None:
         while not loop.done:
             metrics = loop.step()
             state = {"loop": loop.state(), "metrics": metrics}
-            checkpoint.save(run.folder / "checkpoint", loop.num_reports, state, store=store)
+            checkpoint.save(run.folder / "checkpoint", loop.num_reports, state, identity=run.identity, store=store)
             if not loop.done:
                 ledger.report(run.key, metrics)
         ledger.complete(run.key, metrics)

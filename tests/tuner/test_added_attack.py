@@ -92,7 +92,7 @@ def test_a_sweep_searches_by_it_and_shows_it_everywhere(added, tmp_path, monkeyp
         assert trial.metrics["robust_accuracy"] <= trial.metrics[METRIC] <= trial.metrics["clean_accuracy"]
         assert 0 < trial.metrics[METRIC] < 1
         assert trial.outcome == "infeasible"  # of the constraint: no check for masking failed
-        assert [METRIC in row for row in read_metrics(trial.run.folder)] == [False, True]
+        assert [METRIC in row for row in read_metrics(trial.run)] == [False, True]
 
     table = compare.comparison_table(read_snapshot(sweep))
     headings = [column.header for column in table.columns]
@@ -100,7 +100,7 @@ def test_a_sweep_searches_by_it_and_shows_it_everywhere(added, tmp_path, monkeyp
     cells = list(table.columns[headings.index(ROW.label)].cells)
     assert cells == [f"{100 * record.metrics[METRIC]:.1f}" for record in compare.rank_runs(read_snapshot(sweep))]
     assert runs_frame(list(records.values()))[METRIC].notna().all()
-    drawn = figures.training("", read_metrics(trials[0].run.folder), None).axes[0]
+    drawn = figures.training("", read_metrics(trials[0].run), None).axes[0]
     assert ROW.label in [line.get_label() for line in drawn.get_lines()]
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

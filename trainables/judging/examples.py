@@ -1,4 +1,4 @@
-"""What a run's newest checkpoint does to single images, as plain arrays for figures."""
+"""What a run's last checkpoint does to single images, as plain arrays for figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.errors import CheckpointError
 from trainables.evaluation.accuracy import evaluating
 from trainables.evaluation.epsilon_curve import EPSILONS, STEPS, accuracy_by_epsilon
 from trainables.seeds import seed_for
-from trainables.storage import checkpoint
+from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training import registry
 from trainables.training.gan import GanLoop
 from trainables.training.loop import TrainingLoop
@@ -80,22 +80,24 @@ def load_run_dataset(settings: dict[str, Any], folder: Path | None = None) -> Da
     return load_dataset(parse(settings).dataset, folder=folder, device=device)
 
 
-def render_examples(settings: dict[str, Any], checkpoints: Path, dataset: Dataset, *, num_threads: int = 1) -> Examples:
-    """Attack example images with the networks of a run's newest checkpoint.
+def render_examples(
+    settings: dict[str, Any], checkpoint: RunCheckpoint, dataset: Dataset, *, num_threads: int = 1
+) -> Examples:
+    """Attack example images with the networks of a run's last checkpoint.
 
     The same checkpoint always gives the same examples.
 
     Args:
         settings: the run's complete configuration.
-        checkpoints: the folder of its checkpoints.
+        checkpoint: of its last report.
         dataset: the run's dataset.
         num_threads: see `set_num_threads`.
 
     Raises:
-        CheckpointError: there is no checkpoint, it cannot be read, or it does not fit the settings.
+        CheckpointError: the checkpoint is missing, cannot be used or does not fit the settings.
     """
     set_num_threads(num_threads)
-    loop = _restore_loop(settings, checkpoints, dataset)
+    loop = _restore_loop(settings, checkpoint, dataset)
     epsilon, seed = loop.config.evaluation.epsilon, loop.config.seed
     images, labels = dataset.validation.batch(_first_of_each_class(dataset.validation))
     attacked = dataset.validation.head(NUM_IMAGES)
@@ -110,15 +112,15 @@ def render_examples(settings: dict[str, Any], checkpoints: Path, dataset: Datase
     return Examples(labels.tolist(), clean, perturbed, curve, len(attacked), success)
 
 
-def _restore_loop(settings: dict[str, Any], checkpoints: Path, dataset: Dataset) -> TrainingLoop:
-    state = checkpoint.require_newest(checkpoints)
+def _restore_loop(settings: dict[str, Any], checkpoint: RunCheckpoint, dataset: Dataset) -> TrainingLoop:
+    state = checkpoint.load()
     config = parse(settings)
     loop = registry.build(config, dataset)
     try:
         # The saved state of the random numbers belongs to the device of the training; here new ones are drawn.
         loop.restore({**state["loop"], "rng": loop.rng.get_state()})
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"the checkpoint in {checkpoints} does not fit its settings: {error}") from error
+        raise CheckpointError(f"the checkpoint in {checkpoint.folder} does not fit its settings: {error}") from error
     loop.rng.manual_seed(seed_for(config.seed, "examples"))
     return loop
 

@@ -16,6 +16,7 @@ from trainables.judging.autoattack import autoattack_accuracy
 from trainables.judging.final import AttackBudget, evaluate_final
 from trainables.judging.surrogates import load_surrogates
 from trainables.networks.bundle import read_bundle, read_checkpoint, read_state_dict
+from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training.runtime import set_num_threads
 
 
@@ -66,18 +67,18 @@ def load_classifier(
     return TrainedClassifier.of_run(config, classifier, epsilon)
 
 
-def load_run_classifier(settings: dict[str, Any], checkpoints: Path) -> TrainedClassifier:
-    """Load the classifier of a run's newest checkpoint.
+def load_run_classifier(settings: dict[str, Any], checkpoint: RunCheckpoint) -> TrainedClassifier:
+    """Load the classifier of a run's last checkpoint.
 
     Args:
         settings: the run's complete configuration.
-        checkpoints: the folder of its checkpoints.
+        checkpoint: of its last report.
 
     Raises:
-        CheckpointError: there is no checkpoint, or it cannot be read.
+        CheckpointError: the checkpoint is missing or cannot be used.
     """
     config = parse(settings)
-    return TrainedClassifier.of_run(config, read_checkpoint(config, checkpoints))
+    return TrainedClassifier.of_run(config, read_checkpoint(config, checkpoint))
 
 
 def evaluate_classifier(

@@ -21,7 +21,7 @@ from torch import nn
 from trainables.config import ClassifierConfig, TrainingConfig, parse
 from trainables.errors import BundleError
 from trainables.networks.classifiers import CLASSIFIERS, build_classifier
-from trainables.storage import checkpoint
+from trainables.storage.checkpoint import RunCheckpoint
 
 CONFIGURATION, WEIGHTS = "configuration.json", "classifier.safetensors"
 
@@ -32,13 +32,13 @@ def write_classifier(target: Path, settings: dict[str, Any], state: dict[str, to
     (target / WEIGHTS).write_bytes(dump_tensors({name: tensor.contiguous() for name, tensor in state.items()}))
 
 
-def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoints: Path) -> None:
-    """Write the classifier of a run's newest checkpoint as a bundle into a folder that exists.
+def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoint: RunCheckpoint) -> None:
+    """Write the classifier of a run's last checkpoint as a bundle into a folder that exists.
 
     Raises:
-        CheckpointError: no checkpoint is there, or none can be read.
+        CheckpointError: the checkpoint is missing or cannot be used.
     """
-    write_classifier(target, settings, checkpoint.require_newest(checkpoints)["loop"]["classifier"])
+    write_classifier(target, settings, checkpoint.load()["loop"]["classifier"])
 
 
 def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
@@ -55,14 +55,14 @@ def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
     return config, build_from_weights(weights, config.classifier.architecture, str(folder / WEIGHTS))
 
 
-def read_checkpoint(config: TrainingConfig, checkpoints: Path) -> nn.Module:
-    """Return the classifier of a run's newest checkpoint.
+def read_checkpoint(config: TrainingConfig, checkpoint: RunCheckpoint) -> nn.Module:
+    """Return the classifier of a run's last checkpoint.
 
     Raises:
-        CheckpointError: no checkpoint is there, or none can be read.
+        CheckpointError: the checkpoint is missing or cannot be used.
     """
     classifier = build_classifier(config.classifier)
-    classifier.load_state_dict(checkpoint.require_newest(checkpoints)["loop"]["classifier"])
+    classifier.load_state_dict(checkpoint.load()["loop"]["classifier"])
     return classifier
 
 

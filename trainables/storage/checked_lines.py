@@ -32,6 +32,12 @@ class LineChecksums:
         self._is_sealed = False
         self.num_lines = 0
 
+    @classmethod
+    def after(cls, line: bytes) -> LineChecksums | None:
+        """Return the checksums of a file that ends with a line, to add more lines; None if it has no checksum."""
+        match = _SEAL.search(line)
+        return None if match is None else cls(int(match[1], 16))
+
     def seal(self, line: bytes) -> bytes:
         """Return a JSON object's line with its checksum, as the next line of the file.
 

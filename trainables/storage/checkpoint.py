@@ -1,14 +1,18 @@
 """Checkpoints that appear whole or not at all, read without unpickling: safetensors for tensors, JSON for the rest.
 
 A folder of checkpoints holds the newest two, each a folder named by its step:
-``00000007/{state.json,tensors.safetensors}``.
+``00000007/{state.json,tensors.safetensors}``. Since format 2, ``state.json`` says of which run of which sweep the
+checkpoint is, with which settings, and after which step; format 1 says nothing of that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,12 @@ from safetensors.torch import save as dump_tensors
 
 from trainables.errors import CheckpointError
 from trainables.storage.atomic import write_whole
+from trainables.storage.run_identity import RunIdentity
 from trainables.storage.sweep_store import SweepStore
 
-FORMAT = 1
+FORMAT, FORMAT_WITHOUT_IDENTITY = 2, 1
+_STEP = re.compile(r"\d{8,}")
+_UNREADABLE = (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError)
 _TENSOR, _PAIRS = "$tensor", "$pairs"
 
 
@@ -52,7 +59,13 @@ def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def save(
-    folder: Path, step: int, state: dict[str, Any], *, staging: Path | None = None, store: SweepStore | None = None
+    folder: Path,
+    step: int,
+    state: dict[str, Any],
+    *,
+    identity: RunIdentity | None = None,
+    staging: Path | None = None,
+    store: SweepStore | None = None,
 ) -> None:
     """Add the checkpoint of a step to a folder and drop all but the newest two.
 
@@ -60,6 +73,7 @@ def save(
         folder: made if it is missing.
         step: names the checkpoint; saving a step again replaces it.
         state: nested dictionaries and lists of tensors, numbers, strings, booleans and None.
+        identity: of the run that the checkpoint is of; None for one that is of no sweep.
         staging: where the checkpoint is put together, see `trainables.worker.fencing`; by default beside its place.
         store: that the folder is in, where it may be a working copy; by default the checkpoints are on this disk alone.
 
@@ -70,7 +84,8 @@ def save(
     tensors: dict[str, torch.Tensor] = {}
     packed = _pack(state, "", tensors)
     blob = dump_tensors(tensors)
-    header = {"format": FORMAT, "sha256": _sha256(blob), "state_sha256": _sha256(_as_json(packed)), "state": packed}
+    header = {"format": FORMAT, **(identity.as_json() if identity else {}), "step": step}
+    header |= {"sha256": _sha256(blob), "state_sha256": _sha256(_as_json(packed)), "state": packed}
     with store.whole_folder(folder / f"{step:08d}", replace=True, staging=staging, last="state.json") as temporary:
         write_whole(temporary / "tensors.safetensors", blob)
         write_whole(temporary / "state.json", _as_json(header))
@@ -79,39 +94,77 @@ def save(
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_newest(folder: Path) -> dict[str, Any] | None:
-    """Return the state of the newest undamaged checkpoint on this disk, or None if there is none.
+def load_newest(
+    folder: Path,
+    identity: RunIdentity | None = None,
+    *,
+    accepts_format_1: bool = True,
+    skip: Callable[[Path, str], None] | None = None,
+) -> dict[str, Any] | None:
+    """Return the state of the newest checkpoint on this disk that can be used, or None if there is none.
 
     In a working copy, fetch the folder first: `trainables.storage.sweep_store.SweepStore.fetch_folder`.
 
+    Args:
+        folder: of the checkpoints of one run.
+        identity: of the run; a checkpoint of another one cannot be used. None takes any.
+        accepts_format_1: whether a checkpoint that does not say of which run it is can be used.
+        skip: called with each newer checkpoint that cannot be used, and why.
+
     Raises:
-        CheckpointError: a checkpoint is there but none can be read.
+        CheckpointError: checkpoints are there but none can be used; not raised where `skip` is given.
     """
     problems = []
     for path in reversed(_steps(folder)):
         try:
-            return _load(path)
-        except (CheckpointError, SafetensorError, OSError, ValueError, KeyError, TypeError) as problem:
+            return _load(path, identity, accepts_format_1)
+        except CheckpointError as problem:
             problems.append(f"{path}: {problem}")
-    if problems:
+            if skip:
+                skip(path, str(problem))
+    if problems and not skip:
         raise CheckpointError("no checkpoint can be read; " + "; ".join(problems))
     return None
 
 
-def require_newest(folder: Path) -> dict[str, Any]:
-    """Return the state of the newest undamaged checkpoint, as `load_newest` does, where there has to be one.
+@dataclass(frozen=True)
+class RunCheckpoint:
+    """The one checkpoint of a run whose weights belong to the run's last report.
 
-    Raises:
-        CheckpointError: there is no checkpoint, or none can be read.
+    Attributes:
+        folder: of the run's checkpoints, on this disk.
+        step: of the last report.
+        identity: of the run; None takes a checkpoint of any run.
+        accepts_format_1: see `load_newest`.
+        remedy: what a person can do if it cannot be used, as the end of a sentence.
     """
-    state = load_newest(folder)
-    if state is None:
-        raise CheckpointError(f"there is no checkpoint in {folder}")
-    return state
+
+    folder: Path
+    step: int
+    identity: RunIdentity | None = None
+    accepts_format_1: bool = True
+    remedy: str = "put a copy of it in its place"
+
+    def load(self) -> dict[str, Any]:
+        """Return its state.
+
+        Raises:
+            CheckpointError: it is missing, damaged or of another run or step; an older one is never taken for it.
+        """
+        path = self.folder / f"{self.step:08d}"
+        try:
+            return _load(path, self.identity, self.accepts_format_1)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"the checkpoint of the last report, {path}, cannot be used: {error}; {self.remedy}"
+            ) from error
 
 
 def _steps(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+    return sorted(
+        (path for path in folder.glob("[0-9]*") if _STEP.fullmatch(path.name) and path.is_dir()),
+        key=lambda path: int(path.name),
+    )
 
 
 def _as_json(value: Any) -> bytes:
@@ -122,16 +175,48 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _load(path: Path) -> dict[str, Any]:
-    header = json.loads((path / "state.json").read_bytes())
-    if header["format"] != FORMAT:
-        raise CheckpointError(f"format {header['format']}, this version reads {FORMAT}")
-    blob = (path / "tensors.safetensors").read_bytes()
+def _load(path: Path, identity: RunIdentity | None, accepts_format_1: bool) -> dict[str, Any]:
+    if not path.is_dir():
+        others = ", ".join(str(int(other.name)) for other in _steps(path.parent))
+        raise CheckpointError(f"it is not there; others there: {others or 'none'}")
+    try:
+        header = json.loads((path / "state.json").read_bytes())
+        _check_identity(header, path, identity, accepts_format_1)
+        blob = (path / "tensors.safetensors").read_bytes()
+        _check_content(header, blob)
+        state: dict[str, Any] = _unpack(header["state"], load_tensors(blob))
+    except CheckpointError:
+        raise
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{type(error).__name__}: {error}") from error
+    if header["format"] == FORMAT_WITHOUT_IDENTITY and _reported_step(state) not in (None, int(path.name)):
+        raise CheckpointError(f"it is of the step {_reported_step(state)}")
+    return state
+
+
+def _check_identity(header: dict[str, Any], path: Path, identity: RunIdentity | None, accepts_format_1: bool) -> None:
+    if header["format"] not in (FORMAT, FORMAT_WITHOUT_IDENTITY):
+        raise CheckpointError(f"format {header['format']}, this version reads 1 and 2")
+    if header["format"] == FORMAT_WITHOUT_IDENTITY:
+        if not accepts_format_1:
+            raise CheckpointError("it does not say of which run it is")
+        return
+    if identity and (mismatch := identity.mismatch(header)):
+        raise CheckpointError(mismatch)
+    if header["step"] != int(path.name):
+        raise CheckpointError(f"it is of the step {header['step']}")
+
+
+def _check_content(header: dict[str, Any], blob: bytes) -> None:
     if _sha256(blob) != header["sha256"]:
         raise CheckpointError("checksum of tensors.safetensors does not match")
     packed = _sha256(_as_json(header["state"]))
-    # Checkpoints without this checksum are read too: nothing contradicts them.
-    if header.get("state_sha256", packed) != packed:
+    # Checkpoints of the first releases have no checksum of the state: nothing contradicts them.
+    is_optional = header["format"] == FORMAT_WITHOUT_IDENTITY
+    if header.get("state_sha256", packed if is_optional else None) != packed:
         raise CheckpointError("checksum of the state in state.json does not match")
-    state: dict[str, Any] = _unpack(header["state"], load_tensors(blob))
-    return state
+
+
+def _reported_step(state: dict[str, Any]) -> object:
+    metrics = state.get("metrics")
+    return metrics.get("step") if isinstance(metrics, dict) else None

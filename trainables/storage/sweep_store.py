@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import logging
 import os
@@ -164,6 +165,26 @@ class SweepStore:
         here = [path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))]
         self._move_aside([path for path in here if path.relative_to(folder).as_posix() not in stored])
         _download(store, name, stored, folder)
+
+    def move_aside(self, folder: Path) -> Path:
+        """Rename a folder to a name that is free, such as ``0003.aside-1``, in the object store, too; return the name.
+
+        Raises:
+            OSError: it cannot be renamed.
+        """
+        names = (folder.with_name(f"{folder.name}.aside-{number}") for number in itertools.count(1))
+        target = next(path for path in names if not path.exists() and not self._stored_files(path))
+        for name in self._stored_files(folder):
+            self.upload(target / name, self.read_stored(folder / name) or b"")
+        self.remove_stored(folder)
+        if folder.exists():
+            folder.rename(target)
+        return target
+
+    def _stored_files(self, folder: Path) -> list[str]:
+        """Return the names of the files of a folder in the object store, below it; none if there is no object store."""
+        located = self._stored(folder)
+        return list(located[0].files(located[1])) if located else []
 
     def pull(self, folder: Path) -> None:
         """Update the copy of a sweep's folder, unless its driver runs on this machine.

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from trainables.storage.run_identity import RunIdentity, settings_digest
+
 
 @dataclass(frozen=True)
 class WorkerContext:
@@ -42,12 +44,22 @@ class RunTask:
         folder: of the run, as the driver sees it.
         settings: of the run's configuration.
         context: where the sweep's storage and data are.
+        sweep: id of the sweep.
+        accepts_format_1: whether the run may go on from a checkpoint that does not say of which run it is: an earlier
+            release began the run.
     """
 
     key: str
     folder: str
     settings: dict[str, Any]
     context: WorkerContext = field(default_factory=WorkerContext)
+    sweep: str = ""
+    accepts_format_1: bool = False
+
+    @property
+    def identity(self) -> RunIdentity:
+        """What the run's checkpoints say of whose they are."""
+        return RunIdentity(self.sweep, self.key, settings_digest(self.settings))
 
     def to_config(self) -> dict[str, Any]:
         """Return plain data, as Ray Tune takes it for the configuration of a trial."""
@@ -56,4 +68,4 @@ class RunTask:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> RunTask:
         """Return the task that `to_config` has made plain data of."""
-        return cls(config["key"], config["folder"], config["settings"], WorkerContext(**config["context"]))
+        return cls(**{**config, "context": WorkerContext(**config["context"])})

@@ -47,6 +47,9 @@ class RunTrainable(tune.Trainable):
 
     A result has ``finished`` when the compute is spent, or ``failure`` with ``reason`` when training cannot go on; of
     the kind ``storage`` the run is not to blame, and it can go on from its checkpoint when the disk can be written.
+
+    A checkpoint that is damaged or belongs to another run is moved aside; the run goes on from an older one, or begins
+    anew, and its next result has a ``warning`` that says so.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -63,6 +66,7 @@ class RunTrainable(tune.Trainable):
         self._log = RunLog(self._folder, self._store, self._attempt.is_latest)
         self._loop: TrainingLoop | None = None
         self._replay: dict[str, float] | None = None
+        self._unusable: list[str] = []
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take over the next run in the same process."""
@@ -105,7 +109,8 @@ class RunTrainable(tune.Trainable):
             return self._failed("error", traceback.format_exc())
         finally:
             self._log.keep()
-        return {"metrics": metrics, "finished": loop.done}
+        warning, self._unusable = "; ".join(self._unusable), []
+        return {"metrics": metrics, "finished": loop.done} | ({"warning": warning} if warning else {})
 
     @property
     def _gpu_share(self) -> float:
@@ -133,8 +138,7 @@ class RunTrainable(tune.Trainable):
         device.prepare(self._device, self._gpu_share)
         data = _dataset(config.dataset, context.data, context.shared_data, self._device)
         loop = registry.build(config, data)
-        self._store.fetch_folder(self._folder / "checkpoint")
-        state = checkpoint.load_newest(self._folder / "checkpoint")
+        state = self._load_checkpoint()
         if state is not None:
             loop.restore(state["loop"])
             self._log.note(f"goes on after report {loop.num_reports}, {loop.meter.compute:.2f} epochs of compute")
@@ -142,10 +146,36 @@ class RunTrainable(tune.Trainable):
             self._replay = state["metrics"]
         return loop
 
+    def _load_checkpoint(self) -> dict[str, Any] | None:
+        """Return the newest checkpoint of this run that can be used, and move aside those that cannot."""
+        self._store.fetch_folder(self._folder / "checkpoint")
+        state = checkpoint.load_newest(
+            self._folder / "checkpoint",
+            self._run.identity,
+            accepts_format_1=self._run.accepts_format_1,
+            skip=self._move_aside,
+        )
+        if self._unusable:
+            start = "the beginning" if state is None else f"the older one of report {state['loop']['num_reports']}"
+            self._unusable.append(f"it goes on from {start}")
+            self._log.note("warning: " + "; ".join(self._unusable))
+        return state
+
+    def _move_aside(self, path: Path, reason: str) -> None:
+        aside = self._store.move_aside(path)
+        self._unusable.append(f"the checkpoint {path} cannot be used and is in {aside.name} now: {reason}")
+
     def _train(self, loop: TrainingLoop) -> dict[str, float]:
         metrics = loop.step()
         state = {"loop": loop.state(), "metrics": metrics}
         with self._attempt.writing() as staging:
-            checkpoint.save(self._folder / "checkpoint", loop.num_reports, state, staging=staging, store=self._store)
+            checkpoint.save(
+                self._folder / "checkpoint",
+                loop.num_reports,
+                state,
+                identity=self._run.identity,
+                staging=staging,
+                store=self._store,
+            )
         self._log.note("report " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()))
         return metrics

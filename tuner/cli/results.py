@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tuner.cli.monitor import console
 from tuner.cli.options import Home, SweepName, table_console
-from tuner.errors import UserError
+from tuner.errors import MISTAKE, UserError
 from tuner.sweep.folder import SweepFolder, home
 
 if TYPE_CHECKING:
@@ -92,7 +92,10 @@ def draw(
     output: Annotated[Path | None, typer.Option(help="Folder to make; by default pictures/SWEEP-RUN.")] = None,
     home_folder: Home = None,
 ) -> None:
-    """Draw a run: images under attack, accuracies, losses, ratio, and accuracy by epsilon beside the baselines."""
+    """Draw a run: images under attack, accuracies, losses, ratio, and accuracy by epsilon beside the baselines.
+
+    The exit code is 2 if one of the pictures could not be drawn.
+    """
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
     from tuner.results.draw import write_pictures
     from tuner.sweep.snapshot import read_snapshot
@@ -102,6 +105,8 @@ def draw(
         typer.echo(picture)
     for what in missing:
         typer.echo(f"not drawn: {what}", err=True)
+    if missing:
+        raise typer.Exit(MISTAKE)
 
 
 def export(

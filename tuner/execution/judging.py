@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from tuner.errors import UserError
+from tuner.errors import CheckpointError, UserError
 from tuner.process_state import SAFE_PATH, environment
 from tuner.results.export import num_threads
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
@@ -59,8 +59,12 @@ def evaluate_runs(
         options: dict[str, Any] = {"data": Path(sweep.data) if sweep.data else None, "num_images": num_images}
         options |= {"num_threads": threads, "autoattack": autoattack}
         jobs = {pool.submit(_evaluate, sweep, record, tier, options): record for record in left}
+        unusable: list[str] = []
         try:
             for job in as_completed(jobs):
+                if isinstance(job.exception(), CheckpointError):
+                    unusable.append(f"{jobs[job].run.key}: {job.exception()}")
+                    continue
                 robust, seconds = job.result()
                 tell(f"{jobs[job].run.key}: {100 * robust:.1f} % robust on test images, {seconds:.0f} s")
         except BrokenProcessPool as error:
@@ -70,6 +74,8 @@ def evaluate_runs(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+    if unusable:
+        raise CheckpointError("\n".join(unusable))
 
 
 def _end_at_once() -> None:
@@ -99,7 +105,7 @@ def _is_evaluated(record: Record, tier: Tier, num_images: int | None, autoattack
 def _evaluate(sweep: SweepFolder, record: Record, tier: Tier, options: dict[str, Any]) -> tuple[float, float]:
     from trainables.judging.saved import evaluate_classifier, load_run_classifier
 
-    trained = load_run_classifier(record.run.settings, sweep.fetch_checkpoints(record.run.folder))
+    trained = load_run_classifier(record.run.settings, sweep.last_checkpoint(record))
     started = time.monotonic()
     verdict = evaluate_classifier(trained, "test", tier=tier, **options)
     content = {"format": FORMAT, **verdict, "asked": options["num_images"]}

@@ -202,7 +202,7 @@ def _render_examples(snapshot: Snapshot, records: Sequence[Record], drawn: Pictu
         try:
             seen[record.run.key] = examples.render_examples(
                 record.run.settings,
-                snapshot.sweep.fetch_checkpoints(record.run.folder),
+                snapshot.sweep.last_checkpoint(record),
                 dataset,
                 num_threads=num_threads(snapshot.space.resources.cpu),
             )

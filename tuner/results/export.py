@@ -38,7 +38,7 @@ def export_run(snapshot: Snapshot, target: Path | None = None, key: str | None =
 
     try:
         with whole_folder(target) as folder:
-            write_from_checkpoint(folder, record.run.settings, sweep.fetch_checkpoints(record.run.folder))
+            write_from_checkpoint(folder, record.run.settings, sweep.last_checkpoint(record))
             write_account(folder, record.run.settings, record.metrics, _origin(snapshot, record))
     except (OSError, CheckpointError) as error:
         raise UserError(f"cannot export {record.run.key} to {target}: {error}") from error

@@ -6,8 +6,9 @@ eliminated (see `tuner.search.confirmation.race`) are trained no further; baseli
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.confirmation import PLAN, Configuration, Plan, configuration_of, is_confirmed, race
 from tuner.search.open_runs import OpenRuns
+from tuner.search.run_folders import claim_folder
 from tuner.search.samplers import create_study
 from tuner.storage.journal import replaying
 from tuner.storage.optuna_internals import open_trial
@@ -28,6 +30,8 @@ from tuner.sweep.state import seconds_spent
 if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
 
+_log = logging.getLogger(__name__)
+
 
 class ConfirmLedger:
     """The runs of a plan: which are to be trained, and what they have reported; see `RunQueue`.
@@ -36,13 +40,21 @@ class ConfirmLedger:
         sweep: whose lock the caller holds.
         plan: configurations and seeds, written to the study.
         study_lock: what `SweepFolder.lock` has returned: needed if a database holds the study.
+        tell: says to a person what was moved aside.
 
     Raises:
-        UserError: the journal is damaged, or the database cannot be used.
+        UserError: the journal or a run that has ended is damaged, or the database cannot be used.
     """
 
-    def __init__(self, sweep: SweepFolder, plan: Plan, study_lock: StudyLock | None = None) -> None:
+    def __init__(
+        self,
+        sweep: SweepFolder,
+        plan: Plan,
+        study_lock: StudyLock | None = None,
+        tell: Callable[[str], None] = _log.warning,
+    ) -> None:
         self._sweep = sweep
+        self._tell = tell
         self._plan = plan
         self._journal = open_writer(sweep, study_lock)
         with replaying(place_of_study(sweep)):
@@ -50,10 +62,13 @@ class ConfirmLedger:
         self._study = create_study(storage, CONFIRM, [sweep.space.objective])
         self._study.set_user_attr(PLAN, asdict(plan))
         self._journal.sync()
-        self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep, ["confirm"])}
         self._unfinished = [
             trial for trial in self._trials() if trial.state in (TrialState.RUNNING, TrialState.WAITING)
         ]
+        for trial in self._unfinished:
+            if trial.state == TrialState.RUNNING:
+                claim_folder(sweep, run_of(sweep, "confirm", trial), tell, has_started=True)
+        self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep, ["confirm"])}
         self._open = OpenRuns(self._journal, self.records, sweep)
         self._seconds_before = seconds_spent(self.records.values())
         self._started: float | None = None
@@ -136,8 +151,12 @@ class ConfirmLedger:
     def _start(self, frozen: FrozenTrial) -> Run:
         self._started = self._started or time.monotonic()
         trial = open_trial(self._study, frozen) if frozen.state == TrialState.RUNNING else self._study.ask()
+        is_new = frozen.state != TrialState.RUNNING
         frozen = self._trials()[trial.number]
-        return self._open.start(record_of(run_of(self._sweep, "confirm", frozen), frozen), trial)
+        run = run_of(self._sweep, "confirm", frozen)
+        if is_new:
+            claim_folder(self._sweep, run, self._tell, has_started=False)
+        return self._open.start(record_of(self._sweep, run, frozen), trial)
 
     def _end_if_eliminated(self, key: str) -> bool:
         """End an open run if its configuration is eliminated; return whether it is."""

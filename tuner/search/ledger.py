@@ -6,7 +6,9 @@ the baselines; whenever a driver dies, the next one resumes the same runs from i
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
@@ -14,6 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search_spaces.configurations import baseline_configurations, configuration_for
 from tuner.search.open_runs import OpenRuns
+from tuner.search.run_folders import claim_folder
 from tuner.search.samplers import build_sampler, create_pruning_study, create_study, suggest
 from tuner.search.warm_start import add_observations
 from tuner.storage.cached_storage import WriterStorage
@@ -28,6 +31,8 @@ from tuner.sweep.state import GAVE_UP, is_complete, seconds_spent, spent_budget
 if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
 
+_log = logging.getLogger(__name__)
+
 
 class Ledger:
     """The runs of a search: which are to be trained, and what they have reported. Writes the sweep's studies.
@@ -35,13 +40,17 @@ class Ledger:
     Args:
         sweep: whose lock the caller holds.
         study_lock: what `SweepFolder.lock` has returned: needed if a database holds the study.
+        tell: says to a person what was moved aside.
 
     Raises:
-        UserError: the journal is damaged, or the database cannot be used.
+        UserError: the journal or a run that has ended is damaged, or the database cannot be used.
     """
 
-    def __init__(self, sweep: SweepFolder, study_lock: StudyLock | None = None) -> None:
+    def __init__(
+        self, sweep: SweepFolder, study_lock: StudyLock | None = None, tell: Callable[[str], None] = _log.warning
+    ) -> None:
         self._sweep = sweep
+        self._tell = tell
         self._journal = open_writer(sweep, study_lock)
         self._space = sweep.space
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
@@ -64,6 +73,9 @@ class Ledger:
         self._num_started = sum(trial.state != TrialState.WAITING for trial in self._trials("trial"))
         self._num_reporting = len(self._pruning.get_trials(deepcopy=False))
         self._settle_pruning()
+        for kind, frozen in self._unfinished:
+            if "settings" in frozen.user_attrs:
+                claim_folder(sweep, run_of(sweep, kind, frozen), tell, has_started=True)
         self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep)}
         self._open = OpenRuns(self._journal, self.records, sweep)
         self._seconds_before = seconds_spent(self.records.values())
@@ -107,15 +119,15 @@ class Ledger:
         if self._unfinished:
             kind, frozen = self._unfinished.pop(0)
             self._prepare_sampler(frozen.number)
-            return self._start(kind, open_trial(self._studies[kind], frozen))
+            return self._start(kind, open_trial(self._studies[kind], frozen), is_new=False)
         if self._storage.has_waiting(study_id(self._studies["baseline"])):
-            return self._start("baseline", self._studies["baseline"].ask())
+            return self._start("baseline", self._studies["baseline"].ask(), is_new=True)
         if self._num_started - self._num_earlier >= self._sweep.num_trials or self._spent_budget:
             return None
         self._prepare_sampler(self._num_started)
         trial = self._studies["trial"].ask()
         self._num_started += 1
-        return self._start("trial", trial)
+        return self._start("trial", trial, is_new=True)
 
     def requeue(self, key: str) -> None:
         """Queue a run again that is not trained any further now; it goes on later, from its checkpoint."""
@@ -181,7 +193,7 @@ class Ledger:
             if frozen.number in ended:
                 self._pruning.tell(frozen.number, state=TrialState.FAIL)
 
-    def _start(self, kind: Kind, trial: Trial) -> Run:
+    def _start(self, kind: Kind, trial: Trial, *, is_new: bool) -> Run:
         self._started = self._started or time.monotonic()
         if "settings" not in trial.user_attrs:
             settings = self._space.settings(lambda parameter: suggest(trial, parameter))
@@ -190,7 +202,10 @@ class Ledger:
             seed = self._space.search.seed + num_before
             trial.set_user_attr("settings", configuration_for(self._space, settings, seed))
         frozen = self._trial(self._studies[kind], trial.number)
-        record = record_of(run_of(self._sweep, kind, frozen), frozen)
+        run = run_of(self._sweep, kind, frozen)
+        if is_new:
+            claim_folder(self._sweep, run, self._tell, has_started=False)
+        record = record_of(self._sweep, run, frozen)
         if kind == "baseline":
             return self._open.start(record, trial)
         reports = self._reports(trial)

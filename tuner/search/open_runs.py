@@ -12,7 +12,7 @@ from optuna.trial import Trial, TrialState
 from trainables.storage.folder_guard import FolderGuard
 from tuner.storage.journal import JournalWriter
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.reader import ENDED_S, STATES
+from tuner.sweep.reader import ENDED, STATES
 from tuner.sweep.runs import Record, Run, append_metrics
 
 
@@ -118,7 +118,7 @@ class OpenRuns:
         run = self._runs[key]
         if metrics["step"] > run.last_row:
             self._guard.make(run.record.run.folder)
-            append_metrics(run.record.run.folder, {**metrics, "time": time.time()}, self._store)
+            append_metrics(run.record.run, {**metrics, "time": time.time()}, self._store)
             run.last_row = int(metrics["step"])
         self._records[key] = run.record = replace(run.record, metrics=metrics)
         return run
@@ -162,7 +162,7 @@ class OpenRuns:
         """
         self._guard.check()
         run = self._runs.pop(key)
-        run.trial.set_user_attr(ENDED_S, round(ended_s, 3))
+        run.trial.set_user_attr(ENDED, {"seconds": round(ended_s, 3), "step": run.last_row})
         if "reason" in known:
             run.trial.set_user_attr("reason", known["reason"])
         run.trial.study.tell(run.trial, values, state=state)

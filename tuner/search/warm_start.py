@@ -95,7 +95,7 @@ def add_observations(sweep: SweepFolder, study: Study) -> int:
 def _observation(space: Space, origin: str, record: Record, parameters: Mapping[str, Any]) -> Observation:
     is_complete = record.state == "complete"
     # With several objectives, the search's study takes no reports.
-    rows = read_metrics(record.run.folder) if list(space.objectives) == [space.prune_on] else []
+    rows = read_metrics(record.run) if list(space.objectives) == [space.prune_on] else []
     return Observation(
         origin=origin,
         parameters=parameters,

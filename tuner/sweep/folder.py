@@ -39,12 +39,15 @@ from trainables.storage.object_store import check_url, is_url, path_of
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.file_lock import is_locked, locked
+from tuner.storage.metrics_file import names_its_run
 from tuner.storage.observations import Observation
 from tuner.sweep.identity import LaunchedSpace, Location, changeable_keys, changed_keys, content_of, refuse_copy
 from tuner.sweep.provenance import provenance, versions
 
 if TYPE_CHECKING:
+    from trainables.storage.checkpoint import RunCheckpoint
     from tuner.storage.postgres_lock import StudyLock
+    from tuner.sweep.runs import Record
 
 FORMAT = 1
 """Of the JSON files in a sweep's folder other than ``sweep.json``."""
@@ -298,15 +301,21 @@ class SweepFolder:
             "location": asdict(self.location),
         }
 
-    def fetch_checkpoints(self, run_folder: Path) -> Path:
-        """Return the folder of a run's checkpoints; if the sweep is in an object store, they are fetched first.
+    def last_checkpoint(self, record: Record) -> RunCheckpoint:
+        """Return the checkpoint of a run's last report; if the sweep is in an object store, it is fetched first.
 
         Raises:
-            OSError: they cannot be fetched.
+            OSError: it cannot be fetched.
         """
-        folder = run_folder / "checkpoint"
+        from trainables.storage.checkpoint import RunCheckpoint
+
+        run = record.run
+        folder = run.folder / "checkpoint"
         self.store.fetch_folder(folder)
-        return folder
+        is_of_older_release = names_its_run(run.folder) is False
+        return RunCheckpoint(
+            folder, int(record.metrics["step"]), run.identity, accepts_format_1=is_of_older_release, remedy=run.remedy
+        )
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[StudyLock | None]:

@@ -37,13 +37,13 @@ class Follower:
 
     def refresh(self) -> list[Record]:
         """Read what is new, and return the records that have changed."""
-        self._sweep.store.pull(self._sweep.folder)
         changed = []
         self._open_studies()
-        for kind, study in self._studies.items():
-            with replaying(place_of_study(self._sweep)):
-                trials = study.get_trials(deepcopy=False)
-            for frozen in trials:
+        with replaying(place_of_study(self._sweep)):
+            trials = {kind: study.get_trials(deepcopy=False) for kind, study in self._studies.items()}
+        self._sweep.store.pull(self._sweep.folder)  # afterwards: metrics may be newer than the study, never older
+        for kind, of_kind in trials.items():
+            for frozen in of_kind:
                 record = self._changed_record(kind, frozen)
                 if record is not None:
                     self.records[record.run.key] = record
@@ -61,7 +61,7 @@ class Follower:
             if STATES[frozen.state] == "running" and now == stamp:
                 return None
             stamp = now
-        record = record_of(run_of(self._sweep, kind, frozen), frozen)
+        record = record_of(self._sweep, run_of(self._sweep, kind, frozen), frozen)
         self._seen[kind, frozen.number] = record, stamp
         return record if record != before else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.storage.journal import FileReader, Journal, JournalReader, JournalWriter, replaying
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, read_last_metrics
+from tuner.sweep.ranking import violations
+from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, damaged_metrics, read_last_metrics
 
 if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
@@ -28,8 +30,9 @@ STATES: dict[TrialState, State] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
-ENDED_S = "ended_s"
-"""Attribute of a trial: see `tuner.sweep.runs.Record.ended_s`."""
+ENDED = "ended"
+"""Attribute of a trial: ``seconds`` (see `tuner.sweep.runs.Record.ended_s`) and the ``step`` of its last report."""
+_ENDED_S = "ended_s"  # what earlier releases wrote of it: the seconds alone
 
 
 @dataclass(frozen=True)
@@ -95,18 +98,30 @@ def read_records(sweep: SweepFolder, kinds: Sequence[Kind] = ("baseline", "trial
     Raises:
         UserError: the journal is damaged, or its database cannot be reached.
     """
-    sweep.store.pull(sweep.folder)
-    trials = ended_or_running(read_studies(sweep), kinds)
-    return [record_of(run_of(sweep, kind, trial), trial) for kind, trial in trials]
+    studies = read_studies(sweep)
+    sweep.store.pull(sweep.folder)  # afterwards: metrics may be newer than the study, never older
+    trials = ended_or_running(studies, kinds)
+    return [record_of(sweep, run_of(sweep, kind, trial), trial) for kind, trial in trials]
 
 
-def record_of(run: Run, trial: FrozenTrial) -> Record:
-    """Return the record of a run; its last metrics are read from its folder."""
-    return make_record(run, trial, read_last_metrics(run.folder))
+def record_of(sweep: SweepFolder, run: Run, trial: FrozenTrial) -> Record:
+    """Return the record of a run of a sweep; its last metrics are read from its folder.
+
+    Raises:
+        DamagedRunError: the metrics are damaged, or do not agree with the study.
+    """
+    return make_record(sweep, run, trial, read_last_metrics(run))
 
 
-def make_record(run: Run, trial: FrozenTrial, metrics: Mapping[str, float]) -> Record:
-    """Return the record of a run from its trial in the study and its last metrics."""
+def make_record(sweep: SweepFolder, run: Run, trial: FrozenTrial, metrics: Mapping[str, float]) -> Record:
+    """Return the record of a run of a sweep from its trial in the study and its last metrics.
+
+    Raises:
+        DamagedRunError: the metrics do not agree with the study.
+    """
+    ended = trial.user_attrs.get(ENDED, {})
+    if trial.state.is_finished():
+        _verify(sweep, run, trial, metrics, ended.get("step"))
     return Record(
         run=run,
         state=STATES[trial.state],
@@ -114,8 +129,47 @@ def make_record(run: Run, trial: FrozenTrial, metrics: Mapping[str, float]) -> R
         value=trial.values[0] if trial.state == TrialState.COMPLETE else None,
         feasible=all(violation <= 0 for violation in trial.constraints.values()),
         reason=trial.user_attrs.get("reason"),
-        ended_s=trial.user_attrs.get(ENDED_S),
+        ended_s=ended.get("seconds", trial.user_attrs.get(_ENDED_S)),
     )
+
+
+def _verify(
+    sweep: SweepFolder, run: Run, trial: FrozenTrial, metrics: Mapping[str, float], last_step: int | None
+) -> None:
+    """Check that what the study says of a run that has ended is what its last metrics say."""
+    if last_step is not None and metrics.get("step", 0) != last_step:
+        there = f"it ends with report {metrics['step']}" if metrics else "there is no report in it"
+        raise damaged_metrics(run, f"{there}, and by the study the last report is {last_step}")
+    if trial.state != TrialState.COMPLETE:
+        return
+    objectives = [sweep.space.objective] if run.kind == "confirm" else sweep.space.objectives
+    measured = {objective.metric: metrics.get(objective.metric) for objective in objectives}
+    in_study: dict[str, float] = dict(zip(measured, trial.values, strict=False))
+    with contextlib.suppress(KeyError):  # constraints that were added to the space later
+        measured |= violations(sweep.space.constraints, metrics)
+    in_study |= {name: value for name, value in trial.constraints.items() if name in measured}
+    for name, value in in_study.items():
+        if measured[name] != value:
+            raise damaged_metrics(
+                run, f"by it {name} is {measured[name]} in the end, and {value} in the study: one of them was changed"
+            )
+
+
+def verify_reports(sweep: SweepFolder, run: Run, trial: FrozenTrial, rows: Sequence[Mapping[str, float]]) -> None:
+    """Check that the values by which a run might have been pruned are those of its metrics.
+
+    Raises:
+        DamagedRunError: they are not.
+    """
+    metric = sweep.space.prune_on.metric
+    for row in rows:
+        value = trial.intermediate_values.get(int(row["step"]), row.get(metric))
+        if value != row.get(metric):
+            raise damaged_metrics(
+                run,
+                f"by it {metric} is {row.get(metric)} in report {row['step']:.0f}, and {value} in the study: one of "
+                "them was changed",
+            )
 
 
 def run_of(sweep: SweepFolder, kind: Kind, trial: FrozenTrial) -> Run:
@@ -128,7 +182,7 @@ def run_of(sweep: SweepFolder, kind: Kind, trial: FrozenTrial) -> Run:
         key, folder = f"{configuration}.seed{seed}", sweep.folder / "confirm" / configuration / f"seed-{seed}"
     else:
         key, folder = f"trial-{trial.number:04d}", sweep.folder / "trials" / f"{trial.number:04d}"
-    return Run(key, kind, trial.number, trial.user_attrs["settings"], folder)
+    return Run(key, kind, trial.number, trial.user_attrs["settings"], folder, sweep.id, sweep.name)
 
 
 def open_writer(sweep: SweepFolder, study_lock: StudyLock | None) -> JournalWriter:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from trainables.evaluation.checks import MASKING_FAILURES
+from trainables.storage.checked_lines import DamagedLineError
+from trainables.storage.run_identity import RunIdentity, settings_digest
 from trainables.storage.sweep_store import SweepStore
+from tuner.errors import DamagedRunError
+from tuner.storage import metrics_file
 
 Kind = Literal["trial", "baseline", "confirm"]
 State = Literal["running", "complete", "pruned", "failed"]
@@ -20,13 +25,35 @@ Tier = Literal["rank", "final"]
 
 @dataclass(frozen=True)
 class Run:
-    """One configuration to be trained: ``key`` is unique in a sweep, ``settings`` are complete."""
+    """One configuration to be trained.
+
+    Attributes:
+        key: unique in the sweep.
+        kind: what it is trained for.
+        number: of its trial in the study of its kind.
+        settings: complete.
+        folder: where its metrics and its checkpoints are.
+        sweep_id: id of its sweep.
+        sweep_name: name of its sweep, for messages.
+    """
 
     key: str
     kind: Kind
     number: int
     settings: dict[str, Any]
     folder: Path
+    sweep_id: str = ""
+    sweep_name: str = ""
+
+    @cached_property
+    def identity(self) -> RunIdentity:
+        """What its metrics and its checkpoints say of whose they are."""
+        return RunIdentity(self.sweep_id, self.key, settings_digest(self.settings))
+
+    @property
+    def remedy(self) -> str:
+        """What a person can do about a damaged file of it, as the end of a sentence."""
+        return f"put a copy of it in its place, or `tuner resume {self.sweep_name} --repair` trains {self.key} again"
 
     @property
     def name(self) -> str:
@@ -121,37 +148,49 @@ def describe_setting(setting: object) -> str:
     return {"linear": "..", "stepped": "-"}.get(setting["kind"], "").join(map(str, setting["values"]))
 
 
-def append_metrics(folder: Path, row: dict[str, float], store: SweepStore) -> None:
-    """Append a row to the ``metrics.jsonl`` in a run's folder; a last line that a crash cut off is removed first."""
-    path = folder / "metrics.jsonl"
-    with path.open("ab+") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size:
-            file.seek(size - 1)
-            if file.read(1) != b"\n":
-                file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
-    store.append(path, json.dumps(row).encode() + b"\n", sync=True)
+def append_metrics(run: Run, row: dict[str, float], store: SweepStore) -> None:
+    """Append the metrics of a report to those of a run, see `tuner.storage.metrics_file.append_row`.
+
+    Raises:
+        OSError: they cannot be written; the file is as it was.
+        DamagedRunError: the file is damaged.
+    """
+    with _damage_named(run):
+        metrics_file.append_row(run.folder, row, run.identity, store)
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Return the metrics of every report of a run, in their order; a line that a crash cut off is left out."""
-    return [json.loads(line) for line in _whole_lines(folder)]
+def read_metrics(run: Run) -> list[dict[str, float]]:
+    """Return the metrics of every report of a run, in their order; a line that a crash cut off is left out.
+
+    Raises:
+        DamagedRunError: a line is damaged, or the file belongs to another run.
+    """
+    with _damage_named(run):
+        return metrics_file.read_rows(run.folder, run.identity)
 
 
-def read_last_metrics(folder: Path) -> dict[str, float]:
-    """Return the metrics of a run's last report; empty if it has not reported."""
-    lines = _whole_lines(folder)
-    last: dict[str, float] = json.loads(lines[-1]) if lines else {}
-    return last
+def read_last_metrics(run: Run) -> dict[str, float]:
+    """Return the metrics of a run's last report; empty if it has not reported.
+
+    Raises:
+        DamagedRunError: a line is damaged, or the file belongs to another run.
+    """
+    with _damage_named(run):
+        return metrics_file.read_last_row(run.folder, run.identity)
 
 
-def _whole_lines(folder: Path) -> list[bytes]:
+@contextlib.contextmanager
+def _damage_named(run: Run) -> Iterator[None]:
     try:
-        content = (folder / "metrics.jsonl").read_bytes()
-    except FileNotFoundError:
-        return []
-    return content[: content.rfind(b"\n") + 1].splitlines()
+        yield
+    except DamagedLineError as error:
+        raise damaged_metrics(run, str(error)) from error
+
+
+def damaged_metrics(run: Run, reason: str) -> DamagedRunError:
+    """Return the error that says that the metrics of a run cannot be used, why, and what to do."""
+    path = run.folder / metrics_file.FILE
+    return DamagedRunError(f"{path} cannot be used: {reason}; {run.remedy}", reason)
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:

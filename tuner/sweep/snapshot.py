@@ -14,7 +14,7 @@ from tuner.sweep.control import Phase, phase_of
 from tuner.sweep.evaluations import EvaluationResults, read_evaluation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best, best_trials
-from tuner.sweep.reader import SEARCH, ended_or_running, make_record, read_studies, run_of
+from tuner.sweep.reader import SEARCH, ended_or_running, make_record, read_studies, run_of, verify_reports
 from tuner.sweep.runs import Kind, Record, read_last_metrics, read_metrics
 from tuner.sweep.state import GAVE_UP, SweepState, state_of_records
 
@@ -98,16 +98,17 @@ def read_snapshot(
         UserError: a file is damaged or of another release, or the study's database cannot be reached.
     """
     is_running = sweep.is_running() if is_locked is None else is_locked  # before the records: they may end meanwhile
-    sweep.store.pull(sweep.folder)
     studies = read_studies(sweep)
+    sweep.store.pull(sweep.folder)  # afterwards: metrics may be newer than the study, never older
     rows: dict[str, Rows] = {}
     records: dict[Kind, list[Record]] = {"baseline": [], "trial": [], "confirm": []}
     for kind, trial in ended_or_running(studies, tuple(records)):
         run = run_of(sweep, kind, trial)
         if with_rows:
-            rows[run.key] = read_metrics(run.folder)
-        metrics = (rows[run.key][-1] if rows[run.key] else {}) if with_rows else read_last_metrics(run.folder)
-        records[kind].append(make_record(run, trial, metrics))
+            rows[run.key] = read_metrics(run)
+            verify_reports(sweep, run, trial, rows[run.key])
+        metrics = (rows[run.key][-1] if rows[run.key] else {}) if with_rows else read_last_metrics(run)
+        records[kind].append(make_record(sweep, run, trial, metrics))
     searched = (*records["baseline"], *records["trial"])
     gave_up = studies[SEARCH].attributes.get(GAVE_UP, "") if SEARCH in studies else ""
     driver, driven_since = _read_driver(sweep) if is_running else (None, 0.0)

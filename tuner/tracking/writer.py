@@ -149,7 +149,7 @@ class MlflowWriter:
         """
         run = record.run
         mirrored = self._mirrored.get(run.key)
-        rows = read_metrics(run.folder) if rows is None else rows
+        rows = read_metrics(run) if rows is None else rows
         if mirrored is None:
             tags = {_PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
             mirrored = self._create(run.key, run.key, {**tags, "label": run.label}, _started_ms(rows))

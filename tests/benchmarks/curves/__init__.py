@@ -62,7 +62,7 @@ def write(records: list[Record]) -> int:
     curves: dict[str, Curve] = {}
     for record in records:
         if record.run.kind == "trial" and record.state == "complete":
-            rows = read_metrics(record.run.folder)
+            rows = read_metrics(record.run)
             chosen = chosen_of(space, record.run.settings)
             curves[key_of(chosen)] = Curve(
                 chosen,

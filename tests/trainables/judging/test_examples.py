@@ -10,6 +10,7 @@ from trainables.errors import CheckpointError
 from trainables.evaluation.epsilon_curve import EPSILONS
 from trainables.judging.examples import render_examples
 from trainables.storage import checkpoint
+from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training import registry
 from trainables.training.success import success_matrix
 
@@ -18,7 +19,7 @@ GENERATOR = {"pretrain": 0.25, "generator": {"width": 4, "perturbation_bound": 0
 
 @pytest.fixture(scope="module")
 def saved(few_digits, settings_of, tmp_path_factory):
-    """Return a function that trains a tiny run once, and returns its settings, its checkpoints and its loop."""
+    """Return a function that trains a tiny run once, and returns its settings, its last checkpoint and its loop."""
     runs = {}
 
     def save(trainable):
@@ -29,7 +30,7 @@ def saved(few_digits, settings_of, tmp_path_factory):
             while not loop.done:
                 metrics = loop.step()
                 checkpoint.save(folder, loop.num_reports, {"loop": loop.state(), "metrics": metrics})
-            runs[trainable] = settings, folder, loop
+            runs[trainable] = settings, RunCheckpoint(folder, loop.num_reports), loop
         return runs[trainable]
 
     return save
@@ -37,8 +38,8 @@ def saved(few_digits, settings_of, tmp_path_factory):
 
 @pytest.mark.parametrize("trainable", registry.LOOPS)
 def test_every_recipe_shows_one_image_of_each_class_clean_and_under_fgsm(trainable, saved, few_digits):
-    settings, folder, loop = saved(trainable)
-    seen = render_examples(settings, folder, few_digits)
+    settings, last, loop = saved(trainable)
+    seen = render_examples(settings, last, few_digits)
     assert seen.labels == list(range(10))
     labels = few_digits.validation.labels.tolist()
     images, targets = few_digits.validation.batch(torch.tensor([labels.index(label) for label in range(10)]))
@@ -54,9 +55,9 @@ def test_every_recipe_shows_one_image_of_each_class_clean_and_under_fgsm(trainab
 
 
 def test_a_generator_is_shown_within_its_bound_and_never_twice_differently(saved, few_digits):
-    settings, folder, _ = saved("gan")
+    settings, last, _ = saved("gan")
     state = torch.random.get_rng_state()
-    first, second = (render_examples(settings, folder, few_digits) for _ in range(2))
+    first, second = (render_examples(settings, last, few_digits) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), state)
     view = first.perturbed["generator"]
     assert view.bound == 0.2
@@ -72,12 +73,16 @@ def test_the_bound_is_that_of_the_checkpoint(few_digits, settings_of, tmp_path):
     loop = registry.build(parse(settings), few_digits)
     metrics = loop.step()
     checkpoint.save(tmp_path, 1, {"loop": loop.state(), "metrics": metrics})
-    assert render_examples(settings, tmp_path, few_digits).perturbed["generator"].bound == loop.bound < 0.15
+    assert (
+        render_examples(settings, RunCheckpoint(tmp_path, 1), few_digits).perturbed["generator"].bound
+        == loop.bound
+        < 0.15
+    )
 
 
 def test_accuracy_by_epsilon_begins_with_the_clean_accuracy(saved, few_digits):
-    settings, folder, loop = saved("standard")
-    seen = render_examples(settings, folder, few_digits)
+    settings, last, loop = saved("standard")
+    seen = render_examples(settings, last, few_digits)
     images, labels = few_digits.validation.batch(torch.arange(200))
     assert seen.num_images == 200
     assert seen.accuracy_by_epsilon[0.0] == (loop.classifier(images).argmax(-1) == labels).double().mean().item()
@@ -86,9 +91,9 @@ def test_accuracy_by_epsilon_begins_with_the_clean_accuracy(saved, few_digits):
 
 
 def test_classes_that_no_validation_image_has_are_left_out(saved, few_digits):
-    settings, folder, _ = saved("standard")
+    settings, last, _ = saved("standard")
     some = type(few_digits)("digits", few_digits.train, few_digits.validation.head(3), few_digits.test, "")
-    assert render_examples(settings, folder, some).labels == sorted(set(few_digits.validation.labels[:3].tolist()))
+    assert render_examples(settings, last, some).labels == sorted(set(few_digits.validation.labels[:3].tolist()))
 
 
 def test_the_epsilons_are_twentieths_up_to_one():
@@ -97,19 +102,19 @@ def test_the_epsilons_are_twentieths_up_to_one():
 
 
 def test_no_checkpoint_and_one_that_does_not_fit_are_told_apart(saved, few_digits, tmp_path):
-    settings, folder, _ = saved("standard")
-    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
-        render_examples(settings, tmp_path, few_digits)
+    settings, last, _ = saved("standard")
+    with pytest.raises(CheckpointError, match="00000001, cannot be used: it is not there; others there: none"):
+        render_examples(settings, RunCheckpoint(tmp_path, 1), few_digits)
     other = {**settings, "classifier": {"architecture": "small_cnn"}}
     with pytest.raises(CheckpointError, match="does not fit its settings"):
-        render_examples(other, folder, few_digits)
+        render_examples(other, last, few_digits)
 
 
 def test_the_success_matrix_is_that_of_the_runs_generator(saved, few_digits):
-    settings, folder, loop = saved("gan")
+    settings, last, loop = saved("gan")
     expected = success_matrix(loop.classifier, loop.adversary, few_digits.validation, 0.2, loop.config.seed)
-    rates = render_examples(settings, folder, few_digits).success
+    rates = render_examples(settings, last, few_digits).success
     assert np.array_equal(rates, expected.numpy())
     assert rates.sum(1) == pytest.approx(np.ones(10))
-    settings, folder, _ = saved("standard")
-    assert render_examples(settings, folder, few_digits).success is None
+    settings, last, _ = saved("standard")
+    assert render_examples(settings, last, few_digits).success is None

@@ -14,6 +14,7 @@ from trainables.networks import bundle
 from trainables.networks.bundle import CONFIGURATION, WEIGHTS, read_state_dict
 from trainables.networks.classifiers import small_cnn
 from trainables.storage import checkpoint
+from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training import registry
 
 COUNTS = ("step", "compute", "train_s", "evaluation_s")
@@ -65,14 +66,14 @@ class TestRoundTrip:
         evaluate_bundle(folder, "test", num_images=5, num_threads=7)
         assert asked == [7]
 
-    def test_the_newest_checkpoint_of_a_run(self, finished, tmp_path):
+    def test_the_last_checkpoint_of_a_run(self, finished, tmp_path):
         settings, loop, report = finished
         older = registry.build(loop.config, loop.dataset)
         checkpoint.save(tmp_path / "checkpoint", 1, {"loop": older.state(), "metrics": {}})
         checkpoint.save(tmp_path / "checkpoint", 2, {"loop": loop.state(), "metrics": report})
         target = tmp_path / "bundle"
         target.mkdir()
-        bundle.write_from_checkpoint(target, settings, tmp_path / "checkpoint")
+        bundle.write_from_checkpoint(target, settings, RunCheckpoint(tmp_path / "checkpoint", 2))
         assert evaluate_bundle(target, "validation") == measured_in(report)
         assert sorted(path.name for path in target.iterdir()) == sorted([CONFIGURATION, WEIGHTS])
         assert json.loads((target / CONFIGURATION).read_text()) == settings
@@ -81,7 +82,7 @@ class TestRoundTrip:
         target = tmp_path / "bundle"
         target.mkdir()
         with pytest.raises(CheckpointError, match=str(tmp_path / "missing")):
-            bundle.write_from_checkpoint(target, finished[0], tmp_path / "missing")
+            bundle.write_from_checkpoint(target, finished[0], RunCheckpoint(tmp_path / "missing", 2))
         assert list(target.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import torch
 
 from trainables.errors import CheckpointError
 from trainables.storage import checkpoint
-from trainables.storage.checkpoint import load_newest, require_newest, save
+from trainables.storage.checkpoint import RunCheckpoint, load_newest, save
+from trainables.storage.run_identity import RunIdentity, settings_digest
 
 FILES = ["state.json", "tensors.safetensors"]
 
@@ -100,12 +102,6 @@ class TestFolder:
     def test_none_where_nothing_was_saved(self, tmp_path):
         assert load_newest(tmp_path) is None
         assert load_newest(tmp_path / "missing") is None
-
-    def test_a_required_one_that_is_missing_is_an_error(self, tmp_path):
-        with pytest.raises(CheckpointError, match=f"there is no checkpoint in {tmp_path}"):
-            require_newest(tmp_path)
-        save(tmp_path, 1, state_of(1))
-        assert is_same(require_newest(tmp_path), state_of(1))
 
     def test_the_newest_two_are_kept(self, tmp_path):
         folder = tmp_path / "run" / "checkpoint"
@@ -223,7 +219,7 @@ class TestDamage:
         monkeypatch.setattr(checkpoint, "FORMAT", 99)
         save(tmp_path, 1, state_of(1))
         monkeypatch.undo()
-        with pytest.raises(CheckpointError, match="format 99, this version reads 1"):
+        with pytest.raises(CheckpointError, match="format 99, this version reads 1 and 2"):
             load_newest(tmp_path)
 
     @pytest.mark.parametrize("name", FILES)
@@ -239,6 +235,75 @@ class TestDamage:
             loaded = load_newest(tmp_path)
             # A flip beside what state.json says may leave its meaning; then the newest is as good as it was.
             assert is_same(loaded, state_of(1)) or (name == "state.json" and is_same(loaded, state_of(2)))
+
+
+OURS = RunIdentity("sweep-1", "trial-0003", settings_digest({"seed": 1}))
+OTHERS = {
+    "another sweep": replace(OURS, sweep="sweep-2"),
+    "the run trial-0004": replace(OURS, run="trial-0004"),
+    "other settings": replace(OURS, settings=settings_digest({"seed": 2})),
+}
+
+
+class TestIdentity:
+    """A checkpoint is of one run with its settings, and of one step."""
+
+    def last(self, folder, step=2, **changes):
+        return RunCheckpoint(folder, step, OURS, accepts_format_1=False, remedy="do this", **changes)
+
+    def test_its_own(self, tmp_path):
+        for step in (1, 2):
+            save(tmp_path, step, state_of(step), identity=OURS)
+        assert is_same(load_newest(tmp_path, OURS), state_of(2))
+        assert is_same(self.last(tmp_path).load(), state_of(2))
+        assert is_same(self.last(tmp_path, 1).load(), state_of(1))
+
+    @pytest.mark.parametrize("whose", OTHERS)
+    def test_of_another_run_it_is_not_used(self, tmp_path, whose):
+        save(tmp_path, 1, state_of(1), identity=OURS)
+        save(tmp_path, 2, state_of(2), identity=OTHERS[whose])
+        skipped = []
+        assert is_same(load_newest(tmp_path, OURS, skip=lambda path, why: skipped.append(why)), state_of(1))
+        assert [whose in why for why in skipped] == [True]
+        with pytest.raises(
+            CheckpointError, match=f"{tmp_path}/00000002, cannot be used: it belongs .*{whose}.*; do this"
+        ):
+            self.last(tmp_path).load()
+
+    def test_one_that_does_not_say_whose_it_is(self, tmp_path):
+        save(tmp_path, 2, state_of(2))
+        header = json.loads((tmp_path / "00000002" / "state.json").read_text())
+        (tmp_path / "00000002" / "state.json").write_text(json.dumps({**header, "format": 1}))
+        with pytest.raises(CheckpointError, match="does not say of which run it is"):
+            self.last(tmp_path).load()
+        assert is_same(replace(self.last(tmp_path), accepts_format_1=True).load(), state_of(2))
+
+    @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+    @pytest.mark.parametrize("name", FILES)
+    def test_an_older_one_never_stands_for_the_last(self, tmp_path, name, damage):
+        for step in (1, 2):
+            save(tmp_path, step, state_of(step), identity=OURS)
+        damage(tmp_path / "00000002" / name)
+        with pytest.raises(CheckpointError, match=r"00000002, cannot be used: .*; do this"):
+            self.last(tmp_path).load()
+
+    def test_the_content_of_another_step(self, tmp_path):
+        for step in (1, 2):
+            save(tmp_path, step, state_of(step), identity=OURS)
+        shutil.rmtree(tmp_path / "00000002")
+        with pytest.raises(CheckpointError, match="it is not there; others there: 1; do this"):
+            self.last(tmp_path).load()
+        shutil.copytree(tmp_path / "00000001", tmp_path / "00000002")
+        with pytest.raises(CheckpointError, match="it is of the step 1; do this"):
+            self.last(tmp_path).load()
+        assert is_same(load_newest(tmp_path, OURS), state_of(1))
+
+    def test_of_format_1_the_content_of_another_step(self, tmp_path):
+        save(tmp_path, 2, {"metrics": {"step": 1}})
+        header = json.loads((tmp_path / "00000002" / "state.json").read_text())
+        (tmp_path / "00000002" / "state.json").write_text(json.dumps({**header, "format": 1}))
+        with pytest.raises(CheckpointError, match="it is of the step 1"):
+            RunCheckpoint(tmp_path, 2).load()
 
 
 def test_write_whole_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):

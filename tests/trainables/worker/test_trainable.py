@@ -151,12 +151,59 @@ def test_a_gpu_without_memory_is_named_as_such(run_of, monkeypatch):
     assert "lower batch_size\nCUDA out of memory" in result["reason"]
 
 
-def test_when_no_checkpoint_can_be_read_the_run_fails(run_of, tmp_path):
-    run = run_of()
-    RunTrainable(run).step()
-    (tmp_path / "run" / "checkpoint" / "00000001" / "state.json").write_text("{}")
-    result = RunTrainable(run).step()
-    assert (result["failure"], "no checkpoint can be read" in result["reason"]) == ("error", True)
+def _checkpoints(tmp_path, folder="run"):
+    return sorted((tmp_path / folder / "checkpoint").glob("0*"), key=lambda path: (len(path.name), path))
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _rename(path):
+    path.rename(path.with_name("00000007"))
+
+
+DAMAGES = {
+    "truncated": lambda path: (path / "tensors.safetensors").write_bytes(b"half"),
+    "a flipped bit": lambda path: _flip(path / "tensors.safetensors"),
+    "without its state": lambda path: (path / "state.json").unlink(),
+    "a state of nothing": lambda path: (path / "state.json").write_text("{}"),
+    "with an older step's content": lambda path: shutil.copytree(path.with_name("00000001"), path, dirs_exist_ok=True),
+    "renamed": _rename,
+    "that of another run": lambda path: shutil.copytree(
+        path.parents[2] / "other" / "checkpoint" / path.name, path, dirs_exist_ok=True
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_from_an_older_checkpoint_it_goes_on_with_a_warning(run_of, tmp_path, damage):
+    run, other, expected = run_of(), RunTrainable(run_of(folder="other")), finish(RunTrainable(run_of(folder="whole")))
+    first = RunTrainable(run)
+    for trainable in (first, other):
+        trainable.step()
+        trainable.step()
+    damage(_checkpoints(tmp_path)[-1])
+    again = finish(RunTrainable(run))
+    assert metrics_of(again) == metrics_of(expected)
+    assert "cannot be used and is in 0000000" in again[0]["warning"]
+    assert "it goes on from the older one of report 1" in again[0]["warning"]
+    assert all("warning" not in result for result in again[1:])
+    assert f"warning: {again[0]['warning']}" in (tmp_path / "run" / "log.txt").read_text()
+    assert [path.name for path in _checkpoints(tmp_path)][:2] == ["00000002", "00000003"]
+    assert len(_checkpoints(tmp_path)) == 3  # the damaged one is there still, under another name
+
+
+@pytest.mark.parametrize("changes", [{"seed": 8}, {"classifier": {"architecture": "small_cnn"}}])
+def test_from_a_checkpoint_with_other_settings_no_run_goes_on(run_of, tmp_path, changes):
+    """The journal was lost, and the new search drew other settings for the run of the same number."""
+    RunTrainable(run_of()).step()
+    again = RunTrainable(run_of(**changes)).step()
+    assert again["metrics"]["step"] == 1
+    assert "it belongs to a run with other settings; it goes on from the beginning" in again["warning"]
+    assert again["metrics"] != RunTrainable(run_of()).step()["metrics"]
 
 
 def test_a_later_attempt_elsewhere_ends_an_earlier_one(run_of, tmp_path):

@@ -163,7 +163,7 @@ def test_draw_says_where_and_what_is_missing_without_ray_and_mlflow(run, trained
         monkeypatch.setitem(sys.modules, name, None)
     shutil.rmtree(trained_sweep.folder / "baselines" / "standard" / "checkpoint")
     code, output = run("draw", "real", "--home", ".", "--run", "fgsm_retraining")
-    assert code == 0
+    assert code == 2
     folder = Path("pictures", "real-baseline-fgsm_retraining").absolute()
     names = ("accuracy_by_epsilon.png", "examples.png", "training.png")
     lines = output.splitlines()

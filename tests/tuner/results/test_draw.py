@@ -50,14 +50,14 @@ def test_a_run_is_drawn_from_its_metrics_and_its_checkpoint(trained_sweep, tmp_p
     for path in (path for paths in drawn.files.values() for path in paths):
         assert path.read_bytes().startswith(b"\x89PNG")
     ((title, rows, generator_loss),) = given["training"]
-    assert rows == read_metrics(winner.run.folder)
+    assert rows == read_metrics(winner.run)
     assert generator_loss == "wrongness"
     who = f"real {winner.run.key} ({winner.run.label})"
     assert title == f"{who}\ndigits, epsilon 0.2, 20 validation images, 30 at the end"
     ((title, seen),) = given["examples"]
     assert title.startswith(f"{who}\ndigits, epsilon 0.2, 10 validation images")
     expected = render_examples(
-        winner.run.settings, winner.run.folder / "checkpoint", load_run_dataset(winner.run.settings)
+        winner.run.settings, trained_sweep.last_checkpoint(winner), load_run_dataset(winner.run.settings)
     )
     assert (seen.clean.images == expected.clean.images).all()
     assert seen.perturbed["generator"].predicted == expected.perturbed["generator"].predicted
@@ -126,7 +126,8 @@ class TestWhatIsNotThere:
         assert sorted(path.name for path in folder.iterdir()) == ["accuracy_by_epsilon.png", "training.png"]
         assert "standard" not in given["by_epsilon"][0][1]
         (text,) = missing
-        assert "images under attack and accuracy by epsilon of baseline-standard: there is no checkpoint in" in text
+        assert text.startswith("images under attack and accuracy by epsilon of baseline-standard: the checkpoint of")
+        assert text.endswith("`tuner resume real --repair` trains baseline-standard again")
 
     def test_a_checkpoint_that_can_be_read(self, trained_sweep, tmp_path):
         for path in trained_sweep.folder.glob("*/*/checkpoint/*/tensors.safetensors"):
@@ -134,7 +135,7 @@ class TestWhatIsNotThere:
         folder, missing = write_pictures(read_snapshot(trained_sweep, with_rows=True), tmp_path / "out")
         assert [path.name for path in folder.iterdir()] == ["training.png"]
         assert len(missing) == 3
-        assert all("no checkpoint can be read" in text for text in missing)
+        assert all("checksum of tensors.safetensors does not match" in text for text in missing)
 
     def test_the_dataset(self, make_sweep, tmp_path):
         (tmp_path / "data").mkdir()

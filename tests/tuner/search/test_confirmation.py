@@ -63,7 +63,7 @@ def test_the_best_and_the_baselines_run_round_by_round_with_fresh_seeds(searched
         assert record.run.folder == searched.folder / "confirm" / configuration_of(record) / (
             f"seed-{record.run.settings['seed']}"
         )
-        assert len(read_metrics(record.run.folder)) == STEPS
+        assert len(read_metrics(record.run)) == STEPS
     assert len(read_records(searched)) == 6, "the search's own records are as before"
 
 
@@ -200,7 +200,7 @@ def test_a_run_that_is_put_back_is_handed_out_again(searched):
     assert ledger.next_run() == run
     train(ledger, run, start=2)
     assert not ledger.is_complete
-    assert [line["step"] for line in read_metrics(run.folder)] == [1, 2, 3]
+    assert [line["step"] for line in read_metrics(run)] == [1, 2, 3]
 
 
 class Crash(BaseException):
@@ -235,7 +235,7 @@ def test_crashes_at_any_write_lose_nothing_and_double_nothing(once, crashes, spr
         ]
         assert outcomes[0] == outcomes[1]
         for record in read_records(parts, ["confirm"]):
-            assert [line["step"] for line in read_metrics(record.run.folder)] == [1, 2, 3]
+            assert [line["step"] for line in read_metrics(record.run)] == [1, 2, 3]
 
 
 def _drive(sweep: SweepFolder, robust, spread: float, ended: set[str], writes: int | None) -> None:

@@ -241,12 +241,12 @@ def test_a_torn_last_line_of_metrics_is_cut_back(make_sweep):
     ledger.report(run.key, row(1))
     with (run.folder / "metrics.jsonl").open("ab") as file:
         file.write(b'{"robust_accuracy": 0.')
-    assert [line["step"] for line in read_metrics(run.folder)] == [1]
+    assert [line["step"] for line in read_metrics(run)] == [1]
     again = Ledger(sweep)
     assert again.next_run().key == run.key
     again.report(run.key, row(1))
     again.report(run.key, row(2))
-    assert [line["step"] for line in read_metrics(run.folder)] == [1, 2]
+    assert [line["step"] for line in read_metrics(run)] == [1, 2]
 
 
 class Crash(BaseException):
@@ -273,7 +273,7 @@ def test_crashes_at_any_write_lose_nothing_and_double_nothing(crashes, changes):
         assert Ledger(sweep).is_complete
         assert {record.run.key: record.state for record in records} == ended
         for record in records:
-            steps = [line["step"] for line in read_metrics(record.run.folder)]
+            steps = [line["step"] for line in read_metrics(record.run)]
             assert steps == list(range(1, len(steps) + 1))
             assert len(steps) == STEPS or record.state == "pruned"
 

@@ -86,7 +86,7 @@ def test_a_snapshot_holds_what_the_readers_of_single_files_return(confirmed):
     assert list(snapshot.records) == read_records(confirmed)
     assert list(snapshot.confirming_records) == read_records(confirmed, ["confirm"])
     records = (*snapshot.records, *snapshot.confirming_records)
-    assert snapshot.rows == {record.run.key: read_metrics(record.run.folder) for record in records}
+    assert snapshot.rows == {record.run.key: read_metrics(record.run) for record in records}
     assert (snapshot.state, snapshot.reason, snapshot.driver) == ("completed", "", None)
     assert snapshot.best.run.key == "trial-0003"
     assert snapshot.confirmation == read_confirmation(confirmed)

@@ -16,7 +16,7 @@ from tuner.execution.search import search
 from tuner.search.ledger import Ledger
 from tuner.sweep.ranking import best
 from tuner.sweep.reader import read_records
-from tuner.sweep.runs import append_metrics, flatten
+from tuner.sweep.runs import append_metrics, flatten, read_metrics
 from tuner.tracking.mirror import Mirror
 from tuner.tracking.server import EXPERIMENT, quiet_mlflow, tracking_uri
 from tuner.tracking.sync import mirror_now
@@ -240,16 +240,18 @@ class TestPictures:
     def test_a_checkpoint_that_is_gone_is_said_and_the_rest_is_drawn(self, sweep, console):
         shutil.rmtree(sweep.folder / "baselines" / "standard" / "checkpoint")
         assert search(sweep, console).mirrored
-        assert "of baseline-standard: there is no checkpoint" in console.file.getvalue()
+        assert "of baseline-standard: the checkpoint of the last report" in console.file.getvalue()
         there = self._pictures(sweep)[0]
         assert there["baseline-standard"] == ["training.png"]
         assert there["baseline-fgsm_retraining"] == OF_A_RUN
 
     def test_trouble_in_drawing_stops_nothing(self, sweep, console):
         # MLflow takes an accuracy without its compute; a picture has no place for it.
-        append_metrics(
-            sweep.folder / "baselines" / "standard", {"step": 3, "time": 1.0, "clean_accuracy": 0.5}, sweep.store
-        )
+        run = read_records(sweep)[0].run
+        rows = read_metrics(run)
+        (run.folder / "metrics.jsonl").unlink()
+        for changed in ({"step": 1, "time": 1.0, "clean_accuracy": 0.5}, *rows[1:]):
+            append_metrics(run, changed, sweep.store)
         assert search(sweep, console).mirrored
         assert "The pictures could not be drawn" in console.file.getvalue()
         assert self._pictures(sweep)[0]["sweep"] == []

@@ -17,6 +17,7 @@ from trainables.worker.context import RunTask, WorkerContext
 from tuner.cluster.ray_internals import TuneTrials, node_of_actor
 from tuner.execution.dispatcher import Dispatcher, Report
 from tuner.execution.ray_tune.capacity import Capacity
+from tuner.storage.metrics_file import names_its_run
 
 _METRICS = "metrics/"
 _MACHINE_DIED = "its node has died"  # in what Ray says of a worker whose machine crashed, was drained or is cut off
@@ -35,7 +36,10 @@ class LedgerSearcher(Searcher):
         run = self._dispatcher.next_run()
         if run is None:
             return str(Searcher.FINISHED) if self._dispatcher.is_done else None
-        return RunTask(run.key, str(run.folder), run.settings, self._context).to_config()
+        is_of_older_release = names_its_run(run.folder) is False
+        return RunTask(
+            run.key, str(run.folder), run.settings, self._context, run.sweep_id, accepts_format_1=is_of_older_release
+        ).to_config()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles what it is given, for a restore that is never called; an open ledger cannot be pickled.
@@ -91,7 +95,7 @@ class LedgerScheduler(FIFOScheduler):
 
 
 class LedgerCallback(tune.Callback):
-    """Reports dead workers to the failure policy, and ends workers whose runs have timed out."""
+    """Reports dead workers to the failure policy, ends workers whose runs have timed out, and passes on warnings."""
 
     def __init__(self, dispatcher: Dispatcher, tell: Callable[[str], None]) -> None:
         super().__init__()
@@ -105,6 +109,13 @@ class LedgerCallback(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Begin to wait for a run's next report."""
         self._policy.heartbeat(trial.config["key"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Say what the worker has found out about the run's checkpoints."""
+        if result.get("warning"):
+            self._tell(f"{trial.config['key']}: {result['warning']}")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Kill the workers of runs that have timed out (called ten times a second); Ray takes it for a death."""
