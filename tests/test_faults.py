@@ -137,6 +137,19 @@ FAULTS = {
         ("tuner/execution/test_software.py", "test_another_commit_and_other_packages_are_said_in_a_line"),
         ("tuner/execution/test_software.py", "test_comments_docstrings_layout_and_other_code_are_no_change"),
     ],
+    "the folder of a sweep is copied, moved, renamed or restored": [
+        (
+            "tuner/execution/test_copying.py",
+            "test_a_copied_folder_is_refused_by_whatever_writes_and_the_original_goes_on",
+        ),
+        ("tuner/execution/test_copying.py", "test_a_renamed_moved_or_restored_sweep_goes_on"),
+        ("tuner/execution/test_copying.py", "test_a_copy_is_a_sweep_of_its_own_and_the_original_stays_byte_for_byte"),
+        (DATABASE, "test_a_copy_has_rows_of_its_own"),
+        (
+            "integration/test_storage_ledgers.py",
+            "test_a_copy_in_the_object_store_is_noticed_and_one_that_is_made_by_the_command_is_its_own",
+        ),
+    ],
     "the lock file of a running sweep is removed": [
         ("tuner/sweep/test_folder.py", "test_a_second_driver_is_refused_by_name_even_if_the_lock_file_is_removed"),
         ("tuner/sweep/test_folder.py", "test_looks_at_the_lock_disturb_neither_each_other_nor_a_driver_that_starts"),

@@ -219,6 +219,19 @@ class Sweep:
 
         return export_run(read_snapshot(self._sweep), _path(output), run)
 
+    def copy(self, name: str) -> Sweep:
+        """Copy it, with everything it holds, to a sweep of its own in the same home, and return that one.
+
+        Args:
+            name: of the copy.
+
+        Raises:
+            UserError: the name is taken, a driver is at work on the sweep, or it cannot be read or written.
+        """
+        from tuner.execution.copying import copy_sweep
+
+        return Sweep(copy_sweep(self._sweep, name), quiet=self._console.quiet)
+
     def stop(self) -> None:
         """Ask its driver to end as soon as each run has reported."""
         control.ask_driver(self._sweep, "stop")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from tests.tuner.conftest import SPACE, row, train, train_all
 from tests.tuner.search.test_ledger import PRUNED_SPACE
 from trainables.storage.atomic import is_storage_trouble
 from tuner.errors import UserError
+from tuner.execution.copying import copy_sweep
 from tuner.execution.failures import FailurePolicy
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
@@ -288,3 +290,35 @@ def test_the_server_proves_itself_where_one_asks_for_it(postgres, tmp_path):
         Database(f"{url}{tmp_path / 'none'}", patience_s=0.0)
     with pytest.raises(UserError, match="cannot be used"):
         Database(f"{url}{postgres.certificate}".replace("127.0.0.1", "localhost"), patience_s=0.0)
+
+
+def test_a_copy_has_rows_of_its_own(sweep, tmp_path, monkeypatch):
+    with sweep.lock() as lock:
+        train_all(Ledger(sweep, lock))
+    before = lines(sweep)
+    copy = copy_sweep(sweep, "new")
+    assert states(copy) == states(sweep)
+    assert len(lines(copy)) == len(before)
+    again = SweepFolder.open("new", home=tmp_path)
+    with again.lock() as lock:
+        assert len(train_all(Ledger(again.extended(6), lock))) == 2
+    assert lines(sweep) == before
+
+    shutil.copytree(sweep.folder, tmp_path / "copied")
+    copied = SweepFolder.open("copied", home=tmp_path)
+    with pytest.raises(UserError, match="hold the same sweep"), copied.lock():
+        pass
+    with pytest.raises(UserError, match="hold the same sweep"):  # its study is that of the original
+        copy_sweep(copied, "another")
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("trainables.storage.sweep_store.SweepStore._upload_folder", fail)
+    reader = database.reader(sweep.study_storage)
+    count = "SELECT count(DISTINCT sweep) FROM tuner_journal"
+    num_before = reader.run(lambda connection: connection.execute(count).fetchone())
+    with pytest.raises(UserError, match="nothing was made"):
+        copy_sweep(sweep, "another")
+    assert reader.run(lambda connection: connection.execute(count).fetchone()) == num_before
+    assert not (tmp_path / "another").exists()

@@ -14,6 +14,7 @@ from tests.tuner.conftest import REAL, SPACE, row, train_all, train_really
 from trainables.storage.object_store import store_at
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
+from tuner.execution.copying import copy_sweep
 from tuner.execution.judging import evaluate_runs
 from tuner.results.export import export_run
 from tuner.search.ledger import Ledger
@@ -144,3 +145,30 @@ def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, 
     folder = next(record for record in read_records(there) if record.run.key == "trial-0000").run.folder
     assert read_evaluation(folder, "rank") == read_evaluation(best.run.folder, "rank")
     assert read_evaluation(folder, "rank") is not None
+
+
+def test_a_copy_in_the_object_store_is_noticed_and_one_that_is_made_by_the_command_is_its_own(machine, study: str):
+    store = machine(1)
+    sweep = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=store, study_storage=study)
+    with sweep.lock() as lock:
+        train_all(Ledger(sweep, lock))
+    files = store_at(f"{HOME}/tiny")
+    before = {name: files.read(name) for name in files.files()}
+
+    def copy_by_other_tools(place: str) -> None:
+        for name, content in before.items():
+            store_at(place).write(name, content)
+
+    copy_by_other_tools(f"{HOME}/copied")
+    with pytest.raises(UserError, match="hold the same sweep"), SweepFolder.open("copied", home=store).lock():
+        pass
+    copy = copy_sweep(sweep, "new")
+    assert {name: files.read(name) for name in files.files()} == before
+    elsewhere = SweepFolder.open("new", home=machine(2))
+    assert elsewhere.id == copy.id
+    assert len(read_records(elsewhere)) == len(read_records(sweep)) == 6
+    with elsewhere.lock() as lock:
+        assert len(train_all(Ledger(elsewhere.extended(6), lock))) == 2
+    files.remove("sweep.json")  # renamed: the original is gone
+    with SweepFolder.open("copied", home=machine(2)).lock():
+        pass

@@ -111,8 +111,9 @@ class SweepStore:
     def _upload_folder(self, folder: Path, *, target: Path, last: str | None) -> None:
         if located := self._stored(target):
             store, name = located
-            for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
-                store.write(f"{name}/{path.name}", path.read_bytes())
+            files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+            for path in sorted(files, key=lambda path: path.as_posix() == last):
+                store.write(f"{name}/{path.as_posix()}", (folder / path).read_bytes())
 
     def remove_stored(self, path: Path) -> None:
         """Remove a file or folder from the object store, if there is one; it stays here."""

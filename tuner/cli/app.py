@@ -70,6 +70,7 @@ def ui(
 for _command in (
     launch.launch,
     launch.resume,
+    launch.copy,
     monitor.status,
     monitor.watch,
     monitor.pause,

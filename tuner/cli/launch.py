@@ -78,6 +78,19 @@ def resume(
     )
 
 
+def copy(
+    sweep_name: SweepName,
+    new_name: Annotated[str, typer.Argument(metavar="NEW", help="The name of the copy, in the same home.")],
+    home_folder: Home = None,
+) -> None:
+    """Copy a sweep, with everything it holds, to one of its own: `tuner resume NEW` leaves the original as it is."""
+    from tuner.execution.copying import copy_sweep
+
+    copied = copy_sweep(SweepFolder.open(sweep_name, home=home(home_folder)), new_name)
+    text = f"{copied.name} in {copied.place}; `tuner resume {copied.name}` goes on where {sweep_name} stood"
+    console.print(text, soft_wrap=True, highlight=False)
+
+
 def _drive(sweep: SweepFolder, detach: bool, insecure: bool, ready_fd: int | None = None) -> None:
     how_to_go_on = f"`tuner resume {sweep.name}` goes on where it stands"
     if detach:

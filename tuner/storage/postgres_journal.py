@@ -127,6 +127,15 @@ class DatabaseJournal(JournalWriter):
                 )
 
 
+def remove_study(url: str, sweep_id: str) -> None:
+    """Remove all lines of a journal from a database, where a copy of it could not be finished.
+
+    Raises:
+        StudyError: the database was out of reach for too long.
+    """
+    reader(url).run(lambda connection: connection.execute("DELETE FROM tuner_journal WHERE sweep = %s", (sweep_id,)))
+
+
 def _rows(connection: psycopg.Connection, sweep_id: str, start: int, limit: int | None) -> _Rows:
     values = {"sweep": sweep_id, "start": start, "limit": limit}
     return connection.execute(_READ.encode(), values).fetchall()

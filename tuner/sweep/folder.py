@@ -186,6 +186,8 @@ class SweepFolder:
             with sweep.store.whole_folder(sweep.folder, last="sweep.json") as folder:
                 sweep = replace(sweep, location=sweep._location(folder))
                 (folder / "space.yaml").write_text(text)
+                if study_storage is None:
+                    (folder / sweep.journal.name).touch()  # there to be locked
                 write_json(folder / "sweep.json", sweep._meta)
                 if warm_start:
                     trials = [observation.to_json() for observation in warm_start]
@@ -259,6 +261,21 @@ class SweepFolder:
             self.store.write_json(self.folder / "sweep.json", sweep._meta)
         return sweep
 
+    def write_copy(self, name: str, folder: Path) -> SweepFolder:
+        """Return a sweep with an id of its own that goes on where this one stands, and write its ``sweep.json``.
+
+        Args:
+            name: of the new sweep.
+            folder: where it is written: the folder that becomes the new sweep's.
+        """
+        launched = self.launched or LaunchedSpace.of(self.space, (self.folder / "space.yaml").read_text())
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        place = self.folder.with_name(name)
+        copy = replace(self, folder=place, id=uuid.uuid4().hex, created=now, launched=launched)
+        copy = replace(copy, location=copy._location(folder))
+        write_json(folder / "sweep.json", copy._meta)
+        return copy
+
     def check_space(self) -> None:
         """Check that ``space.yaml`` is still the space that the sweep was launched with.
 
@@ -329,7 +346,7 @@ class SweepFolder:
                 or is not there any more.
         """
         with self.held() as study_lock:
-            refuse_copy(self.store, self.folder, self.id, self.location)
+            self.check_place()
             owner = {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()}
             self.store.write_json(self.folder / _OWNER, owner)
             yield study_lock
@@ -342,7 +359,7 @@ class SweepFolder:
         try:
             with (
                 FileLock(self.folder / _LOCK, timeout=_LOCK_WAIT_S),  # drivers of earlier releases lock it alone
-                self._lock_study() as study_lock,
+                self.lock_study() as study_lock,
                 self.store.held(self.folder),
             ):
                 yield study_lock
@@ -353,7 +370,11 @@ class SweepFolder:
                 f"sweep {self.name!r} is being run by process {holder['pid']} on {holder['host']}"
             ) from error
 
-    def _lock_study(self) -> contextlib.AbstractContextManager[StudyLock | None]:
+    def check_place(self) -> None:
+        """Check that the folder is not a copy of another one: see `tuner.sweep.identity.refuse_copy`."""
+        refuse_copy(self.store, self.folder, self.id, self.location)
+
+    def lock_study(self) -> contextlib.AbstractContextManager[StudyLock | None]:
         """Return the lock of what holds the study: its database, which drivers on other hosts share, or its file."""
         if self.study_storage is None:
             return locked(self.journal, _LOCK_WAIT_S)

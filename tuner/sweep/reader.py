@@ -65,7 +65,7 @@ def read_studies(sweep: SweepFolder) -> dict[str, StudyContent]:
     Raises:
         UserError: the journal is damaged, or its database cannot be reached.
     """
-    backend = _open_backend(sweep)
+    backend = open_journal(sweep)
     if backend is None:
         return {}
     studies = {}
@@ -213,7 +213,7 @@ def open_reader(sweep: SweepFolder) -> JournalStorage | None:
     Raises:
         UserError: the journal is damaged, or its database cannot be reached.
     """
-    backend = _open_backend(sweep)
+    backend = open_journal(sweep)
     if backend is None:
         return None
     with replaying(backend.place):
@@ -225,7 +225,8 @@ def place_of_study(sweep: SweepFolder) -> str:
     return sweep.study_storage.partition("?")[0] if sweep.study_storage else str(sweep.journal)
 
 
-def _open_backend(sweep: SweepFolder) -> JournalReader | None:
+def open_journal(sweep: SweepFolder) -> JournalReader | None:
+    """Return the journal of a sweep's studies to be read; None where none has begun."""
     if sweep.study_storage is not None:
         from tuner.storage.postgres_journal import DatabaseReader
 
