@@ -200,6 +200,13 @@ FAULTS = {
         ("tuner/cli/test_secrets.py", "test_no_traceback_repeats_one"),
         ("tuner/cli/test_secrets.py", "test_no_file_holds_one"),
     ],
+    "a cluster sends files that nobody asked for, or without end": [
+        ("tuner/cluster/test_payload.py", "test_nothing_is_written_but_what_the_command_makes"),
+        ("tuner/cluster/test_payload.py", "test_nothing_but_plain_files_is_written"),
+        ("tuner/cluster/test_payload.py", "test_a_small_answer_does_not_become_a_large_one"),
+        ("tuner/cluster/test_submission.py", "test_a_cluster_writes_nothing_here_that_the_command_does_not_make"),
+        ("tuner/cluster/test_submission.py", "test_an_answer_without_end_is_not_read_to_its_end"),
+    ],
     "a search space is wrong": [
         ("tuner/cli/test_app.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
         ("search_spaces/parsing/test_yaml_document.py", "test_no_text_raises_anything_but_a_space_error"),

@@ -21,9 +21,29 @@ from tuner.cluster.ray_internals import JobClient
 from tuner.errors import UserError
 
 TIMEOUT_S = 30.0
+MAX_ANSWER = 128 * 1024**2  # a log with an encoded result in it, see `tuner.cluster.payload`
 _RETRIES = RetryPolicy(first_wait_s=0.0, num_attempts=3)
 _MIN_AGE_S = 60.0  # of an ended job that is deleted: earlier, Ray brings it back as a failed one
 _NONCE = "tuner.nonce"
+
+
+def _read_bounded(response: requests.Response, **options: object) -> requests.Response:
+    """Read the body of a response.
+
+    Raises:
+        requests.exceptions.RequestException: it is larger than any answer that is asked for.
+    """
+    body = bytearray()
+    for part in response.iter_content(2**16):
+        body += part
+        if len(body) > MAX_ANSWER:
+            response.close()
+            raise requests.exceptions.ContentDecodingError(f"an answer of more than {MAX_ANSWER / 1e6:.0f} MB")
+    response._content = bytes(body)  # where `requests` keeps a body that was read
+    return response
+
+
+_BOUNDED = {"response": _read_bounded}
 
 
 class UnreachableError(UserError):
@@ -84,7 +104,7 @@ class Cluster:
 
     def _requires_token(self) -> bool:
         with _translated_errors(self.address):
-            answer = requests.get(f"{self.address}/api/version", timeout=TIMEOUT_S)
+            answer = requests.get(f"{self.address}/api/version", timeout=TIMEOUT_S, stream=True, hooks=_BOUNDED)
             if answer.status_code in (401, 403):
                 return True
             answer.raise_for_status()
@@ -187,7 +207,8 @@ def _client(address: str, token: str | None) -> JobClient:
     headers = {"Authorization": f"Bearer {token}"} if token else None
     with _translated_errors(address):
         verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
-        client = JobClient(address, timeout_s=TIMEOUT_S, headers=headers, verify=verify)
+        requests_options = {"timeout": TIMEOUT_S, "stream": True, "hooks": _BOUNDED}
+        client = JobClient(address, requests_options, headers=headers, verify=verify)
         _check_version(client.ray_version)
         return client
 

@@ -14,6 +14,7 @@ from tuner.errors import FAILED, INTERRUPTED, UserError
 
 _RETRIES = RetryPolicy(first_wait_s=0.5, longest_wait_s=5.0, patience_s=60.0)
 _POLL_INTERVAL_S = 0.5
+_CONTROL = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 
 
 def print_log(cluster: Cluster, job: Job) -> int:
@@ -26,7 +27,12 @@ def print_log(cluster: Cluster, job: Job) -> int:
 def print_line(line: str) -> None:
     """Print a line of a job's log to the stream, standard output or error, that its command wrote it to."""
     is_error = line.startswith(ERROR_MARK)
-    print(line.removeprefix(ERROR_MARK), file=sys.stderr if is_error else sys.stdout, flush=True)
+    print(without_control(line.removeprefix(ERROR_MARK)), file=sys.stderr if is_error else sys.stdout, flush=True)
+
+
+def without_control(text: str) -> str:
+    """Return text without characters that control a terminal, but for line ends, tabs and colours."""
+    return _CONTROL.sub("", text)
 
 
 def follow(cluster: Cluster, job_id: str, until: re.Pattern[str] | None = None) -> int | None:
@@ -87,7 +93,9 @@ def print_ending(job: Job, log: str) -> int:
     """Print why a job could not start, if that is so; return the exit code of a job that has ended."""
     if BEGIN not in log:
         last = "\n".join((log.strip() or job.message).splitlines()[-5:])
-        print(f"error: the cluster could not begin job {job.id}; its last words: {last}", file=sys.stderr)
+        print(
+            f"error: the cluster could not begin job {job.id}; its last words: {without_control(last)}", file=sys.stderr
+        )
     if job.status == "STOPPED":
         return INTERRUPTED
     return FAILED if job.exit_code is None else job.exit_code

@@ -1,7 +1,8 @@
 """What this machine and a job on a cluster send each other: a request, and the output and files of its command.
 
 Both are text, because they pass through the job's description and its log: the two machines share no disk, and no port
-is open but that of the Jobs API. Nothing is unpickled, and what is unpacked stays in the folder that it is meant for.
+is open but that of the Jobs API. Nothing is unpickled; of what a cluster sends, nothing is written but the files that
+the command makes, up to a size.
 """
 
 from __future__ import annotations
@@ -12,21 +13,24 @@ import hashlib
 import io
 import json
 import platform
+import re
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TextIO
 
+from trainables.storage.atomic import whole_folder, write_whole
 from tuner.errors import UserError
 from tuner.sweep.provenance import versions
 
 FORMAT = 1
 # Linux passes on at most 128 KiB as one variable, and Ray puts the whole description of a job into one.
 MAX_REQUEST = 100_000
-MAX_RESULT = 256 * 1024**2
+MAX_RESULT = 64 * 1024**2
+_MAX_CONTENT = 2 * MAX_RESULT  # base64 of that, and what the command has printed
+_MAX_FILES = 100
 BEGIN = "--- tuner begins"
 REQUEST = "tuner.request"  # the key of a job's metadata
 RESULT = "--- tuner answers"
@@ -99,7 +103,7 @@ class Request:
         Raises:
             ValueError: the line holds no request of this format.
         """
-        content = json.loads(zlib.decompress(base64.b64decode(text, validate=True)))
+        content = json.loads(_decompress(base64.b64decode(text, validate=True)))
         if content.pop("format") != FORMAT:
             raise ValueError("a request of another format")
         return cls(**content)
@@ -142,8 +146,24 @@ class CommandResult:
             content = b""
         if hashlib.sha256(content).hexdigest() != digest.strip():
             raise UserError("the cluster's answer came damaged or cut short: its checksum does not fit; ask again")
-        parts = json.loads(zlib.decompress(content))
-        return cls(parts["output"], parts["errors"], base64.b64decode(parts["files"]))
+        try:
+            parts = json.loads(_decompress(content))
+            return cls(str(parts["output"]), str(parts["errors"]), base64.b64decode(parts["files"], validate=True))
+        except (ValueError, LookupError, TypeError, zlib.error, RecursionError) as error:
+            raise UserError(f"the cluster's answer is none of this release: {error}") from error
+
+
+def _decompress(content: bytes) -> bytes:
+    """Return decompressed bytes.
+
+    Raises:
+        ValueError: they are more than anything that is sent.
+    """
+    decompressor = zlib.decompressobj()
+    result = decompressor.decompress(content, _MAX_CONTENT)
+    if decompressor.unconsumed_tail:
+        raise ValueError(f"it is larger than {_MAX_CONTENT / 1e6:.0f} MB")
+    return result
 
 
 def pack(folder: Path, leave_out: Sequence[str] = ()) -> bytes:
@@ -172,46 +192,78 @@ def pack(folder: Path, leave_out: Sequence[str] = ()) -> bytes:
     return packed.getvalue()
 
 
-def unpack(packed: bytes, folder: Path, may_replace: str | None = None) -> None:
+@dataclass(frozen=True)
+class Expected:
+    """What a command makes on this machine: a file, or a folder of files.
+
+    Args:
+        path: a regular expression of its path below the folder that it is put into.
+        suffixes: of the files that may be in the folder; none if it is a file.
+    """
+
+    path: str
+    suffixes: frozenset[str] = frozenset()
+
+    def includes(self, path: PurePosixPath) -> bool:
+        """Return whether a file with that path is what the command makes, or in the folder that it makes."""
+        if not self.suffixes:
+            return re.fullmatch(self.path, str(path)) is not None
+        is_plain = re.fullmatch(r"[A-Za-z0-9][\w.-]*", path.name) is not None
+        return is_plain and path.suffix in self.suffixes and re.fullmatch(self.path, str(path.parent)) is not None
+
+
+def unpack(packed: bytes, folder: Path, expected: Expected | None = None) -> None:
     """Unpack an archive that `pack` made into a folder: all of it, or nothing.
+
+    A file replaces one of its name, as the command does; a folder must be new.
 
     Args:
         packed: the archive.
         folder: made if it is missing.
-        may_replace: the name of a file that may be overwritten; any other file that exists is an error.
+        expected: what the command makes; None for a command that makes nothing.
 
     Raises:
-        UserError: a file exists already, would lie outside the folder, or cannot be written.
+        UserError: there is anything else in it, it is too large, a folder exists already, or it cannot be written.
     """
     if not packed:
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(prefix=".tuner-", dir=folder) as temporary,
-            tarfile.open(fileobj=io.BytesIO(packed)) as archive,
-        ):
-            archive.extractall(temporary, filter="data")
-            _move_checked(Path(temporary), folder, may_replace)
-    except (OSError, tarfile.TarError) as error:
+        files = _read_files(packed, expected)
+        target = folder / next(iter(files), "")
+        if not files:
+            return
+        if expected is None or not expected.suffixes:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(target, *files.values())
+            return
+        if target.parent.exists():
+            raise FileExistsError(f"{target.parent} is there already: remove it or choose another --output")
+        with whole_folder(target.parent) as made:
+            for path, content in files.items():
+                (made / path.name).write_bytes(content)
+    except (OSError, ValueError, tarfile.TarError) as error:
         raise UserError(f"what the cluster sent cannot be put into {folder}: {error}") from error
 
 
-def _move_checked(source: Path, target: Path, may_replace: str | None) -> None:
-    files = [path.relative_to(source) for path in source.rglob("*") if not path.is_dir()]
-    for file in files:
-        if (target / file).exists() and str(file) != may_replace:
-            raise FileExistsError(f"{target / file} is there already: remove it or choose another --output")
-    _move(source, target)
+def _read_files(packed: bytes, expected: Expected | None) -> dict[PurePosixPath, bytes]:
+    """Return the files in an archive by their paths.
 
-
-def _move(source: Path, target: Path) -> None:
-    for path in sorted(source.iterdir()):
-        to = target / path.name
-        if path.is_dir() and to.is_dir():
-            _move(path, to)
-        else:
-            path.rename(to)
+    Raises:
+        ValueError: there is something that the command does not make, or too much.
+    """
+    files: dict[PurePosixPath, bytes] = {}
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as archive:  # not compressed: it cannot grow
+        for member in archive:
+            if member.isdir():
+                continue
+            path = PurePosixPath(member.name)
+            if expected is None or not member.isreg() or member.issparse() or not expected.includes(path):
+                raise ValueError(f"it holds {member.name!r}, which is no file that this command makes")
+            if len({path.parent, *(file.parent for file in files)}) > 1 or len(files) >= _MAX_FILES:
+                raise ValueError("it holds more than this command makes")
+            content = archive.extractfile(member)
+            files[path] = content.read() if content else b""
+    return files
 
 
 def releases() -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -128,20 +128,21 @@ def environment_not_copied() -> Iterator[None]:
 
 
 class JobClient(JobSubmissionClient):
-    """Ray's client of the Jobs API with a timeout for every request; Ray's own waits without limit.
+    """Ray's client of the Jobs API with options for every request; Ray's own waits and reads without limit.
 
     Args:
         address: of the Jobs API, like ``http://head:8265``.
-        timeout_s: seconds that one request may take.
+        request_options: of `requests.request`, such as ``timeout``.
         options: passed to `ray.job_submission.JobSubmissionClient`.
     """
 
-    def __init__(self, address: str, *, timeout_s: float, **options: Any) -> None:
-        self._timeout_s = timeout_s  # first: the constructor of Ray's client asks for the version
+    def __init__(self, address: str, request_options: Mapping[str, Any], **options: Any) -> None:
+        self._request_options = request_options  # first: the constructor of Ray's client asks for the version
         super().__init__(address, **options)
 
     def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
-        return super()._do_request(*arguments, timeout=self._timeout_s, **options)
+        options |= self._request_options
+        return super()._do_request(*arguments, **options)
 
     @property
     def ray_version(self) -> str | None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tuner.cluster.client import Cluster, Job
 from tuner.cluster.command import RemoteCommand, digest, environment
-from tuner.cluster.logs import command_lines, follow, print_ending, print_line, print_log, wait
+from tuner.cluster.logs import command_lines, follow, print_ending, print_line, print_log, wait, without_control
 from tuner.cluster.nodes import STOP_WAIT_S
-from tuner.cluster.payload import REQUEST, CommandResult, Request, releases, unpack
+from tuner.cluster.payload import REQUEST, CommandResult, Expected, Request, releases, unpack
 from tuner.errors import FAILED, INTERRUPTED, MISTAKE, UserError
 
 # These drive a sweep; the first two return once its runs have begun, the others follow it to its end.
@@ -25,6 +25,8 @@ STARTING, DRIVING = ("launch", "resume"), ("launch", "resume", "confirm", "evalu
 _SWEEP, _STORAGE, _COMMAND, _DIGEST = "tuner.sweep", "tuner.storage", "tuner.command", "tuner.digest"
 _RUN_LINE = re.compile(r"(trial|baseline)-\S+ ")
 _TRIES = 3
+# The folders that commands make on this machine unless --output names another, and the kinds of files in them.
+_FOLDERS = {"export": ("exports", (".json", ".safetensors")), "draw": ("pictures", (".png",))}
 _QUERY_PREFIX = "tuner."  # the job of a sweep has another one
 
 
@@ -54,7 +56,8 @@ def jobs_of(cluster: Cluster, command: RemoteCommand) -> list[Job]:
 
 def next_id(sweep: str, taken: list[str]) -> str:
     """Return the name of a sweep's next job: ``tuner-NAME``, then ``tuner-NAME.2``."""
-    last = max((int(name.rpartition(".")[2]) if "." in name else 1 for name in taken), default=0)
+    matches = [re.fullmatch(rf"tuner-{re.escape(sweep)}(?:\.(\d{{1,9}}))?", name) for name in taken]
+    last = max((int(match[1] or 1) for match in matches if match), default=0)
     return f"tuner-{sweep}.{last + 1}" if last else f"tuner-{sweep}"
 
 
@@ -63,7 +66,7 @@ def _drive(cluster: Cluster, command: RemoteCommand) -> int:
     sweep = str(command.sweep)
     for _ in range(_TRIES):
         named = [job for job in cluster.jobs() if job.metadata.get(_SWEEP) == sweep]
-        launches = [job for job in named if job.metadata[_COMMAND] == "launch" and _has_driven(job)]
+        launches = [job for job in named if job.metadata.get(_COMMAND) == "launch" and _has_driven(job)]
         if command.command == "launch" and launches:
             return _report_existing(cluster, command, launches[0])
         if command.command != "launch":
@@ -89,7 +92,7 @@ def _has_driven(job: Job) -> bool:
 
 
 def _report_existing(cluster: Cluster, command: RemoteCommand, existing: Job) -> int:
-    if existing.metadata[_DIGEST] != digest(command):
+    if existing.metadata.get(_DIGEST) != digest(command):
         raise UserError(
             f"{cluster.address} has another sweep named {command.sweep!r} (job {existing.id}, other space or options): "
             f"choose another --name, or `tuner resume {command.sweep}` for that one"
@@ -123,22 +126,31 @@ def _query(cluster: Cluster, command: RemoteCommand) -> int:
         if command.follow:
             return follow(cluster, job_id) or 0
         job = wait(cluster, job_id)
-        return _print_result(cluster, job, folder, command.output)
+        return _print_result(cluster, job, folder, _expected(command))
     except KeyboardInterrupt:
         cluster.stop(job_id)
         return INTERRUPTED
 
 
-def _print_result(cluster: Cluster, job: Job, folder: Path, output: Path | None) -> int:
+def _expected(command: RemoteCommand) -> Expected | None:
+    """Return what a command makes on this machine, None if it makes nothing."""
+    output = re.escape(command.output.name) if command.output else None
+    if command.command in _FOLDERS:
+        parent, suffixes = _FOLDERS[command.command]
+        return Expected(output or rf"{parent}/{command.sweep}-[a-z0-9][\w.-]*", frozenset(suffixes))
+    return Expected(output) if output else None
+
+
+def _print_result(cluster: Cluster, job: Job, folder: Path, expected: Expected | None) -> int:
     log = cluster.log(job.id)
     result = CommandResult.find(log)
     if result is None:
         for line in command_lines(log):
             print_line(line)
         return print_ending(job, log)
-    unpack(result.files, folder, may_replace=output.name if output else None)
-    sys.stdout.write(result.output)
-    sys.stderr.write(result.errors)
+    unpack(result.files, folder, expected)
+    sys.stdout.write(without_control(result.output))
+    sys.stderr.write(without_control(result.errors))
     return FAILED if job.exit_code is None else job.exit_code
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import io
 import os
 import tarfile
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.cluster.payload import ERROR_MARK, CommandResult, Request, StderrMarker, pack, unpack
+from tuner.cluster import payload
+from tuner.cluster.payload import ERROR_MARK, CommandResult, Expected, Request, StderrMarker, pack, unpack
 from tuner.errors import UserError
 
 TEXTS = st.text(max_size=300)
@@ -60,57 +65,121 @@ def test_a_damaged_answer_is_refused_whatever_byte_it_is():
             CommandResult.find(whole[:position])
 
 
+BUNDLE = Expected(r"exports/tiny-[a-z0-9][\w.-]*", frozenset({".json", ".safetensors"}))
+TABLE = Expected(r"table\.csv")
+
+
+def archive(*names: str, content: bytes = b"1", **attributes: object) -> bytes:
+    """Return an archive of files with these names, whose headers may lie."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as opened:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            for attribute, value in attributes.items():
+                setattr(member, attribute, value)
+            opened.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def files_below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
 def test_files_and_folders_come_back(tmp_path):
     there, here = tmp_path / "there", tmp_path / "here"
-    (there / "exports" / "a").mkdir(parents=True)
-    (there / "exports" / "a" / "weights").write_bytes(b"1")
+    (there / "exports" / "tiny-trial-0001").mkdir(parents=True)
+    (there / "exports" / "tiny-trial-0001" / "metrics.json").write_bytes(b"1")
     (there / "space.yaml").write_text("not this")
-    unpack(pack(there, ["space.yaml"]), here)
-    assert (here / "exports" / "a" / "weights").read_bytes() == b"1"
-    assert sorted(path.name for path in here.iterdir()) == ["exports"]
-    (there / "exports" / "a").rename(there / "exports" / "b")
-    unpack(pack(there, ["space.yaml"]), here)
-    assert sorted(path.name for path in (here / "exports").iterdir()) == ["a", "b"]
-    assert pack(tmp_path / "here" / "exports", ["a", "b"]) == b""
+    unpack(pack(there, ["space.yaml"]), here, BUNDLE)
+    assert (here / "exports" / "tiny-trial-0001" / "metrics.json").read_bytes() == b"1"
+    assert files_below(here) == ["exports/tiny-trial-0001/metrics.json"]
+    (there / "exports" / "tiny-trial-0001").rename(there / "exports" / "tiny-trial-0002")
+    unpack(pack(there, ["space.yaml"]), here, BUNDLE)
+    assert sorted(path.name for path in (here / "exports").iterdir()) == ["tiny-trial-0001", "tiny-trial-0002"]
+    assert pack(there, ["exports", "space.yaml"]) == b""
+    unpack(b"", here, None)
 
 
-def test_what_is_there_stays_unless_it_was_asked_for(tmp_path):
-    there, here = tmp_path / "there", tmp_path / "here"
-    for folder, content in ((there, "new"), (here, "old")):
-        folder.mkdir()
-        for name in ("a.csv", "z.csv"):
-            (folder / name).write_text(content)
-    with pytest.raises(UserError, match=r"z.csv is there already"):
-        unpack(pack(there), here, may_replace="a.csv")
-    assert [(here / name).read_text() for name in ("a.csv", "z.csv")] == ["old", "old"]
-    unpack(pack(there, ["z.csv"]), here, may_replace="a.csv")
-    assert [(here / name).read_text() for name in ("a.csv", "z.csv")] == ["new", "old"]
-    assert sorted(path.name for path in here.iterdir()) == ["a.csv", "z.csv"]
+def test_a_file_that_was_asked_for_replaces_one_and_a_folder_none(tmp_path):
+    (tmp_path / "table.csv").write_text("old")
+    unpack(archive("table.csv", content=b"new"), tmp_path, TABLE)
+    assert (tmp_path / "table.csv").read_text() == "new"
+    unpack(archive("exports/tiny-1/metrics.json"), tmp_path, BUNDLE)
+    with pytest.raises(UserError, match="is there already"):
+        unpack(archive("exports/tiny-1/other.json"), tmp_path, BUNDLE)
+    assert files_below(tmp_path) == ["exports/tiny-1/metrics.json", "table.csv"]
 
 
-@pytest.mark.parametrize("name", ["../evil", "folder/../../evil"])
-def test_nothing_leads_out_of_the_folder(tmp_path, name):
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        member = tarfile.TarInfo(name)
-        member.size = 1
-        archive.addfile(member, io.BytesIO(b"1"))
-    here = tmp_path / "here"
+@pytest.mark.parametrize("expected", [None, TABLE, BUNDLE, Expected("bundle", frozenset({".json"}))])
+@pytest.mark.parametrize(
+    "names",
+    [
+        *([".ssh/authorized_keys"], [".bashrc"], ["../evil"], ["exports/../../evil.json"], ["/tmp/evil.json"]),
+        *(["exports/tiny-1/a.json", ".ssh/authorized_keys"], ["exports/tiny-1/.hidden.json"], ["exports/tiny-1/a.py"]),
+        *(
+            ["exports/tiny-1/deep/a.json"],
+            ["exports/other-1/a.json"],
+            ["exports/tiny-1/a.json", "exports/tiny-2/a.json"],
+        ),
+        *(["exports/tiny-../a.json"], ["exports/tiny-1/a.json/../../../evil.json"], ["table.csv", "pyvenv.cfg"]),
+        *(
+            ["bundle/.json"],
+            ["bundle"],
+            ["table.csv/evil"],
+            ["./.profile"],
+            [f"exports/tiny-1/{i}.json" for i in range(101)],
+        ),
+    ],
+    ids=str,
+)
+def test_nothing_is_written_but_what_the_command_makes(tmp_path, expected, names):
     with pytest.raises(UserError, match="cannot be put into"):
-        unpack(packed.getvalue(), here)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        unpack(archive(*names), tmp_path / "here", expected)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_links_that_lead_out_are_refused(tmp_path):
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        member = tarfile.TarInfo("link")
-        member.type, member.linkname = tarfile.SYMTYPE, "../outside"
-        archive.addfile(member)
-    with pytest.raises(UserError, match="cannot be put into"):
-        unpack(packed.getvalue(), tmp_path / "here")
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_nothing_but_plain_files_is_written(tmp_path, kind):
+    for linkname in ("../outside", "metrics.json", "/etc/passwd"):
+        packed = archive("exports/tiny-1/a.json", content=b"", type=kind, linkname=linkname)
+        with pytest.raises(UserError, match="cannot be put into"):
+            unpack(packed, tmp_path / "here", BUNDLE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_small_answer_does_not_become_a_large_one(tmp_path):
+    """A compressed one, a compressed archive, a file with a hole, and one whose header says more than there is."""
+    zeros = zlib.compress(b"0" * (2 * payload.MAX_RESULT + 1))
+    assert len(zeros) < 1e6
+    line = base64.b64encode(zeros).decode()
+    with pytest.raises(UserError, match="larger than"):
+        CommandResult.find(f"{payload.RESULT} {hashlib.sha256(zeros).hexdigest()}\n{line}\n")
+    lying = tarfile.TarInfo("exports/tiny-1/a.json")
+    lying.size = 2**33
+    hole = {"GNU.sparse.major": "0", "GNU.sparse.size": str(2**33), "GNU.sparse.map": "0,1"}
+    packed = [
+        gzip.compress(archive("exports/tiny-1/a.json")),
+        archive("exports/tiny-1/a.json", pax_headers=hole),
+        lying.tobuf() + b"1" * 512,
+    ]
+    for content in packed:
+        with pytest.raises(UserError, match="cannot be put into"):
+            unpack(content, tmp_path / "here", BUNDLE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"no json", b"[]", b"{}", b'{"output": 1, "errors": 2, "files": "%"}', b"[" * 10**5]
+)
+def test_an_answer_that_is_none_is_refused(content):
+    packed = zlib.compress(content)
+    with pytest.raises(UserError, match="none of this release"):
+        CommandResult.find(
+            f"{payload.RESULT} {hashlib.sha256(packed).hexdigest()}\n{base64.b64encode(packed).decode()}\n"
+        )
 
 
 def test_no_archive_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be put into"):
-        unpack(b"no archive", tmp_path)
+        unpack(b"no archive", tmp_path, BUNDLE)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.heads import TOKEN, Head, playing
+from tests.tuner.cluster.test_payload import archive
 from tests.tuner.conftest import SPACE
 from tuner.cli import job
 from tuner.cli.app import app
@@ -268,6 +269,43 @@ def test_a_certificate_is_trusted_by_its_authority_alone(run, head: Head, monkey
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca"))
     head.log += CommandResult("no sweeps", "").encode()
     assert run("status", "--cluster", head.address) == (0, "no sweeps")
+
+
+@pytest.mark.parametrize(
+    "name", [".ssh/authorized_keys", "exports/tiny-1/.bashrc", "../evil", "exports/other-1/a.json"]
+)
+@pytest.mark.parametrize(
+    "command", [["status"], ["export", "tiny"], ["trials", "tiny"], ["trials", "tiny", "--output", "b"]]
+)
+def test_a_cluster_writes_nothing_here_that_the_command_does_not_make(there, head: Head, tmp_path, command, name):
+    before = sorted(tmp_path.rglob("*"))
+    head.log += CommandResult("fine\n", "", archive(name)).encode()
+    code, output = there(*command)
+    assert code == 2, output
+    assert "which is no file that this command makes" in output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_bundle_comes_here_as_the_command_makes_it(there, head: Head, tmp_path):
+    head.log += CommandResult("fine\n", "", archive("exports/tiny-trial-0001/metrics.json")).encode()
+    assert there("export", "tiny") == (0, "fine\n")
+    assert (tmp_path / "exports" / "tiny-trial-0001" / "metrics.json").read_bytes() == b"1"
+    assert there("export", "tiny")[0] == 2, "it is there already"
+    head.log = "--- tuner begins\n" + CommandResult("fine\n", "", archive("mine/metrics.json")).encode()
+    assert there("export", "tiny", "--output", "deep/mine") == (0, "fine\n")
+    assert (tmp_path / "deep" / "mine" / "metrics.json").read_bytes() == b"1"
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(there, head: Head, monkeypatch):
+    monkeypatch.setattr(cluster, "MAX_ANSWER", 10**5)
+    head.log += "x" * 10**6
+    code, output = there("status")
+    assert (code, "an answer of more than 0 MB" in output) == (2, True), output
+
+
+def test_an_answer_does_not_control_the_terminal(there, head: Head):
+    head.log += CommandResult("\x1b]52;c;aGk=\x07\x1b[31mred\x1b[0m\tone\n\x1b[2Jtwo\x9b1m", "\x1b[1Athree\n").encode()
+    assert there("status") == (0, "]52;c;aGk=\x1b[31mred\x1b[0m\tone\n[2Jtwo1m[1Athree\n")
 
 
 @given(st.integers(0, 40))
