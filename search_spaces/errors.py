@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Self
 
 from pydantic_core import ErrorDetails
 
 from trainables.errors import UserError
 
 MAX_SHOWN = 60  # characters of a value or key in a message
-_WANTS_MAPPING = {"model_type", "dict_type", "mapping_type", "model_attributes_type"}
+MAX_MISTAKES = 100  # of one file that are listed
+_MAX_NAMES = 64  # valid names in a message; among more, none is looked for that is close to a misspelt one
+_RELATIONS = {
+    "greater_than": "greater than",
+    "greater_than_equal": "greater than or equal to",
+    "less_than": "less than",
+    "less_than_equal": "less than or equal to",
+}
+_WANTED = {
+    **dict.fromkeys(
+        ("model_type", "dict_type", "mapping_type", "model_attributes_type"), "must be a mapping of settings"
+    ),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+}
 
 
 def shown(value: object) -> str:
@@ -26,7 +40,7 @@ def nearest(key: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` if a valid key is close to the given one, else an empty text."""
     # A key of thousands of letters is no misspelling, and comparing it would be slow.
     keys = list(valid)
-    matches = get_close_matches(key[:MAX_SHOWN], keys, n=1)
+    matches = get_close_matches(key[:MAX_SHOWN], keys, n=1) if len(keys) <= _MAX_NAMES else []
     if not matches and len(key) > 2:
         matches = [other for other in keys if other.startswith(key)]
     return f"; did you mean {matches[0]!r}?" if matches else ""
@@ -35,23 +49,37 @@ def nearest(key: str, valid: Iterable[str]) -> str:
 def unknown(what: str, key: str, valid: Iterable[str]) -> str:
     """Return a message that a key or name is unknown, with the nearest valid one and all valid ones."""
     keys = sorted(valid)
-    return f"unknown {what} {shown(key)}{nearest(key, keys)} (valid: {', '.join(keys) or 'none'})"
+    others = f" and {len(keys) - _MAX_NAMES} more" if len(keys) > _MAX_NAMES else ""
+    return f"unknown {what} {shown(key)}{nearest(key, keys)} (valid: {', '.join(keys[:_MAX_NAMES]) or 'none'}{others})"
 
 
 def explain(error: ErrorDetails) -> str:
     """Return our message for one of pydantic's errors: the relation that must hold, and the value that broke it."""
-    kind, message, value = error["type"], error["msg"], error["input"]
-    if kind == "missing":
-        return "is required"
-    if kind == "value_error":
-        return message.removeprefix("Value error, ")
-    if kind == "literal_error":
-        options = str(error["ctx"]["expected"])
-        words = options.replace(" or ", ", ").replace("'", "").split(", ")
-        return f"must be {options}, not {shown(value)}{nearest(str(value), words)}"
-    if kind in _WANTS_MAPPING:
-        return f"must be a mapping of settings, not {shown(value)}"
-    return f"{message.replace('Input should', 'must')}, not {shown(value)}"
+    kind, value = error["type"], error["input"]
+    if kind in _WHOLE_MESSAGES:
+        return _WHOLE_MESSAGES[kind](error)
+    if kind in _RELATIONS:
+        bound = next(iter(error["ctx"].values()))
+        wanted = f"must be {_RELATIONS[kind]} {f'{bound:g}' if isinstance(bound, float) else bound}"
+    else:
+        wanted = _WANTED.get(kind) or error["msg"].replace("Input should", "must")
+    return f"{wanted}, not {shown(value)}"
+
+
+def _unknown_word(error: ErrorDetails) -> str:
+    options, value = str(error["ctx"]["expected"]), error["input"]
+    words = options.replace(" or ", ", ").replace("'", "").split(", ")
+    return f"must be {options}, not {shown(value)}{nearest(str(value), words)}"
+
+
+_WHOLE_MESSAGES: dict[str, Callable[[ErrorDetails], str]] = {
+    "missing": lambda error: "is required",
+    "value_error": lambda error: error["msg"].removeprefix("Value error, "),
+    "literal_error": _unknown_word,
+    "too_short": lambda error: "must not be empty",
+    "too_long": lambda error: f"has more than {error['ctx']['max_length']:,} entries",
+    "string_too_long": lambda error: f"must have at most {error['ctx']['max_length']:,} characters",
+}
 
 
 Path = tuple[str | int, ...]
@@ -72,14 +100,48 @@ class Mistake:
     message: str
 
 
+class UnreadableError(Exception):
+    """Raised where reading a file further would cost too much; it has the mistakes that were found so far."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__(f"{len(self.mistakes)} mistakes")
+
+
+class MistakeList(list[Mistake]):
+    """A list of mistakes that raises `UnreadableError` when it has more than `MAX_MISTAKES` of them."""
+
+    def append(self, mistake: Mistake) -> None:
+        """Add a mistake."""
+        super().append(mistake)
+        if len(self) > MAX_MISTAKES:
+            raise UnreadableError(self)
+
+    def extend(self, mistakes: Iterable[Mistake]) -> None:
+        """Add mistakes, one after the other."""
+        for mistake in mistakes:
+            self.append(mistake)
+
+    def __iadd__(self, mistakes: Iterable[Mistake]) -> Self:  # type: ignore[override, misc]
+        self.extend(mistakes)
+        return self
+
+
 class SpaceError(UserError):
-    """A search-space file that cannot be used; its text holds every mistake, one a line, in the file's order."""
+    """A search-space file that cannot be used; its text holds the mistakes, one a line, in the file's order.
+
+    All of them are listed, or the first `MAX_MISTAKES` and that there are more.
+    """
 
     def __init__(self, source: str, mistakes: Iterable[Mistake]) -> None:
         self.source = source
         # A mistake that was found twice is listed once; mistakes of one line stay in the order of discovery.
-        self.mistakes = tuple(sorted(dict.fromkeys(mistakes), key=lambda mistake: mistake.line or 0))
-        super().__init__("\n".join(self._sentence(mistake) for mistake in self.mistakes))
+        found = sorted(dict.fromkeys(mistakes), key=lambda mistake: mistake.line or 0)
+        self.mistakes = tuple(found[:MAX_MISTAKES])
+        lines = [self._sentence(mistake) for mistake in self.mistakes]
+        if len(found) > MAX_MISTAKES:
+            lines.append(self._sentence(Mistake(None, (), f"more than {MAX_MISTAKES} mistakes: these are the first")))
+        super().__init__("\n".join(lines))
 
     def _sentence(self, mistake: Mistake) -> str:
         source = self.source if self.source.isprintable() else shown(self.source)
@@ -89,5 +151,9 @@ class SpaceError(UserError):
 
 def dotted(path: Path) -> str:
     """Return a path as people write it: ``first[0].generator.learning_rate``."""
-    parts = [f"[{key}]" if isinstance(key, int) else f".{key if key.isidentifier() else shown(key)}" for key in path]
+    parts = [f"[{key}]" if isinstance(key, int) else f".{_key(key)}" for key in path]
     return "".join(parts).removeprefix(".")
+
+
+def _key(key: str) -> str:
+    return key if key.isidentifier() and len(key) <= MAX_SHOWN else shown(key)

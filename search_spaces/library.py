@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import stat
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -48,11 +51,11 @@ def _text(path: Path, source: str) -> str:
         known = names()
         hint = nearest(path.stem, known)
         raise _error(source, f"neither a file nor a packaged search space{hint} (packaged: {', '.join(known)})")
-    if not path.is_file():
-        raise _error(source, "is no regular file")
-    if path.stat().st_size > MAX_BYTES:
+    content = _content(path, source)
+    if len(content) > MAX_BYTES:
         raise _error(source, f"a search space must be below {MAX_BYTES:,} bytes, not {path.stat().st_size:,}")
-    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _error(source, "is text in UTF-16: save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -60,6 +63,15 @@ def _text(path: Path, source: str) -> str:
     if "\0" in text:
         raise _error(source, "is no text: it holds zero bytes")
     return text
+
+
+def _content(path: Path, source: str) -> bytes:
+    """Return the first bytes of a regular file, more than `MAX_BYTES` if there are more; never waits for a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, which cannot become another file meanwhile
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _error(source, "is no regular file")
+        return file.read(MAX_BYTES + 1) or b""
 
 
 def _error(source: str, message: str) -> SpaceError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeGuard
 
 from search_spaces.errors import shown
@@ -20,6 +21,23 @@ def same(value: object, other: object) -> bool:
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether a value is an int or a float, which a bool is not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class Values:
+    """Values of a file as a set with the order of the file; see `same` for which are equal.
+
+    Args:
+        values: of any kind; those that a condition or a choice can name are numbers, texts, booleans and null.
+    """
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        self._values = {(isinstance(value, bool), value): value for value in values if isinstance(value, Hashable)}
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, Hashable) and (isinstance(value, bool), value) in self._values
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values.values())
 
 
 @dataclass(frozen=True)
@@ -79,9 +97,13 @@ class Choice:
 
     values: tuple[Any, ...]
 
+    @cached_property
+    def _every(self) -> Values:
+        return Values(self.values)
+
     def holds(self, value: object) -> bool:
         """Return whether it is one of the values."""
-        return any(same(value, other) for other in self.values)
+        return value in self._every
 
     def __str__(self) -> str:
         return f"one of {', '.join(map(shown, self.values))}"
@@ -138,10 +160,19 @@ class Parameter:
         """Whether a trial chooses its value."""
         return not isinstance(self.domain, Fixed)
 
+    @cached_property
+    def conditions(self) -> Mapping[str, Values]:
+        """The values that other parameters must have for this one to be used, by their names."""
+        required: dict[str, Values] = {}
+        for path, values in self.when:
+            name = ".".join(path)
+            both = [value for value in values if name not in required or value in required[name]]
+            required[name] = Values(both)
+        return required
+
     def active(self, chosen: Mapping[str, Any]) -> bool:
         """Return whether all conditions hold for the values chosen so far, by name; an absent sibling meets none."""
-        names = ((".".join(path), values) for path, values in self.when)
-        return all(name in chosen and any(same(chosen[name], value) for value in values) for name, values in names)
+        return all(name in chosen and chosen[name] in values for name, values in self.conditions.items())
 
 
 @dataclass(frozen=True)

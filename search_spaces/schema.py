@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from search_spaces.grid import grid_points
+from search_spaces.grid import grid_points, num_grid_points
 from search_spaces.parameters import Parameter, settings_of
 from search_spaces.sections import (
+    MAX_BASELINES,
+    MAX_FIRST,
+    MAX_OBJECTIVES,
+    MAX_SEEDS,
     Baseline,
     Bounds,
     Budget,
@@ -63,20 +68,22 @@ class Space(Section):
     """
 
     name: Name
-    description: str = ""
+    description: Annotated[str, Field(max_length=10_000)] = ""
     trainable: str
     dataset: Dataset = Dataset()
     evaluation: Evaluation = Evaluation()
-    objectives: Annotated[tuple[Objective, ...], Field(validation_alias="objective", min_length=1)] = (Objective(),)
+    objectives: Annotated[
+        tuple[Objective, ...], Field(validation_alias="objective", min_length=1, max_length=MAX_OBJECTIVES)
+    ] = (Objective(),)
     constraints: Mapping[str, Bounds] = {}
     budget: Budget
     search: Search = Search()
     resources: Resources = Resources()
     confirm: Confirm = Confirm()
-    baselines: tuple[Baseline, ...] = ()
-    seeds: Annotated[int, Field(ge=1)] = 1
+    baselines: Annotated[tuple[Baseline, ...], Field(max_length=MAX_BASELINES)] = ()
+    seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)] = 1
     parameters: tuple[Parameter, ...] = ()
-    first: tuple[Mapping[str, Any], ...] = ()
+    first: Annotated[tuple[Mapping[str, Any], ...], Field(max_length=MAX_FIRST)] = ()
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -102,7 +109,16 @@ class Space(Section):
         """The most trials that the sweep runs: the budget's number, or every grid point with every seed."""
         if self.budget.trials is None and self.search.sampler != "grid":
             return MAX_TRIALS
-        return self.budget.trials or len(self.grid()) * self.seeds
+        return self.budget.trials or self.num_grid_points * self.seeds
+
+    @cached_property
+    def num_grid_points(self) -> int:
+        """The number of combinations of the varying parameters.
+
+        Raises:
+            ValueError: see `grid`.
+        """
+        return num_grid_points(self.parameters)
 
     def settings(self, suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
         """Return the nested settings of one trial.

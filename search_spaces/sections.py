@@ -6,12 +6,23 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from search_spaces.errors import shown
+from trainables.config import MAX_NUMBER, Compute, with_default_validation
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SMALLEST_SHARE = 0.01  # of a processor
+_LONGEST = 87_600 * 3600.0  # seconds: ten years
+TRIALS_LIMIT = 1_000_000
+MAX_SEEDS = 1000
+MAX_CONFIRMED = 1000  # configurations
+MAX_CONCURRENT = 100_000  # runs, or processors
+MAX_WORKERS = 1024  # processes of one machine
+MAX_BASELINES = 100
+MAX_FIRST = 1000
+MAX_OBJECTIVES = 16
 
 
 class Section(BaseModel):
@@ -55,21 +66,42 @@ def _seconds(value: object) -> float:
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", value) if isinstance(value, str) else None
     if match is None or float(match[1]) == 0:
         raise ValueError("must be a number above 0 with its unit, like 90s, 30m or 2h")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if not 0.01 <= seconds <= _LONGEST:
+        raise ValueError(f"must be from 0.01s to {_LONGEST / 3600:.0f}h, not {value}")
+    return seconds
+
+
+def _amount(value: float) -> float:
+    return round(value, 4)  # Ray's precision
+
+
+def _gpus(value: float) -> float:
+    if 0 < value < _SMALLEST_SHARE or (value > 1 and value != int(value)):
+        raise ValueError(f"must be 0, a share of one from {_SMALLEST_SHARE:g} on, or a whole number, not {value:g}")
+    return _amount(value)
 
 
 Name = Annotated[str, BeforeValidator(_name)]
 
 
 class Dataset(Section):
-    """The dataset of every run, and how many of its training images are held out for validation."""
+    """The dataset of every run, and how many of its training images are held out for validation.
+
+    Its bounds are those of `trainables.config.DatasetConfig`.
+    """
 
     name: str = "mnist"
     validation: int = 5000
 
+    @model_validator(mode="before")
+    @classmethod
+    def _validation_suits_the_dataset(cls, settings: object) -> object:
+        return with_default_validation(settings)
+
 
 class Evaluation(Section):
-    """How the robustness of every run of the sweep is measured.
+    """How the robustness of every run of the sweep is measured, within `trainables.config.EvaluationConfig`'s bounds.
 
     Attributes:
         epsilon: the attacks' bound on the L-infinity norm, in pixels of [0, 1].
@@ -117,9 +149,9 @@ class Budget(Section):
     2h, kept in seconds. `target` is a value of the first objective. Runs that have begun are trained to their end.
     """
 
-    trials: Annotated[int, Field(ge=1)] | None = None
-    compute: Annotated[float, Field(gt=0)]
-    total_compute: Annotated[float, Field(gt=0)] | None = None
+    trials: Annotated[int, Field(ge=1, le=TRIALS_LIMIT)] | None = None
+    compute: Compute
+    total_compute: Annotated[float, Field(ge=1e-3, le=MAX_NUMBER * TRIALS_LIMIT)] | None = None
     time: Annotated[float | None, BeforeValidator(_seconds)] = None
     target: float | None = None
     trial_timeout: Annotated[float | None, BeforeValidator(_seconds)] = None
@@ -128,22 +160,22 @@ class Budget(Section):
 class SuccessiveHalving(Section):
     """Keep one of `reduction_factor` trials at `min_resource` compute, and again at each multiple by the factor."""
 
-    min_resource: Annotated[float, Field(gt=0)] = 1.0
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    min_resource: Compute = 1.0
+    reduction_factor: Annotated[int, Field(ge=2, le=1000)] = 3
 
 
 class Median(Section):
     """Stop a trial below the median of the earlier ones, after `startup_trials` of them and `min_resource` compute."""
 
-    startup_trials: Annotated[int, Field(ge=0)] = 5
-    min_resource: Annotated[float, Field(ge=0)] = 0.0
+    startup_trials: Annotated[int, Field(ge=0, le=TRIALS_LIMIT)] = 5
+    min_resource: Annotated[float, Field(ge=0, le=MAX_NUMBER)] = 0.0
 
 
 class Hyperband(Section):
     """Successive halving in brackets that begin at `min_resource` compute and at each multiple by the factor."""
 
-    min_resource: Annotated[float, Field(gt=0)] = 1.0
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    min_resource: Compute = 1.0
+    reduction_factor: Annotated[int, Field(ge=2, le=1000)] = 3
 
 
 class Pruner(Section):
@@ -182,15 +214,15 @@ class Search(Section):
 class Confirm(Section):
     """The stage after the search: how many of its best configurations run again, and with how many new seeds."""
 
-    top: Annotated[int, Field(ge=1)] = 3
-    seeds: Annotated[int, Field(ge=2)] = 3
+    top: Annotated[int, Field(ge=1, le=MAX_CONFIRMED)] = 3
+    seeds: Annotated[int, Field(ge=2, le=MAX_SEEDS)] = 3
 
 
 class Resources(Section):
     """CPUs and GPUs that one run occupies; with a fraction of a GPU, runs share it and its memory."""
 
-    cpu: Annotated[float, Field(gt=0)] = 1.0
-    gpu: Annotated[float, Field(ge=0)] = 0.0
+    cpu: Annotated[float, Field(ge=_SMALLEST_SHARE, le=10_000), AfterValidator(_amount)] = 1.0
+    gpu: Annotated[float, Field(ge=0, le=10_000), AfterValidator(_gpus)] = 0.0
 
 
 class Baseline(Section):

@@ -212,6 +212,23 @@ FAULTS = {
         ("search_spaces/parsing/test_yaml_document.py", "test_no_text_raises_anything_but_a_space_error"),
         ("search_spaces/parsing/test_yaml_document.py", "test_a_bomb_of_aliases_is_refused_without_being_built"),
     ],
+    "numbers beyond all bounds, required keys left out, combinations that cannot train": [
+        ("search_spaces/checks/test_bounds.py", "test_every_number_and_every_list_of_a_space_has_bounds"),
+        ("search_spaces/checks/test_bounds.py", "test_what_cannot_be_trained_is_refused_with_its_line"),
+        (
+            "search_spaces/test_mutations.py",
+            "test_a_space_with_other_values_is_refused_in_words_or_can_be_trained",
+        ),
+        ("search_spaces/parsing/test_python_data.py", "test_whatever_is_given_is_a_space_or_a_space_error"),
+        ("tuner/cli/test_app.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
+    ],
+    "a space with very many values, settings, baselines or conditions": [
+        ("search_spaces/checks/test_cost.py", "test_twice_as_much_costs_at_most_twice_as_much"),
+        (
+            "search_spaces/checks/test_cost.py",
+            "test_of_long_choices_and_many_settings_a_limited_number_of_configurations_is_validated",
+        ),
+    ],
     "more is asked for than there is": [
         ("tuner/cli/test_app.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
         (RUNS, "test_more_than_any_machine_of_the_cluster_has_is_refused_with_both_numbers"),

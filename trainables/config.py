@@ -2,33 +2,63 @@
 
 There is a model for each recipe, with the same sections in all of them: dataset, evaluation, classifier and, where the
 recipe has them, attack, generator and ratio. Every model is frozen and strict: an unknown key or a value out of bounds
-is an error. Bounds are declared with their field, so a search space is checked against the same lines that a training
-run is built from.
+is an error. Every number and every list has bounds, which are declared with its field, and every model names the fields
+that have to fit together (`related`), so a search space is checked against the same lines that a run is built from.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Self, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from trainables.schedules import Schedulable, Schedule
+from trainables.schedules import MAX_VALUES, Schedulable, Schedule
 
-Epsilon = Annotated[float, Field(gt=0, le=1)]
+MAX_NUMBER = 1e6
+"""The bound of numbers that have no tighter one: far beyond what any run has needed."""
+NUM_TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "digits": 1437}
+_FEWER_VALIDATION = {"digits": 200}  # by default, of datasets that are too small for the usual 5000
+MAX_IMAGES = 60_000
+MAX_REPORTS = 100_000
+
+Epsilon = Annotated[float, Field(ge=1e-6, le=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-GradientNorm = Annotated[float, Field(gt=0)]
+Compute = Annotated[float, Field(ge=1e-3, le=MAX_NUMBER)]
+Weight = Annotated[float, Field(ge=0, le=MAX_NUMBER)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+NumImages = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+GradientNorm = Annotated[float, Field(ge=1e-9, le=1e9)]
 Label = Annotated[int, Field(ge=0, le=9)]
 # A number above zero, or a schedule, which may reach zero.
-LearningRate = Annotated[Annotated[float, Field(gt=0)] | Schedule[Annotated[float, Field(ge=0)]], Schedulable()]
+LearningRate = Annotated[
+    Annotated[float, Field(ge=1e-12, le=1e30)] | Schedule[Annotated[float, Field(ge=0, le=1e30)]], Schedulable()
+]
 TrainingEpsilon = Annotated[Epsilon | Schedule[Fraction], Schedulable()]
-NumTurns = Annotated[int, Field(ge=1)]
+NumTurns = Annotated[int, Field(ge=1, le=100_000)]
+
+
+def with_default_validation(dataset: Any) -> Any:
+    """Return the settings of a dataset with the number of validation images that suits it, unless they have one.
+
+    Args:
+        dataset: settings by key; anything else is returned as it is.
+    """
+    if isinstance(dataset, dict) and "validation" not in dataset:
+        return {**dataset, "validation": _FEWER_VALIDATION.get(str(dataset.get("name")), 5000)}
+    return dataset
 
 
 class Settings(BaseModel):
-    """Base of all models here: frozen; unknown keys, infinities and NaN are errors."""
+    """Base of all models here: frozen; unknown keys, infinities and NaN are errors.
+
+    Attributes:
+        related: groups of fields that a model's validators look at together: values that are each valid alone can be
+            refused beside each other only if their fields stand in one group.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    related: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
 
 class DatasetConfig(Settings):
@@ -36,11 +66,29 @@ class DatasetConfig(Settings):
 
     Attributes:
         name: which dataset.
-        validation: how many training images are held out, for the accuracies that a search sees.
+        validation: how many training images are held out, for the accuracies that a search sees; by default as many as
+            suit the dataset.
     """
 
+    related = (("name", "validation"),)
+
     name: Literal["mnist", "fashion_mnist", "digits"] = "mnist"
-    validation: Annotated[int, Field(ge=1)] = 5000
+    validation: NumImages = 5000
+
+    @model_validator(mode="before")
+    @classmethod
+    def _validation_suits_the_dataset(cls, settings: Any) -> Any:
+        return with_default_validation(settings)
+
+    @model_validator(mode="after")
+    def _leaves_images_to_train_on(self) -> DatasetConfig:
+        available = NUM_TRAINING_IMAGES[self.name]
+        if self.validation >= available:
+            raise ValueError(
+                f"validation ({self.validation}) must be below the {available} training images of {self.name}: "
+                "some must be left to train on"
+            )
+        return self
 
 
 class EvaluationConfig(Settings):
@@ -53,8 +101,8 @@ class EvaluationConfig(Settings):
     """
 
     epsilon: Epsilon = 0.3
-    watch_images: Annotated[int, Field(ge=1)] = 500
-    rank_images: Annotated[int, Field(ge=1)] = 1000
+    watch_images: NumImages = 500
+    rank_images: NumImages = 1000
 
 
 class ClassifierConfig(Settings):
@@ -74,7 +122,7 @@ class ClassifierConfig(Settings):
     learning_rate: LearningRate = 1e-3
     schedule: Literal["constant", "cyclic", "step"] = "constant"
     optimizer: Literal["adam", "sgd"] = "adam"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Weight = 0.0
     gradient_clip: GradientNorm | None = None
 
 
@@ -110,8 +158,8 @@ class IterativeAttackConfig(AttackConfig):
     """
 
     warmup: Fraction = 0.3
-    steps: Annotated[int, Field(ge=1)] = 7
-    reach: Annotated[float, Field(gt=0)] = 2.5
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 7
+    reach: Annotated[float, Field(gt=0, le=MAX_NUMBER)] = 2.5
     clipped_start: bool = True
 
 
@@ -122,8 +170,8 @@ class SingleStepAttackConfig(IterativeAttackConfig):
     """
 
     warmup: Fraction = 0.0
-    steps: Annotated[int, Field(ge=1)] = 1
-    reach: Annotated[float, Field(gt=0)] = 1.25
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 1
+    reach: Annotated[float, Field(gt=0, le=MAX_NUMBER)] = 1.25
     clipped_start: bool = False
 
 
@@ -162,30 +210,32 @@ class GeneratorConfig(Settings):
         minibatch: whether the classifier's turn has ``fresh`` minibatches or the ``same`` as the generator's last turn.
     """
 
+    related = (("goal", "source", "target"), ("diversity", "noise"))
+
     body: Literal["space_to_depth", "strided", "residual"] = "space_to_depth"
     width: Annotated[int, Field(ge=1, le=512)] = 32
-    output_scale: Annotated[float, Field(gt=0)] = 5.0
+    output_scale: Annotated[float, Field(gt=0, le=MAX_NUMBER)] = 5.0
     image_gradient: Literal["none", "raw", "sign", "normalized"] = "normalized"
     see_label: bool = False
     see_perturbation: bool = False
-    noise: Annotated[int, Field(ge=0)] = 0
+    noise: Annotated[int, Field(ge=0, le=10_000)] = 0
     perturbation_bound: TrainingEpsilon = 0.3
     random_start: bool = False
-    recursions: Annotated[int, Field(ge=1)] = 1
+    recursions: Annotated[int, Field(ge=1, le=1000)] = 1
     recursion_step: Annotated[float, Field(gt=0, le=1)] = 0.5
     warmup: Fraction = 0.0
     goal: Literal["untargeted", "targeted", "source_to_target"] = "untargeted"
     target: Label | None = None
     source: Label | None = None
     loss: Literal["wrongness", "cross_entropy", "log_wrongness", "margin"] = "wrongness"
-    diversity: Annotated[float, Field(ge=0)] = 0.0
+    diversity: Weight = 0.0
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: LearningRate = 1e-3
     gradient_clip: GradientNorm | None = None
-    reinitialise_every: Annotated[int, Field(ge=1)] | None = None
-    pool: Annotated[int, Field(ge=0)] = 0
-    pool_every: Annotated[int, Field(ge=1)] = 100
-    draws: Annotated[int, Field(ge=1)] = 1
+    reinitialise_every: Count | None = None
+    pool: Annotated[int, Field(ge=0, le=1000)] = 0
+    pool_every: Count = 100
+    draws: Annotated[int, Field(ge=1, le=1000)] = 1
     minibatch: Literal["fresh", "same"] = "fresh"
 
     @model_validator(mode="after")
@@ -220,10 +270,10 @@ class RatioConfig(Settings):
 
     kind: Literal["constant", "stepped", "adaptive"] = "constant"
     generator_turns: Annotated[NumTurns | Schedule[NumTurns], Schedulable()] = 1
-    steps: Annotated[tuple[NumTurns, ...], Field(min_length=1)] = (6, 8, 12)
-    target_generator_loss: Annotated[float, Field(gt=0)] = 0.6
+    steps: Annotated[tuple[NumTurns, ...], Field(min_length=1, max_length=MAX_VALUES)] = (6, 8, 12)
+    target_generator_loss: Annotated[float, Field(gt=0, le=MAX_NUMBER)] = 0.6
     max_generator_turns: NumTurns = 700
-    turn_batches: Annotated[int, Field(ge=1)] | None = 1
+    turn_batches: Count | None = 1
 
 
 class TrainingConfig(Settings):
@@ -241,14 +291,25 @@ class TrainingConfig(Settings):
         seed: of all random numbers of the run.
     """
 
+    related: ClassVar[tuple[tuple[str, ...], ...]] = (("compute", "report_every"),)
+
     dataset: DatasetConfig = DatasetConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     classifier: ClassifierConfig = ClassifierConfig()
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: NumImages = 128
     precision: Literal["float32", "bfloat16"] = "float32"
-    compute: Annotated[float, Field(gt=0)] = 10.0
-    report_every: Annotated[float, Field(gt=0)] = 1.0
+    compute: Compute = 10.0
+    report_every: Compute = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _reports_seldom_enough(self) -> Self:
+        if self.compute / self.report_every > MAX_REPORTS:
+            raise ValueError(
+                f"report_every ({self.report_every:g}) is too small for compute ({self.compute:g}): "
+                f"a run has at most {MAX_REPORTS:,} reports"
+            )
+        return self
 
 
 class StandardConfig(TrainingConfig):
@@ -290,7 +351,7 @@ class TradesConfig(TrainingConfig):
     trainable: Literal["trades"] = "trades"
     classifier: CyclicClassifierConfig = CyclicClassifierConfig()
     attack: IterativeAttackConfig = IterativeAttackConfig()
-    beta: Annotated[float, Field(ge=0)] = 6.0
+    beta: Weight = 6.0
 
 
 class GanConfig(TrainingConfig):
@@ -303,10 +364,12 @@ class GanConfig(TrainingConfig):
         clean_weight: weight of the clean images in the classifier's loss; that of the perturbed ones is 1 minus it.
     """
 
+    related = (*TrainingConfig.related, ("pretrain", "compute"))
+
     trainable: Literal["gan"] = "gan"
     generator: GeneratorConfig = GeneratorConfig()
     ratio: RatioConfig = RatioConfig()
-    pretrain: Annotated[float, Field(ge=0)] = 1.0
+    pretrain: Annotated[float, Field(ge=0, le=MAX_NUMBER)] = 1.0
     clean_weight: Fraction = 0.5
 
     @model_validator(mode="after")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 Number = TypeVar("Number", int, float)
+MAX_VALUES = 256  # of a schedule, and of a list of turns
 Moment = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -29,9 +30,11 @@ class Schedule(BaseModel, Generic[Number]):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    related: ClassVar[tuple[tuple[str, ...], ...]] = (("kind", "values", "at"),)
+
     kind: Literal["constant", "linear", "stepped"]
-    values: Annotated[tuple[Number, ...], Field(strict=False)]  # a list in JSON
-    at: Annotated[tuple[Moment, ...], Field(strict=False)] | None = None
+    values: Annotated[tuple[Number, ...], Field(strict=False, max_length=MAX_VALUES)]  # a list in JSON
+    at: Annotated[tuple[Moment, ...], Field(strict=False, max_length=MAX_VALUES)] | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Schedule[Number]:

@@ -45,9 +45,12 @@ def settings_mistakes(config: type[BaseModel], settings: Mapping[str, Any]) -> l
 
 
 def leaf_values(settings: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Yield every value in nested settings that is no mapping, with the keys that lead to it, after those of `path`."""
+    """Yield every value in nested settings with the keys that lead to it, after those of `path`.
+
+    A value is all that is no mapping, or is an empty one.
+    """
     for key, value in settings.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from leaf_values(value, (*path, key))
         else:
             yield (*path, key), value
@@ -88,7 +91,8 @@ def value_mistakes(config: type[BaseModel], path: Keys, place: Path, values: Loc
             return
         model = inner
     if inner is not None and not issubclass(inner, Schedule):
-        yield Mistake(None, place, f"must be a mapping with keys of these: {', '.join(keys_of(inner))}")
+        if [value for _, value in values] != [{}]:
+            yield Mistake(None, place, f"must be a mapping with keys of these: {', '.join(keys_of(inner))}")
         return
     for where, value in values:
         yield from _field_mistakes(model, path[-1], where, value)
@@ -96,7 +100,8 @@ def value_mistakes(config: type[BaseModel], path: Keys, place: Path, values: Loc
 
 def _field_mistakes(model: type[BaseModel], key: str, place: Path, value: object) -> Iterator[Mistake]:
     for details in _validation_errors(model, {key: value}):
-        if details["loc"][:1] == (key,):
+        follows = details["type"] == "too_short" and details["input"]  # from a mistake in an entry
+        if details["loc"][:1] == (key,) and not follows:
             yield Mistake(None, (*place, *details["loc"][1:]), explain(details))
 
 

@@ -34,6 +34,9 @@ def parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mistak
             continue
         for path, place, values in _located_values(parameter):
             yield from recipe_value_mistakes(config, path, place, values)
+    for path in draft.empty_paths:
+        place = ("parameters", *path)
+        yield from recipe_value_mistakes(config, path, place, [(place, {})])
     for path in draft.invalid_paths:
         if all(key.isidentifier() for key in path):
             yield from recipe_value_mistakes(config, path, ("parameters", *path), [])

@@ -6,28 +6,44 @@ from collections.abc import Iterator
 
 from search_spaces.checks.baselines import baseline_mistakes
 from search_spaces.checks.combinations import combination_mistakes
-from search_spaces.checks.fields import leaf_values, value_mistakes
+from search_spaces.checks.fields import leaf_values, model_mistakes, value_mistakes
 from search_spaces.checks.metrics import metric_mistakes
 from search_spaces.checks.parameters import parameter_mistakes
-from search_spaces.errors import Mistake, unknown
+from search_spaces.errors import Mistake, MistakeList, unknown
 from search_spaces.parsing.reader import Draft
+from search_spaces.sections import submodel
 from trainables.config import CONFIGURATIONS, TrainingConfig
 
 
 def space_mistakes(draft: Draft) -> list[Mistake]:
-    """Return what in a file does not fit the settings of its trainable and its baselines, or the metrics of runs."""
-    mistakes = [*metric_mistakes(draft), *_shared_section_mistakes(draft)]
+    """Return what in a file does not fit the settings of its trainable and its baselines, or the metrics of runs.
+
+    Raises:
+        UnreadableError: there are too many mistakes.
+    """
+    mistakes = MistakeList()
+    mistakes += metric_mistakes(draft)
+    mistakes += _shared_section_mistakes(draft)
     trainable = draft.data.get("trainable")
     if isinstance(trainable, str) and trainable in CONFIGURATIONS:
         config = CONFIGURATIONS[trainable]
         mistakes += parameter_mistakes(config, draft)
-        mistakes += combination_mistakes(config, draft, mistakes)
+        mistakes += combination_mistakes(config, draft, tuple(mistakes))
     elif isinstance(trainable, str):
         mistakes.append(Mistake(None, ("trainable",), unknown("trainable", trainable, CONFIGURATIONS)))
-    return [*mistakes, *baseline_mistakes(draft)]
+    mistakes += baseline_mistakes(draft)
+    return mistakes
 
 
 def _shared_section_mistakes(draft: Draft) -> Iterator[Mistake]:
     for key in ("dataset", "evaluation"):
-        for path, value in leaf_values(draft.section(key), (key,)):
-            yield from value_mistakes(TrainingConfig, path, path, [(path, value)])
+        section = draft.section(key)
+        mistakes = [
+            mistake
+            for path, value in leaf_values(section, (key,))
+            for mistake in value_mistakes(TrainingConfig, path, path, [(path, value)])
+        ]
+        yield from mistakes
+        if not mistakes and (model := submodel(TrainingConfig, key)):
+            for path, message in model_mistakes(model, section):
+                yield Mistake(None, (key, *path), message)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search_spaces.errors import Mistake, Path, shown, unknown
+from search_spaces.errors import Mistake, MistakeList, Path, shown, unknown
 from search_spaces.parameters import with_changes
-from search_spaces.sections import Baseline, name_objection
+from search_spaces.sections import MAX_BASELINES, Baseline, name_objection
 
 
 def read_baselines(raw: object, published: PublishedSettings) -> tuple[dict[int, Baseline], list[Mistake]]:
@@ -19,8 +19,11 @@ def read_baselines(raw: object, published: PublishedSettings) -> tuple[dict[int,
     """
     if not isinstance(raw, list):
         return {}, [Mistake(None, ("baselines",), f"must be a list of baselines, not {shown(raw)}")]
+    if len(raw) > MAX_BASELINES:
+        message = f"has {len(raw):,} baselines, and at most {MAX_BASELINES} are taken"
+        return {}, [Mistake(None, ("baselines",), message)]
     baselines: dict[int, Baseline] = {}
-    mistakes: list[Mistake] = []
+    mistakes = MistakeList()
     taken: dict[str, int] = {}
     for index, item in enumerate(raw):
         place = ("baselines", index)

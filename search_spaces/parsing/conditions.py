@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from heapq import heappop, heappush
 from typing import Any
 
-from search_spaces.errors import Mistake, shown, unknown
+from search_spaces.errors import Mistake, MistakeList, shown, unknown
 from search_spaces.parameters import Condition, Domain, FloatRange, Parameter
 from search_spaces.parsing.schedules import ScheduleDomain
 
@@ -24,7 +25,7 @@ def read_condition(path: tuple[str, ...], raw: object, domains: Domains) -> tupl
     if not isinstance(raw, dict) or not raw:
         return (), [Mistake(None, place, f"takes {{sibling: value or [values]}}, not {shown(raw)}")]
     conditions: list[Condition] = []
-    mistakes: list[Mistake] = []
+    mistakes = MistakeList()
     for key, value in raw.items():
         values = value if isinstance(value, list) else [value]
         wrong = _objection(path, key, values, domains)
@@ -60,15 +61,23 @@ def sort_by_conditions(
     Returns:
         All parameters, those of circular conditions last, and a mistake for each of these.
     """
-    waiting = dict(parameters)
+    paths = list(parameters)
+    order = {path: number for number, path in enumerate(paths)}
+    missing = {path: {other for other, _ in item.when if other in parameters} for path, item in parameters.items()}
+    dependents: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for path, others in missing.items():
+        for other in others:
+            dependents.setdefault(other, []).append(path)
+    ready = [order[path] for path, others in missing.items() if not others]  # ascending, so a heap
     done: dict[tuple[str, ...], Parameter] = {}
-    while waiting:
-        ready = next(
-            (path for path, item in waiting.items() if not any(other in waiting for other, _ in item.when)), None
-        )
-        if ready is None:
-            break
-        done[ready] = waiting.pop(ready)
+    while ready:
+        path = paths[heappop(ready)]
+        done[path] = parameters[path]
+        for dependent in dependents.get(path, ()):
+            missing[dependent].remove(path)
+            if not missing[dependent]:
+                heappush(ready, order[dependent])
+    circular = [item for path, item in parameters.items() if path not in done]
     message = "its condition leads back to itself, or to a setting whose condition does"
-    cycles = [Mistake(None, (*item.place, "when"), message) for item in waiting.values()]
-    return (*done.values(), *waiting.values()), cycles
+    cycles = [Mistake(None, (*item.place, "when"), message) for item in circular]
+    return (*done.values(), *circular), cycles

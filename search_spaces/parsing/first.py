@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from search_spaces.errors import Mistake, Path, shown, unknown
+from search_spaces.errors import Mistake, MistakeList, Path, shown, unknown
 from search_spaces.parameters import (
     Fixed,
     FloatRange,
@@ -13,11 +13,11 @@ from search_spaces.parameters import (
     Parameter,
     SchedulePart,
     is_number,
-    same,
     with_changes,
 )
 from search_spaces.parsing.baselines import NAMED_BY, PublishedSettings
 from search_spaces.parsing.schedules import schedule_part_values
+from search_spaces.sections import MAX_FIRST
 
 
 def read_first(
@@ -41,6 +41,8 @@ def read_first(
     """
     if not isinstance(raw, list):
         return (), [Mistake(None, ("first",), f"must be a list of settings, not {shown(raw)}")]
+    if len(raw) > MAX_FIRST:
+        return (), [Mistake(None, ("first",), f"has {len(raw):,} configurations, and at most {MAX_FIRST:,} are taken")]
     reader = _Reader(parameters, {".".join(path) for path in invalid_paths})
     own = {name: settings for name, settings in published.items() if settings["trainable"] == trainable}
     for index, item in enumerate(raw):
@@ -65,8 +67,10 @@ class _Reader:
         self._parameters = {parameter.name: parameter for parameter in parameters}
         self._schedules = {".".join(item.path[:-1]) for item in parameters if isinstance(item, SchedulePart)}
         self._invalid_paths = invalid_paths
+        self._fixed = {item.name: item.domain.value for item in parameters if isinstance(item.domain, Fixed)}
+        self._groups = {".".join(item.path[:end]) for item in parameters for end in range(1, len(item.path))}
         self.points: list[dict[str, Any]] = []
-        self.mistakes: list[Mistake] = []
+        self.mistakes = MistakeList()
 
     def read(self, place: Path, published: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         values: dict[str, Any] = {}
@@ -74,15 +78,14 @@ class _Reader:
         self._flatten(
             place, "", with_changes(self._applicable("", self._with_schedule_parts("", published)), changes), values
         )
-        fixed = {name: item.domain.value for name, item in self._parameters.items() if isinstance(item.domain, Fixed)}
-        every = {**fixed, **values}
+        every = {**self._fixed, **values}
         for name in list(values):
             message = self._effect_objection(name, every)
             if message and _has(changes, self._parameters[name].path):
                 self.mistakes.append(Mistake(None, (*place, *self._parameters[name].path), message))
             elif message:  # a published setting that a change beside it leaves without effect
                 del values[name]
-        self.points.append({name: value for name, value in values.items() if name not in fixed})
+        self.points.append({name: value for name, value in values.items() if name not in self._fixed})
 
     def _with_schedule_parts(self, prefix: str, nested: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with every schedule as the values of its parts; a number is a constant schedule."""
@@ -113,7 +116,7 @@ class _Reader:
                 continue
             if name in self._parameters:
                 self._take((*place, key), self._parameters[name], value, values)
-            elif isinstance(value, dict) and any(other.startswith(f"{name}.") for other in self._parameters):
+            elif isinstance(value, dict) and name in self._groups:
                 self._flatten((*place, key), f"{name}.", value, values)
             else:
                 self.mistakes.append(Mistake(None, (*place, key), unknown("parameter", name, self._parameters)))
@@ -127,9 +130,8 @@ class _Reader:
             self.mistakes.append(Mistake(None, place, f"must be {parameter.domain}, not {shown(value)}"))
 
     def _effect_objection(self, name: str, values: Mapping[str, Any]) -> str | None:
-        for path, allowed in self._parameters[name].when:
-            sibling = ".".join(path)
-            if sibling in values and not any(same(values[sibling], value) for value in allowed):
+        for sibling, allowed in self._parameters[name].conditions.items():
+            if sibling in values and values[sibling] not in allowed:
                 return f"has no effect beside {sibling} = {shown(values[sibling])}: remove it"
         return None
 

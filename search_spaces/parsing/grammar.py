@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from search_spaces.errors import Mistake, Path, shown, unknown
+from search_spaces.errors import Mistake, MistakeList, Path, UnreadableError, shown, unknown
 from search_spaces.parameters import (
     Choice,
     Condition,
@@ -22,6 +23,8 @@ from search_spaces.parsing.conditions import read_condition, sort_by_conditions
 from search_spaces.parsing.schedules import OPTIONS, ScheduleDomain, read_schedule, schedule_parts
 
 _OPTIONS = {"float": ("log", "schedule", "when"), "int": ("log", "schedule", "when"), "choice": ("schedule", "when")}
+MAX_PARAMETERS = 256  # no recipe has so many settings
+MAX_CHOICES = 1000
 _LEAF_KEYS = {*_OPTIONS, "log", "when"}  # a mapping with one of these is a leaf
 
 
@@ -32,21 +35,29 @@ class Tree:
     Attributes:
         parameters: the well-formed ones, in the order in which their values are chosen.
         invalid_paths: paths of those with mistakes.
+        empty_paths: paths of mappings without any setting.
         mistakes: all mistakes in it.
     """
 
     parameters: tuple[Parameter, ...] = ()
     invalid_paths: tuple[tuple[str, ...], ...] = ()
+    empty_paths: tuple[tuple[str, ...], ...] = ()
     mistakes: tuple[Mistake, ...] = ()
 
 
 def read_tree(tree: object) -> Tree:
-    """Read the mapping under ``parameters``."""
+    """Read the mapping under ``parameters``.
+
+    Raises:
+        UnreadableError: it has too many settings or mistakes.
+    """
     if not isinstance(tree, dict):
         message = f"must be a mapping of settings, not {shown(tree)}"
         return Tree(mistakes=(Mistake(None, ("parameters",), message),))
-    leaves = dict(_leaves((), tree))
-    mistakes: list[Mistake] = []
+    leaves = dict(islice(_leaves((), tree), MAX_PARAMETERS + 1))
+    if len(leaves) > MAX_PARAMETERS:
+        raise UnreadableError([_too_many_parameters()])
+    mistakes = MistakeList()
     domains = {path: _domain(("parameters", *path), leaf, mistakes) for path, leaf in leaves.items()}
     parameters: dict[tuple[str, ...], Parameter] = {}
     for path, domain in domains.items():
@@ -59,9 +70,15 @@ def read_tree(tree: object) -> Tree:
             parameters |= {part.path: part for part in schedule_parts(path, domain, when)}
         elif domain is not None:
             parameters[path] = Parameter(path, domain, when)
+    if len(parameters) > MAX_PARAMETERS:
+        raise UnreadableError([*mistakes, _too_many_parameters()])
     in_order, cycles = sort_by_conditions(parameters)
     invalid_paths = tuple(path for path, domain in domains.items() if domain is None)
-    return Tree(in_order, invalid_paths, (*mistakes, *cycles))
+    return Tree(in_order, invalid_paths, tuple(_empty_mappings((), tree)), (*mistakes, *cycles))
+
+
+def _too_many_parameters() -> Mistake:
+    return Mistake(None, ("parameters",), f"has more than {MAX_PARAMETERS} settings, and no recipe has so many")
 
 
 def _leaves(path: tuple[str, ...], tree: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -72,9 +89,17 @@ def _leaves(path: tuple[str, ...], tree: dict[str, Any]) -> Iterator[tuple[tuple
             yield (*path, key), value
 
 
+def _empty_mappings(path: tuple[str, ...], tree: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for key, value in tree.items():
+        if value == {}:
+            yield (*path, key)
+        elif isinstance(value, dict) and not value.keys() & _LEAF_KEYS:
+            yield from _empty_mappings((*path, key), value)
+
+
 def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> Domain | ScheduleDomain | None:
     """Return the domain that a leaf describes; None when it has mistakes, which are added to the list."""
-    wrong: list[Mistake] = []
+    wrong: list[Mistake] = MistakeList()
     invalid = next((key for key in place if isinstance(key, str) and not key.isidentifier()), None)
     if invalid is not None:
         wrong.append(Mistake(None, place, f"{shown(invalid)} cannot name a setting: use letters, digits and _"))
@@ -87,7 +112,7 @@ def _domain_of_mapping(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) 
     kinds = [kind for kind in _OPTIONS if kind in leaf]
     scheduled = OPTIONS if "schedule" in leaf else ()
     valid = (kinds[0], *_OPTIONS[kinds[0]], *scheduled) if len(kinds) == 1 else {*_LEAF_KEYS, "schedule", *scheduled}
-    wrong += [Mistake(None, (*place, key), unknown("key", key, valid)) for key in leaf if key not in valid]
+    wrong += (Mistake(None, (*place, key), unknown("key", key, valid)) for key in leaf if key not in valid)
     if len(kinds) != 1:
         actual = f"has {' and '.join(kinds)}" if kinds else "has none of them"
         wrong.append(Mistake(None, place, f"takes exactly one of float, int and choice, and {actual}"))
@@ -125,6 +150,10 @@ def _range(place: Path, kind: str, leaf: dict[str, Any], wrong: list[Mistake]) -
 def _choice(place: Path, values: object, wrong: list[Mistake]) -> Choice | Fragments | None:
     if not isinstance(values, list | dict) or not values:
         message = f"takes [value, ...] or named groups {{name: {{setting: ...}}, ...}}, not {shown(values)}"
+        wrong.append(Mistake(None, place, message))
+        return None
+    if len(values) > MAX_CHOICES:
+        message = f"has {len(values):,} entries, and at most {MAX_CHOICES:,} are taken"
         wrong.append(Mistake(None, place, message))
         return None
     if isinstance(values, dict):

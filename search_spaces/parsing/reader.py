@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from search_spaces.errors import Mistake, Path, SpaceError, explain, unknown
-from search_spaces.grid import grid_objection, grid_points
+from search_spaces.errors import Mistake, MistakeList, Path, SpaceError, UnreadableError, explain, unknown
+from search_spaces.grid import MAX_POINTS, grid_objection, num_grid_points
 from search_spaces.parameters import Parameter
 from search_spaces.parsing.baselines import PublishedSettings, read_baselines
 from search_spaces.parsing.first import read_first
 from search_spaces.parsing.grammar import read_tree
 from search_spaces.parsing.yaml_document import parse
 from search_spaces.schema import Space
-from search_spaces.sections import Baseline, keys_of, submodel
+from search_spaces.sections import MAX_SEEDS, Baseline, keys_of, submodel
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Draft:
         data: content of the file.
         parameters: the well-formed ones.
         invalid_paths: paths of the parameters with mistakes.
+        empty_paths: paths of mappings without any setting among the parameters.
         baselines: the well-formed ones by their index in the file.
     """
 
     data: Mapping[str, Any]
     parameters: tuple[Parameter, ...]
     invalid_paths: tuple[tuple[str, ...], ...]
+    empty_paths: tuple[tuple[str, ...], ...]
     baselines: Mapping[int, Baseline]
 
     def section(self, key: str) -> Mapping[str, Any]:
@@ -67,38 +71,42 @@ def read(text: str, source: str, check: Check | None = None, published: Publishe
         keys = ", ".join(keys_of(Space))
         nothing = Mistake(1, (), f"a search space is a mapping with keys of these: {keys}")
         raise SpaceError(source, document.mistakes or [nothing])
-    tree = read_tree(document.data.get("parameters", {}))
-    baselines, mistakes = read_baselines(document.data.get("baselines", []), published or {})
-    draft = Draft(document.data, tree.parameters, tree.invalid_paths, baselines)
-    first, wrong = read_first(
-        document.data.get("first", []),
-        tree.parameters,
-        tree.invalid_paths,
-        published or {},
-        document.data.get("trainable"),
-    )
-    mistakes += [*tree.mistakes, *wrong, *_joint_mistakes(draft)]
-    space = _assembled(
-        {**document.data, "parameters": tree.parameters, "first": first, "baselines": (*baselines.values(),)}
-    )
-    if isinstance(space, list):
-        mistakes += space
-    mistakes += check(draft) if check else ()
+    try:
+        space, mistakes = _read(document.data, check, published or {})
+    except UnreadableError as error:
+        raise SpaceError(source, [*document.mistakes, *document.located(error.mistakes)]) from None
     every = [*document.mistakes, *document.located(mistakes)]
-    if every or isinstance(space, list):
+    if every or space is None:
         raise SpaceError(source, every)
     return space
 
 
-def _assembled(data: dict[str, Any]) -> Space | list[Mistake]:
+def _read(
+    data: dict[str, Any], check: Check | None, published: PublishedSettings
+) -> tuple[Space | None, Sequence[Mistake]]:
+    """Return the space, or None if it is none, and the mistakes in a file's content."""
+    tree = read_tree(data.get("parameters", {}))
+    baselines, wrong_baselines = read_baselines(data.get("baselines", []), published)
+    draft = Draft(data, tree.parameters, tree.invalid_paths, tree.empty_paths, baselines)
+    first, wrong_first = read_first(
+        data.get("first", []), tree.parameters, tree.invalid_paths, published, data.get("trainable")
+    )
+    content = {**data, "parameters": tree.parameters, "first": first, "baselines": (*baselines.values(),)}
+    space: Space | None = None
+    mistakes = MistakeList()
+    mistakes += chain(wrong_baselines, tree.mistakes, wrong_first, _joint_mistakes(draft))
     try:
-        return Space.model_validate(data)
+        space = Space.model_validate(content)
     except ValidationError as error:
-        return [
-            Mistake(None, loc, _message(loc, explain(details), details["type"]))
-            for details in error.errors(include_url=False)
-            for loc in (_in_file(data, details["loc"]),)
-        ]
+        mistakes += (_mistake(content, details) for details in error.errors(include_url=False))
+    if check:
+        mistakes += check(draft)
+    return space, mistakes
+
+
+def _mistake(data: dict[str, Any], details: ErrorDetails) -> Mistake:
+    path = _in_file(data, details["loc"])
+    return Mistake(None, path, _message(path, explain(details), details["type"]))
 
 
 def _in_file(data: dict[str, Any], path: Path) -> Path:
@@ -141,11 +149,14 @@ def _grid_mistakes(draft: Draft, trials: object) -> Iterator[Mistake]:
     if mistakes or draft.invalid_paths:
         return
     try:
-        num_points = len(grid_points(draft.parameters))
+        num_points = num_grid_points(draft.parameters)
     except ValueError as error:
         yield Mistake(None, ("parameters",), str(error))
         return
     seeds = draft.data.get("seeds", 1)
-    if isinstance(trials, int) and isinstance(seeds, int) and trials > num_points * max(seeds, 1):
+    if isinstance(seeds, int) and seeds <= MAX_SEEDS < MAX_POINTS < num_points * seeds:
+        message = f"{num_points:,} points with {seeds} seeds are more than {MAX_POINTS:,} trials"
+        yield Mistake(None, ("seeds",), message)
+    elif isinstance(trials, int) and isinstance(seeds, int) and trials > num_points * max(seeds, 1):
         message = f"{trials} trials are more than the grid's points times seeds ({num_points * seeds}): leave it out"
         yield Mistake(None, ("budget", "trials"), message)

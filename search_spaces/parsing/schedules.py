@@ -117,12 +117,14 @@ def _kinds(place: Path, raw: object, wrong: list[Mistake]) -> tuple[str, ...]:
         message = f"takes one or several of {', '.join(KINDS)}, not {shown(raw)}"
         wrong.append(Mistake(None, place, message))
         return ()
+    earlier: set[str] = set()
     for index, kind in enumerate(several):
         where = (*place, index) if isinstance(raw, list) else place
         if kind not in KINDS:
             wrong.append(Mistake(None, where, unknown("schedule", kind, KINDS)))
-        elif kind in several[:index]:
+        elif kind in earlier:
             wrong.append(Mistake(None, where, f"{kind} stands twice"))
+        earlier.add(kind)
     if several == [CONSTANT]:
         wrong.append(Mistake(None, place, "constant alone changes nothing over the run: leave schedule out"))
     return tuple(kind for kind in several if kind in KINDS)

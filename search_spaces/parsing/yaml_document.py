@@ -24,7 +24,8 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 
-from search_spaces.errors import Mistake, Path, shown
+from search_spaces.errors import Mistake, Path, UnreadableError, shown
+from trainables.attacks.radii import parse_fraction
 
 MAX_BYTES = 100_000
 MAX_DEPTH = 16
@@ -63,8 +64,8 @@ def parse(text: str) -> Document:
     builder = _Builder(YAML(typ="safe", pure=True).parse(text))
     try:
         data = builder.document()
-    except _UnreadableError as error:
-        return Document(mistakes=(*builder.mistakes, error.mistake))
+    except UnreadableError as error:
+        return Document(mistakes=(*builder.mistakes, *error.mistakes))
     except (YAMLError, ValueError, OverflowError) as error:  # ruamel.yaml lets some of Python's own errors through
         return Document(mistakes=(*builder.mistakes, _syntax_mistake(error, text)))
     return Document(data, builder.lines, tuple(builder.mistakes), frozenset(builder.unreadable))
@@ -77,14 +78,6 @@ def _syntax_mistake(error: Exception, text: str) -> Mistake:
     position = getattr(error, "position", None)
     line = text.count("\n", 0, position) + 1 if isinstance(position, int) else None
     return Mistake(line, (), f"not valid YAML: {getattr(error, 'reason', None) or 'a character that cannot be read'}")
-
-
-class _UnreadableError(Exception):
-    """Raised where reading on would cost too much."""
-
-    def __init__(self, mistake: Mistake) -> None:
-        super().__init__(mistake.message)
-        self.mistake = mistake
 
 
 class _Builder:
@@ -105,18 +98,17 @@ class _Builder:
                 continue
             num_documents += 1
             if num_documents > 1:
-                raise _UnreadableError(
-                    Mistake(_line(event), (), "one file is one search space: a second one starts here")
-                )
+                message = "one file is one search space: a second one starts here"
+                raise UnreadableError([Mistake(_line(event), (), message)])
             data = self._value((), next(self._events))
         return data
 
     def _value(self, path: Path, event: Event) -> object:
         self._num_values += 1
         if len(path) > MAX_DEPTH:
-            raise _UnreadableError(Mistake(_line(event), (), f"nested more than {MAX_DEPTH} levels deep"))
+            raise UnreadableError([Mistake(_line(event), (), f"nested more than {MAX_DEPTH} levels deep")])
         if self._num_values > MAX_VALUES:
-            raise _UnreadableError(Mistake(_line(event), (), f"more than {MAX_VALUES:,} keys and values"))
+            raise UnreadableError([Mistake(_line(event), (), f"more than {MAX_VALUES:,} keys and values")])
         self._refuse_indirection(path, event)
         if isinstance(event, MappingStartEvent):
             return self._mapping(path)
@@ -154,6 +146,8 @@ class _Builder:
         key = self._value((*path, "?"), event)
         if isinstance(key, str):
             return key
+        if isinstance(event, ScalarEvent) and isinstance(key, float) and "/" in event.value:
+            return str(event.value)  # groups of settings may be named after their radius
         self.mistakes.append(Mistake(_line(event), path, f"a key must be text, not {shown(key)}: write it in quotes"))
         return None
 
@@ -173,6 +167,10 @@ class _Builder:
 
     def _scalar(self, path: Path, event: ScalarEvent) -> object:
         try:
+            # In quotes, too, because JSON has no other way to write a fraction.
+            fraction = None if path == ("description",) else parse_fraction(event.value)
+            if fraction is not None:
+                return fraction
             return resolved(event.value) if event.implicit[0] else text(event.value)
         except ValueError as error:
             self._refuse(path, event, str(error))

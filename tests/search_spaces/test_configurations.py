@@ -70,7 +70,11 @@ BAD = [
     ),
     (HEAD + "search: {prune_on: {metric: compute}}\n", 4, "search.prune_on.metric: unknown metric 'compute'"),
     (parameter("compute: {float: [1, 3]}"), 5, "parameters.compute.float[1]: must not be above budget.compute (2)"),
-    (parameter("compute: {float: [0, 2]}"), 5, "parameters.compute.float[0]: must be greater than 0, not 0"),
+    (
+        parameter("compute: {float: [0, 2]}"),
+        5,
+        "parameters.compute.float[0]: must be greater than or equal to 0.001, n",
+    ),
     (HEAD + "constraints: {clean: {min: 1}}\n", 4, "constraints.clean: unknown metric 'clean'"),
     (
         HEAD + "dataset: {name: mnits}\n",

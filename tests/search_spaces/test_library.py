@@ -45,6 +45,9 @@ def test_every_range_and_choice_says_where_it_comes_from():
         (lambda path: path.write_bytes(b"a\0b"), "is no text: it holds zero bytes"),
         (lambda path: path.write_bytes(b"#" * 10_000_000), "must be below 100,000 bytes, not 10,000,000"),
         (os.mkfifo, "is no regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is no regular file"),
+        (lambda path: path.write_text("name: x\n", encoding="utf-16"), "is text in UTF-16: save it as UTF-8"),
+        (lambda path: path.write_bytes("name: größer\n".encode("latin-1")), "is no text in UTF-8 (byte 8)"),
     ],
 )
 def test_what_cannot_be_read_is_said(tmp_path, make, fragment):
@@ -60,10 +63,10 @@ def test_a_file_that_may_not_be_read_is_said(tmp_path, monkeypatch):
     path = tmp_path / "closed.yaml"
     path.touch()
 
-    def refuse(_):
+    def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    monkeypatch.setattr("search_spaces.library.os.open", refuse)
     with pytest.raises(SpaceError, match=r"cannot be read: Permission denied"):
         text_of(str(path))
 

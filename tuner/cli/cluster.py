@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
+from search_spaces.sections import MAX_CONCURRENT
 from tuner.cluster import auth, nodes
 from tuner.errors import UserError
 
 app = typer.Typer(help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True)
-Cpus = Annotated[int | None, typer.Option("--cpus", min=0, help="Processors to offer; by default all.")]
-Gpus = Annotated[int | None, typer.Option("--gpus", min=0, help="GPUs to offer; by default all.")]
+Cpus = Annotated[
+    int | None, typer.Option("--cpus", min=0, max=MAX_CONCURRENT, help="Processors to offer; by default all.")
+]
+Gpus = Annotated[int | None, typer.Option("--gpus", min=0, max=MAX_CONCURRENT, help="GPUs to offer; by default all.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Without a token: whoever reaches it runs code on it.")]
 _FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
 

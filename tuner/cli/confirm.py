@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from search_spaces.sections import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS
+from trainables.config import MAX_IMAGES
 from tuner.cli.exits import exit_for
 from tuner.cli.options import Home, SweepName
 from tuner.cli.remote import accept_ray
@@ -23,19 +25,27 @@ def confirm(
     ctx: typer.Context,
     sweep_name: SweepName,
     top: Annotated[
-        int | None, typer.Option(min=1, help="How many of the best configurations; by default the space's number.")
+        int | None,
+        typer.Option(
+            min=1, max=MAX_CONFIRMED, help="How many of the best configurations; by default the space's number."
+        ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=2, help="Fresh seeds for each; by default the space's number. More go on.")
+        int | None,
+        typer.Option(min=2, max=MAX_SEEDS, help="Fresh seeds for each; by default the space's number. More go on."),
     ] = None,
     baselines: Annotated[
         str | None, typer.Option(help="Names of the sweep's baselines, by commas; by default all. '' for none.")
     ] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.")] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, max=MAX_IMAGES, help="Only the first so many test images.")
+    ] = None,
     tier: Annotated[Literal["rank", "final"], typer.Option(help="final: the strongest attacks, minutes a run.")] = (
         "rank"
     ),
-    workers: Annotated[int | None, typer.Option(min=1, help="Evaluating processes; by default one per core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=MAX_WORKERS, help="Evaluating processes; by default one per core.")
+    ] = None,
     output_format: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")] = "table",
     home_folder: Home = None,
 ) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from search_spaces.sections import MAX_WORKERS
+from trainables.config import MAX_IMAGES
 from trainables.data import files as data_files
 from trainables.storage.sweep_store import SweepStore
 from tuner.cli.options import Data, Home, is_local_path, radius, table_console
@@ -39,7 +41,9 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
     split: Annotated[
         _Split | None, typer.Option(help="Which images: by default both, and for final test. Not of a sweep: test.")
     ] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="Only the first so many images of each split.")] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, max=MAX_IMAGES, help="Only the first so many images of each split.")
+    ] = None,
     epsilon: Annotated[
         float | None,
         typer.Option(
@@ -54,7 +58,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
         bool, typer.Option("--autoattack", help="Also run AutoAttack standard, the public benchmark.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes for the runs of a sweep; by default one per core.")
+        int | None,
+        typer.Option(min=1, max=MAX_WORKERS, help="Processes for the runs of a sweep; by default one per core."),
     ] = None,
     output_format: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")] = "table",
     data: Data = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from search_spaces.sections import TRIALS_LIMIT
 from tuner.cli.exits import exit_for
 from tuner.cli.options import AcceptCodeChange, Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
 from tuner.cli.remote import accept_ray
@@ -23,7 +24,9 @@ def launch(
     ctx: typer.Context,
     space: Annotated[str, typer.Argument(help="A packaged space (`tuner spaces list`) or a YAML file.")],
     name: Annotated[str | None, typer.Option(help="The sweep's name; by default that of the space.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the space's number.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=TRIALS_LIMIT, help="Trials, instead of the space's number.")
+    ] = None,
     warm_start: Annotated[
         list[str] | None, typer.Option("--warm-start", metavar="SWEEP", help="Begin with an earlier sweep's trials.")
     ] = None,
@@ -53,7 +56,9 @@ def launch(
 def resume(
     ctx: typer.Context,
     sweep_name: SweepName,
-    trials: Annotated[int | None, typer.Option(min=1, help="Extend the sweep to this many trials.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=TRIALS_LIMIT, help="Extend the sweep to this many trials.")
+    ] = None,
     max_concurrent: MaxConcurrent = None,
     accept_code_change: AcceptCodeChange = False,
     detach: Detach = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from search_spaces.sections import MAX_CONCURRENT
 from trainables.attacks.radii import parse_radius
 
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name; `tuner status` lists them.")]
@@ -34,7 +35,12 @@ StudyStorage = Annotated[
 ]
 MaxConcurrent = Annotated[
     int | None,
-    typer.Option("--max-concurrent", min=1, help="Runs executed at once; by default its share of the cluster."),
+    typer.Option(
+        "--max-concurrent",
+        min=1,
+        max=MAX_CONCURRENT,
+        help="Runs executed at once; by default its share of the cluster.",
+    ),
 ]
 AcceptCodeChange = Annotated[
     bool,

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search_spaces.sections import Budget
+from search_spaces.sections import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS, Budget
+from trainables.config import MAX_IMAGES
 from tuner.execution.dispatcher import Observer
 from tuner.execution.driver import Ending, drive
 from tuner.execution.judging import evaluate_runs
+from tuner.execution.preflight import check_count
 from tuner.execution.software import check_software, record_software
 from tuner.results.confirmation import write_confirmation
 from tuner.search.confirmation import make_plan
@@ -39,6 +41,9 @@ class ConfirmOptions:
         tier: the attacks that the test images are evaluated with.
         num_images: evaluate only the first test images; by default all.
         workers: number of runs that are evaluated at once, see `tuner.execution.judging.evaluate_runs`.
+
+    Raises:
+        UserError: a number is out of bounds or no whole number.
     """
 
     top: int | None = None
@@ -47,6 +52,13 @@ class ConfirmOptions:
     tier: Tier = "rank"
     num_images: int | None = None
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no confirmation can have."""
+        check_count("top", self.top, MAX_CONFIRMED)
+        check_count("seeds", self.num_seeds, MAX_SEEDS, least=2)
+        check_count("images", self.num_images, MAX_IMAGES)
+        check_count("workers", self.workers, MAX_WORKERS)
 
 
 def confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions, *, insecure: bool = False) -> Ending:

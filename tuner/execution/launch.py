@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,9 @@ from rich.console import Console
 
 from search_spaces import library
 from search_spaces.configurations import parse_space
+from search_spaces.parsing.python_data import text_of_data
 from search_spaces.schema import Space
+from search_spaces.sections import MAX_CONCURRENT, TRIALS_LIMIT
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution import preflight
@@ -25,9 +26,8 @@ from tuner.storage.observations import Observation
 from tuner.sweep.folder import SweepFolder, check_available, names
 
 LOG = "driver.log"
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-SpaceContent: TypeAlias = Mapping[str, Json]
-"""What a search-space file holds, parsed."""
+SpaceContent: TypeAlias = Mapping[str, object]
+"""What a search-space file holds, as Python data: see `search_spaces.parsing.python_data`."""
 _started: list[subprocess.Popen[bytes]] = []  # a driver outlives this process; until then it is no zombie
 
 
@@ -37,14 +37,14 @@ class LaunchOptions:
 
     Args:
         name: of the sweep; by default the space's, with a number if that is taken.
-        trials: instead of the space's number, at least 1.
+        trials: instead of the space's number, from 1 to 1,000,000.
         data: folder of the dataset's files; by default they are fetched.
         warm_start: names of earlier sweeps, whose trials the search begins with.
         study_storage: URL of the database that holds the study; by default a file in the sweep's folder does.
-        max_concurrent: how many runs may be executed at once, at least 1; by default its share of the cluster.
+        max_concurrent: how many runs may be executed at once, from 1 on; by default its share of the cluster.
 
     Raises:
-        UserError: a number is below 1.
+        UserError: a number is out of bounds or no whole number.
     """
 
     name: str | None = None
@@ -56,9 +56,8 @@ class LaunchOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no sweep can have."""
-        if self.trials is not None and self.trials < 1:
-            raise UserError(f"trials must be at least 1, got {self.trials}")
-        _check_max_concurrent(self.max_concurrent)
+        preflight.check_count("trials", self.trials, TRIALS_LIMIT)
+        preflight.check_count("max_concurrent", self.max_concurrent, MAX_CONCURRENT)
 
 
 def new_sweep(
@@ -127,7 +126,8 @@ def prepare_resume(
     sweep.check_space()
     if trials is not None and trials < sweep.num_trials:
         raise UserError(f"--trials must not be below the sweep's {sweep.num_trials}, got {trials}")
-    _check_max_concurrent(max_concurrent)
+    preflight.check_count("trials", trials, TRIALS_LIMIT)
+    preflight.check_count("max_concurrent", max_concurrent, MAX_CONCURRENT)
     if keys := sweep.taken_over_keys():
         console.print(f"Edited in space.yaml, and taken over: {', '.join(keys)}", soft_wrap=True, highlight=False)
     change = check_software(sweep, console, accept_code_change=accept_code_change)
@@ -190,22 +190,12 @@ def report_ready(ready_fd: int) -> None:
     os.close(ready_fd)
 
 
-def _check_max_concurrent(num: int | None) -> None:
-    if num is not None and num < 1:
-        raise UserError(
-            f"max_concurrent must be at least 1, got {num}: leave it out for the sweep's share of a cluster"
-        )
-
-
 def _text_of(space: str | Path | SpaceContent) -> tuple[str, str]:
     if isinstance(space, Path):
         return library.text_of(str(space.absolute()))
     if isinstance(space, str):
         return library.text_of(space)
-    try:
-        return json.dumps(space, indent=2, ensure_ascii=False) + "\n", "space"  # JSON is YAML
-    except TypeError as error:
-        raise UserError(f"a space must be made of mappings, lists, text and numbers alone: {error}") from error
+    return text_of_data(space, "space"), "space"
 
 
 def _earlier_trials(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from search_spaces.configurations import configuration_for
+from search_spaces.errors import shown
 from search_spaces.schema import MAX_TRIALS, Resources, Space
 from trainables.data import files as data_files
 from trainables.storage.atomic import write_whole
@@ -22,6 +23,28 @@ from tuner.sweep.folder import SweepFolder
 _PROBE_BYTES = 64 * 1024
 _RUNS_OF_AN_OPEN_END = 100  # where the number of trials is no limit
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+def check_count(name: str, number: int | None, most: int, least: int = 1) -> None:
+    """Refuse a number that an option cannot have.
+
+    Args:
+        name: of the option.
+        number: its value; None, if it was not given, is fine.
+        most: the upper bound.
+        least: the lower bound.
+
+    Raises:
+        UserError: it is no whole number or out of bounds.
+    """
+    if number is None:
+        return
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise UserError(f"{name} must be a whole number, not {shown(number)}")
+    if number < least:
+        raise UserError(f"{name} must be at least {least}, got {number}")
+    if number > most:
+        raise UserError(f"{name} must be at most {most:,}, got {number}")
 
 
 def num_local_gpus() -> int:

@@ -125,7 +125,7 @@ class SweepFolder:
         """Number of seeds of each baseline: as many as each point of the grid gets within the number of trials."""
         if self.space.seeds == 1:
             return 1
-        return min(self.space.seeds, math.ceil(self.num_trials / len(self.space.grid())))
+        return min(self.space.seeds, math.ceil(self.num_trials / self.space.num_grid_points))
 
     @property
     def num_runs(self) -> int:

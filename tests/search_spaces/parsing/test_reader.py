@@ -70,7 +70,7 @@ BAD = [
         7,
         "greater than or equal to 2",
     ),
-    (HEAD + "resources: {cpu: 0}\n", 4, "resources.cpu: must be greater than 0, not 0"),
+    (HEAD + "resources: {cpu: 0}\n", 4, "resources.cpu: must be greater than or equal to 0.01, not 0"),
     (HEAD + "resources: {gpu: -1}\n", 4, "resources.gpu: must be greater than or equal to 0, not -1"),
     (HEAD + "dataset: {nmae: mnist}\n", 4, "dataset.nmae: unknown key 'nmae'; did you mean 'name'?"),
     (HEAD + "seeds: 3\n", 4, "seeds: repeats the points of a grid"),

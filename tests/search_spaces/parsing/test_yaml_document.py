@@ -34,6 +34,12 @@ from search_spaces.parsing.yaml_document import MAX_BYTES, parse
         ("2024-01-01", "2024-01-01"),
         ("1:30", "1:30"),
         ("[1, two]", [1, "two"]),
+        ("8/255", 8 / 255),
+        ("'8/255'", 8 / 255),
+        ("0.5 / 2", 0.25),
+        ("8/", "8/"),
+        ("a/255", "a/255"),
+        ("1/2/3", "1/2/3"),
     ],
 )
 def test_values_follow_yaml_1_2(word, value):
@@ -57,6 +63,7 @@ def test_values_follow_yaml_1_2(word, value):
         ("a: 1\nb: *x\n", 2, "the alias *x is not allowed"),
         ("a: 1\nb: !!python/object:os.system x\n", 2, "is not allowed: write the plain value"),
         ("a: 1\nb: .inf\n", 2, "must be a finite number"),
+        ("a: 1\nb: 8/0\n", 2, "8/0 divides by zero"),
         ("a: 1\nb: .nan\n", 2, "must be a finite number"),
         ("a: 1\nb: 1e999\n", 2, "must be a finite number"),
         (f"a: 1\nb: {'9' * 5000}\n", 2, "must be below 2**63"),
@@ -74,6 +81,12 @@ def test_each_mistake_is_told_with_its_line_and_soon(text, line, fragment):
     mistakes = parse(text).mistakes
     assert time.monotonic() - start < 2
     assert any(mistake.line == line and fragment in mistake.message for mistake in mistakes), mistakes
+
+
+def test_keys_and_the_description_are_text_though_they_look_like_fractions():
+    document = parse("description: 8/255\nchoice: {2/255: {epsilon: 2/255}}\n")
+    assert document.mistakes == ()
+    assert document.data == {"description": "8/255", "choice": {"2/255": {"epsilon": 2 / 255}}}
 
 
 def test_all_duplicates_and_aliases_are_found_at_once():
