@@ -311,7 +311,7 @@ def test_a_copy_has_rows_of_its_own(sweep, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="hold the same sweep"):  # its study is that of the original
         copy_sweep(copied, "another")
 
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **others: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("trainables.storage.sweep_store.SweepStore._upload_folder", fail)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from trainables.storage.atomic import write_json
+from trainables.storage.bounded import read_bounded
 from trainables.storage.checked_lines import DamagedLineError, LineChecksums
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder, check_available
@@ -29,6 +30,7 @@ _NOT_COPIED = {"owner.json", "request.json", "phase.json", "driver.log", "sweep.
 _CONFIRMED = "confirm.json"
 _OF_CHECKPOINT = "state.json"
 _ENTRIES_AT_ONCE = 10_000
+_MAX_BYTES = 1024**3
 
 
 def copy_sweep(sweep: SweepFolder, name: str) -> SweepFolder:
@@ -82,11 +84,11 @@ def _copy_files(sweep: SweepFolder, copy: SweepFolder, folder: Path) -> dict[str
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_bounded(path, _MAX_BYTES)).hexdigest()
 
 
 def _copy_json(path: Path, target: Path, sweep: SweepFolder, copy: SweepFolder) -> None:
-    content = _parsed(path, path.read_bytes())
+    content = _parsed(path, read_bounded(path, _MAX_BYTES))
     changes = {key: copy.id for key in ("sweep_id", "sweep") if content.get(key) == sweep.id}
     if "sweep_id" in changes and content.get("sweep") == sweep.name:
         changes["sweep"] = copy.name
@@ -105,7 +107,7 @@ def _copy_json(path: Path, target: Path, sweep: SweepFolder, copy: SweepFolder) 
 def _copy_lines(path: Path, target: Path, replaced: Mapping[str, str]) -> None:
     """Copy a file of JSON lines; a last line that a crash cut off is left out."""
     before, after, lines = LineChecksums(), LineChecksums(), []
-    content = path.read_bytes()
+    content = read_bounded(path, _MAX_BYTES)
     for line in content[: content.rfind(b"\n") + 1].splitlines():
         try:
             before.check(line)
@@ -141,7 +143,7 @@ def _with(value: Json, replaced: Mapping[str, str]) -> Json:
 
 def _add_origin(sweep: SweepFolder, path: Path) -> None:
     """Add to the provenance of a copy what it was copied from."""
-    content = _parsed(path, path.read_bytes())
+    content = _parsed(path, read_bounded(path, _MAX_BYTES))
     content.pop("sha256", None)
     time = datetime.now(UTC).isoformat(timespec="seconds")
     origin: Json = {"sweep": sweep.name, "sweep_id": sweep.id, "place": sweep.place, "time": time}

@@ -199,7 +199,7 @@ def drive(
                 lost = _why_lost(guard)
                 if stage.queue.is_complete and not lost:
                     failure = stage.finish(mirror) or failure
-                ending = _ending_of(stage.queue, control, signals.received, failure or lost)
+                ending = _ending_of(stage.queue, control, signals.received, lost or failure)
                 if not lost:  # MLflow's files would make its home anew
                     ending = replace(ending, mirrored=_close(mirror, stage, ending))
             if ending.stopped:

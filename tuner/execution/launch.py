@@ -130,6 +130,12 @@ def prepare_resume(
     preflight.check_count("max_concurrent", max_concurrent, MAX_CONCURRENT)
     if keys := sweep.taken_over_keys():
         console.print(f"Edited in space.yaml, and taken over: {', '.join(keys)}", soft_wrap=True, highlight=False)
+    if elsewhere := sweep.brought_from():
+        text = (
+            f"{sweep.name} was last driven in {elsewhere.place} on {elsewhere.host}. If it is still there, make this "
+            f"one a sweep of its own: `tuner copy {sweep.name} NEW`"
+        )
+        console.print(text, style="yellow", soft_wrap=True, highlight=False)
     change = check_software(sweep, console, accept_code_change=accept_code_change)
     with sweep.lock():
         sweep = sweep.extended(trials, max_concurrent)

@@ -295,6 +295,10 @@ class SweepFolder:
         """Return the dotted keys in which ``space.yaml`` was edited and which the next driver takes over."""
         return changeable_keys(self.launched.content, content_of(self.space)) if self.launched else []
 
+    def brought_from(self) -> Location | None:
+        """Return where the sweep was last driven if that was on another machine, in another folder; else None."""
+        return self.location if self._location(self.folder).came_from(self.location) else None
+
     def _location(self, folder: Path) -> Location:
         """Return where the sweep lies, or will lie once a folder has been renamed to its own."""
         return replace(Location.of(self.store, folder), place=self.place)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from search_spaces.schema import Space
+from trainables.storage.bounded import read_bounded
 from trainables.storage.object_store import store_at
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
@@ -31,6 +33,7 @@ _CHANGEABLE = (
     "budget.trial_timeout",
 )
 """Keys that change when a search ends and what a run occupies, but not what a run is or how it is chosen."""
+_MAX_BYTES = 16 * 1024**2
 _ADDED_BY_FILES = ("parameters.", "constraints.")
 
 
@@ -110,10 +113,12 @@ class Location:
     Attributes:
         place: path of its folder, or a URL.
         inode: of the folder, None for a URL. A renamed folder keeps it, a copied one has another.
+        host: name of the machine that has seen it there.
     """
 
     place: str
     inode: int | None = None
+    host: str | None = None
 
     @classmethod
     def of(cls, store: SweepStore, folder: Path) -> Location:
@@ -123,7 +128,15 @@ class Location:
             store: that the folder is in.
             folder: of the sweep.
         """
-        return cls(store.location(folder), None if store.url else folder.stat().st_ino)
+        return cls(store.location(folder), None if store.url else folder.stat().st_ino, socket.gethostname())
+
+    def came_from(self, recorded: Location | None) -> bool:
+        """Return whether a sweep was brought here from another machine, where it may still be.
+
+        Args:
+            recorded: where its last driver found it.
+        """
+        return bool(recorded and recorded.host not in (None, self.host) and recorded.inode != self.inode)
 
 
 def refuse_copy(store: SweepStore, folder: Path, sweep_id: str, recorded: Location | None) -> None:
@@ -153,7 +166,7 @@ def _holds_too(place: str, store: SweepStore, folder: Path, sweep_id: str) -> bo
     """Return whether another place than the folder holds a sweep; only its own disk or bucket is asked."""
     try:
         if store.url is None:
-            meta = json.loads((Path(place) / "sweep.json").read_bytes())
+            meta = json.loads(read_bounded(Path(place) / "sweep.json", _MAX_BYTES))
             return bool(meta["id"] == sweep_id and not folder.samefile(place))
         if urlsplit(place)[:2] != urlsplit(store.url)[:2]:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -108,6 +109,21 @@ def test_the_same_folder_by_two_paths_is_no_copy(make_sweep, tmp_path):
     assert not refuses(folder)
 
 
+def test_a_folder_that_was_brought_from_another_machine_says_so_once(make_sweep, monkeypatch, tmp_path, capsys):
+    make_sweep()
+    shutil.copytree(tmp_path / "tiny", tmp_path / "elsewhere" / "tiny")
+    shutil.rmtree(tmp_path / "tiny")
+    for host, is_said in (("this", False), ("another", True), ("another", False)):
+        folder = tmp_path / "elsewhere" / "tiny"
+        if host == "another":
+            monkeypatch.setattr("socket.gethostname", lambda: "another")
+        prepare_resume(opened(folder), Console(width=300))
+        assert ("was last driven in" in capsys.readouterr().out) == is_said
+        shutil.copytree(folder, tmp_path / "again")
+        shutil.rmtree(folder)
+        (tmp_path / "again").rename(folder)
+
+
 def test_another_sweep_that_has_taken_the_name_is_no_copy(make_sweep, tmp_path):
     sweep = make_sweep()
     folder = sweep.folder.rename(tmp_path / "renamed")
@@ -138,7 +154,9 @@ def test_two_folders_of_one_sweep_of_an_earlier_release_are_noticed_in_one_home(
 def test_a_place_that_is_named_but_cannot_be_read_is_no_copy(make_sweep, tmp_path):
     sweep = make_sweep()
     path = sweep.folder / "sweep.json"
-    for place in ("/dev/null", "s3://bucket/tiny", "relative", "/proc/self/mem", str(tmp_path)):
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "sweep.json")
+    for place in ("/dev/null", "s3://bucket/tiny", "relative", "/proc/self/mem", str(tmp_path / "pipe")):
         meta = {key: value for key, value in json.loads(path.read_text()).items() if key != "sha256"}
         path.write_text(json.dumps({**meta, "location": {"place": place, "inode": None}}))
         assert not refuses(sweep.folder)

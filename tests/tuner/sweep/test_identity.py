@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
@@ -24,7 +25,11 @@ def test_the_file_of_a_sweep_says_which_space_it_was_launched_with_and_where_it_
     meta = json.loads((sweep.folder / "sweep.json").read_text())
     assert meta["format"] == 3
     assert meta["space"] == {"sha256": digest_of(LAUNCHED), "content": LAUNCHED, "text": SPACE}
-    assert meta["location"] == {"place": str(sweep.folder), "inode": sweep.folder.stat().st_ino}
+    assert meta["location"] == {
+        "place": str(sweep.folder),
+        "inode": sweep.folder.stat().st_ino,
+        "host": socket.gethostname(),
+    }
     assert SweepFolder.open("tiny", home=sweep.folder.parent) == sweep
 
 
