@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -114,5 +115,6 @@ def record_software(sweep: SweepFolder, change: SoftwareChange | None) -> None:
 
 
 def _read(sweep: SweepFolder) -> Provenance:
-    content: Provenance = json.loads((sweep.folder / "provenance.json").read_bytes())
-    return content
+    content: dict[str, Any] = json.loads((sweep.folder / "provenance.json").read_bytes())
+    content.pop("sha256", None)  # whoever writes it adds its own
+    return cast(Provenance, content)
