@@ -207,6 +207,11 @@ FAULTS = {
         ("tuner/cluster/test_submission.py", "test_a_cluster_writes_nothing_here_that_the_command_does_not_make"),
         ("tuner/cluster/test_submission.py", "test_an_answer_without_end_is_not_read_to_its_end"),
     ],
+    "a sweep's folder names a database of somebody else's": [
+        ("tuner/storage/test_known_servers.py", "test_a_folder_that_names_a_server_makes_no_connection"),
+        ("tuner/storage/test_known_servers.py", "test_no_server_gets_the_password_in_a_way_that_shows_it"),
+        ("tuner/storage/test_known_servers.py", "test_an_option_that_leads_elsewhere_is_refused"),
+    ],
     "a search space is wrong": [
         ("tuner/cli/test_app.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),
         ("search_spaces/parsing/test_yaml_document.py", "test_no_text_raises_anything_but_a_space_error"),

@@ -46,8 +46,9 @@ def _postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres(_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
-    """The server, up, with its user's password in the environment, where libpq looks for it."""
-    monkeypatch.setenv("PGPASSWORD", _postgres.password)
+    """The server, up, and named in the environment with its user's password, where libpq looks for them."""
+    for name, value in _postgres.environment.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(postgres_lock, "_RESTARTED_S", 0.0)  # it has just been started: nobody had a lock before
     _postgres.start()
     yield _postgres

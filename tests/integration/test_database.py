@@ -169,11 +169,12 @@ def test_an_idle_driver_takes_its_lock_again_before_anybody_else_can(sweep, post
         assert train_all(Ledger(sweep, lock))
 
 
-def test_an_answer_that_is_lost_leaves_every_line_once(postgres, tmp_path):
+def test_an_answer_that_is_lost_leaves_every_line_once(postgres, tmp_path, monkeypatch):
     url = postgres.database()
     host, _, port = url.partition("127.0.0.1:")[2].partition("/")
     way = Cutting(int(host))
     sweep = make(tmp_path, url.replace(f":{host}/", f":{way.port}/"))
+    monkeypatch.setenv("PGPORT", str(way.port))
     trained = []
     with sweep.lock() as lock:
         ledger = Ledger(sweep, lock)

@@ -41,7 +41,7 @@ def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pyt
     with contextlib.closing(S3Server()) as server:
         own = {
             **server.environment,
-            "PGPASSWORD": postgres.password,
+            **postgres.environment,
             "TUNER_HOME": HOME,
             "TUNER_CACHE": str(command_line.folder / "cache"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{command_line.folder}/mlflow.db",

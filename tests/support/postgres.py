@@ -80,6 +80,11 @@ class PostgresServer:
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.1)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs to use it."""
+        return {"PGHOST": "127.0.0.1", "PGPORT": str(self._port), "PGPASSWORD": self.password}
+
     def crash(self) -> None:
         """End it at once; what is committed is there again when it starts."""
         self._end(signal.SIGQUIT)

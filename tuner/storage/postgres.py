@@ -1,11 +1,13 @@
 """Connections to the PostgreSQL database that holds studies; a connection that is lost is made again.
 
-A URL says where the database is and never holds a password: libpq takes it from ``PGPASSWORD`` or ``PGPASSFILE``.
+A URL says where the database is and never holds a password: libpq takes it from ``PGPASSWORD`` or ``PGPASSFILE``. It
+is proved to the server by SCRAM alone, which does not show it, and only to servers that the user has named.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import logging
 import os
@@ -13,7 +15,9 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -21,6 +25,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from trainables.common.retries import RetryPolicy
 from trainables.errors import StorageError
 from tuner.errors import UserError
+from tuner.storage import known_servers
 
 SCHEMES = ("postgresql+psycopg://", "postgresql://")
 WRITER_PATIENCE_S, READER_PATIENCE_S = 600.0, 60.0
@@ -30,9 +35,19 @@ LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnl
 # A machine that is gone is noticed within half a minute, by either side.
 _CLIENT = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _CLIENT_TIMEOUT_MS = 25_000
+# What may follow the question mark of a URL, which may be that of somebody else's sweep.
+_OPTIONS = {
+    *("sslmode", "sslrootcert", "sslcrl", "sslcert", "sslkey", "sslsni", "ssl_min_protocol_version", "channel_binding"),
+    *("connect_timeout", "keepalives", *_CLIENT, "tcp_user_timeout", "target_session_attrs", "options"),
+    *("application_name", "fallback_application_name"),
+}
+_PASSWORDS = Path("~/.pgpass")
+_SERVER_OPTIONS = {"host", "port", "user", "dbname"}  # for a URL without a host: the folder of a socket has slashes
 _SERVER = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 _TABLE = """CREATE TABLE IF NOT EXISTS tuner_journal
     (sweep text NOT NULL, line bigint NOT NULL, content text NOT NULL, PRIMARY KEY (sweep, line))"""
+
+_OTHER_WAY = "authentication method requirement"  # begins libpq's words for a server that asks in another way
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -49,7 +64,8 @@ def conninfo(url: str) -> str:
         url: ``postgresql+psycopg://USER@HOST/DATABASE``; options may follow a question mark.
 
     Raises:
-        UserError: it is no PostgreSQL URL, or holds a password; the message does not repeat it.
+        UserError: it is no PostgreSQL URL, has an option that is not allowed, or holds a password; the message does not
+            repeat it.
     """
     scheme = next((scheme for scheme in SCHEMES if url.startswith(scheme)), None)
     if scheme is None:
@@ -64,7 +80,24 @@ def conninfo(url: str) -> str:
             "--study-storage must not hold a password, which others could read: put it into PGPASSWORD, or into a file "
             "that PGPASSFILE names (mode 0600, host:port:database:user:password)"
         )
-    return make_conninfo("", **{**_CLIENT, "tcp_user_timeout": _CLIENT_TIMEOUT_MS, **parts})
+    _check_options(url)
+    # Neither the password nor its MD5 is shown to a server. One that asks for none is taken where there is none.
+    has_password = any(name in os.environ for name in ("PGPASSWORD", "PGPASSFILE")) or _PASSWORDS.expanduser().exists()
+    ours = {"require_auth": "scram-sha-256" if has_password else "scram-sha-256,none", "gssencmode": "disable"}
+    return make_conninfo("", **{**_CLIENT, "tcp_user_timeout": _CLIENT_TIMEOUT_MS, **parts, **ours})
+
+
+def _check_options(url: str) -> None:
+    """Refuse options that could send the connection elsewhere, or weaken it."""
+    base, _, query = url.partition("?")
+    authority = base.partition("://")[2].partition("/")[0]
+    allowed = _OPTIONS if authority.rpartition("@")[2] else _OPTIONS | _SERVER_OPTIONS
+    unknown = sorted({unquote(option.partition("=")[0]) for option in query.split("&") if option} - allowed)
+    if unknown:
+        raise UserError(
+            f"--study-storage must not have the options {', '.join(map(repr, unknown))}: write "
+            f"{SCHEMES[0]}USER@HOST:PORT/DATABASE, with no other options than {', '.join(sorted(allowed))}"
+        )
 
 
 class Database:
@@ -73,14 +106,18 @@ class Database:
     Args:
         url: see `conninfo`.
         patience_s: for how many seconds an operation is tried again.
+        is_named: whether the user has just named it; otherwise its server must be known.
 
     Raises:
-        UserError: the database cannot be reached or used now.
+        UserError: the server is not known (see `tuner.storage.known_servers`), or the database cannot be reached
+            or used now.
     """
 
-    def __init__(self, url: str, *, patience_s: float) -> None:
+    def __init__(self, url: str, *, patience_s: float, is_named: bool = False) -> None:
         self.url = url
         self._conninfo = conninfo(url)
+        if not is_named:
+            known_servers.check_known(conninfo_to_dict(self._conninfo))
         self._patience_s = patience_s
         self._guard = threading.RLock()
         self._connection: psycopg.Connection | None = None
@@ -171,15 +208,17 @@ def reader(url: str) -> Database:
 
 
 def check(url: str) -> None:
-    """Check that a database can hold studies, and create the table that it needs.
+    """Check that a database that the user has named can hold studies, and create the table that it needs.
 
     Raises:
         UserError: with what to do.
     """
     try:
-        reader(url).run(ensure_table)
+        with contextlib.closing(Database(url, patience_s=READER_PATIENCE_S, is_named=True)) as database:
+            database.run(ensure_table)
     except (psycopg.Error, StudyError) as error:
         raise _unusable(url, error) from error
+    known_servers.remember(conninfo_to_dict(conninfo(url)))
 
 
 def ensure_table(connection: psycopg.Connection) -> None:
@@ -196,8 +235,9 @@ def first_row(connection: psycopg.Connection, query: str, values: tuple[int, ...
 
 
 def _unusable(url: str, error: Exception) -> UserError:
+    how = "let it ask for the password by SCRAM" if _OTHER_WAY in str(error) else "put that right"
     return UserError(
-        f"the study's database {shown(url)} cannot be used: {_first_line(error)}; put that right, or choose another "
+        f"the study's database {shown(url)} cannot be used: {_first_line(error)}; {how}, or choose another "
         "--study-storage; a password belongs into PGPASSWORD or PGPASSFILE"
     )
 

@@ -62,15 +62,14 @@ def test_a_launch_refuses_it_before_anything_is_made(run, tmp_path):
     assert not (tmp_path / "sweeps").exists()
 
 
-def test_its_folder_says_so_and_is_none_for_a_release_that_knows_files_alone(tmp_path):
+def test_its_folder_says_so(tmp_path):
     made = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=tmp_path, study_storage=NOWHERE)
     meta = json.loads((made.folder / "sweep.json").read_text())
-    assert (meta["format"], meta["study_storage"]) == (2, NOWHERE)
+    assert meta["study_storage"] == NOWHERE
     assert SweepFolder.open("tiny", home=tmp_path).study_storage == NOWHERE
     assert json.loads((made.extended(9).folder / "sweep.json").read_text())["study_storage"] == NOWHERE
     in_file = SweepFolder.create("file", SPACE, "tiny.yaml", home=tmp_path)
     meta = json.loads((in_file.folder / "sweep.json").read_text())
-    assert meta["format"] == 1, "earlier releases read it"
     assert "study_storage" not in meta
 
 
