@@ -17,6 +17,7 @@ RUNS, DISKS, MIRROR = (
     "integration/test_mirror_faults.py",
 )
 
+EVALUATE = "tuner/cli/test_evaluate.py"
 DATABASE = "integration/test_database.py"
 JOURNAL = "tuner/storage/test_journal.py"
 SURROUNDINGS = "integration/test_surroundings.py"
@@ -274,8 +275,30 @@ FAULTS = {
         ("tuner/cluster/test_nodes.py", "test_no_node_starts_without_authentication_unless_it_is_typed"),
     ],
     "bundles and checkpoints of strangers": [
-        ("trainables/networks/test_bundle.py", "test_what_cannot_be_read_safely_is_not_read"),
+        ("trainables/networks/test_state_dicts.py", "test_hostile_files_cost_no_more_than_a_network"),
         ("trainables/storage/test_checkpoint.py", "test_a_pickle_with_the_right_checksum_is_refused"),
+    ],
+    "weights or logits are not finite": [
+        ("trainables/networks/test_state_dicts.py", "test_weights_that_are_not_finite_are_named"),
+        ("trainables/networks/test_bundle.py", "test_weights_that_are_not_finite_are_named"),
+        ("trainables/evaluation/test_accuracy.py", "test_a_logit_that_is_not_finite_is_a_wrong_answer"),
+        ("trainables/evaluation/test_accuracy.py", "test_a_gradient_that_is_nan_leaves_every_number_finite"),
+        (EVALUATE, "test_weights_that_are_not_finite_are_refused_by_name"),
+    ],
+    "a bundle or file of weights is a pipe, a device, a bomb, huge, or of another run": [
+        ("trainables/networks/test_state_dicts.py", "test_hostile_files_cost_no_more_than_a_network"),
+        ("trainables/networks/test_bundle.py", "test_a_damaged_file_is_an_error_that_names_the_folder"),
+        (EVALUATE, "test_a_pipe_in_place_of_any_file"),
+        (EVALUATE, "test_a_number_of_threads_that_no_machine_has"),
+        (EVALUATE, "test_weights_of_another_bundle_are_noticed"),
+    ],
+    "escape codes in the names of tensors and files": [
+        (EVALUATE, "test_no_escape_code_of_a_file_reaches_the_terminal"),
+        ("trainables/networks/test_state_dicts.py", "test_no_escape_code_reaches_a_message"),
+    ],
+    "a network was trained on images normalised otherwise, or is not what its file states": [
+        ("trainables/judging/test_plausibility.py", "test_a_net_of_normalised_images_is_said_to_be_one"),
+        ("trainables/judging/test_plausibility.py", "test_far_below_what_the_file_states"),
     ],
 }
 TESTS = sorted({test for tests in FAULTS.values() for test in tests})

@@ -11,6 +11,11 @@ from typing import ClassVar
 from trainables.common.redaction import redact
 
 
+def printable(text: str) -> str:
+    """Return a text without what a terminal would act on: characters that cannot be printed are written as escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 class TunerError(Exception):
     """The root of all errors that are raised on purpose for the caller; ``exit_code`` is that of the command line."""
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from search_spaces.library import text_of
 from tests.tuner.conftest import REAL, train_really
-from tuner.execution.judging import complete_runs, evaluate_runs
+from tuner.execution.evaluation import complete_runs, evaluate_runs
 from tuner.results.confirmation import write_confirmation
 from tuner.results.export import export_run
 from tuner.search.confirmation import make_plan

@@ -64,6 +64,7 @@ def test_launch_compare_export_evaluate(command_line: CommandLine):
         "classifier.safetensors",
         "metrics.json",
         "provenance.json",
+        "checksums.json",
     }
     assert "is there already" in command_line.run("export", "a", code=2)
     for run in ("standard", "1"):

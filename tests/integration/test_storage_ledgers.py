@@ -15,7 +15,7 @@ from trainables.storage.object_store import store_at
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution.copying import copy_sweep
-from tuner.execution.judging import evaluate_runs
+from tuner.execution.evaluation import evaluate_runs
 from tuner.results.export import export_run
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from trainables.attacks.gradient import forward_and_gradient, pixel_bounds, uniform_start
-from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, targeted_dlr
+from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, is_correct, targeted_dlr
 
 _MOMENTUM = 0.75
 _MIN_RISES = 0.75
@@ -147,7 +147,7 @@ class _Search:
         self.result = images.clone()
         with torch.no_grad():
             self.clean_logits = logits_fn(images)
-        self._index = (self.clean_logits.argmax(-1) == labels).nonzero().squeeze(-1)
+        self._index = is_correct(self.clean_logits, labels).nonzero().squeeze(-1)
         self._loss = torch.full_like(self.clean_logits[:, 0], -torch.inf)
 
     def run(self, steps: int, objective: Loss, rng: torch.Generator) -> None:
@@ -164,7 +164,7 @@ class _Search:
             index = survivors.index
             logits, loss, gradient = forward_and_gradient(self._logits_fn, survivors.current, index, objective)
             survivors.record(loss, gradient.sign())
-            survives = logits.argmax(-1) == self._labels[index]
+            survives = is_correct(logits, self._labels[index])
             if not survives.all():
                 self.result[index[~survives]] = survivors.current[~survives]
                 survivors.keep(survives)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy
+from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, is_correct
 
 REACH = 2.5
 """Default total length of all steps of PGD and MI-FGSM, in epsilons. Crossing the whole ball takes 2.
@@ -35,14 +35,14 @@ def forward_and_gradient(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return logits ``(..., classes)``, losses ``(...)`` and the input gradient, from one forward and backward pass.
 
-    See `input_gradient`.
+    See `input_gradient`. The gradient is 0 where it is NaN, as where weights are so large that it overflows.
     """
     leaf = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = logits_fn(leaf)
         losses = loss(logits, labels)
         (gradient,) = torch.autograd.grad(losses.sum(), leaf)
-    return logits.detach(), losses.detach(), gradient
+    return logits.detach(), losses.detach(), gradient.nan_to_num()
 
 
 def pixel_bounds(images: torch.Tensor, epsilon: Epsilon) -> tuple[torch.Tensor, torch.Tensor]:
@@ -196,7 +196,7 @@ def pgd_survivors(
             if not len(survivors):
                 break
             logits, _, gradient = forward_and_gradient(logits_fn, current, labels[survivors], loss)
-            survives = logits.argmax(-1) == labels[survivors]
+            survives = is_correct(logits, labels[survivors])
             if not survives.all():
                 result[survivors[~survives]] = current[~survives]
                 survivors, current, low, high, gradient = (

@@ -1,6 +1,6 @@
 """Losses that untargeted attacks increase: from logits ``(..., classes)`` and labels ``(...)`` to losses ``(...)``.
 
-`LOSSES` is the table of them by name.
+`LOSSES` is the table of them by name; `is_correct` says when an attack has not succeeded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 Epsilon = float | torch.Tensor
 """A radius in pixels of [0, 1]: a number, or a tensor that broadcasts against the images."""
+
+
+def is_correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return which logits ``(..., classes)`` are finite and highest at the label, as booleans ``(...)``.
+
+    The argmax of NaN is class 0, so logits that are not finite would otherwise be right wherever the label is 0.
+    """
+    return (logits.argmax(-1) == labels) & logits.isfinite().all(-1)
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from trainables.attacks.losses import Epsilon, LogitsFn, margin
+from trainables.attacks.losses import Epsilon, LogitsFn, is_correct, margin
 
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After how many of 10,000 queries the share of the pixels in a square is halved."""
@@ -42,7 +42,7 @@ def square(
             scaled to ``queries``.
     """
     result = images.clone()
-    index = (logits_fn(images).argmax(-1) == labels).nonzero().squeeze(-1)
+    index = is_correct(logits_fn(images), labels).nonzero().squeeze(-1)
     clean, current = images[index].flatten(1), images[index].flatten(1)
     highest = torch.full((len(index),), -torch.inf, dtype=images.dtype, device=images.device)
     for positions, signs in _proposals(len(images), images.shape[-1], queries, p, rng):
@@ -52,7 +52,7 @@ def square(
         before, after = current.gather(1, pixels), (clean.gather(1, pixels) + epsilon * signs[index]).clamp_(0.0, 1.0)
         current.scatter_(1, pixels, after)
         logits = logits_fn(current.view(-1, *images.shape[1:]))
-        survives = logits.argmax(-1) == labels[index]
+        survives = is_correct(logits, labels[index])
         loss = margin(logits, labels[index])
         is_worse = survives & (loss <= highest)
         current.scatter_(1, pixels, torch.where(is_worse.unsqueeze(1), before, after))

@@ -213,6 +213,8 @@ def _run_on_batch(
         correct = torch.zeros_like(clean)
         if len(index):
             adversarial = row.run(classifier, images[index], labels[index], epsilon, rng=rng)
+            # NaN is no pixel, and a network's answer to it says nothing of its robustness.
+            adversarial = torch.where(adversarial.isfinite(), adversarial, images[index])
             correct[index] = is_right(classifier, adversarial, labels[index])
         after[row.name] = correct
         survivors = survivors & correct
@@ -222,5 +224,8 @@ def _run_on_batch(
 
 @torch.no_grad()
 def is_right(classifier: LogitsFn, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return which images ``(batch, 1, 28, 28)`` a classifier predicts the label of, as booleans ``(batch,)``."""
-    return classifier(images).argmax(-1) == labels
+    """Return which images ``(batch, 1, 28, 28)`` a classifier predicts the label of, as booleans ``(batch,)``.
+
+    An image with a logit that is not finite is wrong.
+    """
+    return losses.is_correct(classifier(images), labels)

@@ -99,4 +99,4 @@ def _right_at_large_epsilon(
     adversarial = attacks.pgd_survivors(
         classifier, images, labels, LARGE_EPSILON, steps=_LARGE_STEPS, loss=losses.margin, rng=rng
     )
-    return classifier(adversarial).argmax(-1) == labels
+    return losses.is_correct(classifier(adversarial), labels)

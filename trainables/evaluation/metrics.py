@@ -141,7 +141,7 @@ def accuracy_of(attack: str) -> str:
 
 
 def _of_attacks() -> Iterator[Metric]:
-    """Yield the metric of every attack on all images: those of the tier `rank`, then those of other tiers alone."""
+    """Yield the metric of every attack on all images: those of the tier `rank`, of other tiers, and the benchmark."""
     by_tier = {tier: {row.name: row for row in rows if not row.survivors_only} for tier, rows in tiers.TIERS.items()}
     ranked = by_tier["rank"]
     elsewhere = {name: row for rows in by_tier.values() for name, row in rows.items() if name not in ranked}
@@ -155,6 +155,7 @@ def _of_attacks() -> Iterator[Metric]:
             objective=name in ranked,
             every_report=all(name in rows for rows in by_tier.values()),
         )
+    yield Metric(accuracy_of(tiers.BENCHMARK.name), tiers.BENCHMARK.label, "share", "max", every_report=False)
 
 
 def _of_checks() -> Iterator[Metric]:

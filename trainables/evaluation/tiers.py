@@ -57,6 +57,10 @@ TIERS: dict[str, tuple[AttackRow, ...]] = {
 }
 
 
+BENCHMARK = AttackRow("autoattack", "AutoAttack", "autoattack", shown_in="all")
+"""The public benchmark, which runs beside the strongest attacks on request and is part of no tier."""
+
+
 def check_tiers(tiers: Mapping[str, Sequence[AttackRow]]) -> None:
     """Check that no tier has two rows of one name.
 

@@ -14,6 +14,7 @@ from trainables.data.tensors import Split
 from trainables.errors import MissingExtraError
 from trainables.evaluation.accuracy import evaluating, is_right
 from trainables.evaluation.masking import IMAGES_AT_ONCE
+from trainables.evaluation.tiers import BENCHMARK
 from trainables.seeds import seed_for
 
 
@@ -52,8 +53,11 @@ def autoattack_accuracy(classifier: nn.Module, split: Split, epsilon: float, see
             eps=epsilon,
             version="standard",
             device=str(images.device),
-            seed=seed_for(seed, "autoattack") % 2**32,
+            seed=seed_for(seed, BENCHMARK.name) % 2**32,
         )
-        adversarial, *_ = attack.run_standard_evaluation(images, labels, batch_size=IMAGES_AT_ONCE)
-        right = is_right(classifier, adversarial, labels)
+        right = is_right(classifier, images, labels)
+        if right.any():
+            adversarial, *_ = attack.run_standard_evaluation(images[right], labels[right], batch_size=IMAGES_AT_ONCE)
+            adversarial = torch.where(adversarial.isfinite(), adversarial, images[right])
+            right[right.clone()] = is_right(classifier, adversarial, labels[right])
     return {"accuracy": int(right.sum()) / len(split), "seconds": time.monotonic() - started}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +11,15 @@ from torch import nn
 from trainables.config import DatasetConfig, EvaluationConfig, TrainingConfig, parse
 from trainables.data import files as data_files
 from trainables.data.tensors import Dataset, Split, load_dataset
+from trainables.errors import UserError
 from trainables.evaluation.accuracy import evaluate
 from trainables.judging.autoattack import autoattack_accuracy
 from trainables.judging.final import AttackBudget, evaluate_final
+from trainables.judging.plausibility import find_doubts
 from trainables.judging.surrogates import load_surrogates
-from trainables.networks.bundle import read_bundle, read_checkpoint, read_state_dict
+from trainables.networks.bundle import read_bundle, read_checkpoint
+from trainables.networks.normalization import Normalization
+from trainables.networks.state_dicts import read_classifier_file
 from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training.runtime import set_num_threads
 
@@ -29,12 +33,20 @@ class TrainedClassifier:
         dataset: what it was trained on.
         evaluation: the attacks' radius, and how many validation images rank a run.
         seed: of the attacks' random numbers.
+        origin: a ``run`` of a sweep, a ``bundle``, or a ``file`` of somebody else's.
+        normalization: that the classifier applies to its images.
+        notes: sentences on how its file was understood.
+        claimed_accuracy: without an attack, in [0, 1], where its file states one.
     """
 
     classifier: nn.Module
     dataset: DatasetConfig
     evaluation: EvaluationConfig
     seed: int = 0
+    origin: Literal["run", "bundle", "file"] = "run"
+    normalization: Normalization | None = None
+    notes: tuple[str, ...] = ()
+    claimed_accuracy: float | None = None
 
     @classmethod
     def of_run(cls, config: TrainingConfig, classifier: nn.Module, epsilon: float | None = None) -> TrainedClassifier:
@@ -44,27 +56,42 @@ class TrainedClassifier:
 
 
 def load_classifier(
-    source: Path, *, architecture: str | None = None, dataset: str | None = None, epsilon: float | None = None
+    source: Path,
+    *,
+    architecture: str | None = None,
+    dataset: str | None = None,
+    epsilon: float | None = None,
+    normalization: Normalization | None = None,
 ) -> TrainedClassifier:
-    """Load the classifier of an exported bundle or of a ``state_dict`` file.
+    """Load the classifier of an exported bundle, or of a file with a ``state_dict``.
 
     Args:
         source: the bundle's folder, or the file.
         architecture: of a state dict; by default the one that fits.
         dataset: that a state dict was trained on; by default MNIST.
         epsilon: the attacks' radius in pixels of [0, 1]; by default the bundle's own, and 0.3 for a state dict.
+        normalization: of a state dict's images; by default that of its file, or none.
 
     Raises:
         BundleError: the files cannot be read or do not fit together.
+        UserError: an option for a state dict contradicts the file, or is used for a bundle.
     """
-    if not source.is_file():
-        return TrainedClassifier.of_run(*read_bundle(source), epsilon)
-    classifier = read_state_dict(source, architecture)
+    if source.is_dir():
+        if architecture or dataset or normalization:
+            raise UserError(f"{source} is a bundle, which says its dataset and architecture, and normalises nothing")
+        return replace(TrainedClassifier.of_run(*read_bundle(source), epsilon), origin="bundle")
+    file = read_classifier_file(source, architecture, normalization)
     task = DatasetConfig.model_validate({"name": dataset} if dataset else {})
     # Which images it was trained on is not known. A validation split of a tenth leaves some for training.
     held_out = min(task.validation, data_files.num_training_images(task.name) // 10)
     config = TrainingConfig(dataset=task.model_copy(update={"validation": held_out}))
-    return TrainedClassifier.of_run(config, classifier, epsilon)
+    return replace(
+        TrainedClassifier.of_run(config, file.classifier, epsilon),
+        origin="file",
+        normalization=file.normalization,
+        notes=file.notes,
+        claimed_accuracy=file.claimed_accuracy,
+    )
 
 
 def load_run_classifier(settings: dict[str, Any], checkpoint: RunCheckpoint) -> TrainedClassifier:
@@ -107,6 +134,8 @@ def evaluate_classifier(
     Returns:
         Plain data: ``tier``, ``dataset``, ``split``, ``images`` (their number), ``epsilon``, ``seed`` and ``metrics``;
         for ``final`` also what `evaluate_final` returns and, on request, ``autoattack``, see `autoattack_accuracy`.
+        ``notes`` is there if there are any: sentences on how a file was understood, see `read_classifier_file`, and on
+        why an accuracy may not be what the classifier can do, see `find_doubts`.
 
     Raises:
         DataError: the dataset cannot be had.
@@ -120,7 +149,8 @@ def evaluate_classifier(
     result: dict[str, Any] = {"tier": tier, "dataset": dataset.name, "split": split, "images": len(images)}
     result |= {"epsilon": epsilon, "seed": seed}
     if tier == "rank":
-        return {**result, "metrics": evaluate(trained.classifier, images, epsilon=epsilon, tier=tier, seed=seed)}
+        result["metrics"] = evaluate(trained.classifier, images, epsilon=epsilon, tier=tier, seed=seed)
+        return result | _notes(trained, dataset, images)
     result |= evaluate_final(
         trained.classifier,
         images,
@@ -132,7 +162,22 @@ def evaluate_classifier(
     )
     if autoattack:
         result["autoattack"] = autoattack_accuracy(trained.classifier, images, epsilon, seed)
-    return result
+    return result | _notes(trained, dataset, images)
+
+
+def _notes(trained: TrainedClassifier, dataset: Dataset, images: Split) -> dict[str, list[str]]:
+    if trained.origin == "run":
+        return {}
+    doubts = find_doubts(
+        trained.classifier,
+        dataset,
+        images,
+        claimed=trained.claimed_accuracy,
+        normalization=trained.normalization,
+        is_ours=trained.origin == "bundle",
+    )
+    notes = [*trained.notes, *doubts]
+    return {"notes": notes} if notes else {}
 
 
 def _select_images(trained: TrainedClassifier, dataset: Dataset, split: str, num_images: int | None) -> Split:

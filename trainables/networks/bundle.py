@@ -1,35 +1,55 @@
-"""Trained classifiers on disk: exported bundles, checkpoints, and PyTorch state dicts from elsewhere.
+"""Trained classifiers of ours on disk: exported bundles and checkpoints.
 
-A bundle is a folder with a configuration (JSON) and weights (safetensors). No code in any of these files is run.
+A bundle is a folder with a configuration (JSON), weights (safetensors) and checksums. No code in these files is run.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import pickle
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import nn
 
-from trainables.config import ClassifierConfig, TrainingConfig, parse
-from trainables.errors import BundleError
-from trainables.networks.classifiers import CLASSIFIERS, build_classifier
+from trainables.config import TrainingConfig, parse
+from trainables.errors import BundleError, CheckpointError
+from trainables.networks.classifiers import build_classifier
+from trainables.networks.matching import build_classifier_of, check_finite, check_fit, closest_fit, num_parameters
+from trainables.networks.torch_files import MAX_INDEX_BYTES, StoredTensor, check_header
+from trainables.storage.bounded import read_bounded
 from trainables.storage.checkpoint import RunCheckpoint
 
-CONFIGURATION, WEIGHTS = "configuration.json", "classifier.safetensors"
+CONFIGURATION, WEIGHTS, CHECKSUMS = "configuration.json", "classifier.safetensors", "checksums.json"
+MAX_JSON_BYTES = 1_000_000
+"""How large any JSON file of a bundle may be; those that are written have some 5 kB."""
+
+Content = TypeVar("Content")
+_BYTES_PER_VALUE = 8  # float64, the widest type
 
 
 def write_classifier(target: Path, settings: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
-    """Write a bundle: a complete configuration and a classifier's ``state_dict``, into a folder that exists."""
-    (target / CONFIGURATION).write_text(json.dumps(settings, indent=2) + "\n")
+    """Write a bundle: a complete configuration and a classifier's ``state_dict``, into a folder that exists.
+
+    Raises:
+        BundleError: a weight is not finite.
+    """
+    check_finite(state, "the trained classifier")
+    (target / CONFIGURATION).write_text(json.dumps(settings, indent=2, allow_nan=False) + "\n")
     (target / WEIGHTS).write_bytes(dump_tensors({name: tensor.contiguous() for name, tensor in state.items()}))
+    write_checksums(target, CONFIGURATION, WEIGHTS)
+
+
+def write_checksums(folder: Path, *names: str) -> None:
+    """Write the SHA-256 of files of a bundle beside those that are known already."""
+    known = _read_checksums(folder) or {}
+    known |= {name: _sha256((folder / name).read_bytes()) for name in names}
+    (folder / CHECKSUMS).write_text(json.dumps(known, indent=2) + "\n")
 
 
 def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoint: RunCheckpoint) -> None:
@@ -37,6 +57,7 @@ def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoint: Ru
 
     Raises:
         CheckpointError: the checkpoint is missing or cannot be used.
+        BundleError: a weight is not finite.
     """
     write_classifier(target, settings, checkpoint.load()["loop"]["classifier"])
 
@@ -45,98 +66,97 @@ def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
     """Return a bundle's configuration and its classifier.
 
     Raises:
-        BundleError: a file is missing, damaged or does not fit.
+        BundleError: a file is missing, damaged, changed since it was written, larger than it can be, or does not fit.
+    """
+    config: TrainingConfig = read_bundle_json(folder, CONFIGURATION, parse)
+    architecture = config.classifier.architecture
+    content = read_checked(folder, WEIGHTS, num_parameters(architecture) * _BYTES_PER_VALUE + MAX_INDEX_BYTES)
+    try:
+        weights = load_tensors(check_header(content))
+    except (ValueError, SafetensorError) as error:
+        _refuse(folder, error)
+    stored = {name: StoredTensor(tuple(value.shape), value.dtype, value.clone) for name, value in weights.items()}
+    fit = closest_fit([stored], [architecture])
+    check_fit(fit, str(folder / WEIGHTS), is_chosen=True)
+    return config, build_classifier_of(fit, str(folder / WEIGHTS))
+
+
+def read_bundle_json(folder: Path, name: str, parse_content: Callable[[Any], Content]) -> Content:
+    """Return the content of a JSON file of a bundle.
+
+    Args:
+        folder: of the bundle.
+        name: of the file.
+        parse_content: returns what the plain data stands for; a ValueError says that it is something else.
+
+    Raises:
+        BundleError: the file is missing, damaged, changed, too large or something else.
     """
     try:
-        config: TrainingConfig = parse(json.loads((folder / CONFIGURATION).read_text()))
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise BundleError(f"{folder} is no bundle that `tuner export` wrote: {error}") from error
-    return config, build_from_weights(weights, config.classifier.architecture, str(folder / WEIGHTS))
+        return parse_content(json.loads(read_checked(folder, name, MAX_JSON_BYTES), parse_constant=_refuse_constant))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, BundleError):
+            raise
+        _refuse(folder, error, name)
+
+
+def read_checked(folder: Path, name: str, max_bytes: int) -> bytes:
+    """Return the content of a bundle's file, which is what was written, as far as the bundle has checksums.
+
+    Bundles of earlier releases have none.
+
+    Raises:
+        BundleError: the file cannot be read, is not a regular file, is too large, or its checksum does not match.
+    """
+    try:
+        content = read_bounded(folder / name, max_bytes)
+        known = _read_checksums(folder)
+    except (OSError, ValueError, RecursionError) as error:
+        _refuse(folder, error)
+    if known is not None and known.get(name) != _sha256(content):
+        raise BundleError(f"{folder / name} was changed after it was written: its checksum in {CHECKSUMS} is another")
+    return content
+
+
+def has_checksums(folder: Path) -> bool:
+    """Return whether a bundle has checksums."""
+    return (folder / CHECKSUMS).exists()
+
+
+def _read_checksums(folder: Path) -> dict[str, str] | None:
+    if not has_checksums(folder):
+        return None
+    known = json.loads(read_bounded(folder / CHECKSUMS, MAX_JSON_BYTES))
+    if not isinstance(known, dict):
+        raise ValueError(f"{CHECKSUMS} is no mapping of names to checksums")  # noqa: TRY004 - the file is wrong, not a type
+    return known
+
+
+def _refuse(folder: Path, error: Exception, name: str = "") -> NoReturn:
+    reason = (str(error) or type(error).__name__)[:500]
+    detail = f"{name}: {reason}" if name else reason
+    raise BundleError(f"{folder} is no bundle that `tuner export` or `tuner train` wrote: {detail}") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no finite number")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_checkpoint(config: TrainingConfig, checkpoint: RunCheckpoint) -> nn.Module:
     """Return the classifier of a run's last checkpoint.
 
     Raises:
-        CheckpointError: the checkpoint is missing or cannot be used.
+        CheckpointError: the checkpoint is missing or cannot be used, or a weight is not finite.
     """
     classifier = build_classifier(config.classifier)
-    classifier.load_state_dict(checkpoint.load()["loop"]["classifier"])
-    return classifier
-
-
-def read_state_dict(path: Path, architecture: str | None = None) -> nn.Module:
-    """Return a classifier from a plain ``state_dict`` that ``torch.save`` or safetensors wrote.
-
-    Args:
-        path: the file; no code in it is run.
-        architecture: one of `classifiers.CLASSIFIERS`; by default the one that fits.
-
-    Raises:
-        BundleError: the file is no state dict, or fits no architecture; says which tensors are missing or unexpected.
-    """
+    state = checkpoint.load()["loop"]["classifier"]
     try:
-        weights = load_file(path) if path.suffix == ".safetensors" else _load_tensors(path)
-    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise BundleError(f"{path} is no state dict that can be read safely: {_first_line(error)}") from error
-    if not (
-        isinstance(weights, Mapping) and weights and all(isinstance(value, torch.Tensor) for value in weights.values())
-    ):
-        raise BundleError(f"{path} holds no state dict: it must be a mapping of names to tensors and nothing else")
-    if architecture is not None and architecture not in CLASSIFIERS:
-        raise BundleError(f"there is no architecture {architecture!r}: {', '.join(CLASSIFIERS)}")
-    # The best fit is the architecture with the shortest list of mismatches.
-    closest = architecture or min(CLASSIFIERS, key=lambda name: len("".join(_mismatches(weights, name))))
-    return build_from_weights(weights, closest, str(path))
-
-
-def _load_tensors(path: Path) -> Any:
-    """Read tensors and containers of them; a file that asks for anything else is an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of a pickle's protocol before it refuses what is in it
-        return torch.load(path, "cpu", weights_only=True)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def build_from_weights(weights: Mapping[str, torch.Tensor], architecture: str, source: str) -> nn.Module:
-    """Return a classifier of an architecture with given weights.
-
-    Args:
-        weights: tensors by the names of our networks, or by those of the same network without our wrapper.
-        architecture: one of `classifiers.CLASSIFIERS`.
-        source: where the weights come from, for messages.
-
-    Raises:
-        BundleError: the weights do not fit; says which are missing, unexpected or of another shape.
-    """
-    if mismatches := _mismatches(weights, architecture):
-        raise BundleError(f"{source} does not fit the architecture {architecture}: {'; '.join(mismatches)}")
-    classifier = build_classifier(ClassifierConfig.model_validate({"architecture": architecture}))
-    classifier.load_state_dict(_with_our_names(weights, classifier.state_dict()))
+        check_finite(state, "the checkpoint")
+    except BundleError as error:
+        raise CheckpointError(str(error)) from error
+    classifier.load_state_dict(state)
     return classifier
-
-
-def _with_our_names(
-    weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """Return the weights by the names of our networks, which are wrapped in `LeadingDimensions`."""
-    wrapped = {f"body.{name}": tensor for name, tensor in weights.items()}
-    return wrapped if len(wrapped.keys() & expected.keys()) > len(weights.keys() & expected.keys()) else dict(weights)
-
-
-def _mismatches(weights: Mapping[str, torch.Tensor], architecture: str) -> list[str]:
-    expected = build_classifier(ClassifierConfig.model_validate({"architecture": architecture})).state_dict()
-    given = _with_our_names(weights, expected)
-    missing = [name for name in expected if name not in given]
-    unexpected = [name for name in given if name not in expected]
-    shapes = [
-        f"{name} has the shape {tuple(given[name].shape)} in place of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in given and given[name].shape != tensor.shape
-    ]
-    named = {"missing": missing, "unexpected": unexpected}
-    return [f"{what} {', '.join(names)}" for what, names in named.items() if names] + shapes

@@ -18,7 +18,8 @@ def success_counts(
 ) -> torch.Tensor:
     """Return how many images of each true label (row) are predicted as each label (column) under the generator.
 
-    The result depends on the arguments alone.
+    The result depends on the arguments alone. An image with a logit that is not finite counts as wrong, as one of the
+    next label.
 
     Args:
         classifier: run in evaluation mode and left in its own.
@@ -35,7 +36,9 @@ def success_counts(
     counts = torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64, device=device)
     with evaluating(classifier), torch.no_grad():
         for images, labels in split.batches(IMAGES_AT_ONCE):
-            predicted = classifier(adversary.perturb(classifier, images, labels, bound, rng)).argmax(-1)
+            logits = classifier(adversary.perturb(classifier, images, labels, bound, rng))
+            is_finite = logits.isfinite().all(-1)
+            predicted = torch.where(is_finite, logits.argmax(-1), (labels + 1) % NUM_CLASSES)
             counts.index_put_((labels, predicted), torch.ones_like(labels), accumulate=True)
     return counts
 

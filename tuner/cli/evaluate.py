@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,8 +15,9 @@ from rich.console import Console
 from search_spaces.sections import MAX_WORKERS
 from trainables.config import MAX_IMAGES
 from trainables.data import files as data_files
+from trainables.errors import printable
 from trainables.storage.sweep_store import SweepStore
-from tuner.cli.options import Data, Home, is_local_path, radius, table_console
+from tuner.cli.options import Data, Home, is_local_path, per_channel, radius, table_console
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder, home, names
 
@@ -54,6 +57,22 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
     ] = None,
     architecture: Annotated[str | None, typer.Option(help="Of a state_dict; by default the one that fits.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Of a state_dict; by default mnist.")] = None,
+    mean: Annotated[
+        float | None,
+        typer.Option(
+            parser=per_channel,
+            metavar="NUMBER",
+            help="Of the pixels in [0, 1] that a state_dict was trained on normalised; by default what it holds, or 0.",
+        ),
+    ] = None,
+    std: Annotated[
+        float | None,
+        typer.Option(
+            parser=per_channel,
+            metavar="NUMBER",
+            help="Their standard deviation; by default what it holds, or 1.",
+        ),
+    ] = None,
     autoattack: Annotated[
         bool, typer.Option("--autoattack", help="Also run AutoAttack standard, the public benchmark.")
     ] = False,
@@ -71,6 +90,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
     """
     of_path: dict[str, object] = {"--split": split, "--epsilon": epsilon, "--data": data}
     of_state_dict: dict[str, object] = {"--architecture": architecture, "--dataset": dataset}
+    of_state_dict |= {"--mean": mean, "--std": std}
     if not is_local_path(source):
         sweep = _open_sweep(source, home(home_folder))
         of_path = {"--tier rank": "typed" if tier == "rank" else None, **of_path, **of_state_dict}
@@ -90,11 +110,13 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
         epsilon=epsilon,
         architecture=architecture,
         dataset=dataset,
+        mean=mean,
+        std=std,
         autoattack=autoattack,
         data=data,
     )
     if output_format == "json":
-        typer.echo(json.dumps(results, indent=2))
+        typer.echo(json.dumps(results if tier == "final" else _flat(results), indent=2, allow_nan=False))
     else:
         _print_results(source, tier, results)
 
@@ -115,7 +137,7 @@ def _open_sweep(name: str, where: SweepStore) -> SweepFolder:
         raise UserError(f"there is no file or folder {name!r} here, and {error}") from error
 
 
-def _evaluate_path(
+def _evaluate_path(  # noqa: PLR0913 - an argument for each option
     path: Path,
     *,
     tier: _Tier,
@@ -124,10 +146,12 @@ def _evaluate_path(
     epsilon: float | None,
     architecture: str | None,
     dataset: str | None,
+    mean: float | None,
+    std: float | None,
     autoattack: bool,
     data: Path | None,
 ) -> dict[str, dict[str, Any]]:
-    """Return what was measured of a bundle or ``state_dict`` by the images that it was measured on."""
+    """Return what `evaluate_classifier` returns of a bundle or ``state_dict``, by the images."""
     if autoattack and tier != "final":
         raise UserError("--autoattack stands beside the strongest attacks: add --tier final")
     if epsilon is not None and not 0 < epsilon <= 1:
@@ -136,28 +160,44 @@ def _evaluate_path(
         raise UserError(f"there is no dataset {dataset!r}: {', '.join(data_files.names())}")
     recorded = _recorded(path)
     from trainables.judging.saved import evaluate_classifier, load_classifier
+    from trainables.networks.normalization import Normalization
 
-    trained = load_classifier(path, architecture=architecture, dataset=dataset, epsilon=epsilon)
-    options: dict[str, Any] = {
-        "data": data,
-        "num_images": images,
-        "num_threads": recorded.num_threads if recorded else 1,
+    normalization = None if mean is None and std is None else Normalization(mean or 0.0, 1.0 if std is None else std)
+    trained = load_classifier(
+        path, architecture=architecture, dataset=dataset, epsilon=epsilon, normalization=normalization
+    )
+    if recorded:
+        trained = replace(trained, claimed_accuracy=recorded.metrics.get("clean_accuracy"))
+    results = {
+        each: evaluate_classifier(
+            trained,
+            each,
+            tier=tier,
+            data=data,
+            num_images=images,
+            num_threads=min(recorded.num_threads, os.cpu_count() or 1) if recorded else 1,
+            autoattack=autoattack,
+        )
+        for each in splits
     }
-    if tier == "final":
-        return {
-            each: evaluate_classifier(trained, each, tier=tier, **options, autoattack=autoattack) for each in splits
-        }
-    results: dict[str, dict[str, Any]] = {
-        each: evaluate_classifier(trained, each, **options)["metrics"] for each in splits
-    }
-    if recorded and epsilon is None:
-        return {"recorded (validation)": recorded.metrics, **results}
+    if recorded and epsilon is None and tier == "rank":
+        info = {name: value for name, value in results[splits[0]].items() if name not in ("metrics", "notes")}
+        info |= {"split": "validation", "images": recorded.images}
+        return {"recorded (validation)": {**info, "metrics": recorded.metrics}, **results}
     return results
+
+
+def _flat(results: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return results with their metrics beside what says how they were measured."""
+    return {
+        name: {**result["metrics"], **{key: value for key, value in result.items() if key != "metrics"}}
+        for name, result in results.items()
+    }
 
 
 def _recorded(path: Path) -> BundleRecord | None:
     """Return what a bundle says of its classifier; None for a file."""
-    if path.is_file():
+    if not path.is_dir():
         return None
     from tuner.results.export import read_bundle_record
 
@@ -166,22 +206,24 @@ def _recorded(path: Path) -> BundleRecord | None:
 
 def _print_results(source: str, tier: _Tier, results: Mapping[str, dict[str, Any]]) -> None:
     from tuner.results import evaluation_tables
-
-    console = Console(markup=False)
-    if tier == "rank":
-        table_console(console).print(evaluation_tables.rank_evaluation_table(source, results))
-        return
     from tuner.sweep.evaluations import EvaluationResults
 
-    for result in results.values():
-        evaluation_tables.print_evaluation(source, EvaluationResults.model_validate(result), console)
+    console = Console(markup=False)
+    typed = {name: EvaluationResults.model_validate(result) for name, result in results.items()}
+    if tier == "rank":
+        table_console(console).print(evaluation_tables.rank_evaluation_table(source, typed))
+    else:
+        for result in typed.values():
+            evaluation_tables.print_evaluation(source, result, console)
+    for note in dict.fromkeys(note for result in typed.values() for note in result.notes):
+        console.print(f"note: {printable(note)}", highlight=False, soft_wrap=True)
 
 
 def _evaluate_sweep(
     sweep: SweepFolder, *, images: int | None, autoattack: bool, workers: int | None, output_format: str
 ) -> None:
     """Evaluate the complete runs of a sweep that have not been evaluated so, and print all of them."""
-    from tuner.execution.judging import complete_runs, evaluate_runs, evaluations_frame
+    from tuner.execution.evaluation import complete_runs, evaluate_runs, evaluations_frame
     from tuner.results import evaluation_tables
     from tuner.sweep.snapshot import read_snapshot
     from tuner.tracking.sync import mirror_now

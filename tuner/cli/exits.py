@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from trainables.common.redaction import redact
+from trainables.errors import printable
 from trainables.storage.atomic import is_storage_trouble
 from tuner.errors import FAILED, STOPPED, SweepError, TunerError
 from tuner.process_state import redacted_output
@@ -80,4 +81,4 @@ def _print_traceback(*error: Any) -> None:
 
 
 def _print_error(text: str) -> None:
-    Console(stderr=True).print(Text.assemble(("error: ", "red"), text), soft_wrap=True)
+    Console(stderr=True).print(Text.assemble(("error: ", "red"), printable(text)), soft_wrap=True)

@@ -64,6 +64,17 @@ def radius(text: str) -> float:
         raise typer.BadParameter(str(error)) from None
 
 
+def per_channel(text: str) -> float:
+    """Return the number of an option that has one for each channel of the images, which have one channel.
+
+    Raises:
+        typer.BadParameter: it is none, or there are several.
+    """
+    if "," in text.strip(" ,()[]"):
+        raise typer.BadParameter(f"images have one channel, so one number is enough, not {text[:60]!r}")
+    return radius(text.strip(" ,()[]"))
+
+
 _TABLE_WIDTH = 144  # characters
 
 

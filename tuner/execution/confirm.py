@@ -13,7 +13,7 @@ from search_spaces.sections import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS, Budget
 from trainables.config import MAX_IMAGES
 from tuner.execution.dispatcher import Observer
 from tuner.execution.driver import Ending, drive
-from tuner.execution.judging import evaluate_runs
+from tuner.execution.evaluation import evaluate_runs
 from tuner.execution.preflight import check_count
 from tuner.execution.software import check_software, record_software
 from tuner.results.confirmation import write_confirmation
@@ -40,7 +40,7 @@ class ConfirmOptions:
         baselines: names of the sweep's baselines to compare with, likewise.
         tier: the attacks that the test images are evaluated with.
         num_images: evaluate only the first test images; by default all.
-        workers: number of runs that are evaluated at once, see `tuner.execution.judging.evaluate_runs`.
+        workers: number of runs that are evaluated at once, see `tuner.execution.evaluation.evaluate_runs`.
 
     Raises:
         UserError: a number is out of bounds or no whole number.

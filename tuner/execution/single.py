@@ -15,9 +15,12 @@ from trainables.attacks.radii import parse_json
 from trainables.config import CONFIGURATIONS, parse
 from trainables.published import PUBLISHED
 from trainables.storage.atomic import whole_folder
+from trainables.storage.bounded import read_bounded
 from tuner.errors import UserError
 from tuner.results.export import num_threads, write_account
 from tuner.sweep.provenance import provenance
+
+_MAX_BYTES = 1_000_000  # of a configuration
 
 
 def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
@@ -40,9 +43,11 @@ def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
     elif path.exists():
         path = path / "configuration.json" if path.is_dir() else path
         try:
-            settings = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            settings = json.loads(read_bounded(path, _MAX_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} is no configuration: {error}") from error
+        if not isinstance(settings, dict):
+            raise UserError(f"{path} is no configuration: it must be a mapping of settings")
     else:
         raise UserError(
             f"{source!r} is neither a file nor a trainable ({', '.join(CONFIGURATIONS)}) "

@@ -9,6 +9,7 @@ from statistics import mean
 from rich.console import Console
 from rich.table import Table
 
+from trainables.errors import printable
 from trainables.evaluation.checks import from_metrics
 from trainables.evaluation.metrics import accuracies
 from tuner.statistics import interval
@@ -19,23 +20,31 @@ from tuner.sweep.snapshot import Snapshot
 _HEADINGS = {"pgd_accuracy": "PGD-40", "robust_accuracy": "worst case"}  # what their labels mean in the tier `final`
 
 
-def rank_evaluation_table(source: str, results: Mapping[str, dict[str, float]]) -> Table:
+def rank_evaluation_table(source: str, results: Mapping[str, EvaluationResults]) -> Table:
     """Return a row of accuracies for each entry of the results.
 
     Args:
         source: of the classifier, for the title.
-        results: metrics of the tier ``rank`` by the name of the images that they were measured on.
+        results: of the tier ``rank`` by the name of the images that they were measured on; not empty.
     """
-    table = Table(title=f"{source}: accuracy in percent")
-    table.add_column("images")
+    table = Table(title=f"{printable(source)}: accuracy in percent, {describe(next(iter(results.values())))}")
+    table.add_column("split")
+    table.add_column("images", justify="right")
     names = [metric.name for metric in accuracies("all")]
     for name in names:
         table.add_column(name.removesuffix("_accuracy"), justify="right")
     table.add_column("masking")
-    for where, metrics in results.items():
+    for where, result in results.items():
+        metrics = result.metrics
         cells = [f"{100 * metrics[name]:.2f}" if name in metrics else "-" for name in names]
-        table.add_row(where, *cells, describe_masking(metrics))
+        table.add_row(where, f"{result.images:,}", *cells, describe_masking(metrics))
     return table
+
+
+def describe(result: EvaluationResults) -> str:
+    """Return what a classifier was evaluated on and by: dataset, epsilon, tier and seed."""
+    seed = "" if result.seed is None else f", seed {result.seed}"
+    return f"{result.dataset}, epsilon {result.epsilon:.4g}, tier {result.tier}{seed}"
 
 
 def describe_masking(metrics: dict[str, float]) -> str:
@@ -47,8 +56,7 @@ def describe_masking(metrics: dict[str, float]) -> str:
 
 def print_evaluation(source: str, results: EvaluationResults, console: Console) -> None:
     """Print the results of the tier ``final``: every attack, the accuracies with their intervals, masking checks."""
-    title = f"{results.images:,} {results.split} images of {results.dataset}, epsilon {results.epsilon:g}"
-    table = Table(title=f"{source}: {title}")
+    table = Table(title=f"{printable(source)}: {results.images:,} {results.split} images of {describe(results)}")
     for column in ("attack", "alone %", "standing %", "seconds"):
         table.add_column(column, justify="left" if column == "attack" else "right")
     table.add_row("none", "", f"{100 * results.metrics['clean_accuracy']:.2f}", "")
@@ -86,7 +94,8 @@ def sweep_evaluations_table(snapshot: Snapshot) -> Table:
     shown = " or ".join(f"{count:,}" for count in sorted(images))
     epsilon = snapshot.space.evaluation.epsilon
     table = Table(
-        title=f"{snapshot.name}: {shown} test images, epsilon {epsilon:g}, mean over seeds (lowest to highest)"
+        title=f"{snapshot.name}: {shown} test images of {snapshot.space.dataset.name}, epsilon {epsilon:g}, "
+        "tier final, mean over seeds (lowest to highest)"
     )
     measured = accuracies("comparison")
     headings = [_HEADINGS.get(metric.name, metric.label) for metric in measured]

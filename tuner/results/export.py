@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, FiniteFloat
 
 from trainables.common.redaction import redact_arguments
 from trainables.storage.atomic import whole_folder, write_json
@@ -15,7 +17,10 @@ from tuner.results.selection import choose_run
 from tuner.sweep.runs import Record, num_images
 from tuner.sweep.snapshot import Snapshot
 
-FORMAT = 1
+FORMAT = 2
+"""Of a bundle; those of format 1 have no checksums."""
+
+_MAX_THREADS = 1024
 
 
 def export_run(snapshot: Snapshot, target: Path | None = None, key: str | None = None) -> Path:
@@ -52,6 +57,9 @@ def write_account(
     measured = {"split": "validation", "tier": "rank", "images": num_images(settings, ranked=True)}
     write_json(folder / "metrics.json", {**measured, "metrics": metrics})
     write_json(folder / "provenance.json", {**origin, "format": FORMAT, "seed": settings["seed"]})
+    from trainables.networks.bundle import write_checksums
+
+    write_checksums(folder, "metrics.json", "provenance.json")
 
 
 def _origin(snapshot: Snapshot, record: Record) -> dict[str, Any]:
@@ -70,11 +78,32 @@ def num_threads(cpus: float) -> int:
     return max(1, int(cpus))
 
 
+class _Measured(BaseModel):
+    """What ``metrics.json`` says."""
+
+    metrics: dict[str, FiniteFloat]
+    images: Annotated[int, Field(ge=1)]
+
+
+class _Origin(BaseModel):
+    """What ``provenance.json`` says, as far as it is read."""
+
+    format: int
+    num_threads: Annotated[int, Field(ge=1, le=_MAX_THREADS)]
+
+
 @dataclass(frozen=True)
 class BundleRecord:
-    """What a bundle says of its classifier: the last metrics of its run, and torch's threads in that run."""
+    """What a bundle says of its classifier.
+
+    Attributes:
+        metrics: the last ones of its run, by name.
+        images: how many validation images they were measured on.
+        num_threads: torch's threads in that run.
+    """
 
     metrics: dict[str, float]
+    images: int
     num_threads: int
 
 
@@ -82,13 +111,16 @@ def read_bundle_record(bundle: Path) -> BundleRecord:
     """Return what a bundle says of its classifier.
 
     Raises:
-        UserError: the folder is no bundle.
+        UserError: the folder is no bundle, of a later release, or changed since it was written.
     """
-    try:
-        metrics = json.loads((bundle / "metrics.json").read_text())
-        provenance = json.loads((bundle / "provenance.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{bundle} is no bundle that `tuner export` or `tuner train` wrote: {error}") from error
-    if provenance["format"] != FORMAT:
-        raise UserError(f"{bundle} has format {provenance['format']}; this release reads format {FORMAT}")
-    return BundleRecord(metrics["metrics"], provenance["num_threads"])
+    from trainables.networks.bundle import CHECKSUMS, has_checksums, read_bundle_json
+
+    origin = read_bundle_json(bundle, "provenance.json", _Origin.model_validate)
+    measured = read_bundle_json(bundle, "metrics.json", _Measured.model_validate)
+    if not 1 <= origin.format <= FORMAT:
+        raise UserError(f"{bundle} has format {origin.format}; this release reads formats 1 to {FORMAT}")
+    if origin.format > 1 and not has_checksums(bundle):
+        raise UserError(
+            f"{bundle} lacks its file {CHECKSUMS}: it cannot be told whether it was changed; export it again"
+        )
+    return BundleRecord(measured.metrics, measured.images, origin.num_threads)

@@ -8,11 +8,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from trainables.storage.bounded import read_bounded
 from tuner.errors import UserError
 from tuner.sweep.runs import Tier
 
 EVALUATION_FILES: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
 """The file in a run's folder that holds the results of each tier."""
+
+_MAX_BYTES = 1_000_000  # of such a file
 
 
 class AttackResult(BaseModel):
@@ -51,24 +54,28 @@ class EvaluationResults(BaseModel):
         split: ``validation`` or ``test``.
         images: number of images evaluated.
         epsilon: radius of the attacks in pixels of [0, 1].
+        seed: of the attacks' random numbers; None in results of earlier releases.
         metrics: accuracies by name, what the gradient-masking checks measured, and ``masking_<check>`` for those made.
         attacks: the attacks of the tier ``final`` in their order.
         accuracy_by_epsilon: pairs of a radius and the accuracy under PGD at that radius.
         autoattack: present if AutoAttack was asked for.
+        notes: sentences on how a file was understood, and why an accuracy may not be what the classifier can do.
         asked: the number of images asked for; None for all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     tier: Tier
     dataset: str
     split: Literal["validation", "test"]
     images: int
     epsilon: float
+    seed: int | None = None
     metrics: dict[str, float]
     attacks: tuple[AttackResult, ...] = ()
     accuracy_by_epsilon: tuple[tuple[float, float], ...] = ()
     autoattack: AutoAttackResult | None = None
+    notes: tuple[str, ...] = ()
     asked: int | None = None
 
 
@@ -84,9 +91,13 @@ def read_evaluation(folder: Path, tier: Tier = "final") -> EvaluationResults | N
     """
     path = folder / EVALUATION_FILES[tier]
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bounded(path, _MAX_BYTES))
     except FileNotFoundError:
         return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}): remove it and evaluate the run again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged (it is no JSON object): remove it and evaluate the run again")
     try:
         return EvaluationResults.model_validate({"tier": tier, **content})
     except ValidationError as error:

@@ -1,5 +1,7 @@
 """Evaluation: toy nets whose accuracies are known, and what must hold for any net."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -28,6 +30,29 @@ class Constant(nn.Module):
         return 0.0 * images.flatten(-3).sum(-1, keepdim=True) + torch.eye(10)[3]
 
 
+class NotFinite(nn.Module):
+    """Says 0, with a value in place of one logit where a condition holds; the argmax is class 0 all the same."""
+
+    def __init__(self, value, *, where=lambda images: True):
+        super().__init__()
+        self.value, self.where = value, where
+
+    def forward(self, images):
+        logits = 0.0 * images.flatten(-3).sum(-1, keepdim=True) + torch.eye(10)[0]
+        changed = torch.arange(10) == (4 if self.value == -torch.inf else 0)
+        bad = torch.as_tensor(self.where(images)).expand(logits.shape[:-1]).unsqueeze(-1) & changed
+        return torch.where(bad, self.value, logits)
+
+
+class NaNGradient(nn.Module):
+    """Says 1 where the mean pixel is above a half, by a function whose gradient is NaN at every image of one grey."""
+
+    def forward(self, images):
+        mean = images.mean((-3, -2, -1)).unsqueeze(-1) - 0.5
+        bent = mean + 0.0 * (images.var((-3, -2, -1), correction=0).unsqueeze(-1)).sqrt()
+        return torch.cat([-bent, bent, torch.full_like(mean, -9).expand(*mean.shape[:-1], 8)], -1)
+
+
 def accuracies(model, split, *, tier, **settings):
     """Return a tier's accuracies by name, without what the stronger tier says of masking."""
     metrics = evaluate(model, split, tier=tier, **settings)
@@ -39,6 +64,26 @@ def grey_images(*values):
     """Return flat images of those bytes, labelled by what `Brightness` should say."""
     images = torch.tensor(values, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28).contiguous()
     return Split(images, torch.tensor([int(value > 127) for value in values]))
+
+
+@EVERY_TIER
+class TestNotFinite:
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+    def test_a_logit_that_is_not_finite_is_a_wrong_answer(self, tier, value):
+        zeros = grey_images(*[0] * 8)
+        assert accuracies(NotFinite(2.0), zeros, epsilon=0.1, tier=tier) == dict.fromkeys(NAMES, 1.0)
+        assert accuracies(NotFinite(value), zeros, epsilon=0.1, tier=tier) == dict.fromkeys(NAMES, 0.0)
+
+    def test_one_that_only_an_attack_reaches_is_wrong_under_it(self, tier):
+        net = NotFinite(torch.nan, where=lambda images: images.amax((-3, -2, -1)) > 0)
+        measured = accuracies(net, grey_images(*[0] * 8), epsilon=0.1, tier=tier)
+        assert (measured["clean_accuracy"], measured["pgd_accuracy"], measured["robust_accuracy"]) == (1.0, 0.0, 0.0)
+
+    def test_a_gradient_that_is_nan_leaves_every_number_finite(self, tier):
+        metrics = evaluate(NaNGradient(), grey_images(*[0, 255] * 4), epsilon=0.2, tier=tier)
+        assert all(map(math.isfinite, metrics.values()))
+        assert metrics["robust_accuracy"] == 1.0
+        assert metrics.get("zero_gradients", 1.0) == 1.0
 
 
 @EVERY_TIER

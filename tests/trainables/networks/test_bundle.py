@@ -1,18 +1,18 @@
 """Bundles: the same accuracies from disk, and an error that names the folder for everything else."""
 
 import json
+import os
 import pickle
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trainables.errors import BundleError, CheckpointError
+from trainables.errors import BundleError, CheckpointError, UserError
 from trainables.evaluation.accuracy import evaluate
 from trainables.judging.saved import evaluate_classifier, load_classifier
 from trainables.networks import bundle
-from trainables.networks.bundle import CONFIGURATION, WEIGHTS, read_state_dict
-from trainables.networks.classifiers import small_cnn
+from trainables.networks.bundle import CHECKSUMS, CONFIGURATION, WEIGHTS
 from trainables.storage import checkpoint
 from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training import registry
@@ -75,7 +75,7 @@ class TestRoundTrip:
         target.mkdir()
         bundle.write_from_checkpoint(target, settings, RunCheckpoint(tmp_path / "checkpoint", 2))
         assert evaluate_bundle(target, "validation") == measured_in(report)
-        assert sorted(path.name for path in target.iterdir()) == sorted([CONFIGURATION, WEIGHTS])
+        assert sorted(path.name for path in target.iterdir()) == sorted([CONFIGURATION, WEIGHTS, CHECKSUMS])
         assert json.loads((target / CONFIGURATION).read_text()) == settings
 
     def test_without_a_checkpoint_nothing_is_written(self, finished, tmp_path):
@@ -94,14 +94,47 @@ class Bomb:
 
 
 def rename_weight(path):
-    save_file({f"other.{name}": tensor for name, tensor in load_file(path).items()}, path)
+    tensors = load_file(path)
+    tensors["body.other.weight"] = tensors.pop("body.3.weight")
+    save_file(tensors, path)
 
 
 def cut_weight(path):
     save_file({name: tensor[:1].clone() for name, tensor in load_file(path).items()}, path)
 
 
+def fill_with_nan(path):
+    tensors = load_file(path)
+    tensors["body.3.weight"][2, 5] = torch.nan
+    save_file(tensors, path)
+
+
+def forget_checksums(folder):
+    """Make it a bundle of an earlier release, which has none."""
+    (folder / CHECKSUMS).unlink()
+
+
+def become_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def become_a_device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def grow(path):
+    with path.open("r+b") as file:
+        file.truncate(10**12)  # a hole: it takes no room
+
+
 DAMAGES = {
+    "pipe": become_a_pipe,
+    "endless device": become_a_device,
+    "a terabyte": grow,
+    "deep": lambda path: path.write_text("[" * 100_000),
+    "a header of a gigabyte": lambda path: path.write_bytes((10**9).to_bytes(8, "little") + b"{}"),
     "missing": lambda path: path.unlink(),
     "empty": lambda path: path.write_bytes(b""),
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-9]),
@@ -127,74 +160,52 @@ class TestDamage:
             evaluate_bundle(folder, "test")
         assert str(folder) in str(error.value)
 
+    @pytest.mark.parametrize("change", [rename_weight, cut_weight, fill_with_nan])
+    def test_changed_weights_are_noticed(self, folder, change):
+        change(folder / WEIGHTS)
+        with pytest.raises(BundleError, match=f"{folder / WEIGHTS} was changed after it was written"):
+            evaluate_bundle(folder, "test")
+
+    def test_weights_of_another_run_are_noticed(self, folder, finished, tmp_path):
+        other = tmp_path / "other"
+        other.mkdir()
+        weights = {name: tensor + 0.01 for name, tensor in finished[1].classifier.state_dict().items()}
+        bundle.write_classifier(other, finished[0], weights)
+        (other / WEIGHTS).replace(folder / WEIGHTS)
+        with pytest.raises(BundleError, match="was changed after it was written"):
+            evaluate_bundle(folder, "test")
+
+    def test_a_changed_configuration_is_noticed(self, folder, finished):
+        (folder / CONFIGURATION).write_text(json.dumps({**finished[0], "seed": 77}))
+        with pytest.raises(BundleError, match=f"{folder / CONFIGURATION} was changed"):
+            evaluate_bundle(folder, "test")
+
+    def test_weights_that_are_not_finite_are_named(self, folder, finished):
+        fill_with_nan(folder / WEIGHTS)
+        forget_checksums(folder)
+        with pytest.raises(BundleError, match=r"1 of the 65,536 values of body\.3\.weight are NaN"):
+            evaluate_bundle(folder, "test")
+        with pytest.raises(BundleError, match=r"body\.3\.weight are NaN"):
+            bundle.write_classifier(folder, finished[0], load_file(folder / WEIGHTS))
+
+    def test_options_of_a_state_dict_are_refused(self, folder):
+        with pytest.raises(UserError, match="is a bundle, which says its dataset"):
+            load_classifier(folder, dataset="mnist")
+
     @pytest.mark.parametrize("change", [rename_weight, cut_weight])
     def test_weights_of_another_net(self, folder, change):
         change(folder / WEIGHTS)
+        forget_checksums(folder)
         with pytest.raises(BundleError, match=f"{folder / WEIGHTS} does not fit the architecture mlp"):
             evaluate_bundle(folder, "test")
 
     def test_a_configuration_of_another_net(self, folder, finished):
         settings = {**finished[0], "classifier": {"architecture": "small_cnn"}}
         (folder / CONFIGURATION).write_text(json.dumps(settings))
+        forget_checksums(folder)
         with pytest.raises(BundleError, match=f"{folder / WEIGHTS} does not fit the architecture small_cnn"):
             evaluate_bundle(folder, "test")
 
     def test_a_folder_that_is_not_there(self, tmp_path):
-        with pytest.raises(BundleError, match="nowhere is no bundle"):
+        with pytest.raises(BundleError, match=r"nowhere.* No such file"):
             evaluate_bundle(tmp_path / "nowhere", "test")
-
-
-class TestStateDict:
-    @pytest.fixture
-    def elsewhere(self):
-        """A network as others write it: a plain sequence of layers."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
-            return small_cnn().eval()
-
-    @pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
-    @pytest.mark.parametrize("architecture", [None, "small_cnn"])
-    def test_of_another_author_is_the_same_net_here(self, elsewhere, tmp_path, name, architecture, digits):
-        (save_file if name.endswith("safetensors") else torch.save)(elsewhere.state_dict(), tmp_path / name)
-        images, _ = digits.test.batch(torch.arange(20))
-        ours = read_state_dict(tmp_path / name, architecture)
-        assert torch.equal(ours(images), elsewhere(images))
-
-    def test_of_our_own(self, finished, tmp_path, digits):
-        classifier = finished[1].classifier
-        torch.save(classifier.state_dict(), tmp_path / "net.pt")
-        images, _ = digits.test.batch(torch.arange(20))
-        assert torch.equal(read_state_dict(tmp_path / "net.pt")(images), classifier(images))
-
-    def test_that_does_not_fit_names_every_tensor(self, elsewhere, tmp_path):
-        weights = elsewhere.state_dict()
-        weights["extra.weight"] = weights.pop("7.bias")
-        weights["5.weight"] = weights["5.weight"][:50]
-        torch.save(weights, tmp_path / "net.pt")
-        with pytest.raises(BundleError) as error:
-            read_state_dict(tmp_path / "net.pt")
-        assert str(error.value) == (
-            f"{tmp_path / 'net.pt'} does not fit the architecture small_cnn: missing body.7.bias; "
-            "unexpected body.extra.weight; body.5.weight has the shape (50, 1568) in place of (100, 1568)"
-        )
-
-    def test_of_an_architecture_that_is_not_the_one_asked_for(self, elsewhere, tmp_path):
-        torch.save(elsewhere.state_dict(), tmp_path / "net.pt")
-        with pytest.raises(BundleError, match="does not fit the architecture mlp: missing"):
-            read_state_dict(tmp_path / "net.pt", "mlp")
-        with pytest.raises(BundleError, match="there is no architecture 'vgg': small_cnn, madry_cnn, mlp"):
-            read_state_dict(tmp_path / "net.pt", "vgg")
-
-    @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-    def test_what_cannot_be_read_safely_is_not_read(self, elsewhere, tmp_path, damage):
-        path = tmp_path / "net.pt"
-        torch.save(elsewhere.state_dict(), path)
-        damage(path)
-        with pytest.raises(BundleError, match=r"net\.pt"):
-            read_state_dict(path)
-
-    @pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, torch.zeros(3)], ids=str)
-    def test_what_is_no_state_dict(self, tmp_path, content):
-        torch.save(content, tmp_path / "net.pt")
-        with pytest.raises(BundleError, match="a mapping of names to tensors"):
-            read_state_dict(tmp_path / "net.pt")

@@ -46,7 +46,7 @@ BAD = {
     "processes for a file": (["evaluate", "net.pt", "--workers", "2"], ["--workers cannot be used here"]),
     "an architecture of a folder": (["evaluate", ".", "--architecture", "mlp"], ["only for the file of a state_dict"]),
     "AutoAttack without its tier": (["evaluate", "net.pt", "--autoattack"], ["add --tier final"]),
-    "weights of another net": (["evaluate", "net.pt"], ["missing body.2.weight", "unexpected body.9.weight"]),
+    "weights of another net": (["evaluate", "net.pt"], ["nearest one: missing 2.weight", "unexpected 9.weight"]),
     "weights that are none": (["evaluate", "range.yaml"], ["no state dict that can be read safely"]),
     "an epsilon outside the box": (["evaluate", "net.pt", "--epsilon", "1.5"], ["epsilon"]),
     "an epsilon of nothing": (["evaluate", "net.pt", "--epsilon", "0"], ["--epsilon must be above 0"]),

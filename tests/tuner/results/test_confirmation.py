@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.tuner.conftest import STEPS, row, train, train_all, train_really
 from tuner.errors import UserError
-from tuner.execution.judging import evaluate_runs
+from tuner.execution.evaluation import evaluate_runs
 from tuner.results.confirmation import write_confirmation
 from tuner.results.confirmation_tables import confirmation_sentences
 from tuner.results.export import export_run

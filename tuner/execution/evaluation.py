@@ -1,4 +1,4 @@
-"""A sweep's runs on test images: each verdict is a file in its run's folder, made once."""
+"""A sweep's runs under attack on test images: the results of each are a file in its run's folder, made once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from trainables.evaluation.metrics import accuracy_of
+from trainables.evaluation.tiers import BENCHMARK
 from tuner.errors import CheckpointError, UserError
 from tuner.process_state import SAFE_PATH, environment
 from tuner.results.export import num_threads
@@ -21,6 +23,25 @@ from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
 from tuner.sweep.runs import Record, Tier
 from tuner.sweep.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How the runs of a sweep are evaluated.
+
+    Attributes:
+        tier: by which attacks.
+        num_images: only the first test images; None for all.
+        autoattack: whether AutoAttack standard is run on the same images; with the strongest attacks only.
+        num_threads: that torch has for each run.
+        data: a folder with the dataset's files, where they are not in the cache.
+    """
+
+    tier: Tier
+    num_images: int | None
+    autoattack: bool
+    num_threads: int
+    data: Path | None
 
 
 def evaluate_runs(
@@ -48,17 +69,17 @@ def evaluate_runs(
         UserError: a worker was killed.
         CheckpointError: a run's checkpoint is gone or damaged.
     """
-    left = [record for record in records if not _is_evaluated(record, tier, num_images, autoattack)]
-    tell(f"{len(records) - len(left)} of {len(records)} runs are evaluated already")
     threads = num_threads(sweep.space.resources.cpu)
+    data = Path(sweep.data) if sweep.data else None
+    options = EvaluationOptions(tier, num_images, autoattack, threads, data)
+    left = [record for record in records if not _is_evaluated(record, options)]
+    tell(f"{len(records) - len(left)} of {len(records)} runs are evaluated already")
     at_once = workers or max(1, (os.cpu_count() or 1) // threads)
     # Not forked: torch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
     at_once = min(at_once, max(1, len(left)))
     with environment(SAFE_PATH), ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
-        options: dict[str, Any] = {"data": Path(sweep.data) if sweep.data else None, "num_images": num_images}
-        options |= {"num_threads": threads, "autoattack": autoattack}
-        jobs = {pool.submit(_evaluate, sweep, record, tier, options): record for record in left}
+        jobs = {pool.submit(_evaluate, sweep, record, options): record for record in left}
         unusable: list[str] = []
         try:
             for job in as_completed(jobs):
@@ -95,26 +116,34 @@ def complete_runs(snapshot: Snapshot) -> list[Record]:
     return records
 
 
-def _is_evaluated(record: Record, tier: Tier, num_images: int | None, autoattack: bool) -> bool:
-    results = read_evaluation(record.run.folder, tier)
-    if results is None or (autoattack and results.autoattack is None):
+def _is_evaluated(record: Record, options: EvaluationOptions) -> bool:
+    results = read_evaluation(record.run.folder, options.tier)
+    if results is None or (options.autoattack and results.autoattack is None):
         return False
-    return results.asked == num_images
+    return results.asked == options.num_images
 
 
-def _evaluate(sweep: SweepFolder, record: Record, tier: Tier, options: dict[str, Any]) -> tuple[float, float]:
+def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) -> tuple[float, float]:
     from trainables.judging.saved import evaluate_classifier, load_run_classifier
 
     trained = load_run_classifier(record.run.settings, sweep.last_checkpoint(record))
     started = time.monotonic()
-    verdict = evaluate_classifier(trained, "test", tier=tier, **options)
-    content = {"format": FORMAT, **verdict, "asked": options["num_images"]}
-    sweep.store.write_json(record.run.folder / EVALUATION_FILES[tier], content)
-    return verdict["metrics"]["robust_accuracy"], time.monotonic() - started
+    results = evaluate_classifier(
+        trained,
+        "test",
+        tier=options.tier,
+        data=options.data,
+        num_images=options.num_images,
+        num_threads=options.num_threads,
+        autoattack=options.autoattack,
+    )
+    content = {"format": FORMAT, **results, "asked": options.num_images}
+    sweep.store.write_json(record.run.folder / EVALUATION_FILES[options.tier], content)
+    return results["metrics"]["robust_accuracy"], time.monotonic() - started
 
 
 def evaluations_frame(snapshot: Snapshot) -> pd.DataFrame:
-    """Return one row per evaluated run: its key, label, seed, number of images, and metrics of the tier ``final``.
+    """Return one row per evaluated run: its key, label and seed, what it was evaluated by and on, and its metrics.
 
     Args:
         snapshot: with evaluations.
@@ -124,6 +153,8 @@ def evaluations_frame(snapshot: Snapshot) -> pd.DataFrame:
         results = snapshot.evaluations.get(record.run.key)
         if results is not None:
             info = {"run": record.run.key, "label": record.run.label, "seed": record.run.settings["seed"]}
-            autoattack = {"autoattack_accuracy": results.autoattack.accuracy} if results.autoattack else {}
-            rows.append({**info, "images": results.images, **results.metrics, **autoattack})
+            info |= {"tier": results.tier, "dataset": results.dataset, "split": results.split}
+            info |= {"epsilon": results.epsilon, "images": results.images}
+            benchmark = {accuracy_of(BENCHMARK.name): results.autoattack.accuracy} if results.autoattack else {}
+            rows.append({**info, **results.metrics, **benchmark})
     return pd.DataFrame(rows)

@@ -1,0 +1,184 @@
+"""Classifiers of other authors: a state dict wherever it lies in a file, under whatever prefix, normalised or not.
+
+Of the file only the tensors of the network are read, so it costs what the architecture needs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from trainables.errors import BundleError, UserError, printable
+from trainables.networks.classifiers import CLASSIFIERS
+from trainables.networks.matching import Fit, Tensors, build_classifier_of, check_fit, closest_fit
+from trainables.networks.normalization import Normalization, find_saved_normalization
+from trainables.networks.pickles import Unread
+from trainables.networks.torch_files import DAMAGE, HOW_TO_SAVE, StoredTensor, read_content
+
+_USUAL_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "classifier", "weights")
+_ACCURACY = {"acc", "acc1", "accuracy", "top1"}
+_QUALIFIERS = {"best", "clean", "eval", "final", "nat", "natural", "standard", "test", "val", "valid", "validation"}
+_MAX_LETTERS = 100
+_MAX_PLACES, _MAX_NAMES = 20, 10_000
+"""How many mappings are looked at, and how many names in each: bounds the time that a hostile file can cost."""
+
+
+@dataclass(frozen=True)
+class ClassifierFile:
+    """A classifier that a file holds.
+
+    Attributes:
+        classifier: maps images ``(..., 1, 28, 28)`` in [0, 1] to logits.
+        normalization: that it applies to its images; None for none.
+        notes: sentences that say how the file was understood.
+        claimed_accuracy: without an attack, in [0, 1], if the file states one.
+    """
+
+    classifier: nn.Module
+    normalization: Normalization | None = None
+    notes: tuple[str, ...] = ()
+    claimed_accuracy: float | None = None
+
+
+def read_classifier_file(
+    path: Path, architecture: str | None = None, normalization: Normalization | None = None
+) -> ClassifierFile:
+    """Return the classifier in a file of ``torch.save`` or safetensors: a state dict, or a checkpoint that has one.
+
+    Args:
+        path: the file; no code in it is run.
+        architecture: one of `classifiers.CLASSIFIERS`; by default the one that fits.
+        normalization: that images had in training; by default the one that the file holds, or none.
+
+    Raises:
+        BundleError: the file has no state dict, or one that fits no architecture or is not finite; says which tensors.
+        UserError: there is no such architecture, or the file holds another normalisation.
+    """
+    if architecture is not None and architecture not in CLASSIFIERS:
+        raise BundleError(f"there is no architecture {architecture!r}: {', '.join(CLASSIFIERS)}")
+    architectures = [architecture] if architecture else list(CLASSIFIERS)
+    content = read_content(path)
+    place, tensors, fit = _best_place(path, content, architectures)
+    saved = _saved_normalization(path, tensors)
+    if saved and normalization and saved != normalization:
+        raise UserError(f"{path} holds a normalisation with {saved}: leave out --mean and --std ({normalization})")
+    normalization = saved or normalization
+    check_fit(fit, str(path), is_chosen=architecture is not None)
+    classifier = build_classifier_of(fit, str(path), normalization)
+    return ClassifierFile(
+        classifier,
+        normalization,
+        tuple(map(printable, _notes(place, fit, normalization, is_saved=saved is not None))),
+        _claimed_accuracy(content),
+    )
+
+
+def _best_place(path: Path, content: Any, architectures: list[str]) -> tuple[str, Tensors, Fit]:
+    """Return the key, the tensors and the fit of the mapping of tensors that fits best; usual keys come first."""
+    if isinstance(content, Unread):
+        raise _whole_model(path, content)
+    places = dict(islice(_places(content), _MAX_PLACES))
+    if not places:
+        values = content.values() if isinstance(content, dict) else ()
+        if model := next((value for value in values if isinstance(value, Unread)), None):
+            raise _whole_model(path, model)
+        raise BundleError(f"{path} holds no state dict: it must be a mapping of names to tensors; {HOW_TO_SAVE}")
+    usual = {key: rank for rank, key in enumerate(_USUAL_KEYS)}
+    order = sorted(places, key=lambda key: usual.get(key.rsplit(".", 1)[-1], len(usual)))
+    fits = {key: closest_fit(_readings(places[key]), architectures) for key in order}
+    best = max(order, key=lambda key: fits[key].num_equal)
+    return best, places[best], fits[best]
+
+
+def _whole_model(path: Path, model: Unread) -> BundleError:
+    return BundleError(
+        f"{path} holds a whole model (an object of {printable(model.name[:_MAX_LETTERS])}); {HOW_TO_SAVE}"
+    )
+
+
+def _places(content: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Tensors]]:
+    """Yield every mapping of names to tensors in a checkpoint, by the keys that lead to it."""
+    if not isinstance(content, dict):
+        return
+    named = ((name, value) for name, value in content.items() if isinstance(name, str))
+    tensors = {name: value for name, value in islice(named, _MAX_NAMES) if isinstance(value, StoredTensor)}
+    if tensors:
+        yield key, tensors
+    for name, value in islice(content.items(), _MAX_PLACES) if depth < 2 else ():
+        if isinstance(name, str):
+            yield from _places(value, f"{key}.{name}" if key else name, depth + 1)
+
+
+def _readings(tensors: Tensors) -> Iterator[Tensors]:
+    """Yield the tensors of a network without its saved normalisation, which may have shifted all layers by one."""
+    pair = find_saved_normalization(tensors)
+    network = {name: tensor for name, tensor in tensors.items() if pair is None or name not in pair}
+    yield network
+    if pair and (first := re.fullmatch(r"((?:.*\.)?)0\.[^.]+", pair[0])):
+        yield {_earlier(name, first[1]): tensor for name, tensor in network.items()}
+
+
+def _earlier(name: str, sequence: str) -> str:
+    """Return the name of a layer's tensor if the layer stood one place earlier in a sequence of layers."""
+    number, dot, rest = name.removeprefix(sequence).partition(".")
+    is_layer = name.startswith(sequence) and number.isdecimal() and len(number) < 9 and number != "0"
+    return f"{sequence}{int(number) - 1}{dot}{rest}" if is_layer else name
+
+
+def _saved_normalization(path: Path, tensors: Tensors) -> Normalization | None:
+    pair = find_saved_normalization(tensors)
+    if pair is None:
+        return None
+    names = printable(" and ".join(name[:_MAX_LETTERS] for name in pair))
+    if any(len(shape) > 4 or set(shape) - {1} for shape in (tensors[name].shape for name in pair)):
+        raise BundleError(f"{path}: {names} must be one number each, for images of one channel")
+    try:
+        mean, std = (float(tensors[name].load()) for name in pair)
+        return Normalization(mean, std)
+    except UserError as error:
+        raise BundleError(f"{path}: the saved normalisation ({names}) cannot be used: {error}") from error
+    except DAMAGE as error:
+        raise BundleError(f"{path}: {names} are damaged: {printable(str(error))}") from error
+
+
+def _notes(place: str, fit: Fit, normalization: Normalization | None, *, is_saved: bool) -> Iterator[str]:
+    if place:
+        yield f"the weights are those under the key {place[:_MAX_LETTERS]!r}"
+    if fit.prefix not in ("", "body."):  # the latter is ours
+        yield f"the names of the tensors are read without their prefix {fit.prefix[:_MAX_LETTERS]!r}"
+    yield f"the architecture is {fit.architecture}"
+    if normalization:
+        yield f"images are normalised with {normalization}, {'which the file holds' if is_saved else 'as asked for'}"
+
+
+def _claimed_accuracy(content: Any) -> float | None:
+    """Return the accuracy in [0, 1] that a checkpoint states beside its weights, by a key such as ``test_acc``."""
+    if not isinstance(content, dict):
+        return None
+    inner = [value for value in content.values() if isinstance(value, dict)][:_MAX_PLACES]
+    for mapping in (content, *inner):
+        for key, value in mapping.items():
+            if isinstance(key, str) and _names_accuracy(key) and (number := _number(value)) is not None:
+                return number if number <= 1 else number / 100
+    return None
+
+
+def _names_accuracy(key: str) -> bool:
+    words = set(re.split(r"[^a-z0-9]+", key.lower()))
+    return bool(words & _ACCURACY) and words <= _ACCURACY | _QUALIFIERS
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, StoredTensor) and value.shape in ((), (1,)):
+        try:
+            value = float(value.load())
+        except DAMAGE:
+            return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value <= 100 else None
