@@ -23,11 +23,11 @@ _SECRET_WORDS = {"sig", "key", "auth", "authorization", "bearer", "pass", "pw", 
 _NO_SECRETS = re.compile(
     r"(file|path|dir|folder|mode|url|uri|ttl|name|required)s?$|^sslkey$|^require_auth$", re.IGNORECASE
 )
-_URL = re.compile(r"(?<![\w+.-])([A-Za-z][\w+.-]*)://((?:(?![A-Za-z][\w+.-]*://)\S)+)")
-_OPTION = re.compile(r"(?<=[?&])([\w.%~-]+)=([^&;#\s\"'<>]+)")
-_OPTION_OF_URL = re.compile(r"(?<=[?&;#])([\w.%~-]+)=([^&;#\s\"'<>]+)")
+_URL = re.compile(r"(?<![\w+.-])([A-Za-z][\w+.-]{0,40})://((?:(?![A-Za-z][\w+.-]{0,40}://)\S)+)")
+_OPTION = re.compile(r"(?<=[?&])([\w.%~-]{1,80})=([^&;#\s\"'<>]+)")
+_OPTION_OF_URL = re.compile(r"(?<=[?&;#])([\w.%~-]{1,80})=([^&;#\s\"'<>]+)")
 _ASSIGNED = re.compile(
-    r"""(?<![\w.])([\w.-]*\w)(=|["']\s*[:=]\s*|["']?\]\s*=\s*)("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s,;&'"]+)"""
+    r"""(?<![\w.])([\w.-]{0,80}\w)(=|["']\s*[:=]\s*|["']?\]\s*=\s*)("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s,;&'"]+)"""
 )
 _HEADER = re.compile(
     r"""(\bauthorization["']?\s*[:=]\s*["']?|\bbearer\s+(?=\S*\d))((?:basic|bearer|digest|token)\s+)?[^\s"',]+""",

@@ -60,7 +60,9 @@ def _captured(request: Request, arguments: list[str], folder: Path) -> int:
     streams = (completed.stdout, completed.stderr)
     output, errors = (text.decode(errors="replace").replace(str(folder), request.folder) for text in streams)
     files = pack(folder, tuple(request.files)) if completed.returncode == 0 else b""
-    print(CommandResult(output, errors, files).encode(), end="", flush=True)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(CommandResult(output, errors, files).encode().encode())  # of which nothing is masked
+    sys.stdout.buffer.flush()
     return completed.returncode
 
 

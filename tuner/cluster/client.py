@@ -17,6 +17,7 @@ from ray.job_submission import JobDetails
 from trainables.common.redaction import holds_secret
 from trainables.common.retries import RetryPolicy
 from tuner.cluster.auth import read_token, token_path
+from tuner.cluster.payload import without_control
 from tuner.cluster.ray_internals import JobClient
 from tuner.errors import UserError
 
@@ -223,11 +224,11 @@ def _check_version(on_cluster: str | None) -> None:
 
 def _job(details: JobDetails) -> Job:
     return Job(
-        id=str(details.submission_id),
+        id=without_control(str(details.submission_id)),
         status=str(details.status.value),
         metadata=details.metadata or {},
         exit_code=details.driver_exit_code,
-        message=details.message or "",
+        message=without_control(details.message or ""),
         started=details.start_time or 0,
     )
 
@@ -276,5 +277,5 @@ def _token_message(address: str, code: int) -> str:
 
 
 def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")]
+    lines = [line.strip() for line in without_control(str(error)).splitlines() if line.strip(" .")]
     return lines[-1] if lines else type(error).__name__

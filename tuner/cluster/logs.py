@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 from trainables.common.retries import RetryPolicy
 from tuner.cluster.client import Cluster, Job, UnreachableError
-from tuner.cluster.payload import BEGIN, ERROR_MARK
+from tuner.cluster.payload import BEGIN, ERROR_MARK, without_control
 from tuner.errors import FAILED, INTERRUPTED, UserError
 
 _RETRIES = RetryPolicy(first_wait_s=0.5, longest_wait_s=5.0, patience_s=60.0)
 _POLL_INTERVAL_S = 0.5
-_CONTROL = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 
 
 def print_log(cluster: Cluster, job: Job) -> int:
@@ -28,11 +27,6 @@ def print_line(line: str) -> None:
     """Print a line of a job's log to the stream, standard output or error, that its command wrote it to."""
     is_error = line.startswith(ERROR_MARK)
     print(without_control(line.removeprefix(ERROR_MARK)), file=sys.stderr if is_error else sys.stdout, flush=True)
-
-
-def without_control(text: str) -> str:
-    """Return text without characters that control a terminal, but for line ends, tabs and colours."""
-    return _CONTROL.sub("", text)
 
 
 def follow(cluster: Cluster, job_id: str, until: re.Pattern[str] | None = None) -> int | None:

@@ -34,6 +34,7 @@ _MAX_FILES = 100
 BEGIN = "--- tuner begins"
 REQUEST = "tuner.request"  # the key of a job's metadata
 RESULT = "--- tuner answers"
+_CONTROL = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 ERROR_MARK = "\x01"  # begins each line of standard error where a job's log holds both
 
 
@@ -264,6 +265,11 @@ def _read_files(packed: bytes, expected: Expected | None) -> dict[PurePosixPath,
             content = archive.extractfile(member)
             files[path] = content.read() if content else b""
     return files
+
+
+def without_control(text: str) -> str:
+    """Return text without characters that control a terminal, but for line ends, tabs and colours."""
+    return _CONTROL.sub("", text)
 
 
 def releases() -> dict[str, str]:

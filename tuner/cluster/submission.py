@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tuner.cluster.client import Cluster, Job
 from tuner.cluster.command import RemoteCommand, digest, environment
-from tuner.cluster.logs import command_lines, follow, print_ending, print_line, print_log, wait, without_control
+from tuner.cluster.logs import command_lines, follow, print_ending, print_line, print_log, wait
 from tuner.cluster.nodes import STOP_WAIT_S
-from tuner.cluster.payload import REQUEST, CommandResult, Expected, Request, releases, unpack
+from tuner.cluster.payload import REQUEST, CommandResult, Expected, Request, releases, unpack, without_control
 from tuner.errors import FAILED, INTERRUPTED, MISTAKE, UserError
 
 # These drive a sweep; the first two return once its runs have begun, the others follow it to its end.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import trainables
-from trainables.common.redaction import redact_arguments
+from trainables.common.redaction import redact, redact_arguments
 from trainables.data import files as data_files
 
 FORMAT = 1
@@ -135,6 +135,6 @@ def provenance(*, source: str, dataset: str) -> Provenance:
         "code": training_code(),
         "platform": platform.platform(),
         "command": redact_arguments(sys.argv),
-        "space": source,
+        "space": redact(source),
         "dataset": {"name": dataset, "sha256": data_files.digest(dataset)},
     }

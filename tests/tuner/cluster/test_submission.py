@@ -329,3 +329,16 @@ def test_a_job_knows_where_the_sweeps_are_or_refuses(monkeypatch):
     monkeypatch.delenv("TUNER_HOME", raising=False)
     with pytest.raises(UserError, match="say --storage"):
         job.run(Request(payload.releases(), is_captured=True), ["status"], app)
+
+
+def test_a_result_is_sent_as_it_is_whatever_secret_its_encoding_looks_like(run, monkeypatch, tmp_path):
+    request = Request(payload.releases(), is_captured=True, folder="/there")
+    description = {"metadata": {payload.REQUEST: request.encode()}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(description))
+    for _ in range(2):
+        code, log = run("job", "status", "--home", str(tmp_path / "none"))
+        assert (code, CommandResult.find(log)) == (
+            0,
+            CommandResult(f"no sweeps in {tmp_path}/none: `tuner launch quick` starts one\n", ""),
+        )
+        monkeypatch.setenv("PGPASSWORD", log[-30:-10])
