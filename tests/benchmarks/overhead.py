@@ -34,8 +34,8 @@ from tests.benchmarks.trivial import Ours, Plain
 from tuner.execution.ray_tune.runner import execute, start_ray
 from tuner.execution.ray_tune.tune_adapters import LedgerScheduler, LedgerSearcher
 from tuner.results.live import LiveTable
+from tuner.search.distributions import suggest
 from tuner.search.ledger import Ledger
-from tuner.search.samplers import suggest
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Record
 from tuner.tracking.mirror import Mirror

@@ -24,8 +24,8 @@ from rich.table import Table
 from search_spaces.configurations import load_space
 from tests.benchmarks import curves
 from tests.benchmarks.curves import Curve
+from tuner.search.distributions import suggest
 from tuner.search.ledger import Ledger
-from tuner.search.samplers import suggest
 from tuner.storage.journal import Journal
 from tuner.sweep.folder import SweepFolder
 

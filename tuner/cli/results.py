@@ -24,11 +24,11 @@ RunName = Annotated[
 def print_comparison(snapshot: Snapshot, console: Console) -> None:
     """Print the table of a sweep, what follows from it, and the result of confirming it."""
     from tuner.results.compare import comparison_sentences, comparison_table
-    from tuner.results.seeds import seeds_table
+    from tuner.results.seeds import has_several_seeds, seeds_table
 
     whole = table_console(console)
     whole.print(comparison_table(snapshot))
-    if snapshot.sweep.num_seeds > 1:
+    if has_several_seeds(snapshot):
         whole.print(seeds_table(snapshot))
     for line in comparison_sentences(snapshot):
         console.print(line, soft_wrap=True, highlight=False)

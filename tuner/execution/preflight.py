@@ -17,7 +17,7 @@ from trainables.data import files as data_files
 from trainables.storage.atomic import write_whole
 from tuner.cluster import local_ray
 from tuner.errors import UserError
-from tuner.search.samplers import suggest
+from tuner.search.distributions import suggest
 from tuner.sweep.folder import SweepFolder
 
 _PROBE_BYTES = 64 * 1024

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import takewhile
+from statistics import mean
 
 from rich.table import Table
 
 from trainables.evaluation.metrics import Metric, accuracies, metric_named
-from tuner.results.seeds import lead_sentences
+from tuner.results.seeds import lead_sentences, pooled
 from tuner.statistics import interval, is_within_noise
 from tuner.sweep.ranking import eligible, explain_no_best
 from tuner.sweep.runs import Record, num_images
@@ -61,16 +62,19 @@ def comparison_sentences(snapshot: Snapshot) -> list[str]:
             "Compared in pairs of equal seeds, chosen and measured on the same validation images: a lead, no claim."
         )
         return [*lead_sentences(snapshot), caution]
+    values = pooled(snapshot, winner)
+    seeds = f", mean of {len(values)} seeds," if len(values) > 1 else ""
     lines = [
-        f"Best: {winner.run.key} ({winner.run.label}) against {record.run.name}: "
-        f"{100 * (winner.metrics[metric] - record.metrics[metric]):+.1f} points of {metric.replace('_', ' ')}"
+        f"Best: {winner.run.key} ({winner.run.label}){seeds} against {record.run.name}: "
+        f"{100 * (mean(values) - record.metrics[metric]):+.1f} points of {metric.replace('_', ' ')}"
         for record in records
         if record.run.kind == "baseline" and record.state == "complete"
     ]
     return [
         *lines,
         *_noise_sentences(snapshot),
-        "One seed each, chosen and measured on the same validation images: a lead to follow up, not a claim.",
+        f"{'Few seeds' if seeds else 'One seed each'}, chosen and measured on the same validation images: "
+        "a lead to follow up, not a claim.",
     ]
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from trainables.evaluation.metrics import accuracies
 from tuner.sweep.repeats import group_repeats
+from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import Snapshot
 
 
@@ -24,6 +25,17 @@ def seeds_table(snapshot: Snapshot) -> Table:
         style = "cyan" if group.first.run.kind == "baseline" else None
         result.add_row(group.name, group.first.run.label, group.outcomes, *cells, style=style)
     return result
+
+
+def has_several_seeds(snapshot: Snapshot) -> bool:
+    """Return whether a configuration has run more than once: by request, or because a small space had no other left."""
+    return any(len(group.records) > 1 for group in group_repeats(snapshot.space, snapshot.records))
+
+
+def pooled(snapshot: Snapshot, record: Record) -> list[float]:
+    """Return the first objective of all runs that have a run's configuration and ran to the end."""
+    group = next(group for group in group_repeats(snapshot.space, snapshot.records) if record in group.records)
+    return list(group.values(snapshot.space.objective.metric).values())
 
 
 def lead_sentences(snapshot: Snapshot) -> list[str]:

@@ -15,9 +15,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search_spaces.configurations import baseline_configurations, configuration_for
+from tuner.search.distributions import suggest
 from tuner.search.open_runs import OpenRuns
 from tuner.search.run_folders import claim_folder
-from tuner.search.samplers import build_sampler, create_pruning_study, create_study, suggest
+from tuner.search.samplers import build_sampler, create_pruning_study, create_study
+from tuner.search.untried import TriedPoints, without_repeats
 from tuner.search.warm_start import add_observations
 from tuner.storage.cached_storage import WriterStorage
 from tuner.storage.journal import replaying
@@ -62,6 +64,7 @@ class Ledger:
             "baseline": create_study(storage, BASELINES, self._space.objectives),
         }
         self._pruning = create_pruning_study(storage, sweep, search)
+        self._tried = TriedPoints(self._space)
         self._num_earlier = add_observations(sweep, search)
         self._enqueue()
         self._unfinished = [
@@ -164,7 +167,7 @@ class Ledger:
             self._journal.sync()
 
     def _prepare_sampler(self, number: int) -> None:
-        self._studies["trial"].sampler = build_sampler(self._space, number)
+        self._studies["trial"].sampler = build_sampler(self._space, number, self._tried)
 
     def _trials(self, kind: Kind) -> list[FrozenTrial]:
         return self._studies[kind].get_trials(deepcopy=False)
@@ -182,7 +185,7 @@ class Ledger:
             self._studies["trial"].enqueue_trial(parameters)
 
     def _known_parameters(self) -> list[dict[str, Any]]:
-        return self._grid * self._space.seeds if self._grid else self._space.first_parameters()
+        return self._grid * self._space.seeds if self._grid else without_repeats(self._space)
 
     def _settle_pruning(self) -> None:
         """End what a driver that died between two lines has left running in the study that prunes."""

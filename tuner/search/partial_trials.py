@@ -11,16 +11,13 @@ from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from tuner.search.visible_trials import TrialHistory, visible_trials
 from tuner.storage.optuna_internals import StudyView
-
-NUM_REDRAWS, NUM_RANDOM_DRAWS = 2, 30
-"""How often a point that has been tried is drawn anew: first by the sampler, then at random."""
 
 
 class PartialTrialSampler(BaseSampler):
@@ -28,17 +25,14 @@ class PartialTrialSampler(BaseSampler):
 
     The wrapped sampler sees the study's `visible_trials`, in which a partial trial is a complete one with its
     `relative_value`. Categorical parameters with three or more increasing numbers are given to it as integers, their
-    indices, so that it knows their order. In a space without continuous parameters, a point that has been tried is
-    drawn again only if no other turns up in a few draws.
+    indices, so that it knows their order.
 
     Args:
         sampler: that proposes values, for example ``TPESampler`` or ``GPSampler``.
-        seed: of the random draws that replace a point which has been tried.
     """
 
-    def __init__(self, sampler: BaseSampler, seed: int) -> None:
+    def __init__(self, sampler: BaseSampler) -> None:
         self._sampler = sampler
-        self._random = RandomSampler(seed=seed)
         self._view: _VisibleStudy | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -65,23 +59,8 @@ class PartialTrialSampler(BaseSampler):
         view = self._view or _VisibleStudy(study)
         indexed = {name: _indexed(domain) for name, domain in search_space.items()}
 
-        def draw() -> dict[str, Any]:
-            drawn = self._sampler.sample_relative(view, trial, indexed)
-            return {name: _from_index(search_space[name], value) for name, value in drawn.items()}
-
-        drawn = draw()
-        if any(isinstance(domain, FloatDistribution) for domain in search_space.values()):
-            return drawn
-        tried = [other.params for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-        for _ in range(NUM_REDRAWS):
-            if drawn not in tried:
-                return drawn
-            drawn = draw()
-        for _ in range(NUM_RANDOM_DRAWS):
-            if drawn not in tried:
-                return drawn
-            drawn = {name: self._random.sample_independent(study, trial, name, search_space[name]) for name in drawn}
-        return drawn
+        drawn = self._sampler.sample_relative(view, trial, indexed)
+        return {name: _from_index(search_space[name], value) for name, value in drawn.items()}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

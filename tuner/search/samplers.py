@@ -1,32 +1,29 @@
-"""Optuna's samplers, pruners and studies for a space, and suggesting a space's parameters."""
+"""Optuna's samplers, pruners and studies for a space."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
-from optuna.trial import Trial
 
 from search_spaces.configurations import report_every
-from search_spaces.parameters import Domain, FloatRange, IntRange, Parameter
 from search_spaces.schema import Space
 from search_spaces.sections import Objective
 from tuner.search.partial_trials import PartialTrialSampler
+from tuner.search.untried import TriedPoints, UntriedSampler, is_finite
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import PRUNING
 
 _GP_STARTUP = 5  # random trials before the Gaussian process is asked; on recorded curves better than Optuna's 10
 
 
-def build_sampler(space: Space, number: int) -> BaseSampler:
+def build_sampler(space: Space, number: int, tried: TriedPoints) -> BaseSampler:
     """Return the sampler for one trial of a search.
 
     Each trial has a sampler of its own: what is drawn depends on the seed, the trial's number and the study alone, so
@@ -35,15 +32,21 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
     Args:
         space: names the sampler and the seed.
         number: of the trial.
+        tried: the points that the search has tried.
     """
     seed = (space.search.seed * 1_000_003 + number) % 2**32
+    sampler = _named_sampler(space, seed)
+    return UntriedSampler(sampler, tried, seed) if is_finite(space) else sampler
+
+
+def _named_sampler(space: Space, seed: int) -> BaseSampler:
     is_conditional = any(parameter.when for parameter in space.parameters)
     with warnings.catch_warnings():
         # `group` learns each branch of a conditional space jointly; it, and QMC, are marked experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match space.search.sampler:
             case "tpe":
-                return _with_partial_trials(space, TPESampler(seed=seed, group=is_conditional), seed)
+                return _with_partial_trials(space, TPESampler(seed=seed, group=is_conditional))
             case "gp":
                 return _with_partial_trials(
                     space,
@@ -53,7 +56,6 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
                         independent_sampler=RandomSampler(seed=seed),
                         warn_independent_sampling=False,
                     ),
-                    seed,
                 )
             case "nsga2":
                 return NSGAIISampler(seed=seed, population_size=_population(space.num_trials))
@@ -69,9 +71,9 @@ def build_sampler(space: Space, number: int) -> BaseSampler:
                 return RandomSampler(seed=seed)
 
 
-def _with_partial_trials(space: Space, sampler: BaseSampler, seed: int) -> BaseSampler:
+def _with_partial_trials(space: Space, sampler: BaseSampler) -> BaseSampler:
     """Return a sampler that learns from partial trials, too; with several objectives, the sampler itself."""
-    return PartialTrialSampler(sampler, seed) if len(space.objectives) == 1 else sampler
+    return PartialTrialSampler(sampler) if len(space.objectives) == 1 else sampler
 
 
 def _population(num_trials: int) -> int:
@@ -105,28 +107,6 @@ def build_pruner(space: Space) -> BasePruner:
             n_startup_trials=pruner.median.startup_trials, n_warmup_steps=reports(pruner.median.min_resource)
         )
     return NopPruner()
-
-
-def suggest(trial: Trial, parameter: Parameter) -> Any:
-    """Return the value that a trial's sampler suggests for a parameter."""
-    match parameter.domain:
-        case FloatRange(low, high, log):
-            return trial.suggest_float(parameter.name, low, high, log=log)
-        case IntRange(low, high, log):
-            return trial.suggest_int(parameter.name, low, high, log=log)
-        case domain:
-            return trial.suggest_categorical(parameter.name, domain.values)
-
-
-def distribution(domain: Domain) -> BaseDistribution:
-    """Return Optuna's distribution for a parameter's domain."""
-    match domain:
-        case FloatRange(low, high, log):
-            return FloatDistribution(low, high, log=log)
-        case IntRange(low, high, log):
-            return IntDistribution(low, high, log=log)
-        case _:
-            return CategoricalDistribution(domain.values)
 
 
 def create_study(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -49,7 +49,7 @@ class TrialHistory:
         Args:
             trials: all trials of the study, in the order of their numbers.
         """
-        changed = [trials[trial.number - trials[0].number] for trial in self.unfinished]
+        changed = [_numbered(trials, trial.number) for trial in self.unfinished]
         changed += trials[self._num_known :]
         self._num_known = len(trials)
         self.unfinished = [trial for trial in changed if not trial.state.is_finished()]
@@ -100,10 +100,9 @@ def visible_trials(
     def value_of(trial: FrozenTrial) -> float | None:
         return relative_value(trial, best) if is_comparable else None
 
-    first = trials[0].number if trials else 0
     chosen: set[int] = set()
     if len(trials) > NUM_VISIBLE:
-        candidates = [trials[number - first] for number in history.leaders()] + feasible
+        candidates = [_numbered(trials, number) for number in history.leaders()] + feasible
         ranked = sorted(
             (-history.sign * value, trial.number) for trial in candidates if (value := value_of(trial)) is not None
         )
@@ -111,8 +110,16 @@ def visible_trials(
     newest = (trial.number for trial in reversed(trials) if trial.number not in chosen)
     chosen |= set(islice(newest, NUM_VISIBLE - len(chosen)))
     names = history.constraints.union(*(trial.constraints for trial in history.unfinished))
-    visible = [trials[number - first] for number in sorted(chosen)]
+    visible = [_numbered(trials, number) for number in sorted(chosen)]
     return [trial if (value := value_of(trial)) is None else _as_complete(trial, value, names) for trial in visible]
+
+
+def _numbered(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
+    """Return the trial of a number; trials of one bracket of a pruner have gaps in their numbers."""
+    index = number - trials[0].number
+    if index < len(trials) and trials[index].number == number:
+        return trials[index]
+    return trials[bisect_left(trials, number, key=lambda trial: trial.number)]
 
 
 def relative_value(trial: FrozenTrial, best: dict[float, float]) -> float | None:

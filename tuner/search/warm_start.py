@@ -19,7 +19,7 @@ from search_spaces.parameters import FloatRange, Fragments, Parameter, ScheduleP
 from search_spaces.parsing.schedules import schedule_part_values
 from search_spaces.schema import Space
 from tuner.errors import UserError
-from tuner.search.samplers import distribution
+from tuner.search.distributions import distribution
 from tuner.storage.observations import Observation, read_observations
 from tuner.sweep.folder import WARM_START, SweepFolder
 from tuner.sweep.ranking import violations

@@ -10,6 +10,7 @@ the others by its number, and write what they propose for it to the study's stor
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -28,6 +29,19 @@ def trial_id(trial: FrozenTrial) -> int:
 def open_trial(study: Study, trial: FrozenTrial) -> Trial:
     """Return a running trial of a study as an object that takes reports, constraints and attributes."""
     return Trial(study, trial._trial_id)
+
+
+def every_trial(study: Study) -> list[FrozenTrial]:
+    """Return all trials of a study, in the order of their numbers, also where it shows its samplers only some of them.
+
+    With ``HyperbandPruner``, samplers are given a study of the trials of one bracket.
+    """
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
+
+
+def fixed_parameters(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the values that a trial was enqueued with, by name."""
+    return dict(trial.system_attrs.get("fixed_params", {}))
 
 
 class StudyView(Study):

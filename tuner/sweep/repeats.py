@@ -14,7 +14,7 @@ from tuner.sweep.runs import Record
 
 @dataclass(frozen=True)
 class Repeats:
-    """All runs of record configuration, in the order of their seeds."""
+    """All runs of one configuration, in the order of their seeds."""
 
     records: tuple[Record, ...]
 

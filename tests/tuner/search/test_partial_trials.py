@@ -144,7 +144,7 @@ def test_a_sampler_learns_from_trials_that_were_all_stopped(sampler):
         study.tell(one, state=TrialState.PRUNED)
     drawn = []
     for seed in range(3):
-        study.sampler = PartialTrialSampler(sampler(seed=seed), seed)
+        study.sampler = PartialTrialSampler(sampler(seed=seed))
         one = study.ask({"x": UNIT})
         drawn.append(one.params["x"])
         study.tell(one, state=TrialState.FAIL)
@@ -168,27 +168,13 @@ def test_choices_of_rising_numbers_are_shown_in_their_order():
     study.enqueue_trial({"rate": 0.01, "name": "a"})
     drawn = []
     for number in range(3):
-        study.sampler = PartialTrialSampler(Last(seed=number), number)
+        study.sampler = PartialTrialSampler(Last(seed=number))
         one = study.ask({"rate": rates, "name": names})
         study.tell(one, 0.5)
         drawn.append(one.params)
     assert asked[0] == {"rate": IntDistribution(0, 2), "name": names}
     assert drawn[1] == {"rate": 0.01, "name": "c"}
-    assert drawn[2] != drawn[1]
     assert all(one.distributions == {"rate": rates, "name": names} for one in study.trials)
-
-
-@pytest.mark.parametrize("sampler", [GPSampler, TPESampler])
-def test_what_was_tried_is_drawn_again_only_when_nothing_else_is_left(sampler):
-    study = optuna.create_study(direction="maximize")
-    places = {"x": IntDistribution(0, 2), "y": CategoricalDistribution(["a", "b"])}
-    drawn = []
-    for number in range(8):
-        study.sampler = PartialTrialSampler(sampler(seed=number, n_startup_trials=2), number)
-        one = study.ask(places)
-        study.tell(one, 1.0 + one.params["x"])
-        drawn.append((one.params["x"], one.params["y"]))
-    assert len(set(drawn)) == 6
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])

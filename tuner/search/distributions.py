@@ -1,0 +1,32 @@
+"""Optuna's distributions for the parameters of a space, and suggesting their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
+
+from search_spaces.parameters import Domain, FloatRange, IntRange, Parameter
+
+
+def suggest(trial: Trial, parameter: Parameter) -> Any:
+    """Return the value that a trial's sampler suggests for a parameter."""
+    match parameter.domain:
+        case FloatRange(low, high, log):
+            return trial.suggest_float(parameter.name, low, high, log=log)
+        case IntRange(low, high, log):
+            return trial.suggest_int(parameter.name, low, high, log=log)
+        case domain:
+            return trial.suggest_categorical(parameter.name, domain.values)
+
+
+def distribution(domain: Domain) -> BaseDistribution:
+    """Return Optuna's distribution for a parameter's domain."""
+    match domain:
+        case FloatRange(low, high, log):
+            return FloatDistribution(low, high, log=log)
+        case IntRange(low, high, log):
+            return IntDistribution(low, high, log=log)
+        case _:
+            return CategoricalDistribution(domain.values)
