@@ -274,6 +274,30 @@ FAULTS = {
         ("tuner/cli/test_app.py", "test_without_a_token_nothing_is_driven_unless_that_is_typed"),
         ("tuner/cluster/test_nodes.py", "test_no_node_starts_without_authentication_unless_it_is_typed"),
     ],
+    "another user of the machine talks to `tuner ui`": [
+        ("integration/test_ui.py", "test_another_user_gets_no_answer_but_a_refusal_from_any_socket"),
+        ("integration/test_ui.py", "test_another_user_sees_neither_the_token_nor_the_home"),
+        ("integration/test_ui.py", "test_no_link_leads_out_of_the_artifacts"),
+        ("tuner/tracking/test_token_gate.py", "test_without_the_token_nothing_is_answered_but_401_in_words"),
+        (
+            "tuner/tracking/test_token_gate.py",
+            "test_pages_of_another_origin_are_refused_though_the_browser_sends_the_cookie",
+        ),
+        ("tuner/tracking/test_confined_artifacts.py", "test_nothing_is_read_written_or_deleted_through_a_link"),
+        (
+            "tuner/sweep/test_folder.py",
+            "test_a_home_that_it_makes_is_closed_to_other_users_and_one_that_is_there_stays_as_it_is",
+        ),
+    ],
+    "a home is moved or copied, then written to MLflow": [
+        ("tuner/tracking/test_artifacts.py", "test_after_a_move_they_are_found_and_written_in_the_new_place"),
+        ("tuner/tracking/test_artifacts.py", "test_a_copy_leaves_the_original_as_it_was"),
+        ("tuner/tracking/test_artifacts.py", "test_files_that_are_missing_there_are_sent_again"),
+    ],
+    "the port of `tuner ui` is taken": [
+        ("tuner/tracking/test_web.py", "test_a_taken_port_is_refused_where_it_was_asked_for"),
+        ("integration/test_ui.py", "test_where_the_usual_port_is_taken_it_says_which_it_has"),
+    ],
     "bundles and checkpoints of strangers": [
         ("trainables/networks/test_state_dicts.py", "test_hostile_files_cost_no_more_than_a_network"),
         ("trainables/storage/test_checkpoint.py", "test_a_pickle_with_the_right_checksum_is_refused"),

@@ -105,6 +105,11 @@ def redacted_output() -> Iterator[None]:
         yield
 
 
+def unmasked_output() -> TextIO:
+    """Return standard output without the mask over secrets, for one that the user has to be told."""
+    return sys.stdout.unmasked if isinstance(sys.stdout, RedactedStream) else sys.stdout
+
+
 class RedactedStream(io.TextIOBase):
     """A stream that masks secrets in what is written to it, each piece by itself.
 
@@ -114,7 +119,7 @@ class RedactedStream(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
-        self._stream = stream
+        self._stream = self.unmasked = stream
         self.isatty, self.fileno, self.flush = stream.isatty, stream.fileno, stream.flush  # type: ignore[method-assign]
         self.buffer = stream.buffer  # for tables as files, which hold no messages
 

@@ -69,6 +69,13 @@ def write_whole(path: Path, content: bytes, *, publish: Callable[[], None] = lam
         temporary.unlink(missing_ok=True)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that no other user can enter, with its parents; one that is there stays as it is."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file for people to read, whole."""
     write_whole(path, as_json(content))

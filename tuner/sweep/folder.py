@@ -34,7 +34,7 @@ from search_spaces.configurations import parse_space
 from search_spaces.schema import Space
 from search_spaces.sections import NAME_PATTERN
 from trainables.errors import StorageError
-from trainables.storage.atomic import cache_folder, write_json
+from trainables.storage.atomic import cache_folder, make_private, write_json
 from trainables.storage.object_store import check_url, is_url, path_of
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
@@ -84,7 +84,7 @@ def home(place: str | Path | None = None) -> SweepStore:
     except (ValueError, StorageError) as error:
         raise UserError(f"the sweeps' storage cannot be used: {error}; choose another --storage") from error
     copy = cache_folder("sweeps") / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
-    copy.mkdir(parents=True, exist_ok=True)
+    make_private(copy)
     return SweepStore(copy, url)
 
 
@@ -183,6 +183,7 @@ class SweepFolder:
             launched=LaunchedSpace.of(space, text),
         )
         try:
+            make_private(store.root)
             with sweep.store.whole_folder(sweep.folder, last="sweep.json") as folder:
                 sweep = replace(sweep, location=sweep._location(folder))
                 (folder / "space.yaml").write_text(text)

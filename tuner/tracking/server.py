@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
+import shlex
+import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from tuner.errors import UserError
-from tuner.process_state import environment, loggers_kept
+from tuner.process_state import environment, loggers_kept, python_command
+from tuner.tracking.artifacts import absolute, check_database, follow, new_location
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -33,7 +35,8 @@ _SECRETS = ("MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_ADMIN_PASSWORD")
 
 def tracking_uri(home: Path) -> str:
     """Return the address of MLflow: ``MLFLOW_TRACKING_URI``, or by default a SQLite database in the sweeps' home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+    file = str(home / "mlflow.db").replace("%", "%25").replace("?", "%3F")
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{file}"
 
 
 def server_command(uri: str, host: str, port: int, *, asks_for_password: bool) -> list[str]:
@@ -49,7 +52,9 @@ def server_command(uri: str, host: str, port: int, *, asks_for_password: bool) -
     Raises:
         UserError: users are to sign in, and one of these variables is not set.
     """
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host]
+    command = python_command("mlflow", "server", "--backend-store-uri", absolute(uri), "--host", host)
+    # By default uvicorn looks for the application in the current folder first.
+    command += ["--uvicorn-opts", f"--app-dir {shlex.quote(sysconfig.get_path('purelib'))}"]
     if asks_for_password:
         missing = [name for name in _SECRETS if not os.environ.get(name)]
         if missing:
@@ -87,26 +92,32 @@ def connect(home: Path) -> MlflowClient:
     _import_mlflow()
     from mlflow.tracking import MlflowClient
 
-    with FileLock(home / ".mlflow.lock"):
-        client = MlflowClient(tracking_uri(home))
+    uri = tracking_uri(home)
+    only_reads = not os.access(home, os.W_OK)
+    with contextlib.nullcontext() if only_reads else FileLock(home / ".mlflow.lock"):
+        check_database(uri)
+        client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
 
 
 def experiment(client: MlflowClient, home: Path) -> str:
-    """Return the id of the experiment that holds all sweeps; it is created if it is missing."""
+    """Return the id of the experiment that holds all sweeps.
+
+    It is created if it is missing. Its artifacts follow the database, see `tuner.tracking.artifacts.follow`.
+    """
     from mlflow.exceptions import MlflowException
 
     uri = tracking_uri(home)
-    artifacts = str(home / "mlflow-artifacts") if uri.startswith("sqlite:") else None
     with FileLock(home / ".mlflow.lock"):
         existing = client.get_experiment_by_name(EXPERIMENT)
         if existing is not None:
+            follow(uri, home, existing.artifact_location)
             return str(existing.experiment_id)
         # Without the kind the UI would take the experiment for one of language models.
         tags = {"mlflow.experimentKind": "custom_model_development"}
         try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=tags))
+            return str(client.create_experiment(EXPERIMENT, artifact_location=new_location(uri), tags=tags))
         except MlflowException:  # a driver on another host, which does not see the lock, was quicker
             existing = client.get_experiment_by_name(EXPERIMENT)
             if existing is None:

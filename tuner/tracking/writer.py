@@ -28,6 +28,7 @@ from tuner.sweep.runs import (
     read_metrics,
 )
 from tuner.sweep.snapshot import Rows
+from tuner.tracking.artifacts import is_there, send_file
 from tuner.tracking.server import connect, experiment
 
 _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
@@ -48,6 +49,7 @@ class _Mirrored:
     status: str
     has_params: bool
     has_data: bool
+    artifact_uri: str
     started_ms: int = 0
     parent: str | None = None
     sent: dict[str, str] = field(default_factory=dict)  # digests of files, by their tags
@@ -104,6 +106,7 @@ class MlflowWriter:
                         run.info.status,
                         has_params=bool(run.data.params),
                         has_data=bool(run.inputs and run.inputs.dataset_inputs),
+                        artifact_uri=run.info.artifact_uri,
                         sent={tag: run.data.tags[tag] for tag in _FILE_TAGS if tag in run.data.tags},
                         started_ms=run.info.start_time,
                         parent=run.data.tags.get(_PARENT_TAG),
@@ -120,7 +123,13 @@ class MlflowWriter:
             always["mlflow.source.git.commit"] = commit
         run = self._client.create_run(self._experiment_id, started_ms, {**always, **tags}, name)
         mirrored = self._mirrored[key] = _Mirrored(
-            run.info.run_id, 0, "RUNNING", has_params=False, has_data=False, parent=tags.get(_PARENT_TAG)
+            run.info.run_id,
+            0,
+            "RUNNING",
+            has_params=False,
+            has_data=False,
+            artifact_uri=run.info.artifact_uri,
+            parent=tags.get(_PARENT_TAG),
         )
         return mirrored
 
@@ -184,11 +193,11 @@ class MlflowWriter:
         from mlflow.entities import Metric, RunTag
 
         digest = hashlib.sha256(json.dumps(json.loads(path.read_bytes())).encode()).hexdigest()[:16]
-        if mirrored.sent.get(tag) == digest:
+        if mirrored.sent.get(tag) == digest and is_there(mirrored.artifact_uri, path.name):
             return
         now, name = int(time.time() * 1000), tag.removeprefix("tuner.")
         metrics = [Metric(f"{name}.{number}", value, now, 0) for number, value in numbers.items()]
-        self._client.log_artifact(mirrored.run_id, str(path))
+        send_file(self._client.tracking_uri, mirrored.artifact_uri, path)
         labels = [RunTag(label, value) for label, value in {**tags, tag: digest}.items()]
         self._client.log_batch(mirrored.run_id, metrics, tags=labels)
         mirrored.sent[tag] = digest
@@ -234,7 +243,7 @@ class MlflowWriter:
             self._send_file(self._parent, self._sweep.folder / CONFIRMED, _CONFIRM_TAG, numbers, tags)
         for key, files in pictures.items():
             for picture in files:
-                self._client.log_artifact(self._mirrored[key].run_id, str(picture))
+                send_file(self._client.tracking_uri, self._mirrored[key].artifact_uri, picture)
         status = _ENDINGS.get(state, "KILLED")
         self._client.set_terminated(self._parent.run_id, status)
         self._parent.status = status

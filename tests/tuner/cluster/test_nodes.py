@@ -152,6 +152,9 @@ def test_the_ui_is_open_only_with_passwords_unless_it_is_typed(run, make_sweep, 
     monkeypatch.setenv("MLFLOW_FLASK_SERVER_SECRET_KEY", "secret")
     run("ui", "--home", ".", "--host", "0.0.0.0")
     run("ui", "--home", ".", "--host", "0.0.0.0", "--insecure")
-    run("ui", "--home", ".")
-    assert ["basic-auth" in command for command in started] == [True, False, False]
+    assert ["basic-auth" in command for command in started] == [True, False]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")  # it starts in the home
+    run("ui", "--home", "tiny", "--host", "0.0.0.0", "--insecure")
+    assert f"sqlite:///{Path.cwd().parent / 'runs.db'}" in started[-1]
     assert all("secret" not in command for command in started)
+    assert all("-P" in command and "--app-dir" in command[command.index("--uvicorn-opts") + 1] for command in started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import multiprocessing
+import os
 import re
 import shutil
 import socket
@@ -41,6 +42,18 @@ def test_a_name_is_taken_once(make_sweep):
     make_sweep()
     with pytest.raises(UserError, match="tuner resume tiny"):
         make_sweep()
+
+
+def test_a_home_that_it_makes_is_closed_to_other_users_and_one_that_is_there_stays_as_it_is(tmp_path):
+    before = os.umask(0)
+    try:
+        SweepFolder.create("tiny", SPACE, "tiny.yaml", home=tmp_path / "a/new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a/new").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "a/new").chmod(0o750)  # shared with a group, on purpose
+    SweepFolder.create("other", SPACE, "tiny.yaml", home=tmp_path / "a/new")
+    assert (tmp_path / "a/new").stat().st_mode & 0o777 == 0o750
 
 
 @given(st.text(max_size=400) | st.text(alphabet="ab./_-\n:", max_size=6))
