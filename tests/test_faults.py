@@ -267,7 +267,10 @@ FAULTS = {
     ],
     "modules lie in the current folder or in the home of the sweeps": [
         (SURROUNDINGS, "test_no_code_is_taken_from_the_current_folder_or_the_home"),
-        ("tuner/test_process_state.py", "test_python_m_tuner_takes_no_further_code_from_the_current_folder"),
+        (
+            "trainables/common/test_process_state.py",
+            "test_python_m_tuner_takes_no_further_code_from_the_current_folder",
+        ),
     ],
     "the environment turns Ray's authentication off": [
         ("tuner/cluster/test_local_ray.py", "test_without_a_token_it_starts_only_if_that_is_typed"),

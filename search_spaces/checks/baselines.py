@@ -11,7 +11,7 @@ from search_spaces.parameters import Fixed, Parameter, put
 from search_spaces.parsing.reader import Draft
 from search_spaces.sections import Baseline
 from trainables.config import CONFIGURATIONS
-from trainables.published import PUBLISHED
+from trainables.training.published import PUBLISHED
 
 PUBLISHED_SETTINGS = {
     name: {key: value for key, value in entry.settings.items() if key == "trainable" or key not in SHARED_SETTINGS}

@@ -21,11 +21,11 @@ from trainables.attacks import gradient as attacks
 from trainables.attacks import losses
 from trainables.attacks.apgd import apgd
 from trainables.attacks.losses import LogitsFn
+from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
 from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import TIERS, AttackRow
-from trainables.seeds import seed_for
 
 
 class AttackFn(Protocol):

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from trainables.attacks.gradient import pgd_survivors
+from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
 from trainables.evaluation.accuracy import evaluating, is_right
-from trainables.seeds import seed_for
 
 EPSILONS = tuple(round(0.05 * step, 2) for step in range(21))
 """The L-infinity radii at which the curve is measured, in pixels of [0, 1]."""

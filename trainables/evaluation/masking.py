@@ -13,9 +13,9 @@ from trainables.attacks import gradient as attacks
 from trainables.attacks import losses
 from trainables.attacks.gradient import input_gradient
 from trainables.attacks.losses import LogitsFn, cross_entropy
+from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
 from trainables.evaluation.checks import apply_checks, as_metrics, largest_rise
-from trainables.seeds import seed_for
 
 IMAGES_AT_ONCE = 500
 """How many images are attacked in one batch, which bounds the memory that an attack needs."""

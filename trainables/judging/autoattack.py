@@ -10,12 +10,12 @@ import warnings
 import torch
 from torch import nn
 
+from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
 from trainables.errors import MissingExtraError
 from trainables.evaluation.accuracy import evaluating, is_right
 from trainables.evaluation.masking import IMAGES_AT_ONCE
 from trainables.evaluation.tiers import BENCHMARK
-from trainables.seeds import seed_for
 
 
 def autoattack_accuracy(classifier: nn.Module, split: Split, epsilon: float, seed: int) -> dict[str, float]:

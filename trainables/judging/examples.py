@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 
 from trainables.attacks.gradient import fgsm
+from trainables.common.seeds import seed_for
 from trainables.config import parse
 from trainables.data.tensors import Dataset, Split, load_dataset
 from trainables.errors import CheckpointError
 from trainables.evaluation.accuracy import evaluating
 from trainables.evaluation.epsilon_curve import EPSILONS, STEPS, accuracy_by_epsilon
-from trainables.seeds import seed_for
 from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training import registry
 from trainables.training.gan import GanLoop

@@ -19,6 +19,7 @@ from trainables.attacks import gradient, losses
 from trainables.attacks.apgd import apgd, apgd_targeted
 from trainables.attacks.losses import LogitsFn
 from trainables.attacks.square import square
+from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
 from trainables.evaluation.accuracy import (
@@ -33,7 +34,6 @@ from trainables.evaluation.accuracy import (
 from trainables.evaluation.checks import largest_rise
 from trainables.evaluation.epsilon_curve import EPSILONS, STEPS, accuracy_by_epsilon
 from trainables.judging.fresh_generator import FreshGenerator
-from trainables.seeds import seed_for
 
 # More steps fit the images to the surrogate, not to the attacked classifier; Dong et al. 2018 take 10.
 _TRANSFER_STEPS = 20

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from trainables.attacks.losses import LogitsFn
+from trainables.common.seeds import seed_for
 from trainables.config import GeneratorConfig
 from trainables.data.tensors import Split
-from trainables.seeds import seed_for
 from trainables.training.generator import Adversary
 from trainables.training.minibatches import Minibatches
 

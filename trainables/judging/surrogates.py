@@ -13,11 +13,11 @@ from typing import Any
 from filelock import FileLock
 from torch import nn
 
+from trainables.common.seeds import seed_for
 from trainables.config import DatasetConfig, parse
 from trainables.data.tensors import Dataset
 from trainables.errors import BundleError, UserError
 from trainables.networks.bundle import read_bundle, write_classifier
-from trainables.seeds import seed_for
 from trainables.storage.atomic import cache_folder, whole_folder
 from trainables.training import registry
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from trainables.common.seeds import seed_for
 from trainables.config import GanConfig
 from trainables.data.tensors import Dataset
 from trainables.schedules import value_at, warmed_up
-from trainables.seeds import seed_for
 from trainables.training.generator import Adversary
 from trainables.training.loop import LossMean, TrainingLoop
 from trainables.training.minibatches import Minibatches

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
+from trainables.common.seeds import seed_for
 from trainables.config import GeneratorConfig
 from trainables.networks.generator_losses import (
     GENERATOR_LOSSES,
@@ -20,7 +21,6 @@ from trainables.networks.generator_losses import (
 from trainables.networks.generators import Generator, build_generator
 from trainables.networks.perturbation import SMALLEST, perturb_images, sample_inputs
 from trainables.schedules import value_at
-from trainables.seeds import seed_for
 from trainables.training.optimizers import build_optimizer, descend, set_learning_rate
 
 

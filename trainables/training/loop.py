@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from trainables.attacks.losses import cross_entropy
+from trainables.common.seeds import seed_for
 from trainables.config import TrainingConfig
 from trainables.data.tensors import Dataset
 from trainables.evaluation.accuracy import evaluate
 from trainables.networks.classifiers import build_classifier
 from trainables.schedules import learning_rate_factor, value_at
-from trainables.seeds import seed_for
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
 from trainables.training.minibatches import Minibatches
 from trainables.training.optimizers import build_optimizer, descend, set_learning_rate

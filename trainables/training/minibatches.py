@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
-from trainables.seeds import seed_for
 
 
 class Minibatches:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
 from trainables.evaluation.accuracy import evaluating
 from trainables.evaluation.masking import IMAGES_AT_ONCE
 from trainables.networks.classifiers import NUM_CLASSES
-from trainables.seeds import seed_for
 from trainables.training.generator import Adversary
 
 

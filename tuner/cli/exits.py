@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from trainables.common.process_state import redacted_output
 from trainables.common.redaction import redact
 from trainables.errors import printable
 from trainables.storage.atomic import is_storage_trouble
 from tuner.errors import FAILED, STOPPED, SweepError, TunerError
-from tuner.process_state import redacted_output
 
 if TYPE_CHECKING:
     from tuner.execution.driver import Ending

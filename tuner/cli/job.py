@@ -18,10 +18,10 @@ from pathlib import Path
 
 import typer
 
+from trainables.common.process_state import python_command, python_environment
 from tuner.cli.exits import run_command
 from tuner.cluster.payload import BEGIN, REQUEST, CommandResult, Request, StderrMarker, check_releases, pack, releases
 from tuner.errors import MISTAKE, UserError
-from tuner.process_state import python_command, python_environment
 
 _DESCRIPTION = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 

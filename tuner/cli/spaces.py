@@ -13,7 +13,7 @@ from rich.table import Table
 
 from search_spaces import SpaceError, library
 from trainables.data import files as data_files
-from trainables.published import PUBLISHED
+from trainables.training.published import PUBLISHED
 from tuner.cli.options import Data
 from tuner.errors import UserError
 

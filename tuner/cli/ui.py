@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from trainables.common.process_state import python_environment, unmasked_output
 from tuner.cli.options import Home
 from tuner.cluster import nodes
 from tuner.errors import UserError
-from tuner.process_state import python_environment, unmasked_output
 from tuner.sweep.folder import home
 
 console = Console(markup=False, highlight=False, soft_wrap=True)

@@ -7,10 +7,10 @@ import os
 import socket
 from collections.abc import Sequence
 
+from trainables.common.process_state import python_command
 from tuner.cluster.auth import check_mode, check_token_file
 from tuner.cluster.local_ray import session_folder
 from tuner.errors import UserError
-from tuner.process_state import python_command
 
 STOP_WAIT_S = 60
 _AGENT_PORT = 52365  # Ray's own choice

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.console import Console
 
 from search_spaces.sections import Budget
+from trainables.common.process_state import environment_kept, loggers_kept
 from trainables.errors import StorageError
 from trainables.storage.folder_guard import FolderGuard
 from tuner.errors import SweepError
@@ -21,7 +22,6 @@ from tuner.execution.dispatcher import Observer
 from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import verify_nodes
 from tuner.execution.ray_tune.runner import execute, start_ray
-from tuner.process_state import environment_kept, loggers_kept
 from tuner.results.live import LiveTable
 from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.control import Control

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from trainables.common.process_state import SAFE_PATH, environment
 from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import BENCHMARK
 from tuner.errors import CheckpointError, UserError
-from tuner.process_state import SAFE_PATH, environment
 from tuner.results.export import num_threads
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder

@@ -17,11 +17,11 @@ from search_spaces.configurations import parse_space
 from search_spaces.parsing.python_data import text_of_data
 from search_spaces.schema import Space
 from search_spaces.sections import MAX_CONCURRENT, TRIALS_LIMIT
+from trainables.common.process_state import python_command, python_environment
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution import preflight
 from tuner.execution.software import check_software, record_software
-from tuner.process_state import python_command, python_environment
 from tuner.storage.observations import Observation
 from tuner.sweep.folder import SweepFolder, check_available, names
 

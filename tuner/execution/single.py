@@ -13,9 +13,9 @@ from search_spaces.errors import Mistake, SpaceError, nearest, unknown
 from search_spaces.parameters import with_changes
 from trainables.attacks.radii import parse_json
 from trainables.config import CONFIGURATIONS, parse
-from trainables.published import PUBLISHED
 from trainables.storage.atomic import whole_folder
 from trainables.storage.bounded import read_bounded
+from trainables.training.published import PUBLISHED
 from tuner.errors import UserError
 from tuner.results.export import num_threads, write_account
 from tuner.sweep.provenance import provenance

@@ -12,9 +12,9 @@ from rich.table import Table
 from trainables.errors import printable
 from trainables.evaluation.checks import from_metrics
 from trainables.evaluation.metrics import accuracies
+from tuner.search.repeats import Repeats, group_repeats
 from tuner.statistics import interval
 from tuner.sweep.evaluations import EvaluationResults
-from tuner.sweep.repeats import Repeats, group_repeats
 from tuner.sweep.snapshot import Snapshot
 
 _HEADINGS = {"pgd_accuracy": "PGD-40", "robust_accuracy": "worst case"}  # what their labels mean in the tier `final`

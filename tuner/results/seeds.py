@@ -7,7 +7,7 @@ from statistics import mean
 from rich.table import Table
 
 from trainables.evaluation.metrics import accuracies
-from tuner.sweep.repeats import group_repeats
+from tuner.search.repeats import group_repeats
 from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import Snapshot
 

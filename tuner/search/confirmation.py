@@ -12,11 +12,11 @@ from search_spaces.configurations import baseline_configurations
 from search_spaces.schema import Space
 from trainables.evaluation.metrics import metric_named
 from tuner.errors import UserError
+from tuner.search.repeats import group_repeats
 from tuner.statistics import image_noise, is_behind, share_of_alpha
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import front
 from tuner.sweep.reader import CONFIRM, read_records, read_studies
-from tuner.sweep.repeats import group_repeats
 from tuner.sweep.runs import Record, baseline_key, baseline_name, num_images
 
 PLAN = "plan"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from trainables.common.process_state import environment, loggers_kept, python_command
 from tuner.errors import UserError
-from tuner.process_state import environment, loggers_kept, python_command
 from tuner.tracking.artifacts import absolute, check_database, follow, new_location
 
 if TYPE_CHECKING:

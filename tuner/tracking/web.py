@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from trainables.common.process_state import environment_kept
 from tuner.errors import UserError
-from tuner.process_state import environment_kept
 from tuner.tracking.artifacts import follow
 from tuner.tracking.server import EXPERIMENT, connect, quiet_mlflow, tracking_uri
 

@@ -21,8 +21,8 @@ from tuner.results.live import LiveTable, progress
 from tuner.results.seeds import seeds_table
 from tuner.results.selection import choose_run
 from tuner.search.ledger import Ledger
+from tuner.search.repeats import group_repeats
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.repeats import group_repeats
 from tuner.sweep.snapshot import read_snapshot
 from tuner.sweep.status import format_duration
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.tuner.conftest import STEPS, row, train
 from tuner.search.ledger import Ledger
+from tuner.search.repeats import group_repeats
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.repeats import group_repeats
 
 SAMPLERS = ["tpe", "gp", "nsga2", "random", "qmc"]
 PLAIN = "  batch_size: {choice: [16, 32, 64]}\n  generator: {see_label: {choice: [true, false]}}\n"

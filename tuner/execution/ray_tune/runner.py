@@ -19,6 +19,7 @@ import ray
 from ray import tune
 
 from search_spaces.schema import Resources
+from trainables.common.process_state import SAFE_PATH, environment, loggers_kept, source_folders
 from trainables.worker.context import WorkerContext
 from trainables.worker.trainable import RunTrainable
 from tuner.cluster import local_ray
@@ -39,7 +40,6 @@ from tuner.execution.ray_tune.tune_adapters import (
     LedgerSearcher,
     NoProgress,
 )
-from tuner.process_state import SAFE_PATH, environment, loggers_kept, source_folders
 from tuner.search.open_runs import RunQueue
 
 _NO_CONTEXT = WorkerContext()

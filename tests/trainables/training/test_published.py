@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from trainables.config import CONFIGURATIONS, parse
-from trainables.published import PUBLISHED
+from trainables.training.published import PUBLISHED
 
 EVERY_ONE = pytest.mark.parametrize("name", PUBLISHED)
 
@@ -42,6 +42,6 @@ def test_steps_are_as_long_as_published():
 
 
 def test_names_are_known_before_anything_is_loaded():
-    code = "import sys, trainables.published; print({'torch', 'pydantic'} & set(sys.modules))"
+    code = "import sys, trainables.training.published; print({'torch', 'pydantic'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tuner import process_state
-from tuner.process_state import environment, environment_kept, loggers_kept, python_command, python_environment
+from trainables.common import process_state
+from trainables.common.process_state import (
+    environment,
+    environment_kept,
+    loggers_kept,
+    python_command,
+    python_environment,
+)
 from tuner.tracking.server import quiet_mlflow
 
 
