@@ -227,7 +227,7 @@ def test_a_server_that_stays_away_ends_the_sweep_which_goes_on_later(sweep, post
         run = ledger.next_run()
         postgres.crash()
         with pytest.raises(StudyError) as refused:
-            ledger.complete(run.key, row(3))
+            ledger.complete(run.key, row(3, 0.1))  # what it reports again below
         policy.storage_failed(refused.value)
         assert "out of reach" in str(policy.fatal)
         began = time.monotonic()
