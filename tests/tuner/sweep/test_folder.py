@@ -275,6 +275,7 @@ def test_what_is_written_past_the_store_of_a_sweep_is_listed():
     }
     assert past == {
         "execution/copying.py",  # files of a new sweep, which its store gets as a folder
+        "cluster/payload.py",  # what a cluster sends to this machine
         "execution/preflight.py",  # a probe of the disk
         "execution/single.py",  # a folder of the user's choice, and so for the next three
         "results/draw.py",
