@@ -38,7 +38,7 @@ def python_environment() -> dict[str, str]:
 
 def source_folders() -> list[str]:
     """Return the folder that holds the packages of this product, unless another Python finds them by itself."""
-    folder = Path(__file__).resolve().parent.parent
+    folder = Path(__file__).resolve().parents[2]
     installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
     installed.add(site.getusersitepackages())
     return [] if folder in {Path(each).resolve() for each in installed} else [str(folder)]

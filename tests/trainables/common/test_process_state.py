@@ -105,20 +105,20 @@ def test_a_child_takes_no_code_from_its_folder_and_finds_the_same_packages(tmp_p
     command = [*python_command("tuner")[:-2], "-c", script]
     done = subprocess.run(command, env=python_environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert Path(done.stdout.strip()).parent == Path(process_state.__file__).parent
+    assert Path(done.stdout.strip()).parents[1] == Path(process_state.__file__).parents[2]
 
 
 def test_python_m_tuner_takes_no_further_code_from_the_current_folder(tmp_path):
     for name in ("random", "mlflow", "typer", "trainables"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('taken from the current folder')")
-    environment = {**os.environ, "PYTHONPATH": str(Path(process_state.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(process_state.__file__).parents[2])}
     command = [sys.executable, "-m", "tuner", "status", "--home", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_installed_packages_need_no_path_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(process_state, "__file__", str(tmp_path / "tuner" / "process_state.py"))
+    monkeypatch.setattr(process_state, "__file__", str(tmp_path / "trainables" / "common" / "process_state.py"))
     assert process_state.source_folders() == [str(tmp_path)]
     monkeypatch.setattr(process_state.sysconfig, "get_path", lambda name: str(tmp_path))
     assert process_state.source_folders() == []
