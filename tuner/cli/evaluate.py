@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 
 from search_spaces.sections import MAX_WORKERS
+from trainables.common.valid_json import dump_json
 from trainables.config import MAX_IMAGES
 from trainables.data import files as data_files
 from trainables.errors import printable
@@ -116,7 +116,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
         data=data,
     )
     if output_format == "json":
-        typer.echo(json.dumps(results if tier == "final" else _flat(results), indent=2, allow_nan=False))
+        typer.echo(dump_json(results if tier == "final" else _flat(results)))
     else:
         _print_results(source, tier, results)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from trainables.common.valid_json import dump_json
 from trainables.evaluation.metrics import TIME
 from trainables.storage.atomic import write_whole
 from tuner.errors import UserError
@@ -84,7 +85,7 @@ def encode_frame(table: pd.DataFrame, output_format: Format) -> bytes:
         rows = [
             {name: None if pd.isna(cell) else cell for name, cell in row.items()} for row in table.to_dict("records")
         ]
-        return json.dumps(rows, indent=2).encode() + b"\n"
+        return dump_json(rows).encode() + b"\n"
     content = io.BytesIO()
     table.to_parquet(content, engine="pyarrow", index=False)
     return content.getvalue()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
@@ -20,6 +19,7 @@ from search_spaces.errors import explain
 from search_spaces.parsing.yaml_document import parse
 from search_spaces.schema import Space
 from search_spaces.sections import Pruner
+from trainables.common.valid_json import dump_json
 from tuner.errors import UserError
 from tuner.search.samplers import build_pruner
 from tuner.sweep.ranking import best
@@ -89,7 +89,7 @@ class Replay:
 
     def to_json(self) -> str:
         """Return what ``tuner replay --format json`` prints."""
-        return json.dumps(asdict(self), indent=2)
+        return dump_json(asdict(self))
 
 
 def replay_trials(snapshot: Snapshot, pruner: Pruner) -> Replay:

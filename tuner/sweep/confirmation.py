@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from trainables.common.valid_json import dump_json
 from tuner.errors import UserError
 from tuner.sweep.evaluations import EvaluationResults
 from tuner.sweep.folder import SweepFolder
@@ -152,7 +153,7 @@ class Confirmation(_Model):
 
     def to_json(self) -> str:
         """Return the content of ``confirm.json``."""
-        return json.dumps(self._plain(), indent=2)
+        return dump_json(self._plain())
 
     def write(self, sweep: SweepFolder) -> None:
         """Write ``confirm.json``, which appears whole; the caller holds the sweep's lock."""

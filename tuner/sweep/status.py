@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from search_spaces.errors import SpaceError
+from trainables.common.valid_json import dump_json
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
@@ -71,12 +71,12 @@ class SweepSummary:
 
     def to_json(self) -> str:
         """Return what ``tuner status --format json`` prints."""
-        return json.dumps(asdict(self), indent=2)
+        return dump_json(asdict(self))
 
     @staticmethod
     def list_to_json(summaries: Sequence[SweepSummary]) -> str:
         """Return what ``tuner status --format json`` prints of several sweeps."""
-        return json.dumps([asdict(summary) for summary in summaries], indent=2)
+        return dump_json([asdict(summary) for summary in summaries])
 
 
 @dataclass(frozen=True)
