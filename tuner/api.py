@@ -20,7 +20,7 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.folder import home as home_folder
 from tuner.sweep.ranking import front
 from tuner.sweep.runs import Record, Tier
-from tuner.sweep.snapshot import read_snapshot
+from tuner.sweep.snapshot import Snapshot, read_snapshot
 from tuner.sweep.status import SweepStatus, status_of
 
 if TYPE_CHECKING:
@@ -192,21 +192,27 @@ class Sweep:
         """Its folder."""
         return self._sweep.folder
 
+    def _read(self) -> Snapshot:
+        """Return what its folder says; raise a UserError that names every file that is damaged."""
+        snapshot = read_snapshot(self._sweep)
+        snapshot.require_whole()
+        return snapshot
+
     def trials(self) -> pd.DataFrame:
         """Return one row per run, baselines included: see `tuner.results.frames.runs_frame` for the columns."""
         from tuner.results.frames import runs_frame
 
-        return runs_frame(read_snapshot(self._sweep).records)
+        return runs_frame(self._read().records)
 
     @property
     def best(self) -> Record | None:
         """The best trial of the first objective among those that ran to the end and keep the constraints."""
-        return read_snapshot(self._sweep).best
+        return self._read().best
 
     @property
     def front(self) -> list[Record]:
         """The Pareto front of the objectives, best first by the first one; of a single objective, the best trials."""
-        snapshot = read_snapshot(self._sweep)
+        snapshot = self._read()
         return front(snapshot.records, snapshot.space.objectives)
 
     def status(self) -> SweepStatus:

@@ -56,7 +56,7 @@ def _confirm(sweep: SweepFolder) -> None:
     train_really(ledger)
     records = list(ledger.records.values())
     evaluate_runs(sweep, records, tier="rank", num_images=20, workers=1, tell=lambda text: None)
-    write_confirmation(sweep, plan, records, "rank")
+    write_confirmation(sweep, plan, records, "rank", ledger.record_result)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import shutil
@@ -13,15 +14,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from rich.console import Console
 
 from tests.support.cutting import Cutting
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import USER, PostgresServer
 from tests.tuner.conftest import SPACE, row, train, train_all
 from tests.tuner.search.test_ledger import PRUNED_SPACE
 from trainables.storage.atomic import is_storage_trouble
 from tuner.errors import UserError
 from tuner.execution.copying import copy_sweep
 from tuner.execution.failures import FailurePolicy
+from tuner.execution.launch import LaunchOptions, new_sweep
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
 from tuner.storage import postgres_lock
@@ -31,9 +34,11 @@ from tuner.storage.postgres_lock import StudyLock
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.follower import Follower
 from tuner.sweep.reader import read_records
+from tuner.sweep.snapshot import read_snapshot
 from tuner.sweep.state import state_of
 
 pytestmark = pytest.mark.database
+TABLE = "CREATE TABLE tuner_journal (sweep text, line bigint, content text, PRIMARY KEY (sweep, line))"
 
 
 @pytest.fixture
@@ -323,3 +328,82 @@ def test_a_copy_has_rows_of_its_own(sweep, tmp_path, monkeypatch):
         copy_sweep(sweep, "another")
     assert reader.run(lambda connection: connection.execute(count).fetchone()) == num_before
     assert not (tmp_path / "another").exists()
+
+
+def test_missing_lines_are_noticed_at_both_ends_and_between(sweep, postgres):
+    with sweep.lock() as lock:
+        train_all(Ledger(sweep, lock))
+    name = sweep.study_storage.rpartition("/")[2]
+    num_lines = len(lines(sweep))
+    postgres.execute("CREATE TABLE kept AS SELECT * FROM tuner_journal", name)
+    for condition, words in (
+        ("line = 0", "line 1 is missing"),
+        ("line = 7", "line 8 is missing"),
+        (f"line = {num_lines - 1}", f"it has {num_lines - 1} lines instead of {num_lines}"),
+        (f"line > 5 AND line < {num_lines}", f"it has 6 lines instead of {num_lines}"),
+    ):
+        postgres.execute(f"DELETE FROM tuner_journal WHERE {condition}", name)
+        with pytest.raises(UserError, match=f"in postgresql.* is damaged .{words}"):
+            read_records(sweep)
+        with sweep.lock() as lock, pytest.raises(UserError, match=words):
+            Ledger(sweep, lock)
+        postgres.execute("DELETE FROM tuner_journal", name)
+        postgres.execute("INSERT INTO tuner_journal SELECT * FROM kept", name)
+    postgres.execute("UPDATE tuner_journal SET content = replace(content, '0', '1') WHERE line = 9", name)
+    with pytest.raises(UserError, match="the checksum of line 10 does not match"):
+        read_records(sweep)
+    for statement in ("DELETE FROM tuner_journal", "DROP TABLE tuner_journal"):
+        postgres.execute(statement, name)
+        assert any("holds a run that the study in" in problem for problem in read_snapshot(sweep).problems)
+        with sweep.lock() as lock, pytest.raises(UserError, match="has no study of 'tiny', whose folder holds runs"):
+            Ledger(sweep, lock)
+
+
+def test_a_table_that_goes_or_is_closed_in_mid_sweep_ends_the_driver_in_words(sweep, postgres):
+    name = sweep.study_storage.rpartition("/")[2]
+    with sweep.lock() as lock:
+        ledger = Ledger(sweep, lock)
+        run = ledger.next_run()
+        for statement, undo in (
+            ("ALTER TABLE tuner_journal RENAME TO gone", "ALTER TABLE gone RENAME TO tuner_journal"),
+            ("ALTER TABLE tuner_journal OWNER TO admin", f"ALTER TABLE tuner_journal OWNER TO {USER}"),
+        ):
+            postgres.execute(statement, name)
+            with pytest.raises(StudyError, match=r"cannot be written: .*tuner_journal"):
+                ledger.give_up(statement)
+            postgres.execute(undo, name)
+        postgres.execute("DELETE FROM tuner_journal WHERE line > 3", name)
+        with pytest.raises(StudyError, match="or its last lines were removed"):
+            ledger.complete(run.key, row(3))
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (["CREATE TABLE tuner_journal (id int)"], "of another shape .id integer."),
+        (["CREATE TABLE tuner_journal (sweep text, line bigint, content bytea)"], "of another shape"),
+        (["CREATE TABLE tuner_journal (sweep text, line bigint, content text)"], "of another shape"),
+        (["CREATE VIEW tuner_journal AS SELECT ''::text AS sweep, 0::bigint AS line, ''::text AS content"], "shape"),
+        ([TABLE], "has no right to SELECT, INSERT, UPDATE in the table .* GRANT SELECT, INSERT, UPDATE ON"),
+        ([TABLE, f"GRANT SELECT ON tuner_journal TO {USER}"], "has no right to INSERT, UPDATE"),
+        ([f"ALTER ROLE {USER} SET default_transaction_read_only = on"], "is read-only: name the primary server"),
+        (["ALTER DATABASE {name} OWNER TO admin"], "permission denied for schema public"),
+    ],
+)
+def test_what_keeps_a_study_from_being_written_is_said_before_anything_is_made(postgres, tmp_path, statements, words):
+    url, console = postgres.database(), Console(quiet=True)
+    name = url.rpartition("/")[2]
+    (tmp_path / "tiny.yaml").write_text(SPACE)
+    made = make(tmp_path / "sweeps", url)
+    for statement in statements:
+        postgres.execute(statement.format(name=name), name)
+    try:
+        with pytest.raises(UserError, match=words):
+            new_sweep(tmp_path / "tiny.yaml", made.store, console, LaunchOptions(name="new", study_storage=url))
+        assert [path.name for path in (tmp_path / "sweeps").iterdir()] == ["tiny"]
+        with pytest.raises(UserError, match=words), made.lock():
+            pass
+        with contextlib.suppress(UserError):
+            read_snapshot(made)
+    finally:
+        postgres.execute(f"ALTER ROLE {USER} RESET default_transaction_read_only")

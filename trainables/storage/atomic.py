@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import uuid
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import StorageError
+from trainables.storage.checked_json import as_json
 
 _NOT_WRITTEN = {
     getattr(errno, name)
@@ -77,13 +77,8 @@ def make_private(folder: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file for people to read, whole."""
+    """Write a JSON file for people to read, whole and with a checksum: see `trainables.storage.checked_json`."""
     write_whole(path, as_json(content))
-
-
-def as_json(content: Any) -> bytes:
-    """Return the content of a JSON file for people to read."""
-    return json.dumps(content, indent=2).encode() + b"\n"
 
 
 @contextlib.contextmanager

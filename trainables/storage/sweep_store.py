@@ -26,10 +26,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from trainables.errors import StorageError
-from trainables.storage.atomic import append_whole, as_json, whole_folder, write_whole
+from trainables.storage.atomic import append_whole, whole_folder, write_whole
+from trainables.storage.bounded import read_bounded
+from trainables.storage.checked_json import MAX_BYTES, as_json
 from trainables.storage.object_store import Stamp, Store, below, store_at
 
 _WRITTEN_BY_WORKERS = {"checkpoint", "log.txt", "attempt"}
+_SWEEP_FILES = ("sweep.json", "study.journal")
 _NUM_CONNECTIONS = 16
 
 _log = logging.getLogger(__name__)
@@ -61,7 +64,8 @@ class SweepStore:
     def names(self) -> list[str]:
         """Return the names of all sweeps, sorted."""
         if self.url is None:
-            candidates = [path.parent.name for path in self.root.glob("*/sweep.json")]
+            # One that lacks a file is damaged, not gone.
+            candidates = {path.parent.name for file in _SWEEP_FILES for path in self.root.glob(f"*/{file}")}
             return sorted(name for name in candidates if not _is_hidden(Path(name)))
         store = self._store
         folders = store.folders()
@@ -143,11 +147,12 @@ class SweepStore:
         taken = path.with_name(f".{path.name}.taken")
         try:
             path.rename(taken)
-            content = taken.read_bytes()
-            taken.unlink()
         except FileNotFoundError:
             return None
-        return content
+        try:
+            return read_bounded(taken, MAX_BYTES)
+        finally:
+            taken.unlink()
 
     def fetch(self, path: Path) -> None:
         """Make a file here what it is in the object store, if it is there."""
@@ -307,7 +312,10 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
+    try:
+        return read_bounded(path, MAX_BYTES)
+    except FileNotFoundError:
+        return None
 
 
 def _sweep_id(meta: bytes | None) -> object:

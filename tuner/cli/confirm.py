@@ -10,7 +10,7 @@ from rich.console import Console
 
 from search_spaces.sections import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS
 from trainables.config import MAX_IMAGES
-from tuner.cli.exits import exit_for
+from tuner.cli.exits import exit_for, exit_for_problems
 from tuner.cli.options import Home, SweepName
 from tuner.cli.remote import accept_ray
 from tuner.cli.results import print_confirmed
@@ -72,7 +72,9 @@ def confirm(
     else:
         from tuner.sweep.snapshot import read_snapshot
 
-        print_confirmed(read_snapshot(sweep), console)
+        snapshot = read_snapshot(sweep)
+        print_confirmed(snapshot, console)
+        exit_for_problems(snapshot.problems)
 
 
 def _confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions, insecure: bool) -> None:

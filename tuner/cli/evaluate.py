@@ -17,6 +17,7 @@ from trainables.config import MAX_IMAGES
 from trainables.data import files as data_files
 from trainables.errors import printable
 from trainables.storage.sweep_store import SweepStore
+from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import Data, Home, is_local_path, per_channel, radius, table_console
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder, home, names
@@ -247,6 +248,7 @@ def _evaluate_sweep(
         typer.echo(evaluations_frame(snapshot).to_json(orient="records", indent=2))
     else:
         table_console(Console(markup=False)).print(evaluation_tables.sweep_evaluations_table(snapshot))
+    exit_for_problems(snapshot.problems)
 
 
 def judge(ctx: typer.Context) -> None:

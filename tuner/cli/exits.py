@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,7 +15,7 @@ from trainables.common.process_state import redacted_output
 from trainables.common.redaction import redact
 from trainables.errors import printable
 from trainables.storage.atomic import is_storage_trouble
-from tuner.errors import FAILED, STOPPED, SweepError, TunerError
+from tuner.errors import FAILED, MISTAKE, STOPPED, SweepError, TunerError
 
 if TYPE_CHECKING:
     from tuner.execution.driver import Ending
@@ -45,6 +45,21 @@ def exit_for(ending: Ending, name: str, console: Console, how_to_go_on: str) -> 
         raise typer.Exit(128 + ending.signal)
     if ending.failure:
         raise SweepError(f"{ending.failure}; put that right, then {how_to_go_on}")
+
+
+def exit_for_problems(problems: Sequence[str]) -> None:
+    """End a command that has printed a sweep with what is wrong with its files, if anything is.
+
+    Args:
+        problems: see `tuner.sweep.snapshot.Snapshot.problems`.
+
+    Raises:
+        typer.Exit: there are problems (2).
+    """
+    for problem in problems:
+        _print_error(problem)
+    if problems:
+        raise typer.Exit(MISTAKE)
 
 
 def run_command(command: Callable[[], object]) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from search_spaces.sections import TRIALS_LIMIT
-from tuner.cli.exits import exit_for
+from tuner.cli.exits import exit_for, exit_for_problems
 from tuner.cli.options import AcceptCodeChange, Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
 from tuner.cli.remote import accept_ray
 from tuner.cli.results import print_comparison
@@ -120,10 +120,12 @@ def _drive(sweep: SweepFolder, detach: bool, insecure: bool, ready_fd: int | Non
     exit_for(ending, sweep.name, console, how_to_go_on)
     from tuner.sweep.snapshot import read_snapshot
 
-    print_comparison(read_snapshot(sweep), console)
+    snapshot = read_snapshot(sweep)
+    print_comparison(snapshot, console)
     console.print(
         f"`tuner export {sweep.name}` writes the best configuration; `tuner ui` shows every run", soft_wrap=True
     )
+    exit_for_problems(snapshot.problems)
 
 
 def train(

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from trainables.storage.sweep_store import SweepStore
+from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import Home, SweepName
 from tuner.errors import FAILED, INTERRUPTED, STOPPED, UserError
 from tuner.sweep import control
@@ -35,15 +36,17 @@ def status(
         console.print(f"no sweeps in {where}: `tuner launch quick` starts one", soft_wrap=True)
     if sweep_name:
         detail = status_of(read_snapshot(SweepFolder.open(sweep_name, home=where), with_rows=True))
-        text, lines = detail.to_json(), status_lines(detail)
+        text, lines, problems = detail.to_json(), status_lines(detail), list(detail.problems)
     else:
         summaries = [summarize_named(name, where) for name in found]
         text, lines = SweepSummary.list_to_json(summaries), [summary_line(summary) for summary in summaries]
+        problems = []  # each is in the line of its sweep
     if output_format == "json":
         typer.echo(text)
-        return
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
+    else:
+        for line in lines:
+            console.print(line, soft_wrap=True, highlight=False)
+    exit_for_problems(problems)
 
 
 def watch(
@@ -66,6 +69,7 @@ def watch(
     detail = status_of(snapshot)
     for line in status_lines(detail):
         console.print(line, soft_wrap=True, highlight=False)
+    exit_for_problems(detail.problems)
     if detail.state == "failed":
         raise typer.Exit(FAILED)
     if detail.state != "completed":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from tuner.cli.exits import exit_for_problems
 from tuner.cli.monitor import console
 from tuner.cli.options import Home, SweepName, table_console
 from tuner.errors import MISTAKE, UserError
@@ -79,11 +80,13 @@ def compare(
     if picture is not None:
         from tuner.results.draw import draw_comparison
 
+        snapshot.require_whole()
         try:
             drawn = draw_comparison(snapshot, picture)
         except (OSError, ValueError) as error:
             raise UserError(f"cannot draw {picture}: {error}") from error
         typer.echo(f"picture: {drawn}" if drawn else "nothing to draw yet: no run has reported", err=True)
+    exit_for_problems(snapshot.problems)
 
 
 def draw(
@@ -100,7 +103,9 @@ def draw(
     from tuner.results.draw import write_pictures
     from tuner.sweep.snapshot import read_snapshot
 
-    folder, missing = write_pictures(read_snapshot(sweep, with_rows=True), output, run)
+    snapshot = read_snapshot(sweep, with_rows=True)
+    snapshot.require_whole()
+    folder, missing = write_pictures(snapshot, output, run)
     for picture in sorted(folder.iterdir()):
         typer.echo(picture)
     for what in missing:
@@ -138,11 +143,13 @@ def trials(
     from tuner.results.frames import encode_frame, runs_frame, write_frame
     from tuner.sweep.snapshot import read_snapshot
 
-    table = runs_frame(read_snapshot(sweep).records)
+    snapshot = read_snapshot(sweep)
+    table = runs_frame(snapshot.records)
     if output is None:
         typer.echo(encode_frame(table, output_format), nl=False)
     else:
         typer.echo(write_frame(table, output_format, output))
+    exit_for_problems(snapshot.problems)
 
 
 def replay(
@@ -156,9 +163,11 @@ def replay(
     from tuner.search.replay import read_pruner, replay_sentences, replay_trials
     from tuner.sweep.snapshot import read_snapshot
 
-    result = replay_trials(read_snapshot(sweep, with_rows=True), read_pruner(pruner))
+    snapshot = read_snapshot(sweep, with_rows=True)
+    result = replay_trials(snapshot, read_pruner(pruner))
     if output_format == "json":
         typer.echo(result.to_json())
-        return
-    for line in replay_sentences(result):
-        console.print(line, soft_wrap=True, highlight=False)
+    else:
+        for line in replay_sentences(result):
+            console.print(line, soft_wrap=True, highlight=False)
+    exit_for_problems(snapshot.problems)

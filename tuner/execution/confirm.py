@@ -122,7 +122,7 @@ class ConfirmStage:
             workers=options.workers,
             tell=self._console.print,
         )
-        write_confirmation(self._sweep, self._plan, records, options.tier)
+        write_confirmation(self._sweep, self._plan, records, options.tier, self.queue.record_result)
         for record in records:
             mirror.changed(record)
         return ""

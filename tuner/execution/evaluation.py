@@ -108,8 +108,9 @@ def complete_runs(snapshot: Snapshot) -> list[Record]:
     """Return the complete runs of a sweep's search, baselines included.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or a file is damaged.
     """
+    snapshot.require_whole()
     records = [record for record in snapshot.records if record.state == "complete"]
     if not records:
         raise UserError(f"no run of {snapshot.name!r} has run to the end yet: `tuner resume {snapshot.name}`")

@@ -122,7 +122,7 @@ def _objective(metric: str, value: float) -> str:
 
 def _cells(record: Record, columns: Sequence[Metric]) -> list[str]:
     metrics = record.metrics
-    if not metrics:
+    if not metrics or record.is_damaged:
         return ["-"] * (len(columns) + 3)
     shares = [f"{100 * metrics[column.name]:.1f}" if column.name in metrics else "-" for column in columns]
     low, high = interval(metrics["robust_accuracy"], num_images(record.run.settings, ranked=record.state == "complete"))

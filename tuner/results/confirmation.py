@@ -33,7 +33,9 @@ Evaluations = Mapping[str, EvaluationResults | None]
 """Evaluations on test images by the key of the run."""
 
 
-def write_confirmation(sweep: SweepFolder, plan: Plan, records: Sequence[Record], tier: Tier) -> Confirmation:
+def write_confirmation(
+    sweep: SweepFolder, plan: Plan, records: Sequence[Record], tier: Tier, record: Callable[[str], None]
+) -> Confirmation:
     """Compute the result of confirming a sweep, write it to ``confirm.json``, and return it.
 
     Args:
@@ -41,10 +43,11 @@ def write_confirmation(sweep: SweepFolder, plan: Plan, records: Sequence[Record]
         plan: the configurations and seeds; all of their runs have ended.
         records: of these runs; complete ones have been evaluated on test images.
         tier: the attacks of that evaluation.
+        record: see `tuner.sweep.confirmation.Confirmation.write`.
     """
-    evaluations = {record.run.key: read_evaluation(record.run.folder, tier) for record in records}
+    evaluations = {each.run.key: read_evaluation(each.run.folder, tier) for each in records}
     confirmation = confirm_results(sweep, plan, records, evaluations, tier)
-    confirmation.write(sweep)
+    confirmation.write(sweep, record)
     return confirmation
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from trainables.common.redaction import redact_arguments
 from trainables.storage.atomic import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.results.selection import choose_run
+from tuner.sweep.provenance import read_provenance
 from tuner.sweep.runs import Record, num_images
 from tuner.sweep.snapshot import Snapshot
 
@@ -64,7 +64,7 @@ def write_account(
 
 def _origin(snapshot: Snapshot, record: Record) -> dict[str, Any]:
     sweep = snapshot.sweep
-    of_sweep = json.loads((sweep.folder / "provenance.json").read_text())
+    of_sweep = read_provenance(sweep.folder, sweep.id)
     threads = num_threads(sweep.space.resources.cpu)
     names = {"sweep": sweep.name, "sweep_id": sweep.id, "run": record.run.key}
     confirmation = snapshot.confirmation if record.run.kind == "confirm" else None

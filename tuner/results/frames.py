@@ -56,7 +56,7 @@ def _columns_of(record: Record) -> dict[str, Any]:
         "number": run.number,
         "trainable": run.settings["trainable"],
         "schedule": describe_ratio(ratio) if ratio else None,
-        "state": record.state,
+        "state": "damaged" if record.is_damaged else record.state,
         "feasible": record.feasible,
         "value": record.value,
     }

@@ -17,16 +17,20 @@ def choose_run(snapshot: Snapshot, key: str | None, states: tuple[State, ...] = 
         states: that the run may be in.
 
     Raises:
-        UserError: there is no such run, or it is in another state.
+        UserError: there is no such run, it is in another state, or a file by which it is chosen is damaged.
     """
     sweep, confirmation = snapshot.sweep, snapshot.confirmation
+    of_runs = {record.run.key for record in (*snapshot.records, *snapshot.confirming_records)}
+    problems = [problem for name, problem in snapshot.damaged.items() if name not in of_runs]
+    if key is None and problems:
+        raise UserError("\n".join(problems))
     if key is None and confirmation is not None:
         key = confirmation.run
     if key is None:
         if snapshot.best is None:
             reason = explain_no_best(snapshot.records)
             raise UserError(f"{sweep.name}: {reason} `tuner resume {sweep.name}` goes on, --run exports another")
-        return snapshot.best
+        return _undamaged(snapshot, snapshot.best)
     keys = {key, f"trial-{key:0>4}", baseline_key(key)}
     records = (*snapshot.records, *snapshot.confirming_records)
     for record in records:
@@ -35,5 +39,11 @@ def choose_run(snapshot: Snapshot, key: str | None, states: tuple[State, ...] = 
                 raise UserError(
                     f"{record.run.key} of {sweep.name!r} is {record.state}; it must be {' or '.join(states)} for this"
                 )
-            return record
+            return _undamaged(snapshot, record)
     raise UserError(f"no run {key!r} in {sweep.name!r}; its runs: {', '.join(record.run.key for record in records)}")
+
+
+def _undamaged(snapshot: Snapshot, record: Record) -> Record:
+    if record.is_damaged:
+        raise UserError(snapshot.damaged[record.run.key])
+    return record

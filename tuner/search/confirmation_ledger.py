@@ -23,7 +23,16 @@ from tuner.storage.journal import replaying
 from tuner.storage.optuna_internals import open_trial
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
-from tuner.sweep.reader import CONFIRM, open_writer, place_of_study, read_records, record_of, run_of
+from tuner.sweep.reader import (
+    CONFIRM,
+    CONFIRMED,
+    open_writer,
+    place_of_study,
+    read_records,
+    record_of,
+    require_study,
+    run_of,
+)
 from tuner.sweep.runs import Record, Run
 from tuner.sweep.state import seconds_spent
 
@@ -59,6 +68,7 @@ class ConfirmLedger:
         self._journal = open_writer(sweep, study_lock)
         with replaying(place_of_study(sweep)):
             storage = JournalStorage(self._journal)
+        require_study(sweep, storage)
         self._study = create_study(storage, CONFIRM, [sweep.space.objective])
         self._study.set_user_attr(PLAN, asdict(plan))
         self._journal.sync()
@@ -134,6 +144,11 @@ class ConfirmLedger:
     def fail(self, key: str, reason: str) -> None:
         """End a run that cannot go on, with the reason."""
         self._end(key, TrialState.FAIL, reason=reason)
+
+    def record_result(self, digest: str) -> None:
+        """Write the digest of the file that holds the result; see `tuner.sweep.confirmation.read_confirmation`."""
+        self._study.set_user_attr(CONFIRMED, digest)
+        self._journal.sync()
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)

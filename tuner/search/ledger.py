@@ -26,7 +26,16 @@ from tuner.storage.journal import replaying
 from tuner.storage.optuna_internals import open_trial, study_id
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
-from tuner.sweep.reader import BASELINES, SEARCH, open_writer, place_of_study, read_records, record_of, run_of
+from tuner.sweep.reader import (
+    BASELINES,
+    SEARCH,
+    open_writer,
+    place_of_study,
+    read_records,
+    record_of,
+    require_study,
+    run_of,
+)
 from tuner.sweep.runs import Kind, Record, Run
 from tuner.sweep.state import GAVE_UP, is_complete, seconds_spent, spent_budget
 
@@ -58,6 +67,7 @@ class Ledger:
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
         with replaying(place_of_study(sweep)):
             self._storage = storage = WriterStorage(self._journal)
+        require_study(sweep, storage)
         search = create_study(storage, SEARCH, self._space.objectives)
         self._studies: dict[Kind, Study] = {
             "trial": search,

@@ -74,7 +74,13 @@ def add_observations(sweep: SweepFolder, study: Study) -> int:
     Returns:
         The number of the sweep's observations.
     """
-    observations = read_observations(sweep.folder / WARM_START)
+    observations = read_observations(sweep.folder / WARM_START, sweep.id)
+    known = sum("from" in trial.user_attrs for trial in study.get_trials(deepcopy=False))
+    if known > len(observations):
+        raise UserError(
+            f"{sweep.folder / WARM_START} holds {len(observations)} of {known} trials that the sweep began with: put a "
+            "copy of it in its place; nothing was changed"
+        )
     domains = {parameter.name: parameter.domain for parameter in sweep.space.parameters}
     for observation in observations[len(study.get_trials(deepcopy=False)) :]:
         values, parameters = observation.values, dict(observation.parameters)

@@ -59,6 +59,7 @@ class JournalReader(BaseJournalBackend, ABC):
     Attributes:
         place: where the journal is, for messages.
         checksums: of the lines that have been read.
+        num_unfinished_bytes: length of a last line without a line break: it is being written, or a crash cut it off.
 
     Args:
         place: where the journal is, for messages.
@@ -68,6 +69,7 @@ class JournalReader(BaseJournalBackend, ABC):
     def __init__(self, place: str, sweep_id: str) -> None:
         self.place = place
         self.checksums = new_checksums(sweep_id)
+        self.num_unfinished_bytes = 0
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, object]]:
         """Yield the entries that were added since the last call.
@@ -111,9 +113,6 @@ class JournalReader(BaseJournalBackend, ABC):
 class FileReader(JournalReader):
     """A journal file that is only read.
 
-    Attributes:
-        num_unfinished_bytes: length of a last line that has no line break: it is being written, or a crash cut it off.
-
     Args:
         path: of the file, which need not exist.
         sweep_id: of the sweep whose studies it holds.
@@ -123,7 +122,6 @@ class FileReader(JournalReader):
         super().__init__(str(path), sweep_id)
         self._path = path
         self._offset = 0
-        self.num_unfinished_bytes = 0
 
     def _new_lines(self) -> Iterator[bytes]:
         try:

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from trainables.storage.bounded import read_bounded
 from trainables.storage.checked_lines import DamagedLineError, LineChecksums
 from trainables.storage.run_identity import RunIdentity
 from trainables.storage.sweep_store import SweepStore
@@ -21,6 +22,7 @@ FILE = "metrics.jsonl"
 _FIRST_KEY = b'{"format":'
 _CHECKSUM = "crc"
 _TAIL_BYTES = 4096
+_MAX_BYTES = 256 * 1024**2
 
 
 def append_row(folder: Path, row: dict[str, float], identity: RunIdentity, store: SweepStore) -> None:
@@ -77,9 +79,11 @@ def names_its_run(folder: Path) -> bool | None:
 
 def _whole_lines(folder: Path) -> list[bytes]:
     try:
-        content = (folder / FILE).read_bytes()
+        content = read_bounded(folder / FILE, _MAX_BYTES)
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise DamagedLineError(f"it cannot be read: {error.strerror or error}") from error
     return _split(content)
 
 

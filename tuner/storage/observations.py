@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+
+from trainables.storage.checked_json import read_json
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,44 @@ class Observation:
         }
 
 
-def read_observations(path: Path) -> list[Observation]:
-    """Return the observations of a file, none if there is no such file."""
-    if not path.exists():
+_Trial = TypedDict(
+    "_Trial",
+    {
+        "from": str,
+        "parameters": dict[str, Any],
+        "values": list[float] | None,
+        "reports": dict[int, float],
+        "violations": dict[str, float],
+    },
+)
+
+
+class _File(TypedDict):
+    trials: list[_Trial]
+
+
+def read_observations(path: Path, sweep_id: str) -> list[Observation]:
+    """Return the observations of a file, none if there is no such file.
+
+    Args:
+        path: of the file.
+        sweep_id: of the sweep that begins with them.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    remedy = "put a copy of it in its place; nothing was changed"
+    try:
+        content = read_json(path, _File, remedy=remedy, sweep_id=sweep_id)
+    except FileNotFoundError:
         return []
     return [
         Observation(
             origin=trial["from"],
             parameters=trial["parameters"],
             values=trial["values"],
-            reports={int(step): value for step, value in trial["reports"].items()},
+            reports=trial["reports"],
             violations=trial["violations"],
         )
-        for trial in json.loads(path.read_bytes())["trials"]
+        for trial in content["trials"]
     ]

@@ -46,6 +46,13 @@ _SERVER_OPTIONS = {"host", "port", "user", "dbname"}  # for a URL without a host
 _SERVER = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 _TABLE = """CREATE TABLE IF NOT EXISTS tuner_journal
     (sweep text NOT NULL, line bigint NOT NULL, content text NOT NULL, PRIMARY KEY (sweep, line))"""
+_COLUMNS = {"sweep": "text", "line": "bigint", "content": "text"}
+_COLUMNS_THERE = """SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+    WHERE attrelid = to_regclass('tuner_journal') AND attnum > 0 AND NOT attisdropped"""
+_IS_UNIQUE = """SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass('tuner_journal') AND indisunique
+    AND ARRAY['sweep', 'line']::name[] = ARRAY(SELECT attname FROM pg_attribute
+        WHERE attrelid = indrelid AND attnum = ANY(indkey) ORDER BY array_position(indkey::int2[], attnum)))"""
+_RIGHTS = ("SELECT", "INSERT", "UPDATE")
 
 _OTHER_WAY = "authentication method requirement"  # begins libpq's words for a server that asks in another way
 
@@ -147,7 +154,7 @@ class Database:
             return policy.call(attempt, lambda error: isinstance(error, LOST), self._warn)
         except LOST as error:
             self._patience_s = 0.0  # whatever comes after this waits no more
-            raise StudyError(f"{shown(self.url)} is out of reach: {_first_line(error)}") from error
+            raise StudyError(f"{shown(self.url)} is out of reach: {first_line(error)}") from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -155,7 +162,7 @@ class Database:
             self._drop()
 
     def _warn(self, error: Exception, left_s: float) -> None:
-        _log.warning("%s is out of reach, tried again for %.0f s: %s", shown(self.url), left_s, _first_line(error))
+        _log.warning("%s is out of reach, tried again for %.0f s: %s", shown(self.url), left_s, first_line(error))
 
     def once(self, work: Callable[[psycopg.Connection], _Answer]) -> _Answer:
         """Return the result of an operation, tried once; if the connection is lost, the next call makes a new one.
@@ -222,7 +229,39 @@ def check(url: str) -> None:
 
 
 def ensure_table(connection: psycopg.Connection) -> None:
-    """Create the table that all sweeps share, if it does not exist; safe when several processes do so at once."""
+    """Create the table that all sweeps share, if it does not exist, and check that it can be used.
+
+    Safe when several processes do so at once.
+
+    Raises:
+        UserError: the server is read-only, the table is of another shape, or the user may not use it.
+        psycopg.Error: the user may not create it.
+    """
+    user, database = first_row(connection, "SELECT current_user, current_database()", ())
+    if first_row(connection, "SELECT current_setting('transaction_read_only')", ())[0] == "on":
+        raise UserError(
+            f"the study's database {database!r} is read-only: name the primary server, or end its read-only mode "
+            "(default_transaction_read_only)"
+        )
+    _create_table(connection)
+    there: dict[str, str] = dict(connection.execute(_COLUMNS_THERE).fetchall())
+    if there != _COLUMNS or not first_row(connection, _IS_UNIQUE, ())[0]:
+        columns = ", ".join(f"{name} {kind}" for name, kind in there.items())
+        raise UserError(
+            f"the study's database {database!r} has a table tuner_journal of another shape ({columns}): rename it, or "
+            "choose another --study-storage"
+        )
+    rights = "SELECT has_table_privilege('tuner_journal', right_) FROM unnest(%s::text[]) AS right_"
+    rows = connection.execute(rights, (list(_RIGHTS),)).fetchall()
+    missing = [right for right, (has,) in zip(_RIGHTS, rows, strict=True) if not has]
+    if missing:
+        raise UserError(
+            f"the user {user!r} has no right to {', '.join(missing)} in the table tuner_journal of the database "
+            f'{database!r}: its owner grants it with GRANT {", ".join(_RIGHTS)} ON tuner_journal TO "{user}"'
+        )
+
+
+def _create_table(connection: psycopg.Connection) -> None:
     if first_row(connection, "SELECT to_regclass('tuner_journal')", ())[0] is None:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('tuner_journal'))")
@@ -237,7 +276,7 @@ def first_row(connection: psycopg.Connection, query: str, values: tuple[int, ...
 def _unusable(url: str, error: Exception) -> UserError:
     how = "let it ask for the password by SCRAM" if _OTHER_WAY in str(error) else "put that right"
     return UserError(
-        f"the study's database {shown(url)} cannot be used: {_first_line(error)}; {how}, or choose another "
+        f"the study's database {shown(url)} cannot be used: {first_line(error)}; {how}, or choose another "
         "--study-storage; a password belongs into PGPASSWORD or PGPASSFILE"
     )
 
@@ -247,5 +286,6 @@ def shown(url: str) -> str:
     return url.partition("?")[0]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, which says what is wrong; the rest repeats the query."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

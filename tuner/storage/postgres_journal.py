@@ -13,7 +13,7 @@ import psycopg
 
 from tuner.errors import UserError
 from tuner.storage.journal import JournalReader, JournalWriter
-from tuner.storage.postgres import StudyError, reader, shown
+from tuner.storage.postgres import StudyError, first_line, reader, shown
 from tuner.storage.postgres_lock import StudyLock
 
 _PAGE = 10_000
@@ -72,6 +72,8 @@ class DatabaseReader(JournalReader):
             for number, content in lines:
                 if number != self.checksums.num_lines:
                     raise self.damaged(f"line {self.checksums.num_lines + 1} is missing")
+                if not isinstance(content, str):
+                    raise self.damaged("the table is of another shape")
                 yield content.encode()
             if len(lines) < _PAGE:
                 if not count.isdecimal() or int(count) > self.checksums.num_lines:
@@ -86,7 +88,10 @@ class DatabaseReader(JournalReader):
                 raise self.damaged("the table is gone") from None
             return []
         except (psycopg.Error, StudyError) as error:
-            raise UserError(f"{self.place} cannot be read: {error}") from error
+            raise UserError(
+                f"{self.place} cannot be read: {first_line(error)}; see that its table tuner_journal is there, "
+                "as it was, and that the user may SELECT from it"
+            ) from error
 
 
 class DatabaseJournal(JournalWriter):
@@ -111,7 +116,13 @@ class DatabaseJournal(JournalWriter):
             StudyError: it was out of reach for too long, another driver has taken over, or lines were removed.
         """
         if self._pending:
-            self._lock.run(self._add)
+            try:
+                self._lock.run(self._add)
+            except psycopg.Error as error:
+                raise StudyError(
+                    f"the study in {shown(self._lock.url)} cannot be written: {first_line(error)}; see that its table "
+                    "tuner_journal is there as it was, and that the user may SELECT, INSERT and UPDATE in it"
+                ) from error
             self._pending = []
 
     def _add(self, connection: psycopg.Connection) -> None:

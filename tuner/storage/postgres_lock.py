@@ -94,8 +94,8 @@ def holder(url: str, sweep_id: str) -> str | None:
     """
     try:
         row = reader(url).run(lambda connection: first_row(connection, _HOLDER, _key(sweep_id)))
-    except StudyError as error:
-        raise UserError(str(error)) from error
+    except (psycopg.Error, StudyError) as error:
+        raise UserError(f"whether a driver is at work cannot be asked of {shown(url)}: {error}") from error
     return _who(row) if row else None
 
 

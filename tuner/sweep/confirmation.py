@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+from collections.abc import Callable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from trainables.common.valid_json import dump_json
+from trainables.storage.checked_json import as_json, parse_json, read_present
 from tuner.errors import UserError
 from tuner.sweep.evaluations import EvaluationResults
 from tuner.sweep.folder import SweepFolder
@@ -155,9 +157,16 @@ class Confirmation(_Model):
         """Return the content of ``confirm.json``."""
         return dump_json(self._plain())
 
-    def write(self, sweep: SweepFolder) -> None:
-        """Write ``confirm.json``, which appears whole; the caller holds the sweep's lock."""
-        sweep.store.write_json(sweep.folder / FILE, self._plain())
+    def write(self, sweep: SweepFolder, record: Callable[[str], None]) -> None:
+        """Write ``confirm.json``, which appears whole; the caller holds the sweep's lock.
+
+        Args:
+            sweep: that was confirmed.
+            record: writes the file's digest into the study, by which a missing or older file is noticed.
+        """
+        content = as_json(self._plain())
+        record(hashlib.sha256(content).hexdigest())
+        sweep.store.write(sweep.folder / FILE, content)
 
     def _plain(self) -> dict[str, Any]:
         return self.model_dump(by_alias=True, exclude_unset=True)
@@ -175,20 +184,23 @@ class Confirmation(_Model):
         return {name: value for name, value in numbers.items() if value is not None}
 
 
-def read_confirmation(sweep: SweepFolder) -> Confirmation | None:
+def read_confirmation(sweep: SweepFolder, recorded: object = None) -> Confirmation | None:
     """Return the result of confirming a sweep; None if it has not been confirmed.
 
+    Args:
+        sweep: the sweep.
+        recorded: digest of the file by the study; None if it is not known.
+
     Raises:
-        UserError: another release wrote the file, or it is damaged.
+        UserError: another release wrote the file, it is damaged, or it is not the one that was written last.
     """
-    path = sweep.folder / FILE
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    path, remedy = sweep.folder / FILE, f"`tuner confirm {sweep.name}` writes it again"
+    content = read_present(path, remedy)
+    if content is None and recorded is not None:
+        raise UserError(f"{path} is missing: {remedy}")
+    if content is None:
         return None
-    if content.get("format") != FORMAT:
-        raise UserError(f"{path} has format {content.get('format')}; this release reads format {FORMAT}")
-    try:
-        return Confirmation.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path} is damaged: {error.errors()[0]['msg']}; `tuner confirm` writes it again") from error
+    confirmation = parse_json(path, content, Confirmation, remedy=remedy, formats=(FORMAT,), sweep_id=sweep.id)
+    if recorded not in (None, hashlib.sha256(content).hexdigest()):
+        raise UserError(f"{path} is not what was written last: {remedy}")
+    return confirmation

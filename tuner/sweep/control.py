@@ -8,17 +8,28 @@ the next driver removes them.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import time
-from typing import Literal, get_args
+from typing import Literal
 
+from pydantic import BaseModel
+
+from trainables.storage.checked_json import parse_json
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
 
 Request = Literal["stop", "pause", "resume"]
 Phase = Literal["running", "pausing", "paused", "stopping", "stopped"]
+
+
+class _RequestFile(BaseModel):
+    request: Request
+
+
+class _PhaseFile(BaseModel):
+    phase: Phase
+
 
 _FORMAT = 1
 _REQUEST, _PHASE = "request.json", "phase.json"
@@ -47,10 +58,23 @@ def ask(sweep: SweepFolder, request: Request) -> None:
 def phase_of(sweep: SweepFolder) -> Phase:
     """Return the phase of a sweep's driver as the driver last wrote it; ``running`` if it has written none."""
     try:
-        phase = json.loads(sweep.store.read(sweep.folder / _PHASE) or b"")["phase"]
-    except (OSError, ValueError, LookupError, TypeError):
+        return read_phase(sweep)
+    except (OSError, UserError):
         return "running"
-    return phase if phase in get_args(Phase) else "running"
+
+
+def read_phase(sweep: SweepFolder) -> Phase:
+    """Return the phase of a sweep's driver, as `phase_of` does.
+
+    Raises:
+        UserError: the file that says it is damaged.
+        OSError: it cannot be read.
+    """
+    path = sweep.folder / _PHASE
+    content = sweep.store.read(path)
+    if content is None:
+        return "running"
+    return parse_json(path, content, _PhaseFile, remedy="remove it; the next driver writes it again").phase
 
 
 def ask_driver(sweep: SweepFolder, request: Request) -> bool:
@@ -138,8 +162,8 @@ class Control:
         try:
             content = self._store.take(self._folder / _REQUEST)
             if content is not None:
-                self._request = json.loads(content)["request"]
-        except (OSError, ValueError, LookupError, TypeError):
+                self._request = parse_json(self._folder / _REQUEST, content, _RequestFile, remedy="ask again").request
+        except (OSError, UserError):
             self._request = None
         following = next((to for phase, request, to in _STEPS if (phase, request) == (self.phase, self._request)), None)
         if following is not None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from trainables.storage.bounded import read_bounded
-from tuner.errors import UserError
+from trainables.storage.checked_json import read_json
 from tuner.sweep.runs import Tier
 
 EVALUATION_FILES: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
 """The file in a run's folder that holds the results of each tier."""
-
-_MAX_BYTES = 1_000_000  # of such a file
 
 
 class AttackResult(BaseModel):
@@ -65,7 +61,7 @@ class EvaluationResults(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
-    tier: Tier
+    tier: Tier = "rank"
     dataset: str
     split: Literal["validation", "test"]
     images: int
@@ -91,15 +87,7 @@ def read_evaluation(folder: Path, tier: Tier = "final") -> EvaluationResults | N
     """
     path = folder / EVALUATION_FILES[tier]
     try:
-        content = json.loads(read_bounded(path, _MAX_BYTES))
+        results = read_json(path, EvaluationResults, remedy="remove it and evaluate the run again")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}): remove it and evaluate the run again") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged (it is no JSON object): remove it and evaluate the run again")
-    try:
-        return EvaluationResults.model_validate({"tier": tier, **content})
-    except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors())
-        raise UserError(f"{path} is damaged ({reasons}): remove it and evaluate the run again") from error
+    return results if "tier" in results.model_fields_set else results.model_copy(update={"tier": tier})

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import logging
 import math
 import os
@@ -31,17 +30,29 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from search_spaces.configurations import parse_space
+from search_spaces.library import text_of
 from search_spaces.schema import Space
 from search_spaces.sections import NAME_PATTERN
 from trainables.errors import StorageError
 from trainables.storage.atomic import cache_folder, make_private, write_json
+from trainables.storage.checked_json import read_json
 from trainables.storage.object_store import check_url, is_url, path_of
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.file_lock import is_locked, locked
 from tuner.storage.metrics_file import names_its_run
 from tuner.storage.observations import Observation
-from tuner.sweep.identity import LaunchedSpace, Location, changeable_keys, changed_keys, content_of, refuse_copy
+from tuner.sweep.identity import (
+    OWNER,
+    LaunchedSpace,
+    Location,
+    SweepMeta,
+    changeable_keys,
+    changed_keys,
+    content_of,
+    read_owner,
+    refuse_copy,
+)
 from tuner.sweep.provenance import provenance, versions
 
 if TYPE_CHECKING:
@@ -54,9 +65,10 @@ FORMAT = 1
 SWEEP_FORMAT = 3
 _READABLE = (1, 2, SWEEP_FORMAT)
 WARM_START = "warm_start.json"
+_PUT_BACK = "put a copy of it in its place; nothing was changed"
 NAME = re.compile(NAME_PATTERN)
 _SLIP_OF_URL = re.compile(r"[A-Za-z][\w+.:-]+:/")
-_OWNER, _LOCK = "owner.json", ".lock"
+_LOCK = ".lock"
 # How long a driver waits for the lock: longer than a look by `tuner status` holds it.
 _LOCK_WAIT_S = 1.0
 _log = logging.getLogger(__name__)
@@ -186,14 +198,15 @@ class SweepFolder:
             make_private(store.root)
             with sweep.store.whole_folder(sweep.folder, last="sweep.json") as folder:
                 sweep = replace(sweep, location=sweep._location(folder))
-                (folder / "space.yaml").write_text(text)
+                (folder / "space.yaml").write_text(text, encoding="utf-8")
                 if study_storage is None:
                     (folder / sweep.journal.name).touch()  # there to be locked
                 write_json(folder / "sweep.json", sweep._meta)
                 if warm_start:
                     trials = [observation.to_json() for observation in warm_start]
-                    write_json(folder / WARM_START, {"format": FORMAT, "trials": trials})
-                write_json(folder / "provenance.json", provenance(source=source, dataset=space.dataset.name))
+                    write_json(folder / WARM_START, {"format": FORMAT, "sweep_id": sweep.id, "trials": trials})
+                origin = provenance(source=source, dataset=space.dataset.name)
+                write_json(folder / "provenance.json", {**origin, "sweep_id": sweep.id})
         except OSError as error:
             raise UserError(f"cannot write {sweep.place}: {error}; choose another --home") from error
         return sweep
@@ -214,30 +227,29 @@ class SweepFolder:
         folder = store.root / name
         store.pull(folder)
         try:
-            meta = json.loads((folder / "sweep.json").read_text())
-            text = (folder / "space.yaml").read_text()
+            meta = read_json(folder / "sweep.json", SweepMeta, remedy=_PUT_BACK, formats=_READABLE)
         except FileNotFoundError as error:
-            existing = ", ".join(names(home)) or "none"
-            raise UserError(f"no sweep named {name!r} in {store} (there: {existing}); see --home") from error
-        if meta["format"] not in _READABLE:
-            raise UserError(
-                f"{folder} has format {meta['format']}; this release reads formats 1 to {SWEEP_FORMAT}: it was "
-                f"written by adversarial-tuner {meta.get('release', 'unknown')}, which reads it"
-            )
-        launched = LaunchedSpace(meta["space"]["content"], meta["space"].get("text")) if "space" in meta else None
-        space, edited_keys = _read_space(text, folder / "space.yaml", launched)
+            existing = names(home)
+            if name in existing:
+                raise UserError(f"{folder / 'sweep.json'} is missing: {_PUT_BACK}") from error
+            there = ", ".join(existing) or "none"
+            raise UserError(f"no sweep named {name!r} in {store} (there: {there}); see --home") from error
+        if not (folder / "space.yaml").exists():
+            raise UserError(f"{folder / 'space.yaml'} is missing: {_PUT_BACK}")
+        text, _ = text_of(str(folder / "space.yaml"))
+        space, edited_keys = _read_space(text, folder / "space.yaml", meta.space)
         return cls(
             folder=folder,
             store=store,
             space=space,
-            id=meta["id"],
-            num_trials=meta["num_trials"],
-            data=meta["data"],
-            created=meta["created"],
-            study_storage=meta.get("study_storage"),
-            max_concurrent=meta.get("max_concurrent"),  # not in sweeps of the first release
-            launched=launched,
-            location=Location(**meta["location"]) if "location" in meta else None,
+            id=meta.id,
+            num_trials=meta.num_trials,
+            data=meta.data,
+            created=meta.created,
+            study_storage=meta.study_storage,
+            max_concurrent=meta.max_concurrent,
+            launched=meta.space,
+            location=meta.location,
             edited_keys=edited_keys,
         )
 
@@ -352,8 +364,8 @@ class SweepFolder:
         """
         with self.held() as study_lock:
             self.check_place()
-            owner = {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname()}
-            self.store.write_json(self.folder / _OWNER, owner)
+            owner = {"format": FORMAT, "sweep_id": self.id, "pid": os.getpid(), "host": socket.gethostname()}
+            self.store.write_json(self.folder / OWNER, owner)
             yield study_lock
 
     @contextlib.contextmanager
@@ -368,12 +380,12 @@ class SweepFolder:
                 self.store.held(self.folder),
             ):
                 yield study_lock
+        except IsADirectoryError as error:
+            raise UserError(f"{error.filename} is a folder: {_PUT_BACK}") from error
         except Timeout as error:
-            owner = self.folder / _OWNER
-            holder = json.loads(owner.read_text()) if owner.exists() else {"pid": "?", "host": "?"}
-            raise UserError(
-                f"sweep {self.name!r} is being run by process {holder['pid']} on {holder['host']}"
-            ) from error
+            holder = read_owner(self.folder, self.id)
+            who = f"process {holder.pid} on {holder.host}" if holder else "process ? on ?"
+            raise UserError(f"sweep {self.name!r} is being run by {who}") from error
 
     def check_place(self) -> None:
         """Check that the folder is not a copy of another one: see `tuner.sweep.identity.refuse_copy`."""

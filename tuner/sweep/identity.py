@@ -15,12 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from search_spaces.schema import Space
 from trainables.storage.bounded import read_bounded
+from trainables.storage.checked_json import read_json
 from trainables.storage.object_store import store_at
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 
+OWNER = "owner.json"
 SpaceContent = Mapping[str, object]
 """A space by dotted keys, with all defaults, as plain data."""
 _ABOUT_THE_SPACE = ("name", "description")
@@ -137,6 +141,47 @@ class Location:
             recorded: where its last driver found it.
         """
         return bool(recorded and recorded.host not in (None, self.host) and recorded.inode != self.inode)
+
+
+class SweepMeta(BaseModel):
+    """The content of ``sweep.json``; formats 1 and 2 have no space and no location."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    num_trials: int = Field(ge=1)
+    data: str | None
+    created: str
+    study_storage: str | None = None
+    max_concurrent: int | None = Field(default=None, ge=1)
+    space: LaunchedSpace | None = None
+    location: Location | None = None
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The process that drives a sweep, or drove it last; the content of ``owner.json``."""
+
+    format: int
+    pid: int
+    host: str
+
+
+def read_owner(folder: Path, sweep_id: str) -> Driver | None:
+    """Return the process that drives a sweep, or drove it last; None if none has.
+
+    Args:
+        folder: of the sweep.
+        sweep_id: of the sweep.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return read_json(folder / OWNER, Driver, remedy="the next driver writes it again", sweep_id=sweep_id)
+    except FileNotFoundError:
+        return None
 
 
 def refuse_copy(store: SweepStore, folder: Path, sweep_id: str, recorded: Location | None) -> None:

@@ -10,11 +10,15 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NotRequired
+
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 import trainables
 from trainables.common.redaction import redact, redact_arguments
 from trainables.data import files as data_files
+from trainables.storage.checked_json import read_json
+from tuner.errors import UserError
 
 FORMAT = 1
 _TRAINING_CODE = (
@@ -138,3 +142,20 @@ def provenance(*, source: str, dataset: str) -> Provenance:
         "space": redact(source),
         "dataset": {"name": dataset, "sha256": data_files.digest(dataset)},
     }
+
+
+def read_provenance(folder: Path, sweep_id: str) -> Provenance:
+    """Return where the results of a sweep come from, as its folder says it.
+
+    Args:
+        folder: of the sweep.
+        sweep_id: of the sweep.
+
+    Raises:
+        UserError: ``provenance.json`` is missing or damaged.
+    """
+    path, remedy = folder / "provenance.json", "put a copy of it in its place; nothing was changed"
+    try:
+        return read_json(path, Provenance, remedy=remedy, sweep_id=sweep_id)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: {remedy}") from error

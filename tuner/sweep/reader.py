@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.errors import UserError
 from tuner.storage.journal import FileReader, Journal, JournalReader, JournalWriter, replaying
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
@@ -30,6 +31,8 @@ STATES: dict[TrialState, State] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
+CONFIRMED = "confirmed"
+"""Attribute of the study of confirming: the SHA-256 of ``confirm.json``."""
 ENDED = "ended"
 """Attribute of a trial: ``seconds`` (see `tuner.sweep.runs.Record.ended_s`) and the ``step`` of its last report."""
 _ENDED_S = "ended_s"  # what earlier releases wrote of it: the seconds alone
@@ -59,8 +62,12 @@ class _ReadOnce(BaseJournalBackend):
         raise PermissionError("a study is written by its driver alone")
 
 
-def read_studies(sweep: SweepFolder) -> dict[str, StudyContent]:
+def read_studies(sweep: SweepFolder, tell: Callable[[str], None] | None = None) -> dict[str, StudyContent]:
     """Return the studies of a sweep by name, from one reading of its journal; none where it has not begun.
+
+    Args:
+        sweep: the sweep.
+        tell: is told if the journal ends in a line that a crash cut off.
 
     Raises:
         UserError: the journal is damaged, or its database cannot be reached.
@@ -74,6 +81,11 @@ def read_studies(sweep: SweepFolder) -> dict[str, StudyContent]:
         for study in storage.get_all_studies():
             study_id = storage.get_study_id_from_name(study.study_name)
             studies[study.study_name] = StudyContent(storage.get_all_trials(study_id, deepcopy=False), study.user_attrs)
+    if tell is not None and backend.num_unfinished_bytes:
+        tell(
+            f"{backend.place} ends in an unfinished line of {backend.num_unfinished_bytes} bytes, as a crash leaves "
+            f"it, which is not read; `tuner resume {sweep.name}` goes on without it"
+        )
     return studies
 
 
@@ -119,9 +131,13 @@ def make_record(sweep: SweepFolder, run: Run, trial: FrozenTrial, metrics: Mappi
     Raises:
         DamagedRunError: the metrics do not agree with the study.
     """
-    ended = trial.user_attrs.get(ENDED, {})
     if trial.state.is_finished():
-        _verify(sweep, run, trial, metrics, ended.get("step"))
+        _verify(sweep, run, trial, metrics, trial.user_attrs.get(ENDED, {}).get("step"))
+    return _record(run, trial, metrics)
+
+
+def _record(run: Run, trial: FrozenTrial, metrics: Mapping[str, float]) -> Record:
+    ended = trial.user_attrs.get(ENDED, {})
     return Record(
         run=run,
         state=STATES[trial.state],
@@ -172,6 +188,13 @@ def verify_reports(sweep: SweepFolder, run: Run, trial: FrozenTrial, rows: Seque
             )
 
 
+def damaged_record(sweep: SweepFolder, run: Run, trial: FrozenTrial) -> Record:
+    """Return the record of a run whose metrics are damaged: of them, it has the objectives alone, from the study."""
+    objectives = [objective.metric for objective in sweep.space.objectives]
+    values = trial.values if trial.state == TrialState.COMPLETE else []
+    return replace(_record(run, trial, dict(zip(objectives, values, strict=False))), is_damaged=True)
+
+
 def run_of(sweep: SweepFolder, kind: Kind, trial: FrozenTrial) -> Run:
     """Return the run that a trial of a study stands for."""
     if kind == "baseline":
@@ -205,6 +228,19 @@ def open_writer(sweep: SweepFolder, study_lock: StudyLock | None) -> JournalWrit
             f"the study of {sweep.name!r} is in a database: writing it needs the lock that `sweep.lock` has returned"
         )
     return DatabaseJournal(study_lock)
+
+
+def require_study(sweep: SweepFolder, storage: JournalStorage) -> None:
+    """Check that a database has not lost the study of a sweep that has runs.
+
+    Raises:
+        UserError: it has none.
+    """
+    if sweep.study_storage and not storage.get_all_studies() and any(sweep.folder.glob("*/*/metrics.jsonl")):
+        raise UserError(
+            f"{place_of_study(sweep)} has no study of {sweep.name!r}, whose folder holds runs: its table tuner_journal "
+            "was dropped or emptied; restore it, nothing was changed"
+        )
 
 
 def open_reader(sweep: SweepFolder) -> JournalStorage | None:

@@ -84,6 +84,8 @@ class Record:
     feasible: bool = True
     reason: str | None = None
     ended_s: float | None = None
+    is_damaged: bool = False
+    """Whether its metrics cannot be read, so that only the objectives are known, from the study."""
 
     @property
     def is_masked(self) -> bool:
@@ -93,6 +95,8 @@ class Record:
     @property
     def outcome(self) -> str:
         """Its state as a person wants to know it: of complete runs, those that do not count say why."""
+        if self.is_damaged:
+            return "damaged"
         return self.state if self.feasible else "masked" if self.is_masked else "infeasible"
 
 

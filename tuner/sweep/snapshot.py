@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import json
+import functools
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
 
 from search_spaces.schema import Space
+from tuner.errors import UserError
+from tuner.storage.journal import replaying
+from tuner.sweep import confirmation
 from tuner.sweep.confirmation import Confirmation, read_confirmation
-from tuner.sweep.control import Phase, phase_of
+from tuner.sweep.control import Phase, read_phase
 from tuner.sweep.evaluations import EvaluationResults, read_evaluation
 from tuner.sweep.folder import SweepFolder
+from tuner.sweep.identity import OWNER, Driver, read_owner
 from tuner.sweep.ranking import best, best_trials
-from tuner.sweep.reader import SEARCH, ended_or_running, make_record, read_studies, run_of, verify_reports
+from tuner.sweep.reader import (
+    CONFIRM,
+    CONFIRMED,
+    SEARCH,
+    damaged_record,
+    ended_or_running,
+    make_record,
+    place_of_study,
+    read_studies,
+    run_of,
+    verify_reports,
+)
 from tuner.sweep.runs import Kind, Record, read_last_metrics, read_metrics
 from tuner.sweep.state import GAVE_UP, SweepState, state_of_records
 
 Rows = Sequence[Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Driver:
-    """The process that drives a sweep; the content of ``owner.json``."""
-
-    format: int
-    pid: int
-    host: str
+_Content = TypeVar("_Content")
+_RUN_FOLDER = re.compile(r"\d{4,}")
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,8 @@ class Snapshot:
         time: when it was read, in Unix seconds.
         rows: the metrics of every report of a run, by the run's key; empty unless they were asked for.
         evaluations: results of the tier ``final`` by the run's key; empty unless they were asked for.
+        damaged: what is wrong with a file and what to do, by the key of the run that it belongs to, or by its name. The
+            record of such a run has no metrics but those that the study knows.
     """
 
     sweep: SweepFolder
@@ -61,6 +74,21 @@ class Snapshot:
     time: float
     rows: Mapping[str, Rows] = field(default_factory=dict)
     evaluations: Mapping[str, EvaluationResults] = field(default_factory=dict)
+    damaged: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the files of the sweep, and what to do about it."""
+        return tuple(self.damaged.values())
+
+    def require_whole(self) -> None:
+        """Check that no file is damaged.
+
+        Raises:
+            UserError: one is; the message names all.
+        """
+        if self.damaged:
+            raise UserError("\n".join(self.damaged.values()))
 
     @property
     def space(self) -> Space:
@@ -94,49 +122,107 @@ def read_snapshot(
         with_rows: keep the metrics of all reports, not only of each run's last one.
         with_evaluations: read the results of the tier ``final``, too.
 
+    Returns:
+        The content of the folder. What is damaged is left out and named in ``damaged``.
+
     Raises:
-        UserError: a file is damaged or of another release, or the study's database cannot be reached.
+        UserError: the study is damaged, or its database cannot be reached.
     """
     is_running = sweep.is_running() if is_locked is None else is_locked  # before the records: they may end meanwhile
-    studies = read_studies(sweep)
+    found = _Damage()
+    studies = read_studies(sweep, None if is_running else lambda text: found.add(sweep.journal.name, text))
     sweep.store.pull(sweep.folder)  # afterwards: metrics may be newer than the study, never older
     rows: dict[str, Rows] = {}
     records: dict[Kind, list[Record]] = {"baseline": [], "trial": [], "confirm": []}
     for kind, trial in ended_or_running(studies, tuple(records)):
-        run = run_of(sweep, kind, trial)
-        if with_rows:
-            rows[run.key] = read_metrics(run)
-            verify_reports(sweep, run, trial, rows[run.key])
-        metrics = (rows[run.key][-1] if rows[run.key] else {}) if with_rows else read_last_metrics(run)
-        records[kind].append(make_record(sweep, run, trial, metrics))
+        with replaying(place_of_study(sweep)):
+            run = run_of(sweep, kind, trial)
+        try:
+            if with_rows:
+                rows[run.key] = read_metrics(run)
+                verify_reports(sweep, run, trial, rows[run.key])
+            metrics = (rows[run.key][-1] if rows[run.key] else {}) if with_rows else read_last_metrics(run)
+            record = make_record(sweep, run, trial, metrics)
+        except (UserError, OSError) as error:
+            found.add(run.key, str(error))
+            rows[run.key], record = [], damaged_record(sweep, run, trial)
+        records[kind].append(record)
     searched = (*records["baseline"], *records["trial"])
     gave_up = studies[SEARCH].attributes.get(GAVE_UP, "") if SEARCH in studies else ""
-    driver, driven_since = _read_driver(sweep) if is_running else (None, 0.0)
+    confirmed = studies[CONFIRM].attributes.get(CONFIRMED) if CONFIRM in studies else None
+    driver = found.look(OWNER, lambda: read_owner(sweep.folder, sweep.id), None) if is_running else None
     state, reason = state_of_records(sweep, searched, is_running=is_running, gave_up=gave_up)
-    return Snapshot(
+    snapshot = Snapshot(
         sweep=sweep,
         records=searched,
         confirming_records=tuple(records["confirm"]),
-        confirmation=read_confirmation(sweep),
+        confirmation=found.look(confirmation.FILE, lambda: read_confirmation(sweep, confirmed), None),
         state=state,
         reason=reason,
-        phase=phase_of(sweep),
+        phase=found.look("phase.json", lambda: read_phase(sweep), "running"),
         driver=driver,
-        driven_since=driven_since,
+        driven_since=(sweep.folder / OWNER).stat().st_mtime if driver else 0.0,
         time=time.time(),
-        rows=rows,
-        evaluations=_read_evaluations(searched) if with_evaluations else {},
+        rows=rows if with_rows else {},
+        evaluations=_read_evaluations(searched, found) if with_evaluations else {},
+        damaged=found.problems,
     )
+    _compare(snapshot, found, is_running)
+    return snapshot
 
 
-def _read_driver(sweep: SweepFolder) -> tuple[Driver | None, float]:
-    path = sweep.folder / "owner.json"
-    try:
-        return Driver(**json.loads(path.read_bytes())), path.stat().st_mtime
-    except FileNotFoundError:
-        return None, 0.0
+class _Damage:
+    """What was found damaged while a sweep was read."""
+
+    def __init__(self) -> None:
+        self.problems: dict[str, str] = {}
+
+    def add(self, name: str, text: str) -> None:
+        """Add what is wrong with a run or a file to what is known of it."""
+        self.problems[name] = f"{self.problems[name]}\n{text}" if name in self.problems else text
+
+    def look(self, name: str, read: Callable[[], _Content], default: _Content) -> _Content:
+        """Return what is read; if it is damaged, the default."""
+        try:
+            return read()
+        except UserError as error:
+            self.add(name, str(error))
+        except OSError as error:
+            self.add(name, f"{name} cannot be read: {error}")
+        return default
 
 
-def _read_evaluations(records: Sequence[Record]) -> dict[str, EvaluationResults]:
-    results = {record.run.key: read_evaluation(record.run.folder) for record in records}
-    return {key: result for key, result in results.items() if result is not None}
+def _compare(snapshot: Snapshot, found: _Damage, is_running: bool) -> None:
+    """Find what files of a sweep that are undamaged each say differently."""
+    sweep = snapshot.sweep
+    num_trials = sum(record.run.kind == "trial" for record in snapshot.records)
+    if num_trials > sweep.num_trials:
+        found.add(
+            "sweep.json",
+            f"{sweep.folder / 'sweep.json'} asks for {sweep.num_trials} trials, and the study has {num_trials}: it is "
+            f"an older copy; put the newer one in its place, or `tuner resume {sweep.name} --trials {num_trials}`",
+        )
+    known = {record.run.folder for record in (*snapshot.records, *snapshot.confirming_records)}
+    unknown = [] if is_running else [folder for folder in _run_folders(sweep) if folder not in known]
+    if unknown:
+        found.add(
+            sweep.journal.name,
+            f"{unknown[0]} holds a run that the study in {place_of_study(sweep)} does not know ({len(unknown)} such "
+            "folders): the study is an older copy or has lost lines; put the newer one in its place",
+        )
+
+
+def _run_folders(sweep: SweepFolder) -> list[Path]:
+    """Return the folders of runs that have reported."""
+    folders = [path for path in sweep.folder.glob("trials/*") if _RUN_FOLDER.fullmatch(path.name)]
+    folders += [*sweep.folder.glob("baselines/*"), *sweep.folder.glob("confirm/*/seed-*")]
+    return sorted(folder for folder in folders if (folder / "metrics.jsonl").exists())
+
+
+def _read_evaluations(records: Sequence[Record], found: _Damage) -> dict[str, EvaluationResults]:
+    results = {}
+    for record in records:
+        result = found.look(record.run.key, functools.partial(read_evaluation, record.run.folder), None)
+        if result is not None:
+            results[record.run.key] = result
+    return results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,8 @@ from trainables.common.valid_json import dump_json
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.snapshot import Driver, Snapshot, read_snapshot
+from tuner.sweep.identity import Driver
+from tuner.sweep.snapshot import Snapshot, read_snapshot
 from tuner.sweep.state import SweepState, seconds_spent, spent_budget
 
 
@@ -58,6 +59,7 @@ class SweepSummary:
         baselines: number of baselines, likewise.
         best: the best trial; None if no trial is eligible.
         created: when the sweep was created, as ISO 8601; None if it is unreadable.
+        problems: what is wrong with files of the sweep, and what to do about it.
     """
 
     name: str
@@ -68,6 +70,7 @@ class SweepSummary:
     baselines: dict[str, int]
     best: BestRun | None
     created: str | None
+    problems: tuple[str, ...] = field(default=(), kw_only=True)
 
     def to_json(self) -> str:
         """Return what ``tuner status --format json`` prints."""
@@ -115,6 +118,7 @@ def summarize(snapshot: Snapshot) -> SweepSummary:
         baselines=dict(counts["baseline"]),
         best=BestRun(winner.run.key, snapshot.space.objective.metric, winner.value) if winner else None,
         created=snapshot.sweep.created,
+        problems=snapshot.problems,
     )
 
 
@@ -128,7 +132,8 @@ def summarize_named(name: str, home: Path | SweepStore) -> SweepSummary:
     try:
         return summarize(read_snapshot(SweepFolder.open(name, home=home)))
     except (UserError, SpaceError) as error:
-        return SweepSummary(name, "unreadable", str(error).splitlines()[0], 0, {}, {}, None, None)
+        why = str(error)
+        return SweepSummary(name, "unreadable", why.splitlines()[0], 0, {}, {}, None, None, problems=(why,))
 
 
 def status_of(snapshot: Snapshot) -> SweepStatus:
@@ -154,7 +159,12 @@ def summary_line(summary: SweepSummary) -> str:
     text = f"{summary.name}: {summary.state}, {ended} of {summary.num_trials} trials ({runs})"
     if summary.best:
         text += f", best {summary.best.run} {summary.best.metric} {100 * (summary.best.value or 0.0):.1f}"
-    return f"{text}; {summary.why}" if summary.why else text
+    if summary.why:
+        text += f"; {summary.why}"
+    if summary.problems and summary.state != "unreadable":
+        more = f" (and {len(summary.problems) - 1} more)" if len(summary.problems) > 1 else ""
+        text += f"; {summary.problems[0]}{more}"
+    return text
 
 
 def status_lines(status: SweepStatus) -> list[str]:

@@ -25,9 +25,10 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
         with_runs: draw the best trial and the baselines, too; it takes seconds for each.
 
     Raises:
-        UserError: MLflow cannot be written; nothing but the mirror waits for it.
+        UserError: MLflow cannot be written, which nothing but the mirror waits for, or a file of the sweep is damaged.
     """
     snapshot = read_snapshot(sweep, is_locked=False, with_rows=True)
+    snapshot.require_whole()
     try:
         with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
             writer = MlflowWriter(sweep)

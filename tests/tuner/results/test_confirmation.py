@@ -63,7 +63,7 @@ def confirm(sweep: SweepFolder, values=VALUES, **others: float) -> Confirmation:
         about = {"tier": "rank", "dataset": "digits", "split": "test", "images": 1000, "epsilon": 0.3, "asked": None}
         results = {**about, "metrics": row(STEPS, round(robust - 0.02, 4))}
         (run.folder / "test.json").write_text(json.dumps(results))
-    return write_confirmation(sweep, plan, list(ledger.records.values()), "rank")
+    return write_confirmation(sweep, plan, list(ledger.records.values()), "rank", ledger.record_result)
 
 
 def test_the_winner_has_the_best_mean_over_fresh_seeds(searched):
@@ -71,6 +71,8 @@ def test_the_winner_has_the_best_mean_over_fresh_seeds(searched):
     assert (found.winner, found.run) == ("trial-0003", "trial-0003.seed100008")
     assert read_confirmation(searched) == found
     written = json.loads((searched.folder / "confirm.json").read_text())
+    assert list(written)[-1] == "sha256"
+    del written["sha256"]
     assert list(written) == KEYS
     assert written == json.loads(found.to_json())
     assert written["configurations"][0].keys() >= {"baseline", "out", "masked"}
@@ -189,14 +191,15 @@ def test_a_clear_lead_is_not_called_noise(make_sweep, run, tmp_path):
 
 def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_sweep, tmp_path):
     plan = make_plan(trained_sweep, top=1, num_seeds=2, baselines=["standard"])
-    train_really(ConfirmLedger(trained_sweep, plan))
+    ledger = ConfirmLedger(trained_sweep, plan)
+    train_really(ledger)
     records = read_records(trained_sweep, ["confirm"])
     assert [record.state for record in records] == ["complete"] * 4
     said: list[str] = []
     evaluate_runs(trained_sweep, records, tier="rank", num_images=30, workers=1, tell=said.append)
     evaluate_runs(trained_sweep, records, tier="rank", num_images=30, workers=1, tell=said.append)
     assert said[-1] == "4 of 4 runs are evaluated already"
-    found = write_confirmation(trained_sweep, plan, records, "rank")
+    found = write_confirmation(trained_sweep, plan, records, "rank", ledger.record_result)
     assert (found.images, found.validation_images, len(found.configurations)) == (30, 30, 2)
 
     for _ in range(2):  # the second time changes nothing

@@ -65,7 +65,7 @@ def test_a_launch_refuses_it_before_anything_is_made(run, tmp_path):
 def test_its_folder_says_so(tmp_path):
     made = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=tmp_path, study_storage=NOWHERE)
     meta = json.loads((made.folder / "sweep.json").read_text())
-    assert meta["study_storage"] == NOWHERE
+    assert (meta["format"], meta["study_storage"]) == (3, NOWHERE)
     assert SweepFolder.open("tiny", home=tmp_path).study_storage == NOWHERE
     assert json.loads((made.extended(9).folder / "sweep.json").read_text())["study_storage"] == NOWHERE
     in_file = SweepFolder.create("file", SPACE, "tiny.yaml", home=tmp_path)

@@ -52,7 +52,7 @@ def confirmed(make_sweep):
             tier="rank", dataset="digits", split="test", images=1000, epsilon=0.3, metrics=row(STEPS, 0.5)
         )
         (run.folder / "test.json").write_text(results.model_dump_json())
-    write_confirmation(sweep, plan, list(ledger.records.values()), "rank")
+    write_confirmation(sweep, plan, list(ledger.records.values()), "rank", ledger.record_result)
     return sweep
 
 
