@@ -35,7 +35,6 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.follower import Follower
 from tuner.sweep.reader import read_records
 from tuner.sweep.snapshot import read_snapshot
-from tuner.sweep.state import state_of
 
 pytestmark = pytest.mark.database
 TABLE = "CREATE TABLE tuner_journal (sweep text, line bigint, content text, PRIMARY KEY (sweep, line))"
@@ -85,7 +84,7 @@ def test_it_holds_what_a_file_does(sweep, tmp_path):
         one[:4] for one in plain
     ]
     assert {one[1] for one in plain} == {"complete", "pruned"}
-    assert state_of(sweep, read_records(sweep)) == ("completed", "")
+    assert read_snapshot(sweep).state == "completed"
     again = SweepFolder.open("tiny", home=tmp_path)
     assert again.study_storage == sweep.study_storage
     assert read_records(again) == read_records(sweep)

@@ -8,7 +8,6 @@ from typing import Literal
 from search_spaces.schema import Space
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best
-from tuner.sweep.reader import SEARCH, read_studies
 from tuner.sweep.runs import Record
 
 SweepState = Literal["running", "interrupted", "completed", "failed"]
@@ -19,22 +18,6 @@ ALL_FAILED = "every run has failed"
 def all_failed(records: Collection[Record]) -> bool:
     """Return whether not one of the runs that there are could be trained."""
     return bool(records) and all(record.state == "failed" for record in records)
-
-
-def state_of(
-    sweep: SweepFolder, records: Collection[Record], *, is_locked: bool | None = None
-) -> tuple[SweepState, str]:
-    """Return the state of a sweep and, if it failed, the reason; both from its folder.
-
-    Args:
-        sweep: the sweep.
-        records: of all runs of its search.
-        is_locked: whether a driver is at work, for callers who know; by default the sweep's lock tells.
-    """
-    is_running = sweep.is_running() if is_locked is None else is_locked
-    study = None if is_running else read_studies(sweep).get(SEARCH)
-    gave_up = study.attributes.get(GAVE_UP, "") if study else ""
-    return state_of_records(sweep, records, is_running=is_running, gave_up=gave_up)
 
 
 def state_of_records(

@@ -6,20 +6,26 @@ import pytest
 
 from tests.tuner.conftest import row, train, train_all
 from tuner.search.ledger import Ledger
-from tuner.sweep.reader import read_records
-from tuner.sweep.state import ALL_FAILED, state_of
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.snapshot import read_snapshot
+from tuner.sweep.state import ALL_FAILED
+
+
+def state_of(sweep: SweepFolder) -> tuple[str, str]:
+    snapshot = read_snapshot(sweep)
+    return snapshot.state, snapshot.reason
 
 
 def test_interrupted_running_and_completed(make_sweep):
     sweep = make_sweep()
-    assert state_of(sweep, []) == ("interrupted", "")
+    assert state_of(sweep) == ("interrupted", "")
     ledger = Ledger(sweep)
     train(ledger, ledger.next_run())
-    assert state_of(sweep, read_records(sweep)) == ("interrupted", "")
+    assert state_of(sweep) == ("interrupted", "")
     with sweep.lock():
-        assert state_of(sweep, read_records(sweep)) == ("running", "")
+        assert state_of(sweep) == ("running", "")
     train_all(Ledger(sweep))
-    assert state_of(sweep, read_records(sweep)) == ("completed", "")
+    assert state_of(sweep) == ("completed", "")
 
 
 def test_given_up_until_somebody_goes_on(make_sweep):
@@ -27,10 +33,10 @@ def test_given_up_until_somebody_goes_on(make_sweep):
     ledger = Ledger(sweep)
     train(ledger, ledger.next_run())
     ledger.give_up("5 runs in a row have failed")
-    assert state_of(sweep, read_records(sweep)) == ("failed", "5 runs in a row have failed")
+    assert state_of(sweep) == ("failed", "5 runs in a row have failed")
     again = Ledger(sweep)
     again.give_up("")
-    assert state_of(sweep, read_records(sweep)) == ("interrupted", "")
+    assert state_of(sweep) == ("interrupted", "")
     size = sweep.journal.stat().st_size
     again.give_up("")
     assert sweep.journal.stat().st_size == size
@@ -45,4 +51,4 @@ def test_a_sweep_of_which_no_run_could_be_trained_has_failed(make_sweep, num_goo
             ledger.complete(run.key, row(3))
         else:
             ledger.fail(run.key, "error: no")
-    assert state_of(sweep, read_records(sweep)) == expected
+    assert state_of(sweep) == expected
