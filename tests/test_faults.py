@@ -28,9 +28,11 @@ FAULTS = {
         ("tuner/search/test_ledger.py", "test_crashes_at_any_write_lose_nothing_and_double_nothing"),
         ("integration/test_chaos.py", "test_three_rounds_lose_nothing"),
     ],
-    "Ctrl-C and SIGTERM, once and twice": [
+    "Ctrl-C and SIGTERM, once and twice, to the process, its group, and all that it has started": [
         (COMMAND_LINE, "test_killed_then_interrupted_then_terminated_then_completed"),
         (PROCESS, "test_a_second_signal_quits_without_waiting_for_mlflow"),
+        (PROCESS, "test_a_signal_to_every_process_ends_it_in_words_all_the_same"),
+        ("tuner/execution/test_driver.py", "test_what_does_not_end_in_order_ends_all_the_same"),
     ],
     "a worker dies, or is killed for its memory": [
         ("integration/test_execution.py", "test_a_worker_that_dies_is_tried_again_from_its_checkpoint"),
@@ -271,6 +273,13 @@ FAULTS = {
             "trainables/common/test_process_state.py",
             "test_python_m_tuner_takes_no_further_code_from_the_current_folder",
         ),
+    ],
+    "odd surroundings: long and foreign names, no HOME, a notebook's MPLBACKEND, any umask, a thread": [
+        (SURROUNDINGS, "test_a_thread_launches_it_without_a_home_directory_below_long_and_foreign_names"),
+        ("tuner/cluster/test_local_ray.py", "test_sockets_fit_below_it"),
+        ("tuner/cluster/test_nodes.py", "test_under_any_umask_only_the_owner_can_replace_the_token"),
+        ("tuner/results/test_figures.py", "test_the_backend_of_a_notebook_is_not_needed_and_stays_chosen"),
+        ("tuner/execution/ray_tune/test_start.py", "test_another_thread_leaves_it_to_one_that_lasts"),
     ],
     "the environment turns Ray's authentication off": [
         ("tuner/cluster/test_local_ray.py", "test_without_a_token_it_starts_only_if_that_is_typed"),

@@ -31,7 +31,8 @@ from search_spaces.configurations import load_space
 from search_spaces.schema import Space
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import Ours, Plain
-from tuner.execution.ray_tune.runner import execute, start_ray
+from tuner.execution.ray_tune.runner import execute
+from tuner.execution.ray_tune.start import start_ray
 from tuner.execution.ray_tune.tune_adapters import LedgerScheduler, LedgerSearcher
 from tuner.results.live import LiveTable
 from tuner.search.distributions import suggest

@@ -159,5 +159,5 @@ def test_no_secret_is_written_down(running):
     assert (found.returncode, found.stdout) == (1, "")
     for name, service in running.services.items():
         if name.startswith("ray-"):
-            found = service.run("grep", "-rlF", patterns, "/tmp/ray")
+            found = service.run("sh", "-c", 'exec grep -rlF "$0" /tmp/tuner-"$(id -u)"', patterns)
             assert (found.returncode, found.stdout) == (1, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,7 +26,7 @@ OF_FAIR_WORKERS = ("RAY_worker_niceness", "0")
 def ray_here() -> Iterator[None]:
     import ray
 
-    from tuner.execution.ray_tune.runner import start_ray
+    from tuner.execution.ray_tune.start import start_ray
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(*OF_FAIR_WORKERS)
@@ -55,6 +56,15 @@ def postgres(_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iter
     _postgres.start()
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that they have started."""
+    children = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            children += [int(child) for child in path.read_text().split()]
+    return [*children, *(each for child in children for each in descendants(child))]
+
+
 class Command:
     """A command in a process of its own. Its output goes to a file: Ray's processes may hold it open for longer."""
 
@@ -69,12 +79,23 @@ class Command:
                 env=environment,
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     @property
     def output(self) -> str:
         """What it has printed so far."""
         return self._output.read_text()
+
+    def terminate_group(self) -> None:
+        """Send SIGTERM to its process group, as ``timeout`` does."""
+        os.killpg(self.process.pid, signal.SIGTERM)
+
+    def terminate_all(self) -> None:
+        """Send SIGTERM to it and to every process that it has started, as systemd does."""
+        for pid in [*descendants(self.process.pid), self.process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     def finish(self, code: int) -> str:
         """Wait for its end, check its exit code and return its output."""

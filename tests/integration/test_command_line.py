@@ -89,12 +89,19 @@ def test_killed_then_interrupted_then_terminated_then_completed(command_line: Co
 
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         command = command_line.start("resume", "a")
-        # A report later than all before: the driver is in the midst of training.
+        # The driver has shown a run, and there is a report later than all before: it is in the midst of training.
         known = sum(map(len, before.values()))
         command_line.wait_until(
-            "a", lambda records, known=known: sum(lines(r.run.folder) for r in records if r.metrics) > known, command
+            "a",
+            lambda records, known=known, command=command: (
+                " running " in command.output and sum(lines(r.run.folder) for r in records if r.metrics) > known
+            ),
+            command,
         )
-        command.process.send_signal(number)
+        if number == signal.SIGTERM:
+            command.terminate_group()
+        else:
+            command.process.send_signal(number)
         output = command.finish(code)
         assert "`tuner resume a` goes on where it stands" in output
         assert "Traceback" not in output

@@ -42,6 +42,18 @@ def test_a_second_signal_quits_without_waiting_for_mlflow(command_line: CommandL
     assert "MLflow cannot be written, the sweep goes on without it" in output
 
 
+def test_a_signal_to_every_process_ends_it_in_words_all_the_same(command_line: CommandLine):
+    command_line.draw_nothing()
+    (command_line.folder / "slow.yaml").write_text(SLOW)
+    command = command_line.start("launch", "slow.yaml", "--name", "a")
+    command_line.wait_until("a", is_training, command)
+    command.terminate_all()
+    output = command.finish(143)
+    assert "`tuner resume a` goes on where it stands" in output
+    assert "Traceback" not in output
+    assert "failed" not in {record.state for record in read_records(SweepFolder.open("a", home=command_line.home))}
+
+
 @NEEDS_ROOT
 def test_a_disk_that_runs_full_ends_the_sweep_in_words_and_it_goes_on_when_there_is_room(command_line: CommandLine):
     command_line.draw_nothing()

@@ -1,4 +1,4 @@
-"""A sweep runs no code that lies where it is started or kept, and writes no secret of its environment anywhere."""
+"""What surrounds a sweep: code that lies about, secrets, odd folders and locales, and signals to the process group."""
 
 from __future__ import annotations
 
@@ -121,3 +121,33 @@ def test_other_users_cannot_enter_the_session_of_ray(surroundings: Surroundings)
     folder = surroundings.folder / f"tuner-{os.getuid()}"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert list(folder.glob("ray/session_*/sockets"))
+
+
+ODD = """\
+import sys, threading
+from tuner import Sweep
+
+def launch():
+    print(Sweep.launch(sys.argv[1], home=sys.argv[2]).ending.completed)
+
+thread = threading.Thread(target=launch)
+thread.start()
+thread.join()
+"""
+
+
+def test_a_thread_launches_it_without_a_home_directory_below_long_and_foreign_names(tmp_path):
+    """Each of these alone ended in a traceback, or 60 seconds late with exit code 1."""
+    long = tmp_path / ("x" * 120)
+    home = tmp_path / "données"
+    long.mkdir()
+    (tmp_path / "tiny.yaml").write_text(SPACE)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "TUNER_"))}
+    kept |= {name: os.environ[name] for name in ("TUNER_CACHE",) if name in os.environ}
+    kept |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(long), "MPLBACKEND": "inline", **dict([OF_FAIR_WORKERS])}
+    kept |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    kept.pop("HOME", None)
+    command = [sys.executable, "-c", ODD, str(tmp_path / "tiny.yaml"), str(home)]
+    done = subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, check=False, timeout=400)
+    # If Ray ended with the thread, the exit code would be 1.
+    assert (done.returncode, done.stdout[:4]) == (0, b"True"), done.stdout + done.stderr

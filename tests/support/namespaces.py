@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-_RAY_FOLDER = Path("/tmp/ray")  # each machine has one of its own, as it would
+from tuner.cluster.local_ray import session_folder
+
 needs_namespaces = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nsenter") is None,
     reason="network namespaces need root, and the commands ip (Debian: iproute2) and nsenter (util-linux)",
@@ -25,9 +26,9 @@ class Machine:
     """A network namespace with a folder of its own for Ray; everything that is started in it ends with it."""
 
     def __init__(self) -> None:
-        _RAY_FOLDER.mkdir(exist_ok=True)
+        folder = session_folder().parent  # each machine has one of its own, as it would
         self._holder = subprocess.Popen(
-            ["unshare", "-mn", "sh", "-c", f"mount -t tmpfs tmpfs {_RAY_FOLDER} && ip link set lo up && echo && cat"],
+            ["unshare", "-mn", "sh", "-c", f"mount -t tmpfs tmpfs {folder} && ip link set lo up && echo && cat"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -15,9 +15,6 @@ from typing import TextIO
 
 from trainables.common.redaction import redact
 
-SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-"""With it, Python looks for no module in the current folder."""
-
 
 def python_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module in a Python of its own, which takes no code from the current folder.
@@ -30,10 +27,18 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 
 def python_environment() -> dict[str, str]:
-    """Return this process's environment for a Python that finds the same `tuner`, and no code in the current folder."""
+    """Return this process's environment with `safe_path`."""
+    return {**os.environ, **safe_path()}
+
+
+def safe_path() -> dict[str, str]:
+    """Return environment variables with which Python finds the same `tuner`, and no code in the current folder.
+
+    An empty entry of ``PYTHONPATH``, which would mean the current folder, is left out.
+    """
     entries = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     paths = [*source_folders(), *entries]
-    return {**os.environ, **SAFE_PATH, **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})}
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def source_folders() -> list[str]:

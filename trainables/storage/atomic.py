@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trainables.errors import StorageError
+from trainables.errors import StorageError, UserError
 from trainables.storage.checked_json import as_json
 
 _NOT_WRITTEN = {
@@ -117,10 +117,19 @@ def _temporary(path: Path) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """Return where fetched files of the dataset ``name`` are kept, whether the folder exists or not."""
+    """Return where fetched files of the dataset ``name`` are kept, whether the folder exists or not.
+
+    Raises:
+        UserError: it lies in the home directory of a user who has none.
+    """
     root = os.environ.get("TUNER_CACHE")
     if not root:
         import pooch
 
         root = str(pooch.os_cache("adversarial-tuner"))
-    return Path(root).expanduser().absolute() / name
+    try:
+        return Path(root).expanduser().absolute() / name
+    except RuntimeError:
+        raise UserError(
+            f"{root}: this user has no home directory; set TUNER_CACHE to a folder that can be written"
+        ) from None

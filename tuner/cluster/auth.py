@@ -34,7 +34,14 @@ def check_mode(*, insecure: bool) -> None:
 
 def token_path() -> Path:
     """Return the file that Ray reads the token from: ``RAY_AUTH_TOKEN_PATH``, else ``~/.ray/auth_token``."""
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or _home() / "auth_token")
+
+
+def _home() -> Path:
+    try:
+        return Path.home() / ".ray"
+    except RuntimeError:
+        raise UserError("this user has no home directory: set HOME to a folder that can be written") from None
 
 
 def read_token() -> str | None:
@@ -64,7 +71,7 @@ def make_token() -> Path:
     """
     path = token_path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return path
@@ -93,9 +100,18 @@ def check_token_file() -> None:
 
 
 def secure_own_token() -> None:
-    """Make the token of a cluster on this machine alone, with mode 0600; Ray would make one that everybody can read."""
+    """Make the token of a cluster on this machine alone, with mode 0600; Ray would make one that everybody can read.
+
+    Raises:
+        UserError: it cannot be made, or another user has made it.
+    """
     if os.environ.get("RAY_AUTH_TOKEN") or not is_token_mode():
         return
     path = make_token()
-    if path.stat().st_uid == os.getuid():
+    if path.parent == _home() and path.parent.stat().st_mode & 0o022:  # made under a umask that lets others replace it
+        path.parent.chmod(0o700)
+    owner = path.stat().st_uid
+    if owner not in (0, os.getuid()):
+        raise UserError(f"{path} was made by another user (uid {owner}), who knows the token: remove it")
+    if owner == os.getuid():
         path.chmod(0o600)

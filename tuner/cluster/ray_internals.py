@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import requests
-from ray._private import ray_constants, ray_logging, services, state
+from ray._private import ray_constants, ray_logging, services, state, utils
 from ray.experimental import internal_kv
 from ray.job_config import JobConfig
 from ray.job_submission import JobSubmissionClient
@@ -53,6 +53,7 @@ def missing_names() -> list[str]:
         (JobSubmissionClient, ("_do_request",)),
         (JobConfig, ("_serialize",)),
         (services, ("ConsolePopen",)),
+        (utils, ("get_entrypoint_name",)),
         (class_cache, ("ENV_VARS_TO_PROPAGATE",)),
         (TuneController, _CONTROLLER_METHODS),
     ]
@@ -99,32 +100,36 @@ class _OwnSession(services.ConsolePopen):
 
 
 @contextlib.contextmanager
-def processes_in_sessions_of_their_own() -> Iterator[None]:
-    """Keep the processes that `ray.init` starts meanwhile out of reach of signals to this process's group.
-
-    Else SIGTERM to the group, as ``timeout`` sends it, ends them before the driver has ended in order.
-    """
-    before = services.ConsolePopen
-    services.ConsolePopen = _OwnSession  # type: ignore[misc]
+def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        services.ConsolePopen = before  # type: ignore[misc]
+        setattr(owner, name, before)
 
 
 @contextlib.contextmanager
-def environment_not_copied() -> Iterator[None]:
+def started_apart() -> Iterator[None]:
+    """Keep what `ray.init` starts meanwhile apart from this process's terminal, process group and command line.
+
+    SIGTERM to the group, as ``timeout`` sends it, would end Ray's processes before the driver has ended in order. The
+    command line would be shown to everybody on the cluster.
+    """
+    with (
+        _replaced(services, "ConsolePopen", _OwnSession),
+        _replaced(utils, "get_entrypoint_name", lambda: "adversarial-tuner"),
+    ):
+        yield
+
+
+def environment_not_copied() -> contextlib.AbstractContextManager[None]:
     """Let Tune copy no environment variable of this process into the runtime environment of its trials.
 
     Tune would copy ``AWS_SECRET_ACCESS_KEY`` and others, which Ray logs in clear. Workers have the environment of their
     node.
     """
-    before = class_cache.ENV_VARS_TO_PROPAGATE
-    class_cache.ENV_VARS_TO_PROPAGATE = set()
-    try:
-        yield
-    finally:
-        class_cache.ENV_VARS_TO_PROPAGATE = before
+    return _replaced(class_cache, "ENV_VARS_TO_PROPAGATE", frozenset())
 
 
 class JobClient(JobSubmissionClient):

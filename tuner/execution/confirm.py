@@ -80,7 +80,11 @@ def confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions, *, in
         with sweep.lock():
             record_software(sweep, change)
     return drive(
-        sweep, console, lambda study_lock: ConfirmStage(sweep, study_lock, console, options), insecure=insecure
+        sweep,
+        console,
+        lambda study_lock: ConfirmStage(sweep, study_lock, console, options),
+        command="confirm",
+        insecure=insecure,
     )
 
 

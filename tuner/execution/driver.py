@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +23,8 @@ from tuner.errors import SweepError
 from tuner.execution.dispatcher import Observer
 from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import verify_nodes
-from tuner.execution.ray_tune.runner import execute, start_ray
+from tuner.execution.ray_tune.runner import execute
+from tuner.execution.ray_tune.start import start_ray
 from tuner.results.live import LiveTable
 from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.control import Control
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
 
 MIRROR_WAIT_S = 120.0
+_END_WITHIN_S = 7.0  # after SIGTERM; whoever sends it kills what is there some ten seconds later
+_MIRROR_WAIT_AFTER_SIGTERM_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -129,13 +134,19 @@ class Stage(Protocol):
 class GracefulSignals:
     """While it is entered, SIGTERM raises `KeyboardInterrupt` as Ctrl-C does, also where Ctrl-C was ignored.
 
-    Tune turns the first of them into the end of its run. Does nothing outside the main thread, where Python allows no
-    signal handlers.
+    Tune turns the first of them into the end of its run. If this is still entered seconds after SIGTERM, as when Ray
+    was ended by the same signal and Tune waits for it, the process ends at once: all that was reported is saved. Does
+    nothing outside the main thread, where Python allows no signal handlers.
+
+    Args:
+        farewell: printed before the process is ended at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, farewell: str) -> None:
         self.received: int | None = None
         """Number of the last SIGTERM, None if there was none."""
+        self._farewell = farewell
+        self._deadline: threading.Timer | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> GracefulSignals:
@@ -147,10 +158,21 @@ class GracefulSignals:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._deadline is not None:
+            self._deadline.cancel()
 
     def _on_sigterm(self, number: int, frame: object) -> None:
+        if self._deadline is None:
+            self._deadline = threading.Timer(_END_WITHIN_S, self._end_at_once)
+            self._deadline.daemon = True
+            self._deadline.start()
         self.received = number
         signal.raise_signal(signal.SIGINT)
+
+    def _end_at_once(self) -> None:
+        with contextlib.suppress(Exception):  # a notebook's has no descriptor
+            os.write(sys.stderr.fileno(), f"{self._farewell}\n".encode(errors="replace"))
+        os._exit(128 + signal.SIGTERM)
 
 
 def drive(
@@ -159,6 +181,7 @@ def drive(
     make_stage: Callable[[StudyLock | None], Stage],
     on_start: Callable[[], None] = lambda: None,
     *,
+    command: str = "resume",
     insecure: bool = False,
 ) -> Ending:
     """Train the runs that are left of a stage, keep MLflow up to date, and return how it ended.
@@ -172,7 +195,8 @@ def drive(
         make_stage: returns the stage; called once the lock is held, with the study's own lock if the study lies in a
             database.
         on_start: called once the lock is held, and requests to stop or pause are taken.
-        insecure: see `tuner.execution.ray_tune.runner.start_ray`.
+        command: of `tuner` that continues the stage.
+        insecure: see `tuner.execution.ray_tune.start.start_ray`.
 
     Raises:
         UserError: the sweep's space was edited, another driver is at work on it, the cluster lacks what a run asks for,
@@ -180,7 +204,7 @@ def drive(
     """
     sweep.check_space()
     ending = Ending()
-    signals = GracefulSignals()
+    signals = GracefulSignals(f"Interrupted; `tuner {command} {sweep.name}` goes on where it stands")
     try:
         with sweep.lock() as study_lock, environment_kept(), loggers_kept(), signals:
             sweep.extended()
@@ -272,10 +296,11 @@ def _why_lost(guard: FolderGuard) -> str:
 
 
 def _close(mirror: Mirror, stage: Stage, ending: Ending) -> bool:
+    is_hurried = ending.signal == signal.SIGTERM
     with tempfile.TemporaryDirectory() as folder:
         return mirror.close(
-            MIRROR_WAIT_S,
+            _MIRROR_WAIT_AFTER_SIGTERM_S if is_hurried else MIRROR_WAIT_S,
             state=stage.sweep_state(ending),
             winners=stage.winners(),
-            pictures=stage.draw(Path(folder), ending),
+            pictures={} if is_hurried else stage.draw(Path(folder), ending),
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from trainables.common.process_state import SAFE_PATH, environment
+from trainables.common.process_state import environment, safe_path
 from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import BENCHMARK
 from tuner.errors import CheckpointError, UserError
@@ -78,7 +78,7 @@ def evaluate_runs(
     # Not forked: torch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
     at_once = min(at_once, max(1, len(left)))
-    with environment(SAFE_PATH), ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
+    with environment(safe_path()), ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
         jobs = {pool.submit(_evaluate, sweep, record, options): record for record in left}
         unusable: list[str] = []
         try:

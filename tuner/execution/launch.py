@@ -152,7 +152,7 @@ def start_detached(sweep: SweepFolder, *, insecure: bool = False) -> int:
 
     Args:
         sweep: that it drives.
-        insecure: let its Ray require no token, see `tuner.execution.ray_tune.runner.start_ray`.
+        insecure: let its Ray require no token, see `tuner.execution.ray_tune.start.start_ray`.
 
     Raises:
         UserError: it ended before it took over the sweep; the message holds what it wrote.

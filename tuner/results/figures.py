@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
+
+from trainables.common.process_state import environment_kept
+
+if "matplotlib" not in sys.modules:
+    # With MPLBACKEND of a notebook's kernel, which this Python may lack, the import fails; the canvas is chosen here.
+    with environment_kept():
+        backend = os.environ.pop("MPLBACKEND", "")
+        import matplotlib
+    if backend:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg

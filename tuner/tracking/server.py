@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shlex
+import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
@@ -92,6 +93,7 @@ def connect(home: Path) -> MlflowClient:
     _import_mlflow()
     from mlflow.tracking import MlflowClient
 
+    _check_encoding(home)
     uri = tracking_uri(home)
     only_reads = not os.access(home, os.W_OK)
     with contextlib.nullcontext() if only_reads else FileLock(home / ".mlflow.lock"):
@@ -99,6 +101,16 @@ def connect(home: Path) -> MlflowClient:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def _check_encoding(home: Path) -> None:
+    try:
+        str(home).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"MLflow cannot name {os.fsencode(home)!r} in the encoding of this locale, {sys.getfilesystemencoding()}: "
+            "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+        ) from None
 
 
 def experiment(client: MlflowClient, home: Path) -> str:

@@ -59,6 +59,29 @@ def test_for_a_cluster_on_this_machine_alone_the_token_is_mended(token, monkeypa
     assert not token.exists()
 
 
+def test_under_any_umask_only_the_owner_can_replace_the_token(tmp_path, monkeypatch, token):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    before = os.umask(0)
+    try:
+        auth.secure_own_token()
+        folder = tmp_path / ".ray"
+        assert folder.stat().st_mode & 0o777 == 0o700
+        folder.chmod(0o777)
+        auth.secure_own_token()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert (folder / "auth_token").stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+def test_a_token_that_another_user_has_made_is_refused(token):
+    os.chown(auth.make_token(), 65534, 65534)
+    with pytest.raises(UserError, match="made by another user"):
+        auth.secure_own_token()
+
+
 def test_a_node_asks_for_the_token_and_lets_drivers_end(token, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "http://elsewhere:8265")
     environment = nodes.environment()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from trainables.common.process_state import python_environment
 from trainables.judging.examples import ClassifiedImages, Examples
 from tuner.results import figures as pictures
 from tuner.results.compare import interval
@@ -25,6 +29,18 @@ ROWS = [
     }
     for step in (1, 2, 3)
 ]
+
+
+@pytest.mark.parametrize(("backend", "is_valid"), [("inline", False), ("module://nothing.here", True), ("svg", True)])
+def test_the_backend_of_a_notebook_is_not_needed_and_stays_chosen(backend, is_valid):
+    script = """import os, tuner.results.figures, matplotlib
+print(os.environ["MPLBACKEND"], matplotlib.rcParams._get("backend"), sep="\\n")"""
+    environment = {**python_environment(), "MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    variable, chosen = done.stdout.splitlines()
+    assert variable == backend
+    assert (chosen == backend) == is_valid
 
 
 def lines(axes):

@@ -7,32 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
 import tempfile
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-import ray
 from ray import tune
 
 from search_spaces.schema import Resources
-from trainables.common.process_state import SAFE_PATH, environment, loggers_kept, source_folders
+from trainables.common.process_state import environment, loggers_kept
 from trainables.worker.context import WorkerContext
 from trainables.worker.trainable import RunTrainable
-from tuner.cluster import local_ray
-from tuner.cluster.auth import secure_own_token
-from tuner.cluster.ray_internals import (
-    WorkerPath,
-    environment_not_copied,
-    processes_in_sessions_of_their_own,
-    silence_worker_output,
-)
+from tuner.cluster.ray_internals import environment_not_copied
 from tuner.execution.dispatcher import Dispatcher, Observer
 from tuner.execution.failures import FailurePolicy
 from tuner.execution.ray_tune.capacity import Capacity, await_machines
+from tuner.execution.ray_tune.start import signal_handlers_given_back
 from tuner.execution.ray_tune.tune_adapters import (
     FailureStopper,
     LedgerCallback,
@@ -43,11 +32,6 @@ from tuner.execution.ray_tune.tune_adapters import (
 from tuner.search.open_runs import RunQueue
 
 _NO_CONTEXT = WorkerContext()
-_OBJECT_STORE_BYTES = 200 * 1024**2
-_RAY_VARIABLES = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, chosen now so that it does not warn about it
-}
 _TUNE_VARIABLES = {
     "TUNE_GLOBAL_CHECKPOINT_S": str(10**6),  # Tune's own snapshots are not used
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -56,48 +40,10 @@ _TUNE_VARIABLES = {
 }
 
 
-def start_ray(num_cpus: int | None = None, *, insecure: bool = False) -> None:
-    """Start Ray on this machine, or connect to the cluster that ``RAY_ADDRESS`` names.
-
-    Args:
-        num_cpus: processors to offer; by default all.
-        insecure: let a Ray that is started here require no token if ``RAY_AUTH_MODE`` says so.
-
-    Raises:
-        UserError: ``RAY_AUTH_MODE`` turns tokens off, or there is no folder for Ray's sockets.
-    """
-    if ray.is_initialized():
-        return
-    options: dict[str, Any] = {}
-    if local_ray.is_wanted():
-        local_ray.check_authentication(insecure=insecure)
-        secure_own_token()
-        # Without an address, Ray takes any cluster that was ever started on this machine.
-        options = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
-        options |= {"object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": str(local_ray.session_folder())}
-    silence_worker_output()
-    variables = {name: value for name, value in _RAY_VARIABLES.items() if name not in os.environ} | SAFE_PATH
-    with _signal_handlers_given_back(), environment(variables), processes_in_sessions_of_their_own():
-        job = WorkerPath(source_folders())
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, job_config=job, **options)
-
-
-@contextlib.contextmanager
-def _signal_handlers_given_back() -> Iterator[None]:
-    """Ray puts a handler of its own over SIGTERM, and Tune leaves one that swallows the first Ctrl-C after `fit`."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 @contextlib.contextmanager
 def _quiet_tune() -> Iterator[None]:
     with (
-        _signal_handlers_given_back(),
+        signal_handlers_given_back(),
         environment(_TUNE_VARIABLES),
         environment_not_copied(),
         loggers_kept(["ray"]),

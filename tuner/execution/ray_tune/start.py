@@ -1,0 +1,99 @@
+"""Starts Ray on this machine, or connects to the cluster that ``RAY_ADDRESS`` names."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ray
+
+from trainables.common.process_state import environment, safe_path, source_folders
+from tuner.cluster import local_ray
+from tuner.cluster.auth import secure_own_token, token_path
+from tuner.cluster.ray_internals import WorkerPath, silence_worker_output, started_apart
+
+_OBJECT_STORE_BYTES = 200 * 1024**2
+_starting = threading.Lock()  # of two threads that launch sweeps, one starts Ray for both
+_RAY_VARIABLES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, chosen now so that it does not warn about it
+}
+
+
+def start_ray(num_cpus: int | None = None, *, insecure: bool = False) -> None:
+    """Start Ray on this machine, or connect to the cluster that ``RAY_ADDRESS`` names.
+
+    Ray ends with this process.
+
+    Args:
+        num_cpus: processors to offer; by default all.
+        insecure: let a Ray that is started here require no token if ``RAY_AUTH_MODE`` says so.
+
+    Raises:
+        UserError: ``RAY_AUTH_MODE`` turns tokens off, or there is no folder for Ray's sockets.
+    """
+    with _starting:
+        if not ray.is_initialized():
+            _start(num_cpus, insecure)
+
+
+def _start(num_cpus: int | None, insecure: bool) -> None:
+    options: dict[str, Any] = {}
+    if local_ray.is_wanted():
+        local_ray.check_authentication(insecure=insecure)
+        secure_own_token()
+        # Without an address, Ray takes any cluster that was ever started on this machine.
+        options = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
+        options |= {"object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": str(local_ray.session_folder())}
+    silence_worker_output()
+    variables = {name: value for name, value in _RAY_VARIABLES.items() if name not in os.environ} | safe_path()
+    if "HOME" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:  # Ray would not find the token
+        variables["RAY_AUTH_TOKEN_PATH"] = str(token_path())
+    with signal_handlers_given_back(), environment(variables), started_apart():
+        job = WorkerPath(source_folders())
+        _in_lasting_thread(
+            lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, job_config=job, **options)
+        )
+
+
+def _in_lasting_thread(start: Callable[[], object]) -> None:
+    """Call something in a thread that lasts as long as this process.
+
+    Linux ends Ray's processes when the thread that has started them ends, which need not be the end of the process.
+    """
+    if threading.current_thread() is threading.main_thread():
+        start()
+        return
+    errors: list[BaseException] = []
+    started = threading.Event()
+
+    def stay() -> None:
+        try:
+            start()
+        except BaseException as error:
+            errors.append(error)
+        started.set()
+        if not errors:
+            threading.Event().wait()
+
+    threading.Thread(target=stay, name="ray", daemon=True).start()
+    started.wait()
+    if errors:
+        raise errors[0]
+
+
+@contextlib.contextmanager
+def signal_handlers_given_back() -> Iterator[None]:
+    """Ray puts a handler of its own over SIGTERM, and Tune leaves one that swallows the first Ctrl-C after `fit`."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
