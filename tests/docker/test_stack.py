@@ -109,7 +109,7 @@ def test_every_door_is_closed(running, arguments):
     assert {url: status for url, status in told["web"].items() if status not in (401, 403)} == {}
     assert all("authentication failed" in answer or "no password supplied" in answer for answer in told["database"])
     answers = set(told["ports"].values()) - {"nobody"}  # processes of the last job may just have ended
-    assert answers == {"403" if arguments else "401", "UNAUTHENTICATED", "metrics"}
+    assert answers == {"403" if arguments else "401", "UNAUTHENTICATED"}
 
 
 def test_mlflow_does_not_answer_to_names_that_are_not_its_own(running):

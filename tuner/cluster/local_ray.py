@@ -15,6 +15,18 @@ _BELOW_FOLDER = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_stor
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (a private folder is made in one of them)
 
 
+_METRICS = "RAY_enable_metrics_collection"
+_PORTS_OF_METRICS = ("AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")  # -1: none, upon which Ray goes on without
+
+
+def no_metrics() -> dict[str, str]:
+    """Return the environment variables without which Ray serves its metrics to whoever asks, without a token.
+
+    Empty if ``RAY_enable_metrics_collection`` is set: whoever watches a cluster with Prometheus sets it to 1.
+    """
+    return {} if _METRICS in os.environ else {_METRICS: "0", **dict.fromkeys(_PORTS_OF_METRICS, "-1")}
+
+
 def is_wanted() -> bool:
     """Return whether a driver starts a Ray of its own: ``RAY_ADDRESS`` names no cluster that it joins."""
     return os.environ.get("RAY_ADDRESS", "") in ("", "local")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from trainables.common.process_state import python_command
 from tuner.cluster.auth import check_mode, check_token_file
-from tuner.cluster.local_ray import session_folder
+from tuner.cluster.local_ray import no_metrics, session_folder
 from tuner.errors import UserError
 
 STOP_WAIT_S = 60
@@ -49,6 +49,7 @@ def environment(*, insecure: bool = False) -> dict[str, str]:
         "RAY_AUTH_MODE": "disabled" if insecure else "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        **no_metrics(),
         **{name: os.environ.get(name, value) for name, value in JOB_ENVIRONMENT.items()},
     }
 
