@@ -97,9 +97,10 @@ def _best_place(path: Path, content: Any, architectures: list[str]) -> tuple[str
 
 
 def _whole_model(path: Path, model: Unread) -> BundleError:
-    return BundleError(
-        f"{path} holds a whole model (an object of {printable(model.name[:_MAX_LETTERS])}); {HOW_TO_SAVE}"
-    )
+    name = printable(model.name[:_MAX_LETTERS])
+    if model.name.startswith("torch._utils._rebuild"):  # of quantised, sparse and other rare tensors
+        return BundleError(f"{path} holds tensors of a kind that is not read ({name}): {HOW_TO_SAVE}, made dense")
+    return BundleError(f"{path} holds a whole model (an object of {name}); {HOW_TO_SAVE}")
 
 
 def _places(content: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Tensors]]:

@@ -340,6 +340,10 @@ KINDS = {
         "holds a whole model .*Sequential",
     ),
     "a whole model in a checkpoint": (lambda path: torch.save({"net": Whole()}, path), "holds a whole model"),
+    "sparse tensors": (
+        lambda path: torch.save({"0.weight": torch.eye(3).to_sparse()}, path),
+        "tensors of a kind that is not read",
+    ),
     "TorchScript": (script, "is a TorchScript program"),
     "a NumPy array": (lambda path: np.save(path.open("wb"), np.zeros(3)), "a NumPy array"),
     "a NumPy archive": (lambda path: np.savez(path.open("wb"), weight=np.zeros(3)), "a NumPy archive"),
