@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -55,7 +55,7 @@ class TokenGate:
         if not (self._is_token(request.cookies.get(self._cookie)) or self._is_token(bearer)):
             return PlainTextResponse(_UNKNOWN, 401, {**_UNKNOWN_HEADERS, **_again(request)})
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
             return PlainTextResponse(_OTHER_PAGE, 403)
         return None
 

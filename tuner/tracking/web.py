@@ -84,7 +84,7 @@ def serve(home: Path, listener: socket.socket, token: str | None, on_ready: Call
         app = web_application(uri, (home / "mlartifacts").resolve())
         gated = app if token is None else TokenGate(app, token, f"tuner-ui-{listener.getsockname()[1]}")
         # The access log would have the token of the link.
-        config = uvicorn.Config(gated, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S)
+        config = uvicorn.Config(gated, log_level="error", access_log=False, timeout_graceful_shutdown=_GRACE_S)
         on_ready()
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run([listener])

@@ -136,8 +136,18 @@ def test_a_browser_that_comes_from_a_link_on_another_site_asks_again_with_its_co
         ("http://localhost:5000", 403),
         ("http://evil.example", 403),
         ("null", 403),
+        ("http://[::1", 403),
+        ("", 403),
     ],
 )
 def test_pages_of_another_origin_are_refused_though_the_browser_sends_the_cookie(gate, origin, status):
     answer = gate.ask("/ajax-api/2.0/mlflow/runs/delete", "", HOST, SIGNED_IN, ("origin", origin), method="POST")
     assert (answer[0]["status"] if answer else None) == status
+
+
+@pytest.mark.parametrize("host", ["[::1", "", "a b", "\xff", "127.0.0.1:port"])
+@pytest.mark.parametrize(("query", "status"), [("", 401), ("token=%ff%00", 401), (f"token={TOKEN}", 303)])
+def test_a_host_that_is_none_changes_nothing(gate, host, query, status):
+    start, _ = gate.ask("/[", query, ("host", host), *FROM_A_LINK)
+    assert start["status"] == status
+    assert gate.passed == []
