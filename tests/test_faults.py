@@ -117,6 +117,16 @@ FAULTS = {
         (JOURNAL, "test_a_pipe_and_a_folder_in_its_place_are_refused_at_once"),
         (JOURNAL, "test_a_follower_reads_each_line_once_and_notices_damage"),
     ],
+    "any file of a sweep is damaged": [
+        ("tuner/sweep/test_damage.py", "test_no_command_ends_in_a_traceback_or_prints_another_number_in_silence"),
+        ("tuner/results/test_verify.py", "test_each_damaged_file_is_named"),
+        ("tuner/results/test_verify.py", "test_a_damaged_run_is_a_marked_row_and_the_others_are_as_before"),
+    ],
+    "a study's rows are deleted, its table dropped, of another shape or closed to the user": [
+        (DATABASE, "test_missing_lines_are_noticed_at_both_ends_and_between"),
+        (DATABASE, "test_a_table_that_goes_or_is_closed_in_mid_sweep_ends_the_driver_in_words"),
+        (DATABASE, "test_what_keeps_a_study_from_being_written_is_said_before_anything_is_made"),
+    ],
     "one name twice, two drivers at once": [
         ("tuner/sweep/test_folder.py", "test_a_name_is_taken_once"),
         ("tuner/sweep/test_folder.py", "test_a_second_driver_is_refused_by_name_even_if_the_lock_file_is_removed"),

@@ -38,7 +38,7 @@ READING = (
     ("trials", corpus.SWEEP, "--format", "json"),
     ("compare", corpus.SWEEP),
     ("replay", corpus.SWEEP, "--pruner", "none"),
-    # verify
+    ("verify", corpus.SWEEP),
     ("export", corpus.SWEEP, "--output", EXPORT),
 )
 

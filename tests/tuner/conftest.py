@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from trainables.storage.atomic import write_json
 from trainables.storage.sweep_store import SweepStore
 from tuner.cli.app import main
 from tuner.search.ledger import Ledger
@@ -152,7 +153,7 @@ def forget_location(folder: Path) -> None:
     """Let the copy of a sweep's folder be taken for the sweep itself, of which it does not know where it was."""
     meta = json.loads((folder / "sweep.json").read_text())
     del meta["location"], meta["sha256"]
-    (folder / "sweep.json").write_text(json.dumps(meta))
+    write_json(folder / "sweep.json", meta)
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ for _command in (
     results.compare,
     results.draw,
     results.export,
+    results.verify,
     confirm.confirm,
     evaluate.evaluate,
 ):

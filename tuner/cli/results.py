@@ -171,3 +171,21 @@ def replay(
         for line in replay_sentences(result):
             console.print(line, soft_wrap=True, highlight=False)
     exit_for_problems(snapshot.problems)
+
+
+def verify(
+    sweep_name: SweepName,
+    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print it.")] = "text",
+    home_folder: Home = None,
+) -> None:
+    """Check every file of a sweep: checksums, metrics against the study, checkpoints, results. Exit code 0 or 2."""
+    from tuner.results.verify import verify_sweep
+
+    verification = verify_sweep(sweep_name, home(home_folder))
+    if output_format == "json":
+        typer.echo(verification.to_json())
+    else:
+        for line in verification.lines:
+            console.print(line, soft_wrap=True, highlight=False)
+    if verification.problems:
+        raise typer.Exit(MISTAKE)
