@@ -23,7 +23,8 @@ from trainables.training.loop import TrainingLoop
 from trainables.training.registry import LOOPS, build
 from tuner.cli.options import Home, SweepName
 from tuner.cli.remote import ClusterCommand
-from tuner.sweep.folder import SweepFolder, home
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import home
 
 
 def test_it_fits_one_screen():

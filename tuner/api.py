@@ -17,7 +17,7 @@ from tuner.cluster.local_ray import check_authentication
 from tuner.execution.launch import LaunchOptions, SpaceContent, new_sweep, prepare_resume, start_detached
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.folder import home as home_folder
+from tuner.sweep.homes import home as home_folder
 from tuner.sweep.ranking import front
 from tuner.sweep.runs import Record, Tier
 from tuner.sweep.snapshot import Snapshot, read_snapshot

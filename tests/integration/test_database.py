@@ -25,6 +25,7 @@ from tuner.errors import UserError
 from tuner.execution.copying import copy_sweep
 from tuner.execution.failures import FailurePolicy
 from tuner.execution.launch import LaunchOptions, new_sweep
+from tuner.results.follower import Follower
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
 from tuner.storage import postgres_lock
@@ -32,7 +33,6 @@ from tuner.storage.postgres import Database, StudyError
 from tuner.storage.postgres_journal import DatabaseReader
 from tuner.storage.postgres_lock import StudyLock
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.follower import Follower
 from tuner.sweep.reader import read_records
 from tuner.sweep.snapshot import read_snapshot
 

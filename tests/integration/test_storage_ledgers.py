@@ -17,13 +17,14 @@ from tuner.errors import UserError
 from tuner.execution.copying import copy_sweep
 from tuner.execution.evaluation import evaluate_runs
 from tuner.results.export import export_run
+from tuner.results.follower import Follower
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
 from tuner.sweep import control
 from tuner.sweep.control import Control
 from tuner.sweep.evaluations import read_evaluation
-from tuner.sweep.folder import SweepFolder, home, names
-from tuner.sweep.follower import Follower
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import home, names
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import read_metrics
 from tuner.sweep.snapshot import read_snapshot

@@ -14,7 +14,8 @@ from tests.support.clusters import RayCluster
 from tests.support.postgres import PostgresServer
 from tests.support.s3 import BUCKET, S3Server
 from trainables.storage.object_store import store_at
-from tuner.sweep.folder import SweepFolder, home
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import home
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import read_metrics
 

@@ -9,7 +9,8 @@ from tuner.cli import cluster, confirm, evaluate, job, launch, monitor, results,
 from tuner.cli.exits import run_command
 from tuner.cli.options import Home, SweepName
 from tuner.cli.remote import ClusterCommand
-from tuner.sweep.folder import SweepFolder, home
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import home
 
 app = typer.Typer(
     help="Hyperparameter search for adversarially robust classifiers: Optuna thinks, Ray runs, MLflow shows.",

@@ -15,7 +15,8 @@ from tuner.cli.options import Home, SweepName
 from tuner.cli.remote import accept_ray
 from tuner.cli.results import print_confirmed
 from tuner.errors import INTERRUPTED
-from tuner.sweep.folder import SweepFolder, home
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import home
 
 if TYPE_CHECKING:
     from tuner.execution.confirm import ConfirmOptions

@@ -20,7 +20,8 @@ from trainables.storage.sweep_store import SweepStore
 from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import Data, Home, is_local_path, per_channel, radius, table_console
 from tuner.errors import UserError
-from tuner.sweep.folder import SweepFolder, home, names
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import home, names
 
 if TYPE_CHECKING:
     from tuner.results.export import BundleRecord

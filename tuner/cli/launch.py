@@ -15,7 +15,8 @@ from tuner.cli.remote import accept_ray
 from tuner.cli.results import print_comparison
 from tuner.errors import INTERRUPTED
 from tuner.sweep import control
-from tuner.sweep.folder import SweepFolder, home
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import home
 
 console = Console(markup=False)  # paths and messages may hold brackets
 

@@ -15,7 +15,8 @@ from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import Home, SweepName
 from tuner.errors import FAILED, INTERRUPTED, STOPPED, UserError
 from tuner.sweep import control
-from tuner.sweep.folder import SweepFolder, home, names
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import home, names
 from tuner.sweep.runs import Record, State
 
 console = Console(markup=False)

@@ -103,7 +103,7 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
         SpaceError: the space of a launch has mistakes.
     """
     from tuner.cluster.command import RemoteCommand
-    from tuner.sweep.folder import check_name
+    from tuner.sweep.homes import check_name
 
     parameters = ctx.params
     storage = parameters.get("home_folder")

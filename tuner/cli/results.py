@@ -12,7 +12,8 @@ from tuner.cli.exits import exit_for_problems
 from tuner.cli.monitor import console
 from tuner.cli.options import Home, SweepName, table_console
 from tuner.errors import MISTAKE, UserError
-from tuner.sweep.folder import SweepFolder, home
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import home
 
 if TYPE_CHECKING:
     from tuner.sweep.snapshot import Snapshot

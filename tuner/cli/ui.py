@@ -14,7 +14,7 @@ from trainables.common.process_state import python_environment, unmasked_output
 from tuner.cli.options import Home
 from tuner.cluster import nodes
 from tuner.errors import UserError
-from tuner.sweep.folder import home
+from tuner.sweep.homes import home
 
 console = Console(markup=False, highlight=False, soft_wrap=True)
 

@@ -21,7 +21,8 @@ from trainables.storage.atomic import write_json
 from trainables.storage.bounded import read_bounded
 from trainables.storage.checked_lines import DamagedLineError, LineChecksums
 from tuner.errors import UserError
-from tuner.sweep.folder import SweepFolder, check_available
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import check_available
 from tuner.sweep.reader import open_journal, open_writer
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -46,7 +47,7 @@ def copy_sweep(sweep: SweepFolder, name: str) -> SweepFolder:
     """
     check_available(name, sweep.store, sweep.study_storage)
     target = sweep.folder.with_name(name)
-    with sweep.held(), contextlib.ExitStack() as undo:
+    with sweep.driver_lock.held(), contextlib.ExitStack() as undo:
         if sweep.study_storage is not None:  # a copied folder is about another moment than the study
             sweep.check_place()
         sweep.store.fetch_folder(sweep.folder)
@@ -152,7 +153,7 @@ def _add_origin(sweep: SweepFolder, path: Path) -> None:
 
 
 def _copy_study(sweep: SweepFolder, copy: SweepFolder, replaced: Mapping[str, str]) -> None:
-    with copy.lock_study() as study_lock:
+    with copy.driver_lock.study() as study_lock:
         writer = open_writer(copy, study_lock)
         entries = itertools.chain(writer.read_logs(0), _entries(sweep, replaced))  # the first are none: it is new
         while batch := list(itertools.islice(entries, _ENTRIES_AT_ONCE)):

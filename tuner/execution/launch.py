@@ -23,7 +23,8 @@ from tuner.errors import UserError
 from tuner.execution import preflight
 from tuner.execution.software import check_software, record_software
 from tuner.storage.observations import Observation
-from tuner.sweep.folder import SweepFolder, check_available, names
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import check_available, names
 
 LOG = "driver.log"
 SpaceContent: TypeAlias = Mapping[str, object]

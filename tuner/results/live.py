@@ -15,9 +15,9 @@ from rich.text import Text
 from search_spaces.schema import MAX_TRIALS
 from search_spaces.sections import Budget
 from trainables.evaluation.metrics import accuracies
+from tuner.results.follower import REFRESH_EVERY_S, Follower
 from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.follower import REFRESH_EVERY_S, Follower
 from tuner.sweep.ranking import best
 from tuner.sweep.runs import Record
 from tuner.sweep.state import compute_spent, seconds_spent

@@ -12,13 +12,7 @@ Format 3 has the space that the sweep was launched with, and where its folder li
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
-import logging
 import math
-import os
-import re
-import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,30 +21,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from search_spaces.configurations import parse_space
 from search_spaces.library import text_of
 from search_spaces.schema import Space
-from search_spaces.sections import NAME_PATTERN
-from trainables.errors import StorageError
-from trainables.storage.atomic import cache_folder, make_private, write_json
+from trainables.storage.atomic import make_private, write_json
 from trainables.storage.checked_json import read_json
-from trainables.storage.object_store import check_url, is_url, path_of
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
-from tuner.storage.file_lock import is_locked, locked
+from tuner.storage.driver_lock import JOURNAL, SweepLock
 from tuner.storage.metrics_file import names_its_run
 from tuner.storage.observations import Observation
+from tuner.sweep.homes import check_available, check_name, names
 from tuner.sweep.identity import (
-    OWNER,
     LaunchedSpace,
     Location,
     SweepMeta,
     changeable_keys,
-    changed_keys,
     content_of,
-    read_owner,
+    read_space,
     refuse_copy,
 )
 from tuner.sweep.provenance import provenance, versions
@@ -66,38 +54,6 @@ SWEEP_FORMAT = 3
 _READABLE = (1, 2, SWEEP_FORMAT)
 WARM_START = "warm_start.json"
 _PUT_BACK = "put a copy of it in its place; nothing was changed"
-NAME = re.compile(NAME_PATTERN)
-_SLIP_OF_URL = re.compile(r"[A-Za-z][\w+.:-]+:/")
-_LOCK = ".lock"
-# How long a driver waits for the lock: longer than a look by `tuner status` holds it.
-_LOCK_WAIT_S = 1.0
-_log = logging.getLogger(__name__)
-
-
-def home(place: str | Path | None = None) -> SweepStore:
-    """Return the store of all sweeps: the argument, else ``TUNER_HOME``, else the folder ``sweeps`` right here.
-
-    For the URL of an object store, its root is a working copy in this machine's cache.
-
-    Raises:
-        UserError: the URL does not name an object store, contains a secret, or cannot be reached.
-    """
-    place = str(place or os.environ.get("TUNER_HOME") or "sweeps")
-    if _SLIP_OF_URL.match(place) and not is_url(place):
-        raise UserError(f"--home {place} is neither a URL like s3://BUCKET/FOLDER nor a path; a folder is ./{place}")
-    if not is_url(place):
-        return SweepStore(Path(place).absolute())
-    scheme, _, rest = place.partition("://")
-    url = f"{scheme.lower()}://{rest}"
-    try:
-        if url.startswith("file://"):
-            return SweepStore(path_of(url))
-        check_url(url)
-    except (ValueError, StorageError) as error:
-        raise UserError(f"the sweeps' storage cannot be used: {error}; choose another --storage") from error
-    copy = cache_folder("sweeps") / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
-    make_private(copy)
-    return SweepStore(copy, url)
 
 
 @dataclass(frozen=True)
@@ -147,7 +103,7 @@ class SweepFolder:
     @property
     def journal(self) -> Path:
         """The file that holds the study."""
-        return self.folder / "study.journal"
+        return self.folder / JOURNAL
 
     @classmethod
     def create(
@@ -237,7 +193,7 @@ class SweepFolder:
         if not (folder / "space.yaml").exists():
             raise UserError(f"{folder / 'space.yaml'} is missing: {_PUT_BACK}")
         text, _ = text_of(str(folder / "space.yaml"))
-        space, edited_keys = _read_space(text, folder / "space.yaml", meta.space)
+        space, edited_keys = read_space(text, folder / "space.yaml", meta.space)
         return cls(
             folder=folder,
             store=store,
@@ -267,7 +223,7 @@ class SweepFolder:
             self,
             num_trials=num_trials or self.num_trials,
             max_concurrent=max_concurrent or self.max_concurrent,
-            launched=LaunchedSpace.of(self.space, (self.folder / "space.yaml").read_text()),
+            launched=self._space_now(),
             location=self._location(self.folder),
         )
         if sweep != self:
@@ -281,13 +237,16 @@ class SweepFolder:
             name: of the new sweep.
             folder: where it is written: the folder that becomes the new sweep's.
         """
-        launched = self.launched or LaunchedSpace.of(self.space, (self.folder / "space.yaml").read_text())
+        launched = self.launched or self._space_now()
         now = datetime.now(UTC).isoformat(timespec="seconds")
         place = self.folder.with_name(name)
         copy = replace(self, folder=place, id=uuid.uuid4().hex, created=now, launched=launched)
         copy = replace(copy, location=copy._location(folder))
         write_json(folder / "sweep.json", copy._meta)
         return copy
+
+    def _space_now(self) -> LaunchedSpace:
+        return LaunchedSpace.of(self.space, (self.folder / "space.yaml").read_text(encoding="utf-8"))
 
     def check_space(self) -> None:
         """Check that ``space.yaml`` is still the space that the sweep was launched with.
@@ -362,42 +321,19 @@ class SweepFolder:
             UserError: another driver holds it; the message names the process. Or the folder is a copy of another sweep,
                 or is not there any more.
         """
-        with self.held() as study_lock:
+        with self.driver_lock.held() as study_lock:
             self.check_place()
-            owner = {"format": FORMAT, "sweep_id": self.id, "pid": os.getpid(), "host": socket.gethostname()}
-            self.store.write_json(self.folder / OWNER, owner)
+            self.driver_lock.write_owner()
             yield study_lock
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[StudyLock | None]:
-        """Keep drivers away from the sweep, without being one: see `lock`."""
-        if not (self.folder / "sweep.json").exists():
-            raise UserError(f"{self.folder} is not there any more: `tuner status` lists the sweeps of a home")
-        try:
-            with (
-                FileLock(self.folder / _LOCK, timeout=_LOCK_WAIT_S),  # drivers of earlier releases lock it alone
-                self.lock_study() as study_lock,
-                self.store.held(self.folder),
-            ):
-                yield study_lock
-        except IsADirectoryError as error:
-            raise UserError(f"{error.filename} is a folder: {_PUT_BACK}") from error
-        except Timeout as error:
-            holder = read_owner(self.folder, self.id)
-            who = f"process {holder.pid} on {holder.host}" if holder else "process ? on ?"
-            raise UserError(f"sweep {self.name!r} is being run by {who}") from error
+    @property
+    def driver_lock(self) -> SweepLock:
+        """The sweep's lock, for those who keep drivers away without being one."""
+        return SweepLock(self.folder, self.store, self.id, self.study_storage)
 
     def check_place(self) -> None:
         """Check that the folder is not a copy of another one: see `tuner.sweep.identity.refuse_copy`."""
         refuse_copy(self.store, self.folder, self.id, self.location)
-
-    def lock_study(self) -> contextlib.AbstractContextManager[StudyLock | None]:
-        """Return the lock of what holds the study: its database, which drivers on other hosts share, or its file."""
-        if self.study_storage is None:
-            return locked(self.journal, _LOCK_WAIT_S)
-        from tuner.storage.postgres_lock import StudyLock
-
-        return contextlib.closing(StudyLock(self.study_storage, self.id))
 
     def is_running(self) -> bool:
         """Return whether a driver is at work on this sweep; leaves no file behind, and disturbs no driver.
@@ -405,69 +341,4 @@ class SweepFolder:
         Raises:
             UserError: the database that holds the study cannot be reached.
         """
-        if self.study_storage is not None:
-            from tuner.storage.postgres_lock import holder
-
-            return holder(self.study_storage, self.id) is not None
-        return is_locked(self.journal) or is_locked(self.folder / _LOCK)
-
-
-def _read_space(text: str, path: Path, launched: LaunchedSpace | None) -> tuple[Space, tuple[str, ...]]:
-    """Return the space of a sweep, and in which keys its file was edited though they must not change.
-
-    Args:
-        text: of the file.
-        path: of the file.
-        launched: the space that the sweep was launched with, if it is known.
-    """
-    space = parse_space(text, str(path))
-    changed = changed_keys(launched.content, content_of(space)) if launched else []
-    if not changed or launched is None:
-        return space, ()
-    _warn_once(
-        f"{path} was edited after the launch ({', '.join(changed)}): what is shown is of the space that was launched"
-    )
-    return parse_space(launched.text, str(path)) if launched.text else space, tuple(changed)
-
-
-@functools.lru_cache(maxsize=1000)
-def _warn_once(text: str) -> None:
-    _log.warning("%s", text)
-
-
-def names(home: Path | SweepStore) -> list[str]:
-    """Return the names of the sweeps in a home."""
-    return SweepStore.of(home).names()
-
-
-def check_available(name: str, home: Path | SweepStore, study_storage: str | None = None) -> None:
-    """Check that a sweep can be created: its name is valid and free, and its home can be written and keep a study.
-
-    Raises:
-        UserError: with what to do instead.
-    """
-    check_name(name)
-    store = SweepStore.of(home)
-    if study_storage is None and store.url is not None:
-        raise UserError(
-            f"{store} cannot keep a study, because nothing can be added to a file there: name "
-            "a database with --study-storage postgresql+psycopg://USER@HOST/DATABASE"
-        )
-    store.pull(store.root / name)
-    if (store.root / name).exists():
-        raise UserError(f"a sweep named {name!r} is in {store} already: `tuner resume {name}` continues it")
-    nearest = next(folder for folder in (store.root, *store.root.parents) if folder.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise UserError(f"cannot write into {nearest}: choose another --home, or set TUNER_HOME")
-
-
-def check_name(name: str) -> None:
-    """Check that a name is allowed for a sweep.
-
-    Raises:
-        UserError: it is not; the message says which names are.
-    """
-    if not NAME.fullmatch(name):
-        raise UserError(
-            f"a sweep's name must be 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit, got {name!r}"
-        )
+        return self.driver_lock.is_held()

@@ -7,8 +7,10 @@ path is no copy: there is no second one with its id.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,14 +19,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from search_spaces.configurations import parse_space
 from search_spaces.schema import Space
 from trainables.storage.bounded import read_bounded
-from trainables.storage.checked_json import read_json
 from trainables.storage.object_store import store_at
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 
-OWNER = "owner.json"
 SpaceContent = Mapping[str, object]
 """A space by dotted keys, with all defaults, as plain data."""
 _ABOUT_THE_SPACE = ("name", "description")
@@ -37,6 +38,7 @@ _CHANGEABLE = (
     "budget.trial_timeout",
 )
 """Keys that change when a search ends and what a run occupies, but not what a run is or how it is chosen."""
+_log = logging.getLogger(__name__)
 _MAX_BYTES = 16 * 1024**2
 _ADDED_BY_FILES = ("parameters.", "constraints.")
 
@@ -159,29 +161,27 @@ class SweepMeta(BaseModel):
     location: Location | None = None
 
 
-@dataclass(frozen=True)
-class Driver:
-    """The process that drives a sweep, or drove it last; the content of ``owner.json``."""
-
-    format: int
-    pid: int
-    host: str
-
-
-def read_owner(folder: Path, sweep_id: str) -> Driver | None:
-    """Return the process that drives a sweep, or drove it last; None if none has.
+def read_space(text: str, path: Path, launched: LaunchedSpace | None) -> tuple[Space, tuple[str, ...]]:
+    """Return the space of a sweep, and in which keys its file was edited though they must not change.
 
     Args:
-        folder: of the sweep.
-        sweep_id: of the sweep.
-
-    Raises:
-        UserError: the file is damaged.
+        text: of the file.
+        path: of the file.
+        launched: the space that the sweep was launched with, if it is known.
     """
-    try:
-        return read_json(folder / OWNER, Driver, remedy="the next driver writes it again", sweep_id=sweep_id)
-    except FileNotFoundError:
-        return None
+    space = parse_space(text, str(path))
+    changed = changed_keys(launched.content, content_of(space)) if launched else []
+    if not changed or launched is None:
+        return space, ()
+    _warn_once(
+        f"{path} was edited after the launch ({', '.join(changed)}): what is shown is of the space that was launched"
+    )
+    return parse_space(launched.text, str(path)) if launched.text else space, tuple(changed)
+
+
+@functools.lru_cache(maxsize=1000)
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def refuse_copy(store: SweepStore, folder: Path, sweep_id: str, recorded: Location | None) -> None:

@@ -13,13 +13,13 @@ from typing import TypeVar
 
 from search_spaces.schema import Space
 from tuner.errors import UserError
+from tuner.storage.driver_lock import OWNER, Driver, read_owner
 from tuner.storage.journal import replaying
 from tuner.sweep import confirmation
 from tuner.sweep.confirmation import Confirmation, read_confirmation
 from tuner.sweep.control import Phase, read_phase
 from tuner.sweep.evaluations import EvaluationResults, read_evaluation
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.identity import OWNER, Driver, read_owner
 from tuner.sweep.ranking import best, best_trials
 from tuner.sweep.reader import (
     CONFIRM,

@@ -12,8 +12,8 @@ from search_spaces.errors import SpaceError
 from trainables.common.valid_json import dump_json
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
+from tuner.storage.driver_lock import Driver
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.identity import Driver
 from tuner.sweep.snapshot import Snapshot, read_snapshot
 from tuner.sweep.state import SweepState, seconds_spent, spent_budget
 

@@ -19,10 +19,10 @@ from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution import launch
 from tuner.execution.launch import start_detached
+from tuner.results.follower import Follower
 from tuner.search.ledger import Ledger
 from tuner.sweep import control
 from tuner.sweep.control import Control, phase_of
-from tuner.sweep.follower import Follower
 from tuner.sweep.reader import read_records
 from tuner.sweep.snapshot import read_snapshot
 from tuner.sweep.status import BestRun, status_of, summarize, summary_line
@@ -277,7 +277,7 @@ def test_a_follower_sees_what_a_reader_sees_and_reads_only_what_is_new(make_swee
         }
         assert all(follower.records[key].metrics == record.metrics for key, record in whole.items())
     monkeypatch.setattr(
-        "tuner.sweep.follower.record_of", lambda *arguments: pytest.fail("it read again what has ended")
+        "tuner.results.follower.record_of", lambda *arguments: pytest.fail("it read again what has ended")
     )
     assert follower.refresh() == []
 

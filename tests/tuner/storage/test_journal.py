@@ -14,10 +14,10 @@ from optuna.storages.journal import JournalFileBackend
 
 from tests.tuner.conftest import row, train_all
 from tuner.errors import UserError
+from tuner.results.follower import Follower
 from tuner.search.ledger import Ledger
 from tuner.storage import journal as journals
 from tuner.storage.journal import FileReader, Journal
-from tuner.sweep.follower import Follower
 from tuner.sweep.reader import read_records, read_studies
 
 

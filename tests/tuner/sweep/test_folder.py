@@ -25,7 +25,8 @@ from tests.tuner.conftest import SPACE
 from trainables.storage import object_store
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
-from tuner.sweep.folder import NAME, SweepFolder, check_available, home, names
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import NAME, check_available, home, names
 
 
 def test_what_is_made_is_found_again(make_sweep):
@@ -209,7 +210,7 @@ def test_a_file_that_names_a_store_changes_nothing_wherever_it_lies(run, make_sw
 def test_a_working_copy_lies_in_the_cache_and_is_one_where_its_url_is_given(tmp_path, monkeypatch):
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
     url = f"mock://{tmp_path}/sweeps"
-    monkeypatch.setattr("tuner.sweep.folder.check_url", Mock())
+    monkeypatch.setattr("tuner.sweep.homes.check_url", Mock())
     where = home(url)
     assert (where.root.parent, where.url) == (tmp_path / "cache" / "sweeps", url)
     assert home(url) == home(f"MOCK://{tmp_path}/sweeps") == where

@@ -1,0 +1,121 @@
+"""The lock of a sweep, which one driver holds at a time, and which process that is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from trainables.storage.checked_json import read_json
+from trainables.storage.sweep_store import SweepStore
+from tuner.errors import UserError
+from tuner.storage.file_lock import is_locked, locked
+
+if TYPE_CHECKING:
+    from tuner.storage.postgres_lock import StudyLock
+
+OWNER = "owner.json"
+JOURNAL = "study.journal"
+_FORMAT = 1
+_LOCK = ".lock"
+# How long a driver waits for the lock: longer than a look by `tuner status` holds it.
+_LOCK_WAIT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The process that drives a sweep, or drove it last; the content of ``owner.json``."""
+
+    format: int
+    pid: int
+    host: str
+
+
+def read_owner(folder: Path, sweep_id: str) -> Driver | None:
+    """Return the process that drives a sweep, or drove it last; None if none has.
+
+    Args:
+        folder: of the sweep.
+        sweep_id: of the sweep.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return read_json(folder / OWNER, Driver, remedy="the next driver writes it again", sweep_id=sweep_id)
+    except FileNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class SweepLock:
+    """The lock of a sweep.
+
+    Attributes:
+        folder: of the sweep.
+        store: that the folder is in.
+        sweep_id: of the sweep.
+        study_storage: URL of the database that holds the study; None if a file does.
+    """
+
+    folder: Path
+    store: SweepStore
+    sweep_id: str
+    study_storage: str | None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[StudyLock | None]:
+        """Hold the lock, which keeps drivers away; only `write_owner` makes a driver of the holder.
+
+        Yields:
+            The lock of the study's database; None if a file holds the study.
+
+        Raises:
+            UserError: a driver holds it, whose process the message names, or the folder is not there any more.
+        """
+        if not (self.folder / "sweep.json").exists():
+            raise UserError(f"{self.folder} is not there any more: `tuner status` lists the sweeps of a home")
+        try:
+            with (
+                FileLock(self.folder / _LOCK, timeout=_LOCK_WAIT_S),  # drivers of earlier releases lock it alone
+                self.study() as study_lock,
+                self.store.held(self.folder),
+            ):
+                yield study_lock
+        except IsADirectoryError as error:
+            raise UserError(f"{error.filename} is a folder: put a copy of the file in its place") from error
+        except Timeout as error:
+            holder = read_owner(self.folder, self.sweep_id)
+            who = f"process {holder.pid} on {holder.host}" if holder else "process ? on ?"
+            raise UserError(f"sweep {self.folder.name!r} is being run by {who}") from error
+
+    def write_owner(self) -> None:
+        """Write that this process is the driver; the lock is held by it."""
+        owner = {"format": _FORMAT, "sweep_id": self.sweep_id, "pid": os.getpid(), "host": socket.gethostname()}
+        self.store.write_json(self.folder / OWNER, owner)
+
+    def study(self) -> contextlib.AbstractContextManager[StudyLock | None]:
+        """Return the lock of what holds the study: its database, which drivers on other hosts share, or its file."""
+        if self.study_storage is None:
+            return locked(self.folder / JOURNAL, _LOCK_WAIT_S)
+        from tuner.storage.postgres_lock import StudyLock
+
+        return contextlib.closing(StudyLock(self.study_storage, self.sweep_id))
+
+    def is_held(self) -> bool:
+        """Return whether a process holds the lock; leaves no file behind, and disturbs no driver.
+
+        Raises:
+            UserError: the database that holds the study cannot be reached.
+        """
+        if self.study_storage is not None:
+            from tuner.storage.postgres_lock import holder
+
+            return holder(self.study_storage, self.sweep_id) is not None
+        return is_locked(self.folder / JOURNAL) or is_locked(self.folder / _LOCK)
