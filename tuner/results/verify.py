@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
+from tuner.storage.driver_lock import read_owner
 from tuner.storage.observations import read_observations
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import WARM_START, SweepFolder
-from tuner.sweep.identity import read_owner
 from tuner.sweep.provenance import read_provenance
 from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import Snapshot, read_snapshot
