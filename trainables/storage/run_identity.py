@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
     """Return the digest of a run's complete settings: SHA-256 of their canonical JSON, in hexadecimal."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_canonical(settings).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def _shared(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 # All trials have the same names, half of what their settings take in memory.
 _decode = json.JSONDecoder(object_pairs_hook=_shared).decode
+_decode_once = json.JSONDecoder().decode  # of what is read to be looked at once, faster
 
 
 class JournalReader(BaseJournalBackend, ABC):
@@ -85,7 +86,7 @@ class JournalReader(BaseJournalBackend, ABC):
         for line in self._new_lines():
             try:
                 self.checksums.check(line)
-                entry = _decode(line.decode())
+                entry = _decode_once(line.decode())
             except (DamagedLineError, ValueError, RecursionError) as error:
                 raise self.damaged(str(error)) from error
             yield entry
