@@ -126,7 +126,8 @@ class RedactedStream(io.TextIOBase):
         super().__init__()
         self._stream = self.unmasked = stream
         self.isatty, self.fileno, self.flush = stream.isatty, stream.fileno, stream.flush  # type: ignore[method-assign]
-        self.buffer = stream.buffer  # for tables as files, which hold no messages
+        if hasattr(stream, "buffer"):  # for tables as files, which hold no messages
+            self.buffer = stream.buffer
 
     def writable(self) -> bool:
         """Return True: text can be written."""

@@ -342,3 +342,12 @@ def test_a_result_is_sent_as_it_is_whatever_secret_its_encoding_looks_like(run, 
             CommandResult(f"no sweeps in {tmp_path}/none: `tuner launch quick` starts one\n", ""),
         )
         monkeypatch.setenv("PGPASSWORD", log[-30:-10])
+
+
+def test_a_job_that_is_followed_marks_its_errors_and_masks_secrets(run, monkeypatch, tmp_path):
+    description = {"metadata": {payload.REQUEST: Request(payload.releases()).encode()}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(description))
+    monkeypatch.setenv("PGPASSWORD", "secret3")
+    code, log = run("job", "status", "of-secret3", "--home", str(tmp_path / "secret3"))
+    assert code == 2
+    assert f"{ERROR_MARK}error: no sweep named 'of-***' in {tmp_path}/***" in log
