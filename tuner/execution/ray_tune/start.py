@@ -52,6 +52,7 @@ def _start(num_cpus: int | None, insecure: bool) -> None:
         options |= {"object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": str(local_ray.session_folder())}
     silence_worker_output()
     variables = {name: value for name, value in _RAY_VARIABLES.items() if name not in os.environ} | safe_path()
+    variables |= local_ray.no_metrics()
     if "HOME" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:  # Ray would not find the token
         variables["RAY_AUTH_TOKEN_PATH"] = str(token_path())
     with signal_handlers_given_back(), environment(variables), started_apart():
