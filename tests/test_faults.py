@@ -18,6 +18,7 @@ RUNS, DISKS, MIRROR = (
 )
 
 EVALUATE = "tuner/cli/test_evaluate.py"
+REPAIR, FOLDERS = "tuner/search/test_repair.py", "tuner/search/test_open_runs.py"
 DATABASE = "integration/test_database.py"
 JOURNAL = "tuner/storage/test_journal.py"
 SURROUNDINGS = "integration/test_surroundings.py"
@@ -224,6 +225,25 @@ FAULTS = {
         ("tuner/storage/test_known_servers.py", "test_a_folder_that_names_a_server_makes_no_connection"),
         ("tuner/storage/test_known_servers.py", "test_no_server_gets_the_password_in_a_way_that_shows_it"),
         ("tuner/storage/test_known_servers.py", "test_an_option_that_leads_elsewhere_is_refused"),
+    ],
+    "the last checkpoint of a run that has ended is damaged, missing or another one's": [
+        (REPAIR, "test_a_damaged_last_checkpoint_is_refused_and_trained_again"),
+        (REPAIR, "test_a_run_that_does_not_become_what_it_was_is_not_used"),
+        ("trainables/storage/test_checkpoint.py", "test_an_older_one_never_stands_for_the_last"),
+        ("trainables/worker/test_trainable.py", "test_from_an_older_checkpoint_it_goes_on_with_a_warning"),
+        ("integration/test_faults.py", "test_damaged_runs_are_trained_again_on_request"),
+    ],
+    "the journal is lost or older than the folders of its runs": [
+        (FOLDERS, "test_with_other_settings_every_trial_begins_anew_and_the_old_files_are_kept"),
+        (FOLDERS, "test_with_the_same_settings_every_run_goes_on"),
+        (FOLDERS, "test_an_unfinished_run_does_not_go_on_from_files_of_another"),
+        ("trainables/worker/test_trainable.py", "test_from_a_checkpoint_with_other_settings_no_run_goes_on"),
+    ],
+    "metrics are damaged, or are not what the journal says": [
+        ("tuner/sweep/test_runs.py", "test_a_flipped_bit_is_noticed_wherever_it_is"),
+        ("tuner/sweep/test_runs.py", "test_a_file_of_another_run_is_not_read"),
+        (REPAIR, "test_damaged_metrics_are_refused_and_the_run_is_trained_again"),
+        (REPAIR, "test_the_study_and_the_metrics_have_to_agree"),
     ],
     "a search space is wrong": [
         ("tuner/cli/test_app.py", "test_mistakes_are_refused_in_words_and_leave_nothing"),

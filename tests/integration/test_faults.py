@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
+import torch
+from rich.console import Console
 
 from search_spaces.schema import Resources
 from tests.integration.test_execution import SPACE, run, states
+from tests.tuner.conftest import REAL, train_really
+from trainables.worker.context import RunTask
 from trainables.worker.trainable import RunTrainable
 from tuner.errors import SweepError, UserError
 from tuner.execution.failures import FAILURES_IN_A_ROW
 from tuner.execution.ray_tune.capacity import num_slots
 from tuner.execution.ray_tune.runner import execute
+from tuner.execution.repair import repair_runs
+from tuner.results.export import export_run
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import read_metrics
+from tuner.sweep.snapshot import read_snapshot
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
 
@@ -143,3 +151,48 @@ def test_more_than_any_machine_of_the_cluster_has_is_refused_with_both_numbers()
 def test_a_run_that_raises_has_its_traceback_in_the_ledger(tmp_path):
     sweep = run(tmp_path, Raising, SPACE.replace("trials: 3", "trials: 2"))
     assert reason(sweep, "trial-0001").startswith("error: Traceback")
+
+
+@pytest.fixture
+def _one_thread():
+    """Train in this process as a worker does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_damaged_runs_are_trained_again_on_request(tmp_path):
+    sweep = SweepFolder.create("real", REAL, "real.yaml", home=tmp_path)
+    train_really(Ledger(sweep))
+    before = export_run(read_snapshot(sweep), tmp_path / "before", "trial-0001")
+    (sweep.folder / "trials/0001/checkpoint/00000002/tensors.safetensors").write_bytes(b"half")
+    (sweep.folder / "baselines/standard/metrics.jsonl").write_bytes(b"")
+    console = Console(file=io.StringIO(), width=200)
+    repair_runs(sweep, console)
+    said = console.file.getvalue()
+    for key in ("trial-0001", "baseline-standard"):
+        assert f"{key} is trained again" in said
+        assert f"{key} is as it was" in said
+    after = export_run(read_snapshot(sweep), tmp_path / "after", "trial-0001")
+    for name in ("classifier.safetensors", "metrics.json"):
+        assert (after / name).read_bytes() == (before / name).read_bytes()
+    repair_runs(sweep, console)
+    assert console.file.getvalue().count("is trained again") == 2
+
+
+def test_an_unfinished_run_whose_checkpoint_is_damaged_is_said_on_the_terminal(tmp_path):
+    sweep = SweepFolder.create("real", REAL, "real.yaml", home=tmp_path, num_trials=1)
+    ledger = Ledger(sweep)
+    run = ledger.next_run()
+    worker = RunTrainable(RunTask(run.key, str(run.folder), run.settings, sweep=sweep.id).to_config())
+    ledger.report(run.key, worker.step()["metrics"])
+    (run.folder / "checkpoint/00000001/state.json").write_text("{}")
+    said = []
+    execute(Ledger(sweep), sweep.space.resources, tell=said.append)
+    assert set(states(sweep).values()) == {"complete"}
+    (line,) = said
+    assert line.startswith(f"{run.key}: the checkpoint {run.folder}/checkpoint/00000001 cannot be used")
+    assert line.endswith("it goes on from the beginning")
+    assert steps(sweep, run.key) == [1]

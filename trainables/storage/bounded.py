@@ -29,7 +29,8 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
         OSError: it cannot be read, is not a regular file, or has more than so many bytes.
     """
     with open_regular(path) as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
+        is_too_large = os.fstat(file.fileno()).st_size > max_bytes
+        content = b"" if is_too_large else file.read()
+    if is_too_large or len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"more than {max_bytes} bytes, which no such file has", str(path))
     return content

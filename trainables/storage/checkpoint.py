@@ -23,10 +23,12 @@ from safetensors.torch import save as dump_tensors
 
 from trainables.errors import CheckpointError
 from trainables.storage.atomic import write_whole
+from trainables.storage.bounded import read_bounded
 from trainables.storage.run_identity import RunIdentity
 from trainables.storage.sweep_store import SweepStore
 
 FORMAT, FORMAT_WITHOUT_IDENTITY = 2, 1
+_MAX_STATE_BYTES, _MAX_TENSOR_BYTES = 64 * 1024**2, 4 * 1024**3
 _STEP = re.compile(r"\d{8,}")
 _UNREADABLE = (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError)
 _TENSOR, _PAIRS = "$tensor", "$pairs"
@@ -145,18 +147,22 @@ class RunCheckpoint:
     accepts_format_1: bool = True
     remedy: str = "put a copy of it in its place"
 
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.folder / f"{self.step:08d}"
+
     def load(self) -> dict[str, Any]:
         """Return its state.
 
         Raises:
             CheckpointError: it is missing, damaged or of another run or step; an older one is never taken for it.
         """
-        path = self.folder / f"{self.step:08d}"
         try:
-            return _load(path, self.identity, self.accepts_format_1)
+            return _load(self.path, self.identity, self.accepts_format_1)
         except CheckpointError as error:
             raise CheckpointError(
-                f"the checkpoint of the last report, {path}, cannot be used: {error}; {self.remedy}"
+                f"the checkpoint of the last report, {self.path}, cannot be used: {error}; {self.remedy}"
             ) from error
 
 
@@ -180,9 +186,9 @@ def _load(path: Path, identity: RunIdentity | None, accepts_format_1: bool) -> d
         others = ", ".join(str(int(other.name)) for other in _steps(path.parent))
         raise CheckpointError(f"it is not there; others there: {others or 'none'}")
     try:
-        header = json.loads((path / "state.json").read_bytes())
+        header = json.loads(read_bounded(path / "state.json", _MAX_STATE_BYTES))
         _check_identity(header, path, identity, accepts_format_1)
-        blob = (path / "tensors.safetensors").read_bytes()
+        blob = read_bounded(path / "tensors.safetensors", _MAX_TENSOR_BYTES)
         _check_content(header, blob)
         state: dict[str, Any] = _unpack(header["state"], load_tensors(blob))
     except CheckpointError:

@@ -62,6 +62,9 @@ def resume(
     ] = None,
     max_concurrent: MaxConcurrent = None,
     accept_code_change: AcceptCodeChange = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First train runs again whose metrics or last checkpoint is damaged.")
+    ] = False,
     detach: Detach = False,
     home_folder: Home = None,
     ready_fd: Annotated[int | None, typer.Option(hidden=True, help="Told when this driver has started.")] = None,
@@ -71,17 +74,17 @@ def resume(
 
     insecure = accept_ray(ctx)
     sweep = SweepFolder.open(sweep_name, home=home(home_folder))
-    if trials is None and max_concurrent is None and control.end_pause(sweep):
+    if trials is None and max_concurrent is None and not repair and control.end_pause(sweep):
         console.print(f"{sweep.name} goes on; `tuner watch {sweep.name}` shows it", soft_wrap=True, highlight=False)
         return
-    _drive(
-        prepare_resume(
-            sweep, console, trials=trials, max_concurrent=max_concurrent, accept_code_change=accept_code_change
-        ),
-        detach,
-        insecure,
-        ready_fd,
+    sweep = prepare_resume(
+        sweep, console, trials=trials, max_concurrent=max_concurrent, accept_code_change=accept_code_change
     )
+    if repair:
+        from tuner.execution.repair import repair_runs
+
+        repair_runs(sweep, console, insecure=insecure)
+    _drive(sweep, detach, insecure, ready_fd)
 
 
 def copy(

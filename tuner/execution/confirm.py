@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,7 @@ class ConfirmStage:
         self._search = read_snapshot(sweep, is_locked=False)
         if not is_complete(sweep, self._search.records):
             warn(console, f"The search has not come to its end: `tuner resume {sweep.name}` goes on with it")
-        self.queue = ConfirmLedger(sweep, self._plan, study_lock)
+        self.queue = ConfirmLedger(sweep, self._plan, study_lock, partial(warn, console))
 
     @property
     def budget(self) -> Budget:

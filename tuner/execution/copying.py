@@ -72,7 +72,9 @@ def _copy_files(sweep: SweepFolder, copy: SweepFolder, folder: Path) -> dict[str
             continue
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".json":
+        if any(".aside-" in part for part in name.parts):  # no longer of any run
+            shutil.copyfile(path, target)
+        elif path.suffix == ".json":
             _copy_json(path, target, sweep, copy)
         elif path.suffix == ".jsonl":
             _copy_lines(path, target, replaced)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from tuner.sweep.ranking import best_trials
 from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import read_snapshot
 from tuner.sweep.state import ALL_FAILED, all_failed
-from tuner.tracking.sync import draw_pictures
+from tuner.tracking.sync import draw_pictures, warn
 from tuner.tracking.writer import MlflowWriter
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class SearchStage:
     def __init__(self, sweep: SweepFolder, study_lock: StudyLock | None, console: Console) -> None:
         self._sweep = sweep
         self._console = console
-        self.queue = Ledger(sweep, study_lock)
+        self.queue = Ledger(sweep, study_lock, partial(warn, console))
         self._had_work = not self.queue.is_complete
 
     @property

@@ -16,8 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.confirmation import PLAN, Configuration, Plan, configuration_of, is_confirmed, race
-from tuner.search.open_runs import OpenRuns
-from tuner.search.run_folders import claim_folder
+from tuner.search.open_runs import OpenRuns, claim_folder
 from tuner.search.samplers import create_study
 from tuner.storage.journal import replaying
 from tuner.storage.optuna_internals import open_trial

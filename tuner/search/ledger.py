@@ -16,8 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search_spaces.configurations import baseline_configurations, configuration_for
 from tuner.search.distributions import suggest
-from tuner.search.open_runs import OpenRuns
-from tuner.search.run_folders import claim_folder
+from tuner.search.open_runs import OpenRuns, claim_folder
 from tuner.search.samplers import build_sampler, create_pruning_study, create_study
 from tuner.search.untried import TriedPoints, without_repeats
 from tuner.search.warm_start import add_observations

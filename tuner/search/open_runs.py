@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from optuna.trial import Trial, TrialState
 
+from trainables.storage.atomic import is_storage_trouble
 from trainables.storage.folder_guard import FolderGuard
+from tuner.errors import DamagedRunError
 from tuner.storage.journal import JournalWriter
+from tuner.storage.metrics_file import names_its_run
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import ENDED, STATES
-from tuner.sweep.runs import Record, Run, append_metrics
+from tuner.sweep.runs import Record, Run, append_metrics, read_metrics
 
 
 class RunQueue(Protocol):
@@ -175,3 +178,39 @@ class OpenRuns:
     def requeue(self, key: str) -> Run:
         """Remove a run that is started again later."""
         return self._runs.pop(key).record.run
+
+
+def claim_folder(sweep: SweepFolder, run: Run, tell: Callable[[str], None], *, has_started: bool) -> None:
+    """See that a run does not go on from what lies in its folder, unless that is its own.
+
+    What is damaged, or belongs to another run or other settings, is moved aside with the whole folder, and the run
+    begins anew. So is what does not say of which run it is, unless the study knows that the run has started: then an
+    earlier release wrote it.
+
+    Args:
+        sweep: the sweep; its lock is held by the caller.
+        run: that is about to be trained.
+        tell: says to a person what was moved, and why.
+        has_started: whether the study says so.
+
+    Raises:
+        DamagedRunError: the disk does not let it be read.
+    """
+    reason = _reason_to_move(run, has_started)
+    if reason and run.folder.exists():
+        aside = sweep.store.move_aside(run.folder)
+        tell(f"{run.key} begins anew: what lay in its folder is in {aside} now, because {reason}")
+
+
+def _reason_to_move(run: Run, has_started: bool) -> str:
+    """Return why a run cannot go on from what is in its folder; empty if it can."""
+    try:
+        read_metrics(run)
+    except DamagedRunError as error:
+        line_error = error.__cause__
+        if line_error is not None and line_error.__cause__ and is_storage_trouble(line_error.__cause__):
+            raise  # the file may be whole
+        return error.reason
+    if has_started or names_its_run(run.folder):
+        return ""
+    return "it does not say of which run it is, and the study knows of none that has started there"

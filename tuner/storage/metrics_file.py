@@ -46,7 +46,7 @@ def append_row(folder: Path, row: dict[str, float], identity: RunIdentity, store
     lines = [json.dumps(row).encode()]
     if not last:
         checksums = LineChecksums()
-        lines.insert(0, json.dumps({"format": FORMAT, **identity.as_json()}).encode())
+        lines.insert(0, _header(identity))
     else:
         checksums = LineChecksums.after(last) or _checksums_of(path.read_bytes())
     store.append(path, b"".join(checksums.seal(line) + b"\n" for line in lines), sync=True)
@@ -103,7 +103,13 @@ def _verified_lines(folder: Path, identity: RunIdentity) -> list[bytes]:
     return lines
 
 
+def _header(identity: RunIdentity) -> bytes:
+    return json.dumps({"format": FORMAT, **identity.as_json()}).encode()
+
+
 def _check_header(line: bytes, identity: RunIdentity) -> None:
+    if line.startswith(_header(identity)[:-1]):
+        return
     header = _load(line)
     if header["format"] != FORMAT:
         raise DamagedLineError(f"it has format {header['format']}, and this release reads format {FORMAT}")

@@ -149,6 +149,12 @@ def _record(run: Run, trial: FrozenTrial, metrics: Mapping[str, float]) -> Recor
     )
 
 
+def last_step_of(trial: FrozenTrial) -> int | None:
+    """Return the step of the last report of a run that has ended; None if an earlier release has not written it."""
+    step: int | None = trial.user_attrs.get(ENDED, {}).get("step")
+    return trial.last_step if step is None and trial.state != TrialState.COMPLETE else step
+
+
 def _verify(
     sweep: SweepFolder, run: Run, trial: FrozenTrial, metrics: Mapping[str, float], last_step: int | None
 ) -> None:

@@ -216,6 +216,7 @@ def _run_folders(sweep: SweepFolder) -> list[Path]:
     """Return the folders of runs that have reported."""
     folders = [path for path in sweep.folder.glob("trials/*") if _RUN_FOLDER.fullmatch(path.name)]
     folders += [*sweep.folder.glob("baselines/*"), *sweep.folder.glob("confirm/*/seed-*")]
+    folders = [folder for folder in folders if ".aside-" not in folder.name]  # what was moved aside is of no run
     return sorted(folder for folder in folders if (folder / "metrics.jsonl").exists())
 
 

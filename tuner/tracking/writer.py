@@ -36,6 +36,7 @@ _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
 _ENDINGS = {"completed": "FINISHED", "failed": "FAILED"}  # of a sweep; any other is KILLED
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
+_SETTINGS_TAG = "tuner.settings"
 _CONFIRM_TAG, _FRONT_TAG = "tuner.confirm", "tuner.front"
 _EVALUATION_TAGS: dict[Tier, str] = {"rank": "tuner.test", "final": "tuner.final"}
 _FILE_TAGS = (*_EVALUATION_TAGS.values(), _CONFIRM_TAG)
@@ -53,6 +54,7 @@ class _Mirrored:
     artifact_uri: str
     started_ms: int = 0
     parent: str | None = None
+    settings: str | None = None  # their digest; unknown of runs that earlier releases wrote
     sent: dict[str, str] = field(default_factory=dict)  # digests of files, by their tags
 
 
@@ -111,6 +113,7 @@ class MlflowWriter:
                         sent={tag: run.data.tags[tag] for tag in _FILE_TAGS if tag in run.data.tags},
                         started_ms=run.info.start_time,
                         parent=run.data.tags.get(_PARENT_TAG),
+                        settings=run.data.tags.get(_SETTINGS_TAG),
                     ),
                 )
             token = page.token
@@ -131,6 +134,7 @@ class MlflowWriter:
             has_data=False,
             artifact_uri=run.info.artifact_uri,
             parent=tags.get(_PARENT_TAG),
+            settings=tags.get(_SETTINGS_TAG),
         )
         return mirrored
 
@@ -160,8 +164,12 @@ class MlflowWriter:
         run = record.run
         mirrored = self._mirrored.get(run.key)
         rows = read_metrics(run) if rows is None else rows
+        if mirrored is not None and mirrored.settings not in (None, run.identity.settings):
+            self._set_aside(run.key, mirrored)
+            mirrored = None
         if mirrored is None:
             tags = {_PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
+            tags[_SETTINGS_TAG] = run.identity.settings
             mirrored = self._create(run.key, run.key, {**tags, "label": run.label}, _started_ms(rows))
         elif mirrored.parent != self._parent.run_id:
             self._client.set_tag(mirrored.run_id, _PARENT_TAG, self._parent.run_id)
@@ -181,6 +189,13 @@ class MlflowWriter:
             if results is not None:
                 tags = _masking(f"{tag}.masking", results.metrics)
                 self._send_file(mirrored, run.folder / EVALUATION_FILES[tier], tag, results.metrics, tags)
+
+    def _set_aside(self, key: str, mirrored: _Mirrored) -> None:
+        """Take its key from a run whose settings are others than those of the run that has the key now."""
+        self._client.set_tag(mirrored.run_id, _KEY_TAG, f"{key}.aside-{mirrored.run_id[:8]}")
+        if mirrored.status == "RUNNING":
+            self._client.set_terminated(mirrored.run_id, "KILLED")
+        del self._mirrored[key]
 
     def _send_file(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,3 +150,14 @@ def test_ratios_in_a_few_characters(ratio, text):
 def test_a_generators_goal_is_in_its_name(goal, label, tmp_path):
     settings = {"trainable": "gan", "ratio": {"kind": "constant", "generator_turns": 2}, "generator": goal}
     assert Run("trial-0000", "trial", 0, settings, tmp_path).label == label
+
+
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)],
+    ids=["pipe", "folder", "device", "loop"],
+)
+def test_what_is_no_file_is_not_read(tmp_path, make):
+    make(tmp_path / "metrics.jsonl")
+    with pytest.raises(DamagedRunError, match="it cannot be read: "):
+        read_metrics(run_in(tmp_path))

@@ -6,6 +6,7 @@ import io
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -89,6 +90,22 @@ def test_writing_again_changes_nothing(mirrored):
     assert count == 2
     history = _client(sweep).get_metric_history(runs[run.key].info.run_id, "compute")
     assert [point.step for point in history] == [1, 2, 3]
+
+
+def test_a_run_that_began_anew_with_other_settings_is_another_run(mirrored):
+    sweep, connect = mirrored
+    train_all(Ledger(sweep))
+    record = read_records(sweep)[-1]
+    connect().write(record)
+    anew = replace(record, run=replace(record.run, settings={**record.run.settings, "seed": 99}))
+    for _ in range(2):
+        connect().write(anew, [row(1, 0.9, time=1.0)])
+    runs, count = _runs(sweep)
+    assert count == len(runs) == 3
+    assert runs[record.run.key].data.params["seed"] == "99"
+    assert runs[record.run.key].data.metrics["step"] == 1
+    (aside,) = (run for key, run in runs.items() if key.startswith(f"{record.run.key}.aside-"))
+    assert aside.data.params == flatten(record.run.settings)
 
 
 def test_a_driver_that_dies_after_creating_a_run_leaves_it_to_the_next(mirrored, monkeypatch):
@@ -250,7 +267,7 @@ class TestPictures:
         run = read_records(sweep)[0].run
         rows = read_metrics(run)
         (run.folder / "metrics.jsonl").unlink()
-        for changed in ({"step": 1, "time": 1.0, "clean_accuracy": 0.5}, *rows[1:]):
+        for changed in ({"step": 0, "time": 1.0, "clean_accuracy": 0.5}, *rows):
             append_metrics(run, changed, sweep.store)
         assert search(sweep, console).mirrored
         assert "The pictures could not be drawn" in console.file.getvalue()
