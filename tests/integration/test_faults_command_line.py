@@ -95,8 +95,8 @@ def test_nothing_but_failures_end_the_sweep_which_says_why_everywhere(command_li
     from mlflow.tracking import MlflowClient
 
     command_line.draw_nothing()
-    text = SPACE.replace("validation: 200", "validation: 5000").replace("trials: 3", "trials: 12")
-    (command_line.folder / "wrong.yaml").write_text(text)
+    command_line.module = "tests.support.failing"
+    (command_line.folder / "wrong.yaml").write_text(SPACE.replace("trials: 3", "trials: 12"))
     expected = "5 runs in a row have failed"
     output = command_line.run("launch", "wrong.yaml", "--name", "a", code=1)
     assert f"error: {expected}" in output

@@ -20,6 +20,7 @@ from tuner.results import compare, figures
 from tuner.results.evaluation_tables import rank_evaluation_table
 from tuner.results.frames import runs_frame
 from tuner.search.ledger import Ledger
+from tuner.sweep.evaluations import EvaluationResults
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import read_metrics
@@ -112,9 +113,11 @@ def test_a_sweep_searches_by_it_and_shows_it_everywhere(added, tmp_path, monkeyp
 
 def test_a_bundle_of_before_is_evaluated_beside_its_recorded_metrics(added):
     recorded = {metric.name: 0.25 for metric in accuracies("all") if metric.name != METRIC}
-    table = rank_evaluation_table("bundle", {"recorded": recorded, "test": {**recorded, METRIC: 0.5}})
+    now = EvaluationResults(dataset="digits", split="test", images=100, epsilon=0.2, metrics={**recorded, METRIC: 0.5})
+    before = now.model_copy(update={"split": "validation", "metrics": recorded})
+    table = rank_evaluation_table("bundle", {"recorded": before, "test": now})
     columns = {column.header: list(column.cells) for column in table.columns}
-    assert list(columns) == ["images", "clean", "fgsm", "rfgsm", "pgd", ROW.name, "robust", "masking"]
+    assert list(columns) == ["split", "images", "clean", "fgsm", "rfgsm", "pgd", ROW.name, "robust", "masking"]
     assert columns[ROW.name] == ["-", "50.00"]
     assert columns["pgd"] == ["25.00", "25.00"]
 

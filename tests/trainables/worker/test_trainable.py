@@ -121,7 +121,7 @@ def test_every_report_is_in_a_checkpoint(run_of):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"classifier": {"architecture": "mlp", "learning_rate": -1}}, "greater than 0"),
+        ({"classifier": {"architecture": "mlp", "learning_rate": -1}}, "greater than"),
         ({"dataset": {"name": "digits", "validation": 5000}}, "below the 1437 training images"),
     ],
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search_spaces.configurations import parse_space
 from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train, train_all
 from tuner.search.ledger import Ledger
 from tuner.storage.journal import Journal
@@ -175,8 +177,7 @@ def test_a_sweep_whose_baselines_ran_with_one_seed_opens_and_gets_the_others(mak
     one_seed = (SEEDED[0], SEEDED[1].replace("seeds: 2", "seeds: 1"))
     sweep = make_sweep(replace=one_seed, num_trials=4)
     assert len(train_all(Ledger(sweep))) == 6
-    (sweep.folder / "space.yaml").write_text(SPACE.replace(*SEEDED))
-    sweep = SweepFolder.open("tiny", home=sweep.folder.parent)
+    sweep = replace(sweep, space=parse_space(SPACE.replace(*SEEDED), "space.yaml"))
     assert train_all(Ledger(sweep)) == ["baseline-standard.seed8", "baseline-fgsm_retraining.seed8"]
     assert Ledger(sweep).is_complete
 
