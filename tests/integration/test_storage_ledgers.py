@@ -143,9 +143,9 @@ def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, 
     target = export_run(read_snapshot(here), tmp_path / "bundle", "0")
     assert (target / "classifier.safetensors").exists()
     there = SweepFolder.open("real", home=machine(3))
-    folder = next(record for record in read_records(there) if record.run.key == "trial-0000").run.folder
-    assert read_evaluation(folder, "rank") == read_evaluation(best.run.folder, "rank")
-    assert read_evaluation(folder, "rank") is not None
+    run = next(record for record in read_records(there) if record.run.key == "trial-0000").run
+    assert read_evaluation(run, "rank") == read_evaluation(best.run, "rank")
+    assert read_evaluation(run, "rank") is not None
 
 
 def test_a_copy_in_the_object_store_is_noticed_and_one_that_is_made_by_the_command_is_its_own(machine, study: str):

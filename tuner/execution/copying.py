@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from trainables.storage.atomic import write_json
 from trainables.storage.bounded import read_bounded
+from trainables.storage.checked_json import read_json
 from trainables.storage.checked_lines import DamagedLineError, LineChecksums
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
@@ -91,19 +92,16 @@ def _digest(path: Path) -> str:
 
 
 def _copy_json(path: Path, target: Path, sweep: SweepFolder, copy: SweepFolder) -> None:
-    content = _parsed(path, read_bounded(path, _MAX_BYTES))
+    is_checkpoint = path.name == _OF_CHECKPOINT  # its checksums are of the tensors and of the state
+    content = _parsed(path, read_bounded(path, _MAX_BYTES)) if is_checkpoint else _read_json(path)
     changes = {key: copy.id for key in ("sweep_id", "sweep") if content.get(key) == sweep.id}
     if "sweep_id" in changes and content.get("sweep") == sweep.name:
         changes["sweep"] = copy.name
     if not changes:
         shutil.copyfile(path, target)
-    elif path.name == _OF_CHECKPOINT:  # its checksums are of the tensors and of the state
+    elif is_checkpoint:
         target.write_bytes(json.dumps({**content, **changes}).encode())
     else:
-        checksum = content.pop("sha256", None)
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-        if checksum not in (None, hashlib.sha256(canonical).hexdigest()):
-            raise UserError(f"{path} is damaged (its checksum does not match): nothing was copied")
         write_json(target, {**content, **changes})
 
 
@@ -123,6 +121,11 @@ def _copy_lines(path: Path, target: Path, replaced: Mapping[str, str]) -> None:
         else:
             lines.append(after.seal(json.dumps(_with(row, replaced)).encode()))
     target.write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+def _read_json(path: Path) -> dict[str, Json]:
+    """Return the content of a JSON file of a sweep, without its checksum, which is verified."""
+    return read_json(path, dict[str, Any], remedy="nothing was copied")
 
 
 def _parsed(path: Path, text: bytes) -> dict[str, Json]:
@@ -146,8 +149,7 @@ def _with(value: Json, replaced: Mapping[str, str]) -> Json:
 
 def _add_origin(sweep: SweepFolder, path: Path) -> None:
     """Add to the provenance of a copy what it was copied from."""
-    content = _parsed(path, read_bounded(path, _MAX_BYTES))
-    content.pop("sha256", None)
+    content = _read_json(path)
     time = datetime.now(UTC).isoformat(timespec="seconds")
     origin: Json = {"sweep": sweep.name, "sweep_id": sweep.id, "place": sweep.place, "time": time}
     earlier = content.get("copied_from", [])

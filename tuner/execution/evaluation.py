@@ -118,7 +118,7 @@ def complete_runs(snapshot: Snapshot) -> list[Record]:
 
 
 def _is_evaluated(record: Record, options: EvaluationOptions) -> bool:
-    results = read_evaluation(record.run.folder, options.tier)
+    results = read_evaluation(record.run, options.tier)
     if results is None or (options.autoattack and results.autoattack is None):
         return False
     return results.asked == options.num_images
@@ -138,7 +138,7 @@ def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) ->
         num_threads=options.num_threads,
         autoattack=options.autoattack,
     )
-    content = {"format": FORMAT, **results, "asked": options.num_images}
+    content = {"format": FORMAT, "sweep_id": sweep.id, "run": record.run.key, **results, "asked": options.num_images}
     sweep.store.write_json(record.run.folder / EVALUATION_FILES[options.tier], content)
     return results["metrics"]["robust_accuracy"], time.monotonic() - started
 

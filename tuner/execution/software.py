@@ -6,17 +6,17 @@ packages and commits are said. What a sweep went on with is added to its ``prove
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from rich.console import Console
 
+from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.provenance import Provenance, Resumption, Software, software
+from tuner.sweep.provenance import Provenance, Resumption, Software, read_provenance, software
 
 _NUM_SHOWN = 4
 _COMMIT_LENGTH = 12
@@ -76,9 +76,10 @@ def check_software(sweep: SweepFolder, console: Console, *, accept_code_change: 
         accept_code_change: go on although the code that trains differs.
 
     Raises:
-        UserError: the code that trains differs from that of all of the sweep's runs, and this is not accepted.
+        UserError: the code that trains differs from that of all of the sweep's runs, and this is not accepted; or
+            ``provenance.json`` is missing or damaged.
     """
-    change = compare_software(_read(sweep), software())
+    change = compare_software(read_provenance(sweep.folder, sweep.id), software())
     if change is None:
         return None
     shown = ", ".join(change.files[:_NUM_SHOWN]) + (", ..." if len(change.files) > _NUM_SHOWN else "")
@@ -104,17 +105,12 @@ def record_software(sweep: SweepFolder, change: SoftwareChange | None) -> None:
     """
     if change is None:
         return
-    known = _read(sweep)
+    path = sweep.folder / "provenance.json"
+    known = read_json(path, dict[str, Any], remedy="put a copy of it in its place", sweep_id=sweep.id)
     entry: Resumption = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "accepted_code_change": bool(change.files),
         **change.now,
     }
     resumed = [*known.get("resumed", []), entry]
-    sweep.store.write_json(sweep.folder / "provenance.json", {**known, "resumed": resumed})
-
-
-def _read(sweep: SweepFolder) -> Provenance:
-    content: dict[str, Any] = json.loads((sweep.folder / "provenance.json").read_bytes())
-    content.pop("sha256", None)  # whoever writes it adds its own
-    return cast(Provenance, content)
+    sweep.store.write_json(path, {**known, "resumed": resumed})

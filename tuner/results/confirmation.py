@@ -45,7 +45,7 @@ def write_confirmation(
         tier: the attacks of that evaluation.
         record: see `tuner.sweep.confirmation.Confirmation.write`.
     """
-    evaluations = {each.run.key: read_evaluation(each.run.folder, tier) for each in records}
+    evaluations = {each.run.key: read_evaluation(each.run, tier) for each in records}
     confirmation = confirm_results(sweep, plan, records, evaluations, tier)
     confirmation.write(sweep, record)
     return confirmation

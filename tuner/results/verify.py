@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
@@ -75,7 +76,7 @@ def _checks_of_sweep(sweep: SweepFolder, snapshot: Snapshot) -> Iterator[Callabl
     yield lambda: read_observations(sweep.folder / WARM_START, sweep.id)
     for record in (*snapshot.records, *snapshot.confirming_records):
         for tier in EVALUATION_FILES:
-            yield lambda folder=record.run.folder, tier=tier: read_evaluation(folder, tier)  # type: ignore[misc]
+            yield partial(read_evaluation, record.run, tier)
 
 
 def _check_checkpoint(sweep: SweepFolder, record: Record) -> Callable[[], object]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from trainables.storage.checked_json import read_json
-from tuner.sweep.runs import Tier
+from tuner.errors import UserError
+from tuner.sweep.runs import Run, Tier
 
 EVALUATION_FILES: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
 """The file in a run's folder that holds the results of each tier."""
+_REMEDY = "remove it and evaluate the run again"
 
 
 class AttackResult(BaseModel):
@@ -57,6 +58,7 @@ class EvaluationResults(BaseModel):
         autoattack: present if AutoAttack was asked for.
         notes: sentences on how a file was understood, and why an accuracy may not be what the classifier can do.
         asked: the number of images asked for; None for all.
+        run: key of the run that was evaluated; None for a classifier of no sweep, and in results of earlier releases.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
@@ -73,21 +75,24 @@ class EvaluationResults(BaseModel):
     autoattack: AutoAttackResult | None = None
     notes: tuple[str, ...] = ()
     asked: int | None = None
+    run: str | None = None
 
 
-def read_evaluation(folder: Path, tier: Tier = "final") -> EvaluationResults | None:
+def read_evaluation(run: Run, tier: Tier = "final") -> EvaluationResults | None:
     """Return the results of a tier's attacks on a run's classifier; None if it has not been evaluated.
 
     Args:
-        folder: of the run.
+        run: the run.
         tier: the attacks.
 
     Raises:
-        UserError: the file of results is damaged.
+        UserError: the file of results is damaged, or is that of another run.
     """
-    path = folder / EVALUATION_FILES[tier]
+    path = run.folder / EVALUATION_FILES[tier]
     try:
-        results = read_json(path, EvaluationResults, remedy="remove it and evaluate the run again")
+        results = read_json(path, EvaluationResults, remedy=_REMEDY, sweep_id=run.sweep_id)
     except FileNotFoundError:
         return None
+    if results.run not in (None, run.key):
+        raise UserError(f"{path} belongs to another run, {results.run}: {_REMEDY}")
     return results if "tier" in results.model_fields_set else results.model_copy(update={"tier": tier})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -203,7 +203,7 @@ def _compare(snapshot: Snapshot, found: _Damage, is_running: bool) -> None:
             f"an older copy; put the newer one in its place, or `tuner resume {sweep.name} --trials {num_trials}`",
         )
     known = {record.run.folder for record in (*snapshot.records, *snapshot.confirming_records)}
-    unknown = [] if is_running else [folder for folder in _run_folders(sweep) if folder not in known]
+    unknown = [] if is_running else _unknown_runs(sweep, known)
     if unknown:
         found.add(
             sweep.journal.name,
@@ -212,18 +212,18 @@ def _compare(snapshot: Snapshot, found: _Damage, is_running: bool) -> None:
         )
 
 
-def _run_folders(sweep: SweepFolder) -> list[Path]:
-    """Return the folders of runs that have reported."""
+def _unknown_runs(sweep: SweepFolder, known: Collection[Path]) -> list[Path]:
+    """Return the folders of runs that have reported, other than those that the study knows."""
     folders = [path for path in sweep.folder.glob("trials/*") if _RUN_FOLDER.fullmatch(path.name)]
     folders += [*sweep.folder.glob("baselines/*"), *sweep.folder.glob("confirm/*/seed-*")]
     folders = [folder for folder in folders if ".aside-" not in folder.name]  # what was moved aside is of no run
-    return sorted(folder for folder in folders if (folder / "metrics.jsonl").exists())
+    return sorted(folder for folder in folders if folder not in known and (folder / "metrics.jsonl").exists())
 
 
 def _read_evaluations(records: Sequence[Record], found: _Damage) -> dict[str, EvaluationResults]:
     results = {}
     for record in records:
-        result = found.look(record.run.key, functools.partial(read_evaluation, record.run.folder), None)
+        result = found.look(record.run.key, functools.partial(read_evaluation, record.run), None)
         if result is not None:
             results[record.run.key] = result
     return results

@@ -185,7 +185,7 @@ class MlflowWriter:
             self._client.set_terminated(mirrored.run_id, status, _ended_ms(rows))
             mirrored.status = status
         for tier, tag in _EVALUATION_TAGS.items():
-            results = read_evaluation(run.folder, tier)
+            results = read_evaluation(run, tier)
             if results is not None:
                 tags = _masking(f"{tag}.masking", results.metrics)
                 self._send_file(mirrored, run.folder / EVALUATION_FILES[tier], tag, results.metrics, tags)

@@ -37,7 +37,7 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
     assert "0 of 4 runs are evaluated already" in said
     assert "4 test images" in said
     records = Ledger(trained_sweep).records.values()
-    verdicts = {record.run.key: read_evaluation(record.run.folder) for record in records}
+    verdicts = {record.run.key: read_evaluation(record.run) for record in records}
     assert len(verdicts) == 4
     for verdict in verdicts.values():
         assert (verdict.split, verdict.images, verdict.epsilon) == ("test", 4, 0.2)
@@ -66,7 +66,7 @@ def test_other_images_are_judged_anew(trained_sweep):
     complete = complete_runs(read_snapshot(trained_sweep))
     evaluate_runs(trained_sweep, complete, num_images=2, workers=1, tell=shown.append)
     assert shown[0] == "0 of 4 runs are evaluated already"
-    assert read_evaluation(record.run.folder).images == 2
+    assert read_evaluation(record.run).images == 2
 
 
 def test_a_sweep_without_a_complete_run_has_nothing_to_judge(make_sweep, run, tmp_path):

@@ -126,3 +126,16 @@ def test_a_sweep_of_an_earlier_release_goes_on_and_is_compared_from_then_on(code
 def test_the_same_software_is_no_change():
     now = software()
     assert compare_software({**now, "format": 1}, now) is None
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"{", b"[]", b'{"format": 1}'], ids=["missing", "cut off", "a list", "empty"]
+)
+def test_provenance_that_is_missing_or_damaged_is_said_before_anything_is_made(make_sweep, content):
+    sweep = make_sweep()
+    path = sweep.folder / "provenance.json"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"provenance\.json is (missing|damaged).*put a copy of it in its place"):
+        prepare_resume(sweep, QUIET)
