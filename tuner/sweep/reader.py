@@ -273,4 +273,6 @@ def open_journal(sweep: SweepFolder) -> JournalReader | None:
         from tuner.storage.postgres_journal import DatabaseReader
 
         return DatabaseReader(sweep.study_storage, sweep.id)
-    return FileReader(sweep.journal, sweep.id) if sweep.journal.exists() else None
+    journal = sweep.journal
+    has_begun = journal.exists() and not (journal.is_file() and journal.stat().st_size == 0)  # made empty, to be locked
+    return FileReader(journal, sweep.id) if has_begun else None
