@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.postgres import PostgresServer, missing
+from tests.support.sockets import descendants
 from tuner.storage import postgres_lock
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
@@ -56,15 +57,6 @@ def postgres(_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iter
     _postgres.start()
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the processes that a process has started, and those that they have started."""
-    children = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            children += [int(child) for child in path.read_text().split()]
-    return [*children, *(each for child in children for each in descendants(child))]
-
-
 class Command:
     """A command in a process of its own. Its output goes to a file: Ray's processes may hold it open for longer."""
 
@@ -93,7 +85,7 @@ class Command:
 
     def terminate_all(self) -> None:
         """Send SIGTERM to it and to every process that it has started, as systemd does."""
-        for pid in [*descendants(self.process.pid), self.process.pid]:
+        for pid in descendants(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
