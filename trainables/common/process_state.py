@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
-from trainables.common.redaction import redact
+from trainables.common.redaction import current_environment, redact
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
@@ -28,7 +28,7 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 def python_environment() -> dict[str, str]:
     """Return this process's environment with `safe_path`."""
-    return {**os.environ, **safe_path()}
+    return {**current_environment(), **safe_path()}
 
 
 def safe_path() -> dict[str, str]:
@@ -67,7 +67,7 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 @contextlib.contextmanager
 def environment_kept() -> Iterator[None]:
     """Put every environment variable back at the end, whoever changed it: libraries set some when they are used."""
-    before = dict(os.environ)
+    before = current_environment()
     try:
         yield
     finally:

@@ -125,11 +125,17 @@ def _masked_value(match: re.Match[str]) -> str:
 
 def _secrets_of_this_process() -> list[str]:
     """Return the secrets in environment variables and arguments, longest first, as they are and as a URL has them."""
-    found = {value.strip() for name, value in os.environ.items() if _is_secret_variable(name, value)}
-    for text in (*os.environ.values(), *sys.argv):
+    variables = current_environment()
+    found = {value.strip() for name, value in variables.items() if _is_secret_variable(name, value)}
+    for text in (*variables.values(), *sys.argv):
         found |= set(_passwords_in(text.strip()))
     found |= {unquote(secret) for secret in found} | {quote(secret, safe="") for secret in found}
     return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
+
+
+def current_environment() -> dict[str, str]:
+    """Return the environment variables as they are now; other threads may set and remove some meanwhile."""
+    return {name: value for name in list(os.environ) if (value := os.environ.get(name)) is not None}
 
 
 def _is_secret_variable(name: str, value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.common import redaction
 from trainables.common.redaction import MASK, holds_secret, redact, redact_arguments
 from trainables.errors import DataError, StorageError
 
@@ -146,3 +148,17 @@ def test_values_of_the_environment_are_masked_wherever_they_stand(monkeypatch):
 def test_errors_do_not_repeat_secrets():
     for kind in (DataError, StorageError):
         assert str(kind("http://me:hush@host/x is away")) == "http://***@host/x is away"
+
+
+def test_a_variable_that_another_thread_removes_meanwhile_ends_nothing(monkeypatch):
+    """MLflow's thread sets and removes some while the driver prints."""
+    monkeypatch.setenv("A_PASSWORD", "marked-value")
+    monkeypatch.setenv("ZZ_REMOVED", "1")
+    is_secret = redaction._is_secret_variable
+
+    def remove(name: str, value: str) -> bool:
+        os.environ.pop("ZZ_REMOVED", None)
+        return is_secret(name, value)
+
+    monkeypatch.setattr(redaction, "_is_secret_variable", remove)
+    assert redact("it is marked-value") == f"it is {MASK}"
