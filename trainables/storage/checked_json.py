@@ -98,11 +98,20 @@ def parse_json(
 
 def _parse(path: Path, text: bytes, remedy: str) -> dict[str, Any]:
     try:
-        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        content = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_without_repeats
+        )
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({str(error)[:200]}): {remedy}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is damaged (it is no JSON object): {remedy}")
+    return content
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key stands there twice")
     return content
 
 
