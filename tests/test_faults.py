@@ -366,6 +366,9 @@ FAULTS = {
         ("trainables/judging/test_plausibility.py", "test_a_net_of_normalised_images_is_said_to_be_one"),
         ("trainables/judging/test_plausibility.py", "test_far_below_what_the_file_states"),
     ],
+    "the driver is killed while MLflow's database is made": [
+        ("tuner/tracking/test_server.py", "test_one_whose_making_is_killed_is_made_anew")
+    ],
     "another user asks the sockets of a sweep and of a cluster": [
         ("integration/test_doors.py", "test_nobody_gets_an_answer_from_a_sweep_and_a_cluster")
     ],

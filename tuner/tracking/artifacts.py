@@ -40,10 +40,15 @@ def check_database(uri: str) -> None:
 
 def absolute(uri: str) -> str:
     """Return a tracking URI that means the same in another working directory."""
+    database = database_file(uri)
+    return uri if database is None else with_database(uri, database)
+
+
+def with_database(uri: str, database: Path) -> str:
+    """Return a tracking URI of another SQLite database."""
     from sqlalchemy.engine import make_url
 
-    database = database_file(uri)
-    return uri if database is None else make_url(uri).set(database=str(database)).render_as_string(hide_password=False)
+    return make_url(uri).set(database=str(database)).render_as_string(hide_password=False)
 
 
 def new_location(uri: str) -> str | None:

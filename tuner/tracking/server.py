@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import sysconfig
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from filelock import FileLock
 
 from trainables.common.process_state import environment, loggers_kept, python_command
 from tuner.errors import UserError
-from tuner.tracking.artifacts import absolute, check_database, follow, new_location
+from tuner.tracking.artifacts import absolute, check_database, database_file, follow, new_location, with_database
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -89,7 +90,7 @@ def _import_mlflow() -> None:
 
 
 def connect(home: Path) -> MlflowClient:
-    """Return a client; call this inside `quiet_mlflow`. A new database gets its schema from one process alone."""
+    """Return a client; call this inside `quiet_mlflow`. A new database is made by one process alone, and whole."""
     _import_mlflow()
     from mlflow.tracking import MlflowClient
 
@@ -97,10 +98,35 @@ def connect(home: Path) -> MlflowClient:
     uri = tracking_uri(home)
     only_reads = not os.access(home, os.W_OK)
     with contextlib.nullcontext() if only_reads else FileLock(home / ".mlflow.lock"):
+        if not only_reads:
+            _make_database(uri)
         check_database(uri)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def _make_database(uri: str) -> None:
+    """Make the SQLite database of a tracking URI, if it names one that is missing: whole or not at all.
+
+    MLflow makes the tables in dozens of steps. A database whose making was cut off between two of them, as by kill -9,
+    it never opens again.
+    """
+    from mlflow.tracking import MlflowClient
+
+    database = database_file(uri)
+    if database is None or database.exists():
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=database.parent, prefix=".mlflow-") as folder:
+        temporary = Path(folder) / database.name
+        MlflowClient(with_database(uri, temporary)).search_experiments(max_results=1)
+        try:
+            os.link(temporary, database)
+        except FileExistsError:  # another host, which does not see the lock, was quicker
+            pass
+        except OSError:  # a file system without hard links
+            temporary.replace(database)
 
 
 def _check_encoding(home: Path) -> None:
