@@ -6,17 +6,10 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    stop_after_delay,
-    stop_any,
-    wait_exponential,
-)
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 _Result = TypeVar("_Result")
 
@@ -55,6 +48,15 @@ class RetryPolicy:
         Raises:
             Exception: the error of the last attempt, if it is not transient or the policy allows no further one.
         """
+        # Only here, so that training needs torch, numpy, pydantic and safetensors alone.
+        from tenacity import (
+            Retrying,
+            retry_if_exception,
+            stop_after_attempt,
+            stop_after_delay,
+            stop_any,
+            wait_exponential,
+        )
 
         def before_sleep(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None

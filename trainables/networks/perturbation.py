@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from trainables.attacks.gradient import input_gradient, project, uniform_start
-from trainables.attacks.losses import cross_entropy
+from trainables.attacks.losses import Epsilon, cross_entropy
 from trainables.config import GeneratorConfig
 from trainables.networks.classifiers import NUM_CLASSES
 from trainables.networks.generators import Generator
@@ -38,7 +38,7 @@ def sample_inputs(
     settings: GeneratorConfig,
     images: torch.Tensor,
     labels: torch.Tensor,
-    bound: float,
+    bound: Epsilon,
     rng: torch.Generator,
     *,
     times: int = 1,
@@ -92,7 +92,7 @@ def gradient_channel(
 
 
 def input_channels(
-    settings: GeneratorConfig, classifier: nn.Module, current: torch.Tensor, inputs: GeneratorInputs, bound: float
+    settings: GeneratorConfig, classifier: nn.Module, current: torch.Tensor, inputs: GeneratorInputs, bound: Epsilon
 ) -> torch.Tensor:
     """Return the inputs of the generator that have one value per pixel: ``(batch, channels, 28, 28)``.
 
@@ -110,7 +110,8 @@ def input_channels(
         channels.append(gradient_channel(classifier, current, inputs.labels, settings.image_gradient, settings.target))
     if settings.see_perturbation:
         # While the bound is still 0, so is the perturbation: the quotient is 0.
-        channels.append((current - inputs.images) / max(bound, SMALLEST))
+        divisor = bound.clamp_min(SMALLEST) if isinstance(bound, torch.Tensor) else max(bound, SMALLEST)
+        channels.append((current - inputs.images) / divisor)
     return torch.cat(channels, dim=-3) if len(channels) > 1 else current
 
 
@@ -127,7 +128,7 @@ def input_vector(settings: GeneratorConfig, inputs: GeneratorInputs) -> tuple[to
 
 
 def perturb_images(
-    settings: GeneratorConfig, generator: Generator, classifier: nn.Module, inputs: GeneratorInputs, bound: float
+    settings: GeneratorConfig, generator: Generator, classifier: nn.Module, inputs: GeneratorInputs, bound: Epsilon
 ) -> torch.Tensor:
     """Return the images after the generator's last recursion, within the bound of the originals and in [0, 1].
 

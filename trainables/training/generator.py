@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
+from trainables.attacks.losses import Epsilon
 from trainables.common.seeds import seed_for
 from trainables.config import GeneratorConfig
 from trainables.networks.generator_losses import (
@@ -81,7 +82,7 @@ class Adversary:
         classifier: nn.Module,
         images: torch.Tensor,
         labels: torch.Tensor,
-        bound: float,
+        bound: Epsilon,
         rng: torch.Generator,
         *,
         from_pool: bool = False,
@@ -110,7 +111,7 @@ class Adversary:
         return images.index_copy(0, index, perturb_images(settings, generator, classifier, inputs, bound))
 
     def update(
-        self, classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor, bound: float, rng: torch.Generator
+        self, classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor, bound: Epsilon, rng: torch.Generator
     ) -> Update | None:
         """Train the generator by one step against a classifier.
 

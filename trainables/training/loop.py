@@ -42,9 +42,18 @@ class LossMean:
         self._sum = self._sum + loss.detach()
         self._count += 1
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no loss was added since the last `take`."""
+        return not self._count
+
+    def mean(self) -> float | None:
+        """Return the mean of the losses added since the last `take`, None if there were none."""
+        return float(self._sum) / self._count if self._count else None
+
     def take(self) -> float | None:
-        """Return the mean of the losses added since the last call, None if there were none, and start again."""
-        mean = float(self._sum) / self._count if self._count else None
+        """Return what `mean` returns, and start again."""
+        mean = self.mean()
         self._sum, self._count = 0.0, 0
         return mean
 

@@ -7,6 +7,7 @@ classifier turn that ends it. Between two turns the schedule decides whose turn 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,12 +21,13 @@ from trainables.training.loop import LossMean
 class RatioSchedule(Protocol):
     """Decides, between two turns, whether the generator takes another one."""
 
-    def generator_continues(self, turns_taken: int, generator_loss: float, progress: float) -> bool:
+    def generator_continues(self, turns_taken: int, generator_loss: Callable[[], float], progress: float) -> bool:
         """Return True for a generator turn, False for the classifier's.
 
         Args:
             turns_taken: generator turns since the classifier's last one.
-            generator_loss: mean failure probability of the generator's last turn; infinite before its first.
+            generator_loss: returns the mean failure probability of the generator's last turn; infinite before its
+                first. The number is computed on the device, so a call waits for the device.
             progress: share of the run's compute that is spent, in [0, 1].
         """
         ...
@@ -37,7 +39,7 @@ class Constant:
 
     generator_turns: int | Schedule[int]
 
-    def generator_continues(self, turns_taken: int, generator_loss: float, progress: float) -> bool:
+    def generator_continues(self, turns_taken: int, generator_loss: Callable[[], float], progress: float) -> bool:
         """See `RatioSchedule`."""
         return turns_taken < math.floor(value_at(self.generator_turns, progress) + 0.5)
 
@@ -48,7 +50,7 @@ class Stepped:
 
     steps: tuple[int, ...]
 
-    def generator_continues(self, turns_taken: int, generator_loss: float, progress: float) -> bool:
+    def generator_continues(self, turns_taken: int, generator_loss: Callable[[], float], progress: float) -> bool:
         """See `RatioSchedule`."""
         stage = min(int(progress * len(self.steps)), len(self.steps) - 1)
         return turns_taken < self.steps[stage]
@@ -61,11 +63,11 @@ class Adaptive:
     target_generator_loss: float
     max_generator_turns: int
 
-    def generator_continues(self, turns_taken: int, generator_loss: float, progress: float) -> bool:
+    def generator_continues(self, turns_taken: int, generator_loss: Callable[[], float], progress: float) -> bool:
         """See `RatioSchedule`."""
         if turns_taken >= self.max_generator_turns:
             return False
-        return turns_taken == 0 or generator_loss >= self.target_generator_loss
+        return turns_taken == 0 or generator_loss() >= self.target_generator_loss
 
 
 def build_ratio(config: RatioConfig) -> RatioSchedule:
@@ -87,7 +89,7 @@ class TurnCounter:
         generator_turns: how many turns of the generator have ended.
     """
 
-    _STATE = ("_generator_is_on", "_batches_left", "_turns_in_cycle", "_last_loss", "cycles", "generator_turns")
+    _STATE = ("_generator_is_on", "_batches_left", "_turns_in_cycle", "cycles", "generator_turns")
 
     def __init__(self, ratio: RatioSchedule, batches_per_turn: int) -> None:
         self._ratio = ratio
@@ -96,7 +98,7 @@ class TurnCounter:
         self._generator_is_on = False
         self._batches_left = 0
         self._turns_in_cycle = 0
-        self._last_loss = math.inf
+        self._last_turn: LossMean | float = math.inf
         self.cycles = 0
         self.generator_turns = 0
 
@@ -104,6 +106,11 @@ class TurnCounter:
     def batches_left(self) -> int:
         """How many minibatches are left in the present turn."""
         return self._batches_left
+
+    def _last_loss(self) -> float:
+        """Return the mean failure probability of the generator's last turn with an image that it perturbs."""
+        mean = self._last_turn.mean() if isinstance(self._last_turn, LossMean) else self._last_turn
+        return math.inf if mean is None else mean
 
     def generator_is_next(self, progress: float) -> bool:
         """Return whether the next minibatch trains the generator; between two turns this asks the schedule.
@@ -129,8 +136,8 @@ class TurnCounter:
         if self._batches_left > 0:
             return
         if self._generator_is_on:
-            loss = self._loss.take()
-            self._last_loss = self._last_loss if loss is None else loss
+            if not self._loss.is_empty:
+                self._last_turn, self._loss = self._loss, LossMean()
             self._turns_in_cycle += 1
             self.generator_turns += 1
         else:
@@ -139,10 +146,12 @@ class TurnCounter:
 
     def state(self) -> dict[str, Any]:
         """Return the state for a checkpoint; see `restore`."""
-        return {**{name: getattr(self, name) for name in self._STATE}, "_loss": self._loss.state()}
+        counts = {name: getattr(self, name) for name in self._STATE}
+        return {**counts, "_last_loss": self._last_loss(), "_loss": self._loss.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
+        self._last_turn = state["_last_loss"]
         self._loss.restore(state["_loss"])
         for name in self._STATE:
             setattr(self, name, state[name])

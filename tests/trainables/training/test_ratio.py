@@ -1,6 +1,7 @@
 """Ratio schedules: a table of questions and answers, and what must hold for all of them."""
 
 import math
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -39,12 +40,12 @@ PROGRESS = st.floats(0, 1)
     ],
 )
 def test_answers(schedule, turns_taken, generator_loss, progress, continues):
-    assert schedule.generator_continues(turns_taken, generator_loss, progress) is continues
+    assert schedule.generator_continues(turns_taken, lambda: generator_loss, progress) is continues
 
 
 def turns_in_cycle(schedule, progress, loss_after=lambda turns: math.inf):
     turns = 0
-    while schedule.generator_continues(turns, loss_after(turns), progress):
+    while schedule.generator_continues(turns, partial(loss_after, turns), progress):
         turns += 1
     return turns
 

@@ -46,6 +46,20 @@ def test_traces(schedule, batches_per_turn, expected):
     assert trace(TurnCounter(schedule, batches_per_turn), len(expected)) == expected
 
 
+@pytest.mark.parametrize("schedule", [Constant(2), Stepped((1, 2))])
+def test_only_adaptive_waits_for_the_device(schedule):
+    # A tensor without data stands for one that is still being computed: to read it is an error.
+    def drive(schedule):
+        turns = TurnCounter(schedule, 1)
+        for _ in range(6):
+            turns.generator_is_next(0.0)
+            turns.count_minibatch(torch.empty((), device="meta"))
+
+    drive(schedule)
+    with pytest.raises(RuntimeError, match="meta"):
+        drive(Adaptive(0.6, 3))
+
+
 def test_stepped_follows_the_progress():
     turns = TurnCounter(Stepped((1, 2, 3)), 1)
     assert trace(turns, 18, progress_of=lambda batch: batch / 18) == "GCGCGCGGCGGCGGGCGG"
@@ -111,7 +125,7 @@ def test_before_the_first_turn_the_loss_is_infinite():
 
     class Curious:
         def generator_continues(self, turns_taken, generator_loss, progress):
-            seen.append((turns_taken, generator_loss, progress))
+            seen.append((turns_taken, generator_loss(), progress))
             return turns_taken < 1
 
     trace(TurnCounter(Curious(), 1), 3, loss_of=lambda batch: 0.25, progress_of=lambda batch: batch / 4)
