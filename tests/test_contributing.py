@@ -21,8 +21,8 @@ from trainables.evaluation import metrics
 from trainables.evaluation.metrics import Metric
 from trainables.training.loop import TrainingLoop
 from trainables.training.registry import LOOPS, build
+from tuner.cli.cluster.remote import ClusterCommand
 from tuner.cli.options import Home, SweepName
-from tuner.cli.remote import ClusterCommand
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import home
 

@@ -248,7 +248,7 @@ class Sweep:
 
     def watch(self) -> SweepStatus:
         """Show it until its driver ends, and return its status then."""
-        from tuner.results.live import watch_sweep
+        from tuner.results.terminal.live import watch_sweep
 
         watch_sweep(self._sweep, Console(markup=False))
         return self.status()

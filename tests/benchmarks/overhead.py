@@ -34,7 +34,7 @@ from tests.benchmarks.trivial import Ours, Plain
 from tuner.execution.ray_tune.runner import execute
 from tuner.execution.ray_tune.start import start_ray
 from tuner.execution.ray_tune.tune_adapters import LedgerScheduler, LedgerSearcher
-from tuner.results.live import LiveTable
+from tuner.results.terminal.live import LiveTable
 from tuner.search.distributions import suggest
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder

@@ -31,7 +31,7 @@ from tests.benchmarks.overhead import Clock
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import OursSecond, PlainSecond
 from tuner.execution.ray_tune.runner import execute
-from tuner.results.live import LiveTable
+from tuner.results.terminal.live import LiveTable
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.tracking.mirror import Mirror

@@ -17,8 +17,8 @@ from trainables.evaluation.accuracy import ATTACKS
 from trainables.evaluation.metrics import accuracies
 from trainables.evaluation.tiers import TIERS, AttackRow
 from tuner.results import compare, figures
-from tuner.results.evaluation_tables import rank_evaluation_table
 from tuner.results.frames import runs_frame
+from tuner.results.terminal.evaluation import rank_evaluation_table
 from tuner.search.ledger import Ledger
 from tuner.sweep.evaluations import EvaluationResults
 from tuner.sweep.folder import SweepFolder

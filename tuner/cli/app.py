@@ -5,10 +5,12 @@ from __future__ import annotations
 import typer
 from rich.console import Console
 
-from tuner.cli import cluster, confirm, evaluate, job, launch, monitor, results, spaces, ui
+from tuner.cli import confirm, evaluate, launch, monitor, spaces, ui
+from tuner.cli.cluster import job, nodes
+from tuner.cli.cluster.remote import ClusterCommand
 from tuner.cli.exits import run_command
 from tuner.cli.options import Home, SweepName
-from tuner.cli.remote import ClusterCommand
+from tuner.cli.results import checks, compare, files, runs
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import home
 
@@ -42,12 +44,12 @@ for _command in (
     monitor.pause,
     monitor.stop,
     monitor.logs,
-    results.trials,
-    results.replay,
-    results.compare,
-    results.draw,
-    results.export,
-    results.verify,
+    runs.trials,
+    checks.replay,
+    compare.compare,
+    files.draw,
+    files.export,
+    checks.verify,
     confirm.confirm,
     evaluate.evaluate,
 ):
@@ -59,7 +61,7 @@ app.command()(launch.train)
 app.command()(spaces.data)
 app.command()(ui.ui)
 app.add_typer(spaces.app, name="spaces")
-app.add_typer(cluster.app, name="cluster")
+app.add_typer(nodes.app, name="cluster")
 
 
 def main() -> None:

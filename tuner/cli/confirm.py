@@ -10,10 +10,10 @@ from rich.console import Console
 
 from search_spaces.sections import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS
 from trainables.config import MAX_IMAGES
+from tuner.cli.cluster.remote import accept_ray
 from tuner.cli.exits import exit_for, exit_for_problems
 from tuner.cli.options import Home, SweepName
-from tuner.cli.remote import accept_ray
-from tuner.cli.results import print_confirmed
+from tuner.cli.results.compare import print_confirmed
 from tuner.errors import INTERRUPTED
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import home

@@ -207,7 +207,7 @@ def _recorded(path: Path) -> BundleRecord | None:
 
 
 def _print_results(source: str, tier: _Tier, results: Mapping[str, dict[str, Any]]) -> None:
-    from tuner.results import evaluation_tables
+    from tuner.results.terminal import evaluation as evaluation_tables
     from tuner.sweep.evaluations import EvaluationResults
 
     console = Console(markup=False)
@@ -226,7 +226,7 @@ def _evaluate_sweep(
 ) -> None:
     """Evaluate the complete runs of a sweep that have not been evaluated so, and print all of them."""
     from tuner.execution.evaluation import complete_runs, evaluate_runs, evaluations_frame
-    from tuner.results import evaluation_tables
+    from tuner.results.terminal import evaluation as evaluation_tables
     from tuner.sweep.snapshot import read_snapshot
     from tuner.tracking.sync import mirror_now
 

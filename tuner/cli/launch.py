@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from search_spaces.sections import TRIALS_LIMIT
+from tuner.cli.cluster.remote import accept_ray
 from tuner.cli.exits import exit_for, exit_for_problems
 from tuner.cli.options import AcceptCodeChange, Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
-from tuner.cli.remote import accept_ray
-from tuner.cli.results import print_comparison
+from tuner.cli.results.compare import print_comparison
 from tuner.errors import INTERRUPTED
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder

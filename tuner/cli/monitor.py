@@ -57,7 +57,7 @@ def watch(
     """Show the live table of a sweep until its driver ends; the exit code is that of the driver."""
     where = home(home_folder)
     sweep = SweepFolder.open(sweep_name or _only_running(where), home=where)
-    from tuner.results.live import watch_sweep
+    from tuner.results.terminal.live import watch_sweep
     from tuner.sweep.snapshot import read_snapshot
     from tuner.sweep.status import status_lines, status_of
 

@@ -25,7 +25,7 @@ from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import verify_nodes
 from tuner.execution.ray_tune.runner import execute
 from tuner.execution.ray_tune.start import start_ray
-from tuner.results.live import LiveTable
+from tuner.results.terminal.live import LiveTable
 from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.support.heads import TOKEN, Head, playing
 from tests.tuner.cluster.test_payload import archive
 from tests.tuner.conftest import SPACE
-from tuner.cli import job
 from tuner.cli.app import app
+from tuner.cli.cluster import job
 from tuner.cluster import client as cluster
 from tuner.cluster import payload, submission
 from tuner.cluster.payload import BEGIN, ERROR_MARK, CommandResult, Request

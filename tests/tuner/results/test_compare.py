@@ -17,9 +17,9 @@ from tuner.errors import UserError
 from tuner.results.compare import comparison_sentences, comparison_table, rank_runs
 from tuner.results.draw import draw_comparison
 from tuner.results.frames import runs_frame
-from tuner.results.live import LiveTable, progress
 from tuner.results.seeds import seeds_table
 from tuner.results.selection import choose_run
+from tuner.results.terminal.live import LiveTable, progress
 from tuner.search.ledger import Ledger
 from tuner.search.repeats import group_repeats
 from tuner.sweep.folder import SweepFolder

@@ -12,9 +12,9 @@ from tests.tuner.conftest import STEPS, row, train, train_all, train_really
 from tuner.errors import UserError
 from tuner.execution.evaluation import evaluate_runs
 from tuner.results.confirmation import write_confirmation
-from tuner.results.confirmation_tables import confirmation_sentences
 from tuner.results.export import export_run
 from tuner.results.selection import choose_run
+from tuner.results.terminal.confirmation import confirmation_sentences
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.search.ledger import Ledger

@@ -1,0 +1,1 @@
+"""Commands that read a sweep, finished or running; they need neither Ray nor MLflow."""

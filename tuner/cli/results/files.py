@@ -1,0 +1,56 @@
+"""Commands that make files of a run: its pictures, and a folder that stands alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuner.cli.options import Home, SweepName
+from tuner.errors import MISTAKE
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.homes import home
+
+RunName = Annotated[
+    str | None, typer.Option("--run", help="A trial's number or a baseline; by default the best trial.")
+]
+
+
+def draw(
+    sweep_name: SweepName,
+    run: RunName = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to make; by default pictures/SWEEP-RUN.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Draw a run: images under attack, accuracies, losses, ratio, and accuracy by epsilon beside the baselines.
+
+    The exit code is 2 if one of the pictures could not be drawn.
+    """
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    from tuner.results.draw import write_pictures
+    from tuner.sweep.snapshot import read_snapshot
+
+    snapshot = read_snapshot(sweep, with_rows=True)
+    snapshot.require_whole()
+    folder, missing = write_pictures(snapshot, output, run)
+    for picture in sorted(folder.iterdir()):
+        typer.echo(picture)
+    for what in missing:
+        typer.echo(f"not drawn: {what}", err=True)
+    if missing:
+        raise typer.Exit(MISTAKE)
+
+
+def export(
+    sweep_name: SweepName,
+    run: RunName = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to make; by default exports/SWEEP-RUN.")] = None,
+    home_folder: Home = None,
+) -> None:
+    """Write a run's configuration, weights, metrics and provenance as a folder that stands alone."""
+    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    from tuner.results.export import export_run
+    from tuner.sweep.snapshot import read_snapshot
+
+    typer.echo(export_run(read_snapshot(sweep), output, run))
