@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from tests.chaos.rounds import Chaos
 
 COMMANDS = ("launch", "confirm", "evaluate", "export", "sync")
-_LONGEST_S = {"launch": 30.0, "confirm": 40.0, "evaluate": 20.0, "export": 8.0, "sync": 12.0}
+LONGEST_S = {"launch": 20.0, "confirm": 30.0, "evaluate": 15.0, "export": 6.0, "sync": 10.0}
+"""After how many seconds each is interrupted at the latest, at first."""
 
 
 def interrupt_command(chaos: Chaos, name: str) -> str:
@@ -30,17 +31,18 @@ def interrupt_command(chaos: Chaos, name: str) -> str:
         What was done, in words.
     """
     check = {"launch": _launch, "confirm": _confirm, "evaluate": _evaluate, "export": _export, "sync": _sync}[name]
-    return check(chaos, lambda *arguments: _interrupt(chaos, chaos.start(*arguments), _LONGEST_S[name]))
+    return check(chaos, lambda *arguments: _interrupt(chaos, name, chaos.start(*arguments)))
 
 
-def _interrupt(chaos: Chaos, process: subprocess.Popen[bytes], longest_s: float) -> str:
-    after_s = chaos.random.uniform(0.5, longest_s)
+def _interrupt(chaos: Chaos, name: str, process: subprocess.Popen[bytes]) -> str:
+    started, after_s = time.monotonic(), chaos.random.uniform(0.5, chaos.longest_s[name])
     try:
         code = process.wait(after_s)
     except subprocess.TimeoutExpired:
         pass
     else:
         assert code == 0, f"{process.args} ended with {code}"
+        chaos.longest_s[name] = time.monotonic() - started
         return "had ended before it could be killed"
     if chaos.random.random() < 0.3:
         process.send_signal(signal.SIGSTOP)

@@ -52,7 +52,7 @@ def check_end(sweep: SweepFolder, uri: str) -> None:
         newest = checkpoint.load_newest(record.run.folder / "checkpoint")
         assert newest is not None
         assert newest["metrics"]["step"] >= steps[-1]
-    _check_mlflow(sweep, records, uri)
+    _check_mlflow(sweep, [*records, *read_records(sweep, ("confirm",))], uri)
 
 
 def _check_mlflow(sweep: SweepFolder, records: list[Record], uri: str) -> None:
@@ -63,13 +63,13 @@ def _check_mlflow(sweep: SweepFolder, records: list[Record], uri: str) -> None:
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], f"tags.`tuner.sweep_id` = '{sweep.id}'", max_results=5000)
     there = Counter(run.data.tags["tuner.run"] for run in runs)
-    assert there == Counter(["sweep", *(record.run.key for record in records)])
+    assert there == Counter(["sweep", *(record.run.key for record in records)]), there
     by_key = {run.data.tags["tuner.run"]: run for run in runs}
     assert by_key["sweep"].info.status == "FINISHED"
     for record in records:
         run = by_key[record.run.key]
         assert run.data.tags["mlflow.parentRunId"] == by_key["sweep"].info.run_id
-        assert run.info.status == {"complete": "FINISHED", "pruned": "KILLED"}[record.state]
+        assert run.info.status == {"complete": "FINISHED", "pruned": "KILLED"}[record.state], record.run.key
         rows = read_metrics(record.run)
         for name in ("robust_accuracy", "compute", "evaluation_s"):
             points = [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, name)]

@@ -20,7 +20,7 @@ from types import TracebackType
 
 from ray.cluster_utils import Cluster
 
-from tests.chaos.commands import COMMANDS, interrupt_command
+from tests.chaos.commands import COMMANDS, LONGEST_S, interrupt_command
 from tests.chaos.invariants import check_end, check_nothing_lost, repeated, rows_of
 from tests.support.servers import MlflowServer
 from tuner.sweep.control import phase_of
@@ -53,6 +53,7 @@ class Chaos:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.random = random.Random(seed)
+        self.longest_s = dict(LONGEST_S)
         self._home = folder / "sweeps"
         self._driver: subprocess.Popen[bytes] | None = None
         self._started: list[subprocess.Popen[bytes]] = []

@@ -1,18 +1,20 @@
 """What is damaged: two small sweeps that were really trained, confirmed and evaluated, a bundle, files of weights.
 
 ``python -m tests.fuzz.corpus FOLDER`` makes it, in a process of its own: those that are forked later must not inherit
-torch's threads.
+torch's threads. A sweep that an earlier release wrote, without checksums, is there, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import tarfile
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
+from search_spaces.configurations import parse_space
 from search_spaces.library import text_of
 from tests.tuner.conftest import REAL, train_really
 from tuner.execution.evaluation import complete_runs, evaluate_runs
@@ -21,17 +23,25 @@ from tuner.results.export import export_run
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.search.ledger import Ledger
+from tuner.search.warm_start import collect_observations
+from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.snapshot import read_snapshot
 
 SWEEP, OTHER = "real", "other"
 HOME, OLDER, BUNDLE, STATE_DICT, SPACES = "home", "older", "bundle", "weights.pt", "spaces"
+SPACE = REAL.replace("random", "tpe")  # which learns from earlier trials
+SAVED, OF_EARLIER_RELEASE = "saved", Path(__file__).parents[1] / "fixtures" / "sweep-format-1.tar.xz"
 
 
 def make(folder: Path) -> None:
     """Fill a folder; ``older`` holds the files of the sweep as they were before its last trial and stage."""
     home = folder / HOME
-    sweep = SweepFolder.create(SWEEP, REAL, "real.yaml", home=home, num_trials=1)
+    other = SweepFolder.create(OTHER, SPACE.replace("seed: 3", "seed: 4"), "other.yaml", home=home, num_trials=1)
+    with other.lock():
+        train_really(Ledger(other))
+    earlier, _ = collect_observations(parse_space(SPACE, "real.yaml"), [other])
+    sweep = SweepFolder.create(SWEEP, SPACE, "real.yaml", home=home, num_trials=1, warm_start=earlier)
     with sweep.lock():
         train_really(Ledger(sweep))
     shutil.copytree(sweep.folder, folder / OLDER)
@@ -40,11 +50,13 @@ def make(folder: Path) -> None:
         train_really(Ledger(sweep))
         _confirm(sweep)
         evaluate_runs(sweep, complete_runs(read_snapshot(sweep)), num_images=20, workers=1, tell=lambda text: None)
-    other = SweepFolder.create(OTHER, REAL.replace("seed: 3", "seed: 4"), "other.yaml", home=home, num_trials=1)
-    with other.lock():
-        train_really(Ledger(other))
+        control = Control(sweep)
+        control.phase = "stopping"
+        control.end()
     bundle = export_run(read_snapshot(sweep), folder / BUNDLE, None)
     torch.save(load_file(bundle / "classifier.safetensors"), folder / STATE_DICT)
+    with tarfile.open(OF_EARLIER_RELEASE) as archive:
+        archive.extractall(home, filter="data")
     (folder / SPACES).mkdir()
     for name in ("quick", "defences", "digits"):
         (folder / SPACES / f"{name}.yaml").write_text(text_of(name)[0])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import http.server
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import OF_FAIR_WORKERS
+from tests.support.servers import MlflowServer
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 
@@ -55,10 +60,45 @@ SECRETS = (
     "WANDB_API_KEY",
 )
 MARK = "5ec2e7ba5e5ec2e7ba5e5ec2e7ba5e5e"
+USER = "me"
+# As it is, and as HTTP has it.
+MARKS = (MARK.encode(), base64.b64encode(f"{USER}:{MARK}".encode()).rstrip(b"="))
+
+
+class _Refusal(http.server.BaseHTTPRequestHandler):
+    """Refuses every request, and repeats what it was asked with."""
+
+    def _refuse(self) -> None:
+        self.server.asked_with.append(self.headers["Authorization"])  # type: ignore[attr-defined]
+        self.send_error(401, f"not with {self.headers['Authorization']}, {USER}:{MARK}")
+
+    do_GET = do_POST = _refuse  # noqa: N815
+
+    def log_message(self, *arguments: object) -> None:
+        """Print nothing."""
+
+
+@contextlib.contextmanager
+def refusing(uri: str) -> Iterator[list[str | None]]:
+    """Listen on the port of a URL meanwhile, and refuse every request.
+
+    Yields:
+        The header ``Authorization`` of each.
+    """
+    with http.server.ThreadingHTTPServer(("127.0.0.1", int(uri.rpartition(":")[2])), _Refusal) as server:
+        server.asked_with = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.asked_with  # type: ignore[attr-defined]
+        server.shutdown()
+        thread.join()
 
 
 class Surroundings:
-    """A folder in which every planted module lies, as in the home of the sweeps, and an environment full of secrets."""
+    """A folder in which every planted module lies, as in the home of the sweeps, and an environment full of secrets.
+
+    One of them is the password in the URL of an MLflow server, which is not up.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -77,29 +117,40 @@ class Surroundings:
         kept |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
         kept |= {name: os.environ[name] for name in ("TUNER_CACHE",) if name in os.environ}
         self.environment = {**kept, **dict([OF_FAIR_WORKERS]), **dict.fromkeys(SECRETS, MARK)}
+        self.mlflow = MlflowServer(folder / "mlflow")
+        self.environment["MLFLOW_TRACKING_URI"] = self.mlflow.uri.replace("://", f"://{USER}:{MARK}@")
         self.printed = ""
 
-    def run(self, *arguments: str) -> None:
-        """Run the `tuner` script, which must succeed."""
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Run the `tuner` script, check its exit code, and return what it has printed."""
         command = [sys.executable, str(self._script), *arguments, "--home", str(self.home)]
         done = subprocess.run(
             command, cwd=self.current, env=self.environment, capture_output=True, text=True, check=False, timeout=400
         )
         self.printed += done.stdout + done.stderr
-        assert done.returncode == 0, (self.printed, self.report.read_text() if self.report.exists() else "")
+        assert done.returncode == code, (self.printed, self.report.read_text() if self.report.exists() else "")
+        return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def surroundings() -> Iterator[Surroundings]:
-    """A sweep that a detached driver has trained there, evaluated on test images."""
+    """A sweep that a detached driver has trained there, evaluated on test images, and in the end sent to MLflow."""
     folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: Ray's sockets lie below it
     made = Surroundings(folder)
     try:
-        made.run("launch", "tiny.yaml", "--name", "a", "--detach")
-        made.run("watch", "a")
-        made.run("evaluate", "a", "--images", "20")
+        with refusing(made.mlflow.uri) as asked_with:
+            made.run("launch", "tiny.yaml", "--name", "a", "--detach")
+            made.run("watch", "a")
+            made.run("evaluate", "a", "--images", "20")
+            assert "cannot be written" in made.run("sync", "a", code=2)
+        assert asked_with
+        assert MARKS[1] in asked_with[0].encode()
+        assert "cannot be written" in made.run("sync", "a", code=2)  # nobody listens
+        made.mlflow.start()
+        made.run("sync", "a")
         yield made
     finally:
+        made.mlflow.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -110,11 +161,16 @@ def test_no_code_is_taken_from_the_current_folder_or_the_home(surroundings: Surr
 
 
 def test_no_secret_of_the_environment_is_printed_or_in_any_file(surroundings: Surroundings):
-    assert MARK not in surroundings.printed
+    surroundings.run("status", "a")
+    surroundings.run("verify", "a")
+    assert "***" in surroundings.run("ui", code=2)
+    assert "MLflow cannot be written" in surroundings.run("logs", "a")
+    assert not [mark for mark in MARKS if mark.decode() in surroundings.printed]
     files = [path for path in surroundings.folder.rglob("*") if path.is_file()]
-    assert any(path.name == "runtime_env_agent.log" for path in files), "Ray's session is not where it was looked for"
-    assert any(path.name == "driver.log" for path in files)
-    assert not [path for path in files if MARK.encode() in path.read_bytes()]
+    names = {path.name for path in files}
+    assert "runtime_env_agent.log" in names, "Ray's session is not where it was looked for"
+    assert {"driver.log", "server.db", "provenance.json"} <= names
+    assert not [path for path in files if any(mark in path.read_bytes() for mark in MARKS)]
 
 
 def test_other_users_cannot_enter_the_session_of_ray(surroundings: Surroundings):

@@ -1,4 +1,4 @@
-"""Files are read up to a size, and only if they are regular files: a pipe or a device could be endless."""
+"""Files are read up to a size, and only regular files are read or added to: a pipe or a device could be endless."""
 
 from __future__ import annotations
 
@@ -15,11 +15,24 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, or is not a regular file.
     """
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.fdopen(_regular(path, os.O_RDONLY), "rb")
+
+
+def append_regular(path: Path) -> BinaryIO:
+    """Open a file to add to its end, without waiting for whoever may read from a pipe; it is made if it is missing.
+
+    Raises:
+        OSError: it cannot be opened, or is not a regular file.
+    """
+    return os.fdopen(_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+
+
+def _regular(path: Path, flags: int) -> int:
+    number = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(number, "rb")
+    return number
 
 
 def read_bounded(path: Path, max_bytes: int) -> bytes:

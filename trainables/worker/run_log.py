@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trainables.common.redaction import redact
+from trainables.storage.bounded import append_regular
 from trainables.storage.sweep_store import SweepStore
 
 NAME = "log.txt"
@@ -41,8 +42,8 @@ class RunLog(io.TextIOBase):
             return len(text)
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(redact(text))
+            with append_regular(self._path) as file:
+                file.write(redact(text).encode(errors="backslashreplace"))
         return len(text)
 
     def fetch(self) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, get_args
 import typer
 from rich.console import Console
 
+from trainables.storage.bounded import open_regular
 from trainables.storage.sweep_store import SweepStore
 from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import Home, SweepName
@@ -20,6 +21,7 @@ from tuner.sweep.homes import home, names
 from tuner.sweep.runs import Record, State
 
 console = Console(markup=False)
+_AT_ONCE = 1 << 20  # bytes
 
 
 def status(
@@ -137,14 +139,25 @@ def _print_growing(sweep: SweepFolder, path: Path, is_growing: Callable[[], bool
         is_last = not is_growing()
         sweep.store.fetch(path)
         if path.exists():
-            with path.open("rb") as file:
-                file.seek(written)
-                content = file.read()
-            written += len(content)
-            typer.echo(content.decode(errors="replace"), nl=False)
+            written += _print_from(path, written)
         if is_last:
             return
         time.sleep(1.0)
+
+
+def _print_from(path: Path, begin: int) -> int:
+    """Print a file from a byte on; return how many bytes there were."""
+    printed = 0
+    try:
+        with open_regular(path) as file:
+            file.seek(begin)
+            while lines := file.readlines(_AT_ONCE):
+                content = b"".join(lines)
+                typer.echo(content.decode(errors="replace"), nl=False)
+                printed += len(content)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    return printed
 
 
 def _only_running(where: SweepStore) -> str:

@@ -18,6 +18,7 @@ from search_spaces.parsing.python_data import text_of_data
 from search_spaces.schema import Space
 from search_spaces.sections import MAX_CONCURRENT, TRIALS_LIMIT
 from trainables.common.process_state import python_command, python_environment
+from trainables.storage.bounded import append_regular
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution import preflight
@@ -156,11 +157,16 @@ def start_detached(sweep: SweepFolder, *, insecure: bool = False) -> int:
         insecure: let its Ray require no token, see `tuner.execution.ray_tune.start.start_ray`.
 
     Raises:
-        UserError: it ended before it took over the sweep; the message holds what it wrote.
+        UserError: it ended before it took over the sweep; the message holds what it wrote. Or its log cannot be
+            written.
     """
     log = sweep.folder / LOG
+    try:
+        opened = append_regular(log)
+    except OSError as error:
+        raise UserError(f"the driver cannot write its log: {error}; move that file away") from error
     readable, writable = os.pipe()
-    with log.open("ab") as file, os.fdopen(readable, "rb") as ready:
+    with opened as file, os.fdopen(readable, "rb") as ready:
         begin = file.tell()
         try:
             process = subprocess.Popen(
