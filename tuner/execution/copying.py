@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from trainables.storage.atomic import write_json
-from trainables.storage.bounded import read_bounded
+from trainables.storage.bounded import open_regular, read_bounded
 from trainables.storage.checked_json import read_json
 from trainables.storage.checked_lines import DamagedLineError, LineChecksums
 from tuner.errors import UserError
@@ -30,7 +30,7 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 _NOT_COPIED = {"owner.json", "request.json", "phase.json", "driver.log", "sweep.json", "study.journal", "attempt"}
 """What is of a driver, not of the sweep, and what is made anew."""
 _CONFIRMED = "confirm.json"
-_OF_CHECKPOINT = "state.json"
+_OF_CHECKPOINT, _TENSORS = "state.json", "tensors.safetensors"
 _ENTRIES_AT_ONCE = 10_000
 _MAX_BYTES = 1024**3
 
@@ -74,17 +74,22 @@ def _copy_files(sweep: SweepFolder, copy: SweepFolder, folder: Path) -> dict[str
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if any(".aside-" in part for part in name.parts):  # no longer of any run
-            shutil.copyfile(path, target)
+            _copy_file(path, target)
         elif path.suffix == ".json":
             _copy_json(path, target, sweep, copy)
         elif path.suffix == ".jsonl":
             _copy_lines(path, target, replaced)
         else:
-            shutil.copyfile(path, target)
+            _copy_file(path, target)
         if path.name == _CONFIRMED:  # the study holds its digest
             replaced[_digest(path)] = _digest(target)
     _add_origin(sweep, folder / "provenance.json")
     return replaced
+
+
+def _copy_file(path: Path, target: Path) -> None:
+    with open_regular(path) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file)
 
 
 def _digest(path: Path) -> str:
@@ -97,8 +102,10 @@ def _copy_json(path: Path, target: Path, sweep: SweepFolder, copy: SweepFolder) 
     changes = {key: copy.id for key in ("sweep_id", "sweep") if content.get(key) == sweep.id}
     if "sweep_id" in changes and content.get("sweep") == sweep.name:
         changes["sweep"] = copy.name
+    if is_checkpoint and content.get("sha256") != _digest(path.with_name(_TENSORS)):
+        raise UserError(f"{path.with_name(_TENSORS)} is damaged (its checksum does not match): nothing was copied")
     if not changes:
-        shutil.copyfile(path, target)
+        _copy_file(path, target)
     elif is_checkpoint:
         target.write_bytes(json.dumps({**content, **changes}).encode())
     else:

@@ -236,6 +236,33 @@ def test_a_damaged_sweep_is_not_copied(make_sweep, tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
+def test_a_sweep_with_damaged_weights_is_not_copied(trained_sweep, tmp_path):
+    path = next(trained_sweep.folder.glob("trials/0000/checkpoint/*/tensors.safetensors"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"tensors\.safetensors is damaged"):
+        copy_sweep(trained_sweep, "new")
+    path.unlink()
+    with pytest.raises(UserError, match="nothing was made"):
+        copy_sweep(trained_sweep, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["real"]
+
+
+@pytest.mark.parametrize("name", ["log.txt", "a.json", "a.jsonl"])
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero"])
+def test_what_is_no_file_is_not_copied(make_sweep, tmp_path, name, kind):
+    sweep = make_sweep()
+    train_all(Ledger(sweep))
+    path = sweep.folder / "trials" / "0001" / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(kind)
+    with pytest.raises(UserError, match="not a regular file"):
+        copy_sweep(sweep, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
 def test_a_copy_that_cannot_be_finished_is_none(make_sweep, tmp_path, monkeypatch):
     sweep = make_sweep()
     train_all(Ledger(sweep))
