@@ -1,0 +1,108 @@
+"""The speed of single runs: every recipe as it is and as CUDA graphs, and how often the host waits for the device."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from tests.gpu.graphed import graphed
+from tests.gpu.measuring import FORMATS, Rows, host_ms, numbers, time_ms
+from tests.gpu.recipes import BATCH_SIZE, RECIPES, endless, on
+from trainables.config import parse
+from trainables.data.tensors import Dataset
+from trainables.training import registry
+from trainables.training.loop import TrainingLoop
+
+
+def advance(loop: TrainingLoop) -> Callable[[], None]:
+    """Return what trains a loop on two minibatches, so that generator and classifier have one each."""
+
+    def run() -> None:
+        for _ in range(2):
+            loop.set_learning_rate()
+            loop.train_minibatch()
+
+    return run
+
+
+def measure_eager(rows: Rows, dataset: Dataset) -> None:
+    there = on(dataset, "cuda")
+    for recipe in RECIPES:
+        for fmt in FORMATS:
+            rows.attempt(f"{recipe}, {fmt}", lambda recipe=recipe, fmt=fmt: _eager(recipe, fmt, there))
+        rows.attempt(f"{recipe}, waits", lambda recipe=recipe: _waits(recipe, there))
+    rows.attempt("reports, waits", lambda: _waits_of_reports(there))
+
+
+def _eager(recipe: str, fmt: str, dataset: Dataset) -> dict[str, Any]:
+    with numbers(fmt):
+        run = advance(registry.build(parse(endless(recipe)), dataset))
+        ms = time_ms(run, seconds=0.5) / 2
+    return {"ms": ms, "images_per_s": 1e3 * BATCH_SIZE / ms}
+
+
+def measure_graphs(rows: Rows, dataset: Dataset) -> None:
+    there = on(dataset, "cuda")
+    for recipe in RECIPES:
+        for fmt in FORMATS:
+            rows.attempt(f"{recipe}, {fmt}", lambda recipe=recipe, fmt=fmt: _in_graphs(recipe, fmt, there))
+
+
+def _in_graphs(recipe: str, fmt: str, dataset: Dataset) -> dict[str, Any]:
+    """Time whole updates with their work on the host, and replays alone."""
+    with numbers(fmt):
+        loop = graphed(endless(recipe), dataset)
+        run = advance(loop)
+        with torch.cuda.stream(loop.stream):
+            for _ in range(6):
+                run()
+            ms, host = time_ms(run, seconds=0.5) / 2, host_ms(run) / 2
+            graphs = [graph for graph, _ in loop.meter.graphs.values()]
+
+            def replay() -> None:
+                for graph in graphs:
+                    graph.replay()
+
+            updates = 2 if recipe == "gan" else 1
+            alone = time_ms(replay) / updates
+            submit = host_ms(replay) / updates
+    return {
+        "ms": ms,
+        "images_per_s": 1e3 * BATCH_SIZE / ms,
+        "host_ms": host,
+        "replay_ms": alone,
+        "replay_host_ms": submit,
+        "mb": torch.cuda.memory_reserved() / 1e6,
+    }
+
+
+def _waits(recipe: str, dataset: Dataset) -> dict[str, Any]:
+    loop = registry.build(parse(endless(recipe)), dataset)
+    run = advance(loop)
+    run()
+    num_updates = 20
+    found = waits(lambda: [run() for _ in range(num_updates // 2)])
+    return {"waits_per_update": len(found) / num_updates, "where": sorted(set(found))[:6]}
+
+
+def _waits_of_reports(dataset: Dataset) -> dict[str, Any]:
+    loop = registry.build(parse(endless("pgd")), dataset)
+    counts = {tier: len(waits(lambda tier=tier: loop.evaluate(tier))) for tier in ("watch", "rank")}
+    seconds = {f"{tier}_s": time_ms(lambda tier=tier: loop.evaluate(tier), warm_up=1) / 1e3 for tier in counts}
+    return {**{f"{tier}_waits": count for tier, count in counts.items()}, **seconds}
+
+
+def waits(function: Callable[[], object]) -> list[str]:
+    """Return the places at which a function waits for the device."""
+    torch.cuda.synchronize()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            function()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return [f"{warning.filename.rsplit('/', 1)[-1]}:{warning.lineno}" for warning in caught]
