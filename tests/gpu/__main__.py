@@ -26,15 +26,15 @@ from tests.gpu.recipes import load_images
 from trainables.data.tensors import Dataset
 
 SECTIONS: dict[str, tuple[Callable[[Rows, Dataset], None], float]] = {
-    "equality": (packs.measure_equality, 30),
-    "eager": (solo.measure_eager, 40),
-    "graphs": (solo.measure_graphs, 40),
-    "stacked": (packs.measure_stacked, 90),
-    "streams": (packs.measure_streams, 45),
-    "trials": (trials.measure, 130),
-    "placement": (placement.measure, 40),
-    "judging": (judging.measure, 60),
-    "cifar": (cifar.measure, 35),
+    "equality": (packs.measure_equality, 25),
+    "eager": (solo.measure_eager, 35),
+    "graphs": (solo.measure_graphs, 35),
+    "stacked": (packs.measure_stacked, 80),
+    "streams": (packs.measure_streams, 35),
+    "trials": (trials.measure, 105),
+    "placement": (placement.measure, 35),
+    "judging": (judging.measure, 45),
+    "cifar": (cifar.measure, 25),
 }
 """What each section measures, and its seconds at most."""
 WITHOUT_A_GPU = {"equality"}

@@ -19,10 +19,10 @@ from trainables.training.loop import TrainingLoop
 CASES = (
     ("eager", 1, 30),
     ("graphs", 1, 20),
-    ("eager", 8, 20),
-    ("graphs", 8, 20),
-    ("eager", 16, 25),
-    ("graphs", 16, 20),
+    ("eager", 8, 15),
+    ("graphs", 8, 15),
+    ("eager", 16, 15),
+    ("graphs", 16, 15),
 )
 """How updates run, the number of processes that share the GPU, and the seconds after which no report is begun."""
 
@@ -35,7 +35,7 @@ def measure(rows: Rows, dataset: Dataset) -> None:
             lambda how=how, num=num_processes, limit_s=limit_s: _measured(how, num, limit_s, dataset),
             needs_s=limit_s / 2,
         )
-    rows.attempt("graphs, 16 streams of one process", lambda: _on_streams(16, 20, dataset), needs_s=10)
+    rows.attempt("graphs, 16 streams of one process", lambda: _on_streams(16, 15, dataset), needs_s=10)
 
 
 def _measured(how: str, num_processes: int, limit_s: float, dataset: Dataset) -> dict[str, Any]:
