@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
 import pytest
@@ -75,13 +76,17 @@ def test_killed_then_interrupted_then_confirmed(command_line: CommandLine):
         steps = [row["step"] for row in read_metrics(record.run)]
         assert steps == list(range(1, len(steps) + 1))
     assert read_records(sweep) == searched, "the search's own records have changed"
-    assert mlflow_children(command_line.home) == sorted(one.run.key for one in [*searched, *records])
+    children = mlflow_children(command_line.home)
+    assert [key for key in children if not key.startswith("configuration-")] == sorted(
+        one.run.key for one in [*searched, *records]
+    )
 
     found = json.loads((sweep.folder / "confirm.json").read_text())
     assert found["images"] == 50
     assert found["winner"] in {"trial-0000", "trial-0001"}
     assert [one["against"] for one in found["differences"]] == ["fgsm_retraining"]
-    assert f"Confirmed: {found['winner']}" in command_line.run("compare", "a")
+    assert set(children) >= {f"configuration-{one['name']}" for one in found["configurations"]}
+    assert re.search(rf"[Cc]onfirmed[^:]*: {found['winner']} ", command_line.run("compare", "a"))
     assert found["run"] in command_line.run("export", "a")
 
 

@@ -118,6 +118,12 @@ def read_checked(folder: Path, name: str, max_bytes: int) -> bytes:
     return content
 
 
+def content_digest(folder: Path) -> str:
+    """Return a digest of the configuration and the weights of a bundle that has checksums."""
+    known = _read_checksums(folder) or {}
+    return _sha256(f"{known[CONFIGURATION]} {known[WEIGHTS]}".encode())[:16]
+
+
 def has_checksums(folder: Path) -> bool:
     """Return whether a bundle has checksums."""
     return (folder / CHECKSUMS).exists()

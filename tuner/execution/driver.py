@@ -31,7 +31,7 @@ from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Record
 from tuner.tracking.mirror import Mirror
-from tuner.tracking.sync import warn
+from tuner.tracking.sync import register, warn
 from tuner.tracking.writer import MlflowWriter
 
 if TYPE_CHECKING:
@@ -226,6 +226,8 @@ def drive(
                 ending = _ending_of(stage.queue, control, signals.received, lost or failure)
                 if not lost:  # MLflow's files would make its home anew
                     ending = replace(ending, mirrored=_close(mirror, stage, ending))
+            if ending.mirrored and ending.state == "completed":
+                register(sweep, console)
             if ending.stopped:
                 control.end()
     except KeyboardInterrupt:  # a second signal, or one outside of Tune: whoever sends it wants no waiting

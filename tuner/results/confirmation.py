@@ -102,6 +102,37 @@ def confirm_results(
     )
 
 
+def is_confirmed(confirmation: Confirmation | None) -> bool:
+    """Return whether a sweep's winner is confirmed: with fresh seeds, it is better than each baseline on test images.
+
+    Without baselines it is confirmed once it has been measured so.
+    """
+    if confirmation is None or confirmation.winner is None:
+        return False
+    return all(is_better(lead) for lead in confirmation.differences)
+
+
+def is_better(lead: Lead) -> bool:
+    """Return whether a configuration is better than a baseline, by the corrected p-value."""
+    return lead.mean > 0 and lead.p_corrected < SIGNIFICANT
+
+
+def leads_of(confirmation: Confirmation, configuration: ConfirmedConfiguration) -> tuple[Lead, ...]:
+    """Return the lead of a configuration over each baseline on test images, corrected for the number of baselines.
+
+    Args:
+        confirmation: that has the configuration.
+        configuration: a trial's; a baseline, or one that was not evaluated, has no leads.
+    """
+    metric = confirmation.test_metric
+    if configuration.is_baseline or metric not in configuration.test:
+        return ()
+    if configuration.name == confirmation.winner:
+        return confirmation.differences
+    baselines = [one for one in confirmation.configurations if one.is_baseline and metric in one.test]
+    return tuple(_leads(configuration, baselines, metric, 1 / confirmation.images))
+
+
 def _confirm_configuration(
     sweep: SweepFolder,
     plan: Plan,
@@ -188,11 +219,15 @@ def _tied(winner: ConfirmedConfiguration, others: Sequence[ConfirmedConfiguratio
 def _leads(
     winner: ConfirmedConfiguration, baselines: Sequence[ConfirmedConfiguration], metric: str, resolution: float
 ) -> list[Lead]:
+    """Return the lead over each baseline that has a complete run with a seed of one of the winner's."""
+
     def on_test_images(run: ConfirmedRun) -> float:
         if run.test is None:
             raise LookupError(f"{run.run} has not been evaluated on test images")
         return run.test.metrics[metric]
 
+    seeds = _complete_seeds(winner)
+    baselines = [baseline for baseline in baselines if seeds & _complete_seeds(baseline)]
     differences = [_paired(winner, baseline, on_test_images, resolution) for baseline in baselines]
     corrected = holm([difference.p_value for difference in differences])
     return [
@@ -210,6 +245,10 @@ def _leads(
         )
         for baseline, difference, p_value in zip(baselines, differences, corrected, strict=True)
     ]
+
+
+def _complete_seeds(configuration: ConfirmedConfiguration) -> set[int]:
+    return {run.seed for run in configuration.runs if run.validation is not None}
 
 
 def _paired(

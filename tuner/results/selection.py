@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from trainables.evaluation.metrics import metric_named
 from tuner.errors import UserError
+from tuner.results.terminal.confirmation import confirmation_sentences
 from tuner.sweep.ranking import explain_no_best
-from tuner.sweep.runs import Record, State, baseline_key
+from tuner.sweep.runs import Record, State, baseline_key, num_images
 from tuner.sweep.snapshot import Snapshot
 
 
@@ -41,6 +43,29 @@ def choose_run(snapshot: Snapshot, key: str | None, states: tuple[State, ...] = 
                 )
             return _undamaged(snapshot, record)
     raise UserError(f"no run {key!r} in {sweep.name!r}; its runs: {', '.join(record.run.key for record in records)}")
+
+
+def describe_choice(snapshot: Snapshot, record: Record) -> list[str]:
+    """Return in sentences why a run is the best of its sweep, and how sure that is, as far as it has been found out.
+
+    Args:
+        snapshot: of the sweep.
+        record: what `choose_run` returns for it.
+    """
+    confirmation, run = snapshot.confirmation, record.run
+    said = [] if confirmation is None else confirmation_sentences(confirmation)
+    if confirmation is not None and confirmation.run == run.key:
+        return [*said, f"The weights are those of {run.key}, the run with the median objective."]
+    metric, images = metric_named(snapshot.space.objective.metric), num_images(run.settings, ranked=True)
+    value = record.value or 0.0
+    measured = f"{100 * value:.1f} %" if metric.is_share else f"{value:.3f}"
+    said += [
+        f"{run.key} ({run.label}) is the best trial of the search: {metric.label} {measured}, measured on the "
+        f"{images:,} validation images by which it was chosen."
+    ]
+    if confirmation is None:
+        said += [f"Not confirmed: `tuner confirm {snapshot.name}` trains it again, with fresh seeds, on test images."]
+    return said
 
 
 def _undamaged(snapshot: Snapshot, record: Record) -> Record:

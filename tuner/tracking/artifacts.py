@@ -94,6 +94,25 @@ def send_file(tracking_uri: str, uri: str, file: Path) -> None:
     get_artifact_repository(uri, tracking_uri=tracking_uri).log_artifact(str(file))
 
 
+def fetch_files(tracking_uri: str, uri: str, suffix: str, target: Path) -> list[Path]:
+    """Copy files from the folder of artifacts with that URI, but not from folders in it.
+
+    Args:
+        tracking_uri: of MLflow.
+        uri: of the folder.
+        suffix: of the files' names.
+        target: an existing folder.
+
+    Returns:
+        The copies.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository = get_artifact_repository(uri, tracking_uri=tracking_uri)
+    names = [file.path for file in repository.list_artifacts() if not file.is_dir and file.path.endswith(suffix)]
+    return [Path(repository.download_artifacts(name, str(target))) for name in names]
+
+
 def is_there(uri: str, name: str) -> bool:
     """Return whether the folder of artifacts with that URI has a file, as far as this machine can see."""
     folder = _local_folder(uri)

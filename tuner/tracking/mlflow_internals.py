@@ -16,9 +16,16 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from mlflow.entities import Metric, Run
 
 _LOCKED_S = 60
-_COLUMNS = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
+_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 
 
 def web_application(uri: str, uploads: Path) -> FastAPI:
@@ -59,8 +66,14 @@ def web_application(uri: str, uploads: Path) -> FastAPI:
     return application
 
 
+def latest_metrics(run: Run) -> list[Metric]:
+    """Return the last point of every metric of a run; MLflow's public names are of the values alone."""
+    points: list[Metric] = run.data._metric_objs
+    return points
+
+
 def move_artifacts(database: Path, before: str, now: str) -> None:
-    """Change where the files of experiments and runs are, in MLflow's SQLite database; no file is moved.
+    """Change where the files of experiments, runs and models are, in MLflow's SQLite database; no file is moved.
 
     Args:
         database: the file.
@@ -68,7 +81,7 @@ def move_artifacts(database: Path, before: str, now: str) -> None:
         now: URI of the folder.
     """
     with contextlib.closing(sqlite3.connect(database, timeout=_LOCKED_S)) as connection, connection:
-        for table, column in _COLUMNS.items():
+        for table, column in _COLUMNS:
             connection.execute(
                 f"UPDATE {table} SET {column} = :now || substr({column}, length(:before) + 1)"  # noqa: S608
                 f" WHERE {column} = :before OR substr({column}, 1, length(:before) + 1) = :before || '/'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from tuner.errors import UserError
 from tuner.results.draw import draw_sweep
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.snapshot import Snapshot, read_snapshot
+from tuner.tracking.registry.champion import register_champion
 from tuner.tracking.server import quiet_mlflow, tracking_uri
 from tuner.tracking.writer import MlflowWriter
 
@@ -22,7 +24,7 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
     Args:
         sweep: whose lock the caller holds.
         console: is told which pictures could not be drawn.
-        with_runs: draw the best trial and the baselines, too; it takes seconds for each.
+        with_runs: draw the best trial and the baselines, too, which takes seconds for each, and register the best run.
 
     Raises:
         UserError: MLflow cannot be written, which nothing but the mirror waits for, or a file of the sweep is damaged.
@@ -39,6 +41,13 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
     except Exception as error:  # whatever MLflow and its databases raise
         reason = str(error).splitlines()[0]
         raise UserError(f"MLflow at {tracking_uri(sweep.folder.parent)} cannot be written: {reason}") from error
+    if with_runs:
+        register(sweep, console)
+
+
+def register(sweep: SweepFolder, console: Console) -> None:
+    """Register the best run of a sweep in MLflow, see `tuner.tracking.registry.champion.register_champion`."""
+    register_champion(sweep, lambda text: console.print(text, style="dim", markup=False), partial(warn, console))
 
 
 def draw_pictures(

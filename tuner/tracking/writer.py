@@ -16,6 +16,7 @@ from typing import Any
 
 from trainables.evaluation.checks import MASKING_FAILURES, from_metrics
 from trainables.evaluation.metrics import TIME
+from tuner.results.confirmation import is_confirmed
 from tuner.sweep.confirmation import FILE as CONFIRMED
 from tuner.sweep.confirmation import read_confirmation
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
@@ -30,6 +31,7 @@ from tuner.sweep.runs import (
 )
 from tuner.sweep.snapshot import Rows
 from tuner.tracking.artifacts import is_there, send_file
+from tuner.tracking.confirmed import write_configurations
 from tuner.tracking.server import connect, experiment
 
 _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
@@ -254,9 +256,11 @@ class MlflowWriter:
             self._tag_front([winner.run.key for winner in winners])
         confirmation = read_confirmation(self._sweep)
         if confirmation is not None:
-            tags = {"tuner.confirmed": confirmation.winner or "none"}
+            winner = confirmation.winner if is_confirmed(confirmation) else None
+            tags = {"tuner.confirmed": winner or "none"}
             numbers = confirmation.main_numbers()
             self._send_file(self._parent, self._sweep.folder / CONFIRMED, _CONFIRM_TAG, numbers, tags)
+            write_configurations(self._client, self._experiment_id, self._parent.run_id, confirmation)
         for key, files in pictures.items():
             for picture in files:
                 send_file(self._client.tracking_uri, self._mirrored[key].artifact_uri, picture)

@@ -11,10 +11,10 @@ from rich.console import Console
 from tests.tuner.conftest import STEPS, row, train, train_all, train_really
 from tuner.errors import UserError
 from tuner.execution.evaluation import evaluate_runs
-from tuner.results.confirmation import write_confirmation
+from tuner.results.confirmation import is_confirmed, leads_of, write_confirmation
 from tuner.results.export import export_run
 from tuner.results.selection import choose_run
-from tuner.results.terminal.confirmation import confirmation_sentences
+from tuner.results.terminal.confirmation import configuration_sentences, confirmation_sentences
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.search.ledger import Ledger
@@ -44,6 +44,7 @@ VALUES = {
     "baseline-standard": [0.1, 0.12, 0.11],
     "baseline-fgsm_retraining": [0.79, 0.80, 0.85],
 }
+CLEARLY_BETTER = {**VALUES, "baseline-fgsm_retraining": [0.59, 0.61, 0.62]}
 
 
 KEYS = [
@@ -95,11 +96,30 @@ def test_differences_are_paired_by_seed_and_corrected(searched):
         assert list(one.student) == pytest.approx(list(reference.student))
         assert list(one.bootstrap) == pytest.approx(list(reference.bootstrap))
     lines = "\n".join(confirmation_sentences(found))
-    assert "Confirmed: trial-0003 (gan " in lines
+    assert "Not confirmed as better than fgsm_retraining: trial-0003 (gan " in lines
+    assert not is_confirmed(found)
     assert "79.7 % robust accuracy on 1,000 test images (95 %: 75.9-83.5, Student's t over 3 fresh seeds)" in lines
     assert "Better than standard: +70.7 points of robust accuracy" in lines
     assert "Not distinguishable from fgsm_retraining: +0.3 points" in lines
     assert "trial-0003 is distinguishable from the others of the top 3" in lines
+
+
+def test_every_trial_has_its_lead_over_each_baseline(searched):
+    found = confirm(searched)
+    by_name = {one.name: one for one in found.configurations}
+    assert leads_of(found, by_name["trial-0003"]) == found.differences
+    assert leads_of(found, by_name["baseline-standard"]) == ()
+    names = ("standard", "fgsm_retraining")
+    behind = [paired(VALUES["trial-0002"], VALUES[f"baseline-{name}"], 0.001) for name in names]
+    leads = leads_of(found, by_name["trial-0002"])
+    assert [lead.against for lead in leads] == list(names)
+    assert [lead.mean for lead in leads] == pytest.approx([difference.mean for difference in behind])
+    assert [lead.p_corrected for lead in leads] == pytest.approx(holm([difference.p_value for difference in behind]))
+    said = " ".join(configuration_sentences(found, by_name["trial-0002"]))
+    assert "69.7 % robust accuracy on 1,000 test images" in said
+    assert "Better than standard: +60.7 points" in said
+    said = " ".join(configuration_sentences(found, by_name["baseline-standard"]))
+    assert "trial-0003 against standard: Better than standard: +70.7 points" in said
 
 
 def test_a_top_that_cannot_be_told_apart_is_said_so(searched):
@@ -142,7 +162,7 @@ def test_a_confirmed_sweep_is_compared_and_exported_as_such(searched, run, tmp_p
     code, before = run("compare", "tiny", "--home", str(tmp_path))
     assert code == 0
     assert "Confirmed" not in before
-    confirm(searched)
+    assert is_confirmed(confirm(searched, CLEARLY_BETTER))
     code, said = run("compare", "tiny", "--home", str(tmp_path))
     assert code == 0
     for text in ("Confirmed: trial-0003", "bootstrap (BCa)", "p (Holm)", "trial-0003 *", "Better than standard"):
@@ -207,7 +227,19 @@ def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_swee
         client = MlflowClient(tracking_uri(tmp_path))
         (experiment,) = [one for one in client.search_experiments() if one.name == "adversarial-tuner"]
         runs = {one.data.tags["tuner.run"]: one for one in client.search_runs([experiment.experiment_id])}
-        assert len(runs) == 1 + 4 + 4
+        assert len(runs) == 1 + 4 + 4 + 2
+        of_configurations = {one.name: runs[f"configuration-{one.name}"] for one in found.configurations}
+        for one in found.configurations:
+            shown, mean = of_configurations[one.name], one.test["robust_accuracy"]
+            assert shown.data.metrics["test/robust_accuracy/mean"] == mean.mean
+            assert shown.data.metrics["test/robust_accuracy/low"] == max(mean.low, 0.0)
+            assert shown.data.metrics["test/robust_accuracy/n"] == 2
+            assert shown.data.tags["mlflow.parentRunId"] == runs["sweep"].info.run_id
+            assert shown.data.params == {**shown.data.params, "trainable": one.settings["trainable"]}
+        winner = of_configurations[found.winner]
+        assert winner.data.metrics["p/standard"] == found.differences[0].p_corrected
+        assert winner.data.metrics["lead/standard/mean"] == found.differences[0].mean
+        assert winner.data.tags["mlflow.note.content"] == "\n\n".join(confirmation_sentences(found))
         for record in records:
             mirrored = runs[record.run.key]
             assert mirrored.data.tags["tuner.kind"] == "confirm"
@@ -215,7 +247,7 @@ def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_swee
             verdict = json.loads((record.run.folder / "test.json").read_text())
             assert mirrored.data.metrics["test.robust_accuracy"] == verdict["metrics"]["robust_accuracy"]
         parent = runs["sweep"]
-        assert parent.data.tags["tuner.confirmed"] == found.winner
+        assert parent.data.tags["tuner.confirmed"] == (found.winner if is_confirmed(found) else "none")
         assert parent.data.metrics["confirm.lead.standard"] == found.differences[0].mean
         assert "confirm.json" in [file.path for file in client.list_artifacts(parent.info.run_id)]
         assert len(client.get_metric_history(parent.info.run_id, "confirm.seeds")) == 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from trainables.evaluation.metrics import accuracies, metric_named
-from tuner.results.confirmation import SIGNIFICANT
+from tuner.results.confirmation import SIGNIFICANT, is_better, leads_of
 from tuner.statistics import LEVEL, MIN_BOOTSTRAP
 from tuner.sweep.confirmation import Confirmation, ConfirmedConfiguration, Interval, Lead, MeanOverSeeds
 
@@ -58,26 +58,55 @@ def confirmation_sentences(confirmation: Confirmation) -> list[str]:
     return list(_sentences(confirmation))
 
 
+def configuration_sentences(confirmation: Confirmation, configuration: ConfirmedConfiguration) -> list[str]:
+    """Return what follows from the result for one configuration, in sentences: its accuracy, and who is better."""
+    if configuration.name == confirmation.winner:
+        return confirmation_sentences(confirmation)
+    return list(_sentences_of_another(confirmation, configuration))
+
+
+def _sentences_of_another(confirmation: Confirmation, configuration: ConfirmedConfiguration) -> Iterator[str]:
+    metric, name, winner = confirmation.test_metric, configuration.display_name, confirmation.winner
+    if configuration.elimination_reason and not configuration.is_baseline:
+        yield f"{name} cannot win: {configuration.elimination_reason}."
+    test = configuration.test.get(metric)
+    if test is not None:
+        yield f"{name} ({configuration.label}): {_measured(confirmation, test)}."
+    for lead in leads_of(confirmation, configuration):
+        yield _lead_sentence(lead, metric)
+    if configuration.name in confirmation.tied:
+        yield f"{winner} is better on validation images, but not distinguishably with {len(confirmation.seeds)} seeds."
+    for lead in confirmation.differences:
+        if configuration.is_baseline and lead.against == name:
+            yield f"{winner} against {name}: {_lead_sentence(lead, metric)}"
+
+
+def _measured(confirmation: Confirmation, test: MeanOverSeeds) -> str:
+    """Return an accuracy on test images with its interval, as part of a sentence."""
+    interval = None if test.low is None or test.high is None else (test.low, test.high)
+    return (
+        f"{100 * test.mean:.1f} % {_words(confirmation.test_metric)} on {confirmation.images:,} test images "
+        f"({_LEVEL}: {_points(interval, signed=False)}, Student's t over {test.seeds} fresh seeds)"
+    )
+
+
 def _sentences(confirmation: Confirmation) -> Iterator[str]:
     racing = [one for one in confirmation.configurations if not one.is_baseline]
-    for one in racing:
-        if one.elimination_reason:
-            yield f"{one.name} cannot win: {one.elimination_reason}."
+    eliminated = [f"{one.name} cannot win: {one.elimination_reason}." for one in racing if one.elimination_reason]
     if confirmation.winner is None:
+        yield from eliminated
         yield f"No configuration of {confirmation.sweep} is confirmed."
         return
     winner = next(one for one in racing if one.name == confirmation.winner)
     metric = confirmation.test_metric
     test = winner.test[metric]
-    interval = None if test.low is None or test.high is None else (test.low, test.high)
-    yield (
-        f"Confirmed: {winner.name} ({winner.label}), {100 * test.mean:.1f} % {_words(metric)} on "
-        f"{confirmation.images:,} test images ({_LEVEL}: {_points(interval, signed=False)}, Student's t "
-        f"over {len(confirmation.seeds)} fresh seeds)."
-    )
-    yield from _ties(confirmation, racing)
+    doubtful = ", ".join(lead.against for lead in confirmation.differences if not is_better(lead))
+    verdict = f"Not confirmed as better than {doubtful}" if doubtful else "Confirmed"
+    yield f"{verdict}: {winner.name} ({winner.label}), {_measured(confirmation, test)}."
     for lead in confirmation.differences:
         yield _lead_sentence(lead, metric)
+    yield from _ties(confirmation, racing)
+    yield from eliminated
     if confirmation.differences and confirmation.differences[0].method == "student":
         yield (
             f"Intervals are Student's t: the bootstrap of fewer than {MIN_BOOTSTRAP} pairs is too short. They are over "

@@ -1,0 +1,1 @@
+"""MLflow's registry of models: the best run of each sweep, to be loaded by its alias."""
