@@ -69,7 +69,7 @@ def _check_mlflow(sweep: SweepFolder, records: list[Record], uri: str) -> None:
     for record in records:
         run = by_key[record.run.key]
         assert run.data.tags["mlflow.parentRunId"] == by_key["sweep"].info.run_id
-        assert run.info.status == {"complete": "FINISHED", "pruned": "KILLED"}[record.state], record.run.key
+        assert (run.info.status, run.data.tags["tuner.state"]) == ("FINISHED", record.outcome), record.run.key
         rows = read_metrics(record.run)
         for name in ("robust_accuracy", "compute", "evaluation_s"):
             points = [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, name)]

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from rich.console import Console
@@ -32,7 +33,19 @@ from tuner.tracking.sync import mirror_now
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 PATHS = [
-    *("/", "/health", "/version", "/metrics", "/nowhere", "/openapi.json", "//", "/../health", "/?token=guess"),
+    *(
+        "/",
+        "/sweeps",
+        "/sweeps/tiny",
+        "/health",
+        "/version",
+        "/metrics",
+        "/nowhere",
+        "/openapi.json",
+        "//",
+        "/../health",
+        "/?token=guess",
+    ),
     *(
         "/static-files/index.html",
         "/get-artifact?path=a",
@@ -93,7 +106,7 @@ class Ui:
 
     @property
     def address(self) -> str:
-        return self.link.partition("/?")[0].removeprefix("http://")
+        return urlsplit(self.link).netloc
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(self.address, timeout=60)
@@ -173,6 +186,10 @@ def test_the_owner_reads_and_writes_with_the_cookie_and_with_the_header(ui, monk
     assert b"<title>MLflow</title>" in page
     script = re.search(rb'src="([^"]+\.js)"', page)[1].decode()
     assert ui.as_owner("GET", f"/{script.lstrip('./')}")[0] == 200
+    status, page = ui.as_owner("GET", "/sweeps/tiny")
+    assert status == 200
+    assert ui.as_owner("GET", "/sweeps/tinny")[0] == 404
+    assert re.search(rb"/#/experiments/1/runs\?workflowType=machine_learning&viewStateShareKey=\w{32}", page)
     query = {"experiment_ids": ["1"]}
     path, kind = "/ajax-api/2.0/mlflow/runs/search", {"Content-Type": "application/json"}
     status, content = ui.as_owner("POST", path, query, Origin=f"http://{ui.address}", **kind)

@@ -127,7 +127,8 @@ def _drive(sweep: SweepFolder, detach: bool, insecure: bool, ready_fd: int | Non
     snapshot = read_snapshot(sweep)
     print_comparison(snapshot, console)
     console.print(
-        f"`tuner export {sweep.name}` writes the best configuration; `tuner ui` shows every run", soft_wrap=True
+        f"`tuner export {sweep.name}` writes the best configuration; `tuner ui {sweep.name}` shows every run",
+        soft_wrap=True,
     )
     exit_for_problems(snapshot.problems)
 

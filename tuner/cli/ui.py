@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 
 from trainables.common.process_state import python_environment, unmasked_output
+from trainables.common.redaction import redact
 from tuner.cli.options import Home
 from tuner.cluster import nodes
 from tuner.errors import UserError
 from tuner.sweep.homes import home
 
+if TYPE_CHECKING:
+    from tuner.tracking.views import Table
+
 console = Console(markup=False, highlight=False, soft_wrap=True)
 
 
 def ui(
+    sweep_name: Annotated[
+        str | None, typer.Argument(metavar="[SWEEP]", help="Whose table is opened; by default that of all sweeps.")
+    ] = None,
     port: Annotated[
         int | None,
         typer.Option(
@@ -37,16 +45,22 @@ def ui(
     ] = False,
     home_folder: Home = None,
 ) -> None:
-    """Open the MLflow UI of the sweeps in this home until Ctrl-C; the link that is printed has a token for it."""
+    """Show the table of a sweep, or of all sweeps, in MLflow until Ctrl-C; the link that is printed has a token."""
     from tuner.tracking import web
-    from tuner.tracking.server import server_command, tracking_uri
+    from tuner.tracking.server import quiet_mlflow, server_command, tracking_uri
 
-    where = home(home_folder).root
+    store = home(home_folder)
+    where = store.root
     if not where.is_dir():
         raise UserError(f"there are no sweeps in {where}: `tuner launch quick` starts one; see --home")
     uri = tracking_uri(where)
+    if uri.startswith(("http://", "https://")):
+        with quiet_mlflow():
+            table = web.open_table(store, sweep_name)[1]
+        _say(f"{_without_password(uri)}{table.page}", table)
+        return
     if not uri.startswith("sqlite:"):
-        raise UserError(f"MLFLOW_TRACKING_URI is {uri}: that server has a UI of its own, open it in a browser")
+        raise UserError(f"MLFLOW_TRACKING_URI is {redact(uri)}: start `mlflow server` on it, and set it to its address")
     is_local = nodes.is_loopback(host)
     with web.listen(host, port) as listener:
         address = web.address(listener)
@@ -55,20 +69,45 @@ def ui(
             console.print(f"Port {web.DEFAULT_PORT} is taken; this one listens on {number}", style="yellow")
         if is_local:
             token = None if insecure else secrets.token_urlsafe(32)
-            web.serve(where, listener, token, lambda: _print_link(address, token))
+            web.serve(store, listener, token, sweep_name, lambda table: _print_link(address, token, table))
             return
+    with quiet_mlflow():
+        table = web.open_table(store, sweep_name)[1]
     command = server_command(uri, host, number, asks_for_password=not insecure)
-    console.print(f"MLflow on http://{host}:{number} (Ctrl-C ends it)")
+    _say(f"http://{host}:{number}{table.page} (Ctrl-C ends it)", table)
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     sys.stdout.flush()
     os.chdir(where)  # MLflow puts its database of users right here
     os.execve(sys.executable, command, {**python_environment(), **settings})  # noqa: S606
 
 
-def _print_link(address: str, token: str | None) -> None:
+def _say(link: str, table: Table) -> None:
+    """Print the link of a table in an MLflow that asks for a password, and what is missing."""
+    _print_missing(table)
+    console.print(f"{_subject(table)}: {link}")
+
+
+def _without_password(uri: str) -> str:
+    scheme, host, path, *_ = urlsplit(uri)
+    return f"{scheme}://{host.rpartition('@')[2]}{path.rstrip('/')}"
+
+
+def _subject(table: Table) -> str:
+    return "All sweeps in MLflow" if table.sweep is None else f"{table.sweep} in MLflow"
+
+
+def _print_missing(table: Table) -> None:
+    if table.missing:
+        console.print(redact(table.missing), style="yellow")
+
+
+def _print_link(address: str, token: str | None, table: Table) -> None:
     """Print what to open in a browser, at once even into a pipe."""
-    query = "" if token is None else f"/?token={token}"
-    print(f"MLflow on {address}{query} (Ctrl-C ends it)", file=unmasked_output())
+    from tuner.tracking.web import path_of
+
+    _print_missing(table)
+    query = "" if token is None else f"?token={token}"
+    print(f"{_subject(table)}: {address}{path_of(table)}{query} (Ctrl-C ends it)", file=unmasked_output())
     if token is not None:
         console.print("The link is a password: whoever has it can read and delete the runs in MLflow.", style="dim")
     sys.stdout.flush()

@@ -22,8 +22,8 @@ from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Record, Tier
-from tuner.sweep.snapshot import read_snapshot
-from tuner.sweep.state import is_complete
+from tuner.sweep.snapshot import Snapshot, read_snapshot, snapshot_of_records
+from tuner.sweep.state import SweepState, is_complete
 from tuner.tracking.sync import warn
 from tuner.tracking.writer import MlflowWriter
 
@@ -132,13 +132,17 @@ class ConfirmStage:
             mirror.changed(record)
         return ""
 
-    def sweep_state(self, ending: Ending) -> str:
+    def sweep_state(self, ending: Ending) -> SweepState:
         """Return the state of the search."""
         return self._search.state
 
     def winners(self) -> Sequence[Record]:
         """Return the best runs of the search."""
         return self._search.best_trials
+
+    def snapshot(self, state: SweepState) -> Snapshot:
+        """Return how far the search has come, and the result of confirming it."""
+        return snapshot_of_records(self._sweep, self._search.records, self._search.state)
 
     def draw(self, folder: Path, ending: Ending) -> Mapping[str, Sequence[Path]]:
         """Draw nothing: the pictures show the search."""

@@ -30,6 +30,8 @@ from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Record
+from tuner.sweep.snapshot import Snapshot
+from tuner.sweep.state import SweepState
 from tuner.tracking.mirror import Mirror
 from tuner.tracking.sync import register, warn
 from tuner.tracking.writer import MlflowWriter
@@ -61,7 +63,7 @@ class Ending:
     stopped: bool = False
 
     @property
-    def state(self) -> str:
+    def state(self) -> SweepState:
         """The state in which the drive left the stage: ``failed``, ``completed`` or ``interrupted``."""
         return "failed" if self.failure else "completed" if self.completed else "interrupted"
 
@@ -118,12 +120,20 @@ class Stage(Protocol):
         """
         ...
 
-    def sweep_state(self, ending: Ending) -> str:
+    def sweep_state(self, ending: Ending) -> SweepState:
         """Return the state that MLflow shows for the sweep."""
         ...
 
     def winners(self) -> Sequence[Record]:
         """Return the sweep's best runs, best first."""
+        ...
+
+    def snapshot(self, state: SweepState) -> Snapshot:
+        """Return how far the sweep has come, without reading its runs; called in the mirror's thread, too.
+
+        Args:
+            state: of the sweep.
+        """
         ...
 
     def draw(self, folder: Path, ending: Ending) -> Mapping[str, Sequence[Path]]:
@@ -216,7 +226,7 @@ def drive(
             if has_work:
                 check_storage(sweep, num_left(stage.queue))
                 stage.give_up("")
-            with Mirror(stage.connect, lambda text: warn(console, text)) as mirror:
+            with Mirror(stage.connect, lambda text: warn(console, text), lambda: stage.snapshot("running")) as mirror:
                 for record in stage.queue.records.values():
                     mirror.changed(record)
                 failure = _train(sweep, stage, control, mirror, console, insecure) if has_work else ""
@@ -304,5 +314,6 @@ def _close(mirror: Mirror, stage: Stage, ending: Ending) -> bool:
             _MIRROR_WAIT_AFTER_SIGTERM_S if is_hurried else MIRROR_WAIT_S,
             state=stage.sweep_state(ending),
             winners=stage.winners(),
+            snapshot=stage.snapshot(stage.sweep_state(ending)),
             pictures={} if is_hurried else stage.draw(Path(folder), ending),
         )

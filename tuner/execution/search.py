@@ -16,8 +16,8 @@ from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best_trials
 from tuner.sweep.runs import Record
-from tuner.sweep.snapshot import read_snapshot
-from tuner.sweep.state import ALL_FAILED, all_failed
+from tuner.sweep.snapshot import Snapshot, read_snapshot, snapshot_of_records
+from tuner.sweep.state import ALL_FAILED, SweepState, all_failed
 from tuner.tracking.sync import draw_pictures, warn
 from tuner.tracking.writer import MlflowWriter
 
@@ -73,13 +73,17 @@ class SearchStage:
         """Return that every run has failed, if so."""
         return ALL_FAILED if all_failed(self.queue.records.values()) else ""
 
-    def sweep_state(self, ending: Ending) -> str:
+    def sweep_state(self, ending: Ending) -> SweepState:
         """Return the state in which the drive left the search."""
         return ending.state
 
     def winners(self) -> Sequence[Record]:
         """Return the best trial, or with several objectives the front."""
         return best_trials(self._sweep.space, self.queue.records.values())
+
+    def snapshot(self, state: SweepState) -> Snapshot:
+        """Return how far the search has come."""
+        return snapshot_of_records(self._sweep, list(self.queue.records.values()), state)
 
     def draw(self, folder: Path, ending: Ending) -> Mapping[str, Sequence[Path]]:
         """Draw the sweep; its runs, which take seconds each, only once it is complete."""

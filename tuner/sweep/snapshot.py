@@ -171,6 +171,28 @@ def read_snapshot(
     return snapshot
 
 
+def snapshot_of_records(sweep: SweepFolder, records: Sequence[Record], state: SweepState) -> Snapshot:
+    """Return what a driver knows of its sweep, without reading a run.
+
+    Args:
+        sweep: the sweep.
+        records: the runs of the search.
+        state: of the sweep.
+    """
+    return Snapshot(
+        sweep=sweep,
+        records=tuple(sorted(records, key=lambda record: (record.run.kind, record.run.number))),
+        confirming_records=(),
+        confirmation=_Damage().look("confirm.json", lambda: read_confirmation(sweep), None),
+        state=state,
+        reason="",
+        phase="running",
+        driver=None,
+        driven_since=0.0,
+        time=time.time(),
+    )
+
+
 class _Damage:
     """What was found damaged while a sweep was read."""
 

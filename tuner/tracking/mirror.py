@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from trainables.common.retries import RetryPolicy
 from tuner.sweep.runs import Record
+from tuner.sweep.snapshot import Snapshot
 from tuner.tracking.server import quiet_mlflow
+from tuner.tracking.sync import not_presented
 from tuner.tracking.writer import MlflowWriter
 
 _GATHER_S = 1.0
+_PRESENT_EVERY_S = 20.0
+_PRESENT_SHARE = 0.02  # of the time, at most: what it takes grows with the number of runs
 _RETRIES = RetryPolicy(first_wait_s=1.0, longest_wait_s=30.0)
 
 
@@ -22,11 +27,19 @@ class Mirror:
     Args:
         connect: returns a connection to MLflow; called in the thread, again after each failure.
         warn: told once, in the thread, that MLflow cannot be written.
+        snapshot: returns how far the sweep has come, see `MlflowWriter.present`; called in the thread.
     """
 
-    def __init__(self, connect: Callable[[], MlflowWriter], warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], MlflowWriter],
+        warn: Callable[[str], None],
+        snapshot: Callable[[], Snapshot] | None = None,
+    ) -> None:
         self._connect = connect
         self._warn = warn
+        self._snapshot = snapshot
+        self._present_next = 0.0
         self._warned = False
         self._writer: MlflowWriter | None = None
         self._changed: dict[str, Record] = {}
@@ -62,7 +75,13 @@ class Mirror:
             return not self._changed and not self._sending
 
     def close(
-        self, timeout_s: float, *, state: str, winners: Sequence[Record], pictures: Mapping[str, Sequence[Path]]
+        self,
+        timeout_s: float,
+        *,
+        state: str,
+        winners: Sequence[Record],
+        pictures: Mapping[str, Sequence[Path]],
+        snapshot: Snapshot | None = None,
     ) -> bool:
         """Send what is left, and end the sweep's own run in MLflow.
 
@@ -71,6 +90,7 @@ class Mirror:
             state: of the sweep, see `tuner.tracking.writer.MlflowWriter.finish`.
             winners: likewise.
             pictures: likewise.
+            snapshot: how far the sweep has come, see `MlflowWriter.present`.
 
         Returns:
             Whether MLflow is up to date.
@@ -83,6 +103,8 @@ class Mirror:
             return False
         try:
             with quiet_mlflow():
+                if snapshot is not None:
+                    self._present_last(self._writer, snapshot)
                 self._writer.finish(state, winners, pictures)
         except Exception as error:
             self._trouble(error)
@@ -128,6 +150,23 @@ class Mirror:
                 return
             self._writer.write(batch[key])
             del batch[key]
+        if self._snapshot is not None and not self._closing:
+            self._present(self._writer, self._snapshot)
+
+    def _present(self, writer: MlflowWriter, snapshot: Callable[[], Snapshot]) -> None:
+        """Show how far the sweep has come, if the last time is long enough ago; nothing depends on it."""
+        began = time.monotonic()
+        if began >= self._present_next:
+            with contextlib.suppress(Exception):  # it is tried again, and said if the last attempt fails
+                writer.present(snapshot())
+            now = time.monotonic()
+            self._present_next = now + max(_PRESENT_EVERY_S, (now - began) / _PRESENT_SHARE)
+
+    def _present_last(self, writer: MlflowWriter, snapshot: Snapshot) -> None:
+        try:
+            writer.present(snapshot)
+        except Exception as error:
+            self._warn(not_presented(writer.sweep_name, error))
 
     def _trouble(self, error: Exception) -> None:
         if not self._warned:

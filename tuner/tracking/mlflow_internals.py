@@ -3,22 +3,46 @@
 MLflow serves its pages with the command ``mlflow server`` alone, which opens its port itself and is given everything in
 its command line and its environment. `web_application` returns what that command serves, so that this process can check
 who asks, on a socket that it has opened. MLflow has no way to change where the files of an experiment are.
+
+A view of the table of runs is kept as its pages keep the views that people share: as a tag of the experiment, which the
+link of the view names.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import sqlite3
 import uuid
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlencode
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from mlflow.entities import Metric, Run
 
 _LOCKED_S = 60
+RUN_NAME, CREATED, DURATION = "attributes.`Run Name`", "runDateAndNestInfo", "duration"
+"""Columns of the table of runs that are always there."""
+MAX_VIEW_LENGTH = 5000  # of a tag of an experiment
+_VIEW = "mlflow.sharedViewState."
+NARROW_STYLE = b"<style>@media (max-width: 640px) { aside { display: none !important } }</style>"
+"""Hides the menu, which leaves half of a telephone's screen to the table."""
+_START = """\
+<!doctype html><html lang="en"><meta charset="utf-8"><title>MLflow</title><p><a href="{page}">The table of runs</a></p>
+<script>
+try {{
+  localStorage.setItem("mlflow.workflowType_v1", '"machine_learning"')
+  localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true")
+}} catch {{}}
+location.replace("{page}")
+</script></html>
+"""
 _COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -87,3 +111,48 @@ def move_artifacts(database: Path, before: str, now: str) -> None:
                 f" WHERE {column} = :before OR substr({column}, 1, length(:before) + 1) = :before || '/'",
                 {"before": before, "now": now},
             )
+
+
+def view_tag(key: str) -> str:
+    """Return the name of the experiment's tag that holds the view with that key."""
+    return _VIEW + key
+
+
+def encode_view(filter_by: str, order_by: str, ascending: bool, widths: Mapping[str, int]) -> str:
+    """Return a view of the table of runs as the value of its tag.
+
+    Args:
+        filter_by: which runs it shows, as in MLflow's search box.
+        order_by: the column that it is sorted by.
+        ascending: the direction.
+        widths: its columns from left to right, each with its width in pixels.
+    """
+    state = {
+        "searchFilter": filter_by,
+        "orderByKey": order_by,
+        "orderByAsc": ascending,
+        "selectedColumns": [column for column in widths if column not in (RUN_NAME, CREATED, DURATION)],
+        "columnOrder": list(widths),
+        "columnWidths": dict(widths),
+    }
+    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
+
+
+def view_page(experiment_id: str, key: str) -> str:
+    """Return the link of a view, from the root of MLflow's pages on; it opens them in the mode of model training.
+
+    Args:
+        experiment_id: of the experiment that has the view.
+        key: of the view; empty for the table as MLflow shows it.
+    """
+    query = {"workflowType": "machine_learning", **({"viewStateShareKey": key} if key else {})}
+    return f"/#/experiments/{experiment_id}/runs?{urlencode(query)}"
+
+
+def start_page(page: str) -> str:
+    """Return HTML that leads to one of MLflow's pages, without the chat that covers a third of the first one.
+
+    Args:
+        page: see `view_page`.
+    """
+    return _START.format(page=page)

@@ -36,6 +36,10 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
             writer = MlflowWriter(sweep)
             for record in (*snapshot.records, *snapshot.confirming_records):
                 writer.write(record, snapshot.rows[record.run.key])
+            try:
+                writer.present(snapshot)
+            except Exception as error:  # whatever MLflow raises
+                warn(console, not_presented(sweep.name, error))
             pictures = draw_pictures(snapshot, Path(folder), console, with_runs=with_runs)
             writer.finish(snapshot.state, snapshot.best_trials, pictures)
     except Exception as error:  # whatever MLflow and its databases raise
@@ -48,6 +52,12 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
 def register(sweep: SweepFolder, console: Console) -> None:
     """Register the best run of a sweep in MLflow, see `tuner.tracking.registry.champion.register_champion`."""
     register_champion(sweep, lambda text: console.print(text, style="dim", markup=False), partial(warn, console))
+
+
+def not_presented(name: str, error: Exception) -> str:
+    """Return what to tell a person about a sweep whose table or summary could not be written to MLflow."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return f"MLflow lacks the table or the summary of {name}: {reason}; `tuner sync {name}` makes them"
 
 
 def draw_pictures(

@@ -29,15 +29,18 @@ from tuner.sweep.runs import (
     flatten,
     read_metrics,
 )
-from tuner.sweep.snapshot import Rows
+from tuner.sweep.snapshot import Rows, Snapshot
 from tuner.tracking.artifacts import is_there, send_file
 from tuner.tracking.confirmed import write_configurations
+from tuner.tracking.presentation import num_ended, run_name, sweep_metrics, sweep_note, sweep_parameters
 from tuner.tracking.server import connect, experiment
+from tuner.tracking.views import all_sweeps_view, page_of, sweep_view, write_view
 
 _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
 _ENDINGS = {"completed": "FINISHED", "failed": "FAILED"}  # of a sweep; any other is KILLED
-_STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+_STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
 _SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
+_NAME_TAG, _STATE_TAG, _NOTE_TAG, _OUR_NOTE_TAG = "tuner.sweep", "tuner.state", "mlflow.note.content", "tuner.note"
 _SETTINGS_TAG = "tuner.settings"
 _CONFIRM_TAG, _FRONT_TAG = "tuner.confirm", "tuner.front"
 _EVALUATION_TAGS: dict[Tier, str] = {"rank": "tuner.test", "final": "tuner.final"}
@@ -57,6 +60,9 @@ class _Mirrored:
     started_ms: int = 0
     parent: str | None = None
     settings: str | None = None  # their digest; unknown of runs that earlier releases wrote
+    name: str = ""
+    sweep: str | None = None  # name of the sweep
+    state: str | None = None  # see `_ending`
     sent: dict[str, str] = field(default_factory=dict)  # digests of files, by their tags
 
 
@@ -77,9 +83,15 @@ class MlflowWriter:
         self._experiment_id = experiment(self._client, sweep.folder.parent)
         self._mirrored = self._find()
         versions = {f"version.{package}": version for package, version in self._provenance["versions"].items()}
-        tags = {"tuner.kind": "sweep", "mlflow.note.content": sweep.space.description, **versions}
+        tags = {"tuner.kind": "sweep", _NOTE_TAG: sweep.space.description[:5000], **versions}
         self._parent = self._mirrored.get(SWEEP) or self._create(SWEEP, sweep.name, tags)
         self._log_data(self._parent)
+        self._has_views = False
+
+    @property
+    def sweep_name(self) -> str:
+        """Name of the sweep."""
+        return self._sweep.name
 
     def _find(self) -> dict[str, _Mirrored]:
         """Return the runs of this sweep that MLflow has already, by their key.
@@ -116,6 +128,9 @@ class MlflowWriter:
                         started_ms=run.info.start_time,
                         parent=run.data.tags.get(_PARENT_TAG),
                         settings=run.data.tags.get(_SETTINGS_TAG),
+                        name=run.info.run_name,
+                        sweep=run.data.tags.get(_NAME_TAG),
+                        state=run.data.tags.get(_STATE_TAG),
                     ),
                 )
             token = page.token
@@ -123,7 +138,7 @@ class MlflowWriter:
                 return
 
     def _create(self, key: str, name: str, tags: dict[str, str], started_ms: int | None = None) -> _Mirrored:
-        always = {_SWEEP_TAG: self._sweep.id, _KEY_TAG: key, "tuner.sweep": self._sweep.name}
+        always = {_SWEEP_TAG: self._sweep.id, _KEY_TAG: key, _NAME_TAG: self._sweep.name}
         commit = self._provenance["git_commit"]
         if commit:
             always["mlflow.source.git.commit"] = commit
@@ -137,6 +152,8 @@ class MlflowWriter:
             artifact_uri=run.info.artifact_uri,
             parent=tags.get(_PARENT_TAG),
             settings=tags.get(_SETTINGS_TAG),
+            name=name,
+            sweep=self._sweep.name,
         )
         return mirrored
 
@@ -172,7 +189,8 @@ class MlflowWriter:
         if mirrored is None:
             tags = {_PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
             tags[_SETTINGS_TAG] = run.identity.settings
-            mirrored = self._create(run.key, run.key, {**tags, "label": run.label}, _started_ms(rows))
+            name = run_name(self._sweep.space, run)
+            mirrored = self._create(run.key, name, {**tags, "label": run.label}, _started_ms(rows))
         elif mirrored.parent != self._parent.run_id:
             self._client.set_tag(mirrored.run_id, _PARENT_TAG, self._parent.run_id)
             mirrored.parent = self._parent.run_id
@@ -181,8 +199,11 @@ class MlflowWriter:
         has_ended = status != mirrored.status
         params = {} if mirrored.has_params else _parameters(run.settings)
         new = [row for row in rows if row["step"] > mirrored.last_step]
-        self._send(mirrored, new, params, _ending(record) if has_ended else {})
-        mirrored.has_params = True
+        self._send(mirrored, new, params, self._new_tags(mirrored, record, has_ended=has_ended))
+        mirrored.has_params, mirrored.sweep, mirrored.state = True, self._sweep.name, record.outcome
+        if mirrored.name == run.key:  # as releases until 0.1.0 called it; another name is a person's
+            mirrored.name = run_name(self._sweep.space, run)
+            self._client.update_run(mirrored.run_id, name=mirrored.name)
         if has_ended:
             self._client.set_terminated(mirrored.run_id, status, _ended_ms(rows))
             mirrored.status = status
@@ -191,6 +212,11 @@ class MlflowWriter:
             if results is not None:
                 tags = _masking(f"{tag}.masking", results.metrics)
                 self._send_file(mirrored, run.folder / EVALUATION_FILES[tier], tag, results.metrics, tags)
+
+    def _new_tags(self, mirrored: _Mirrored, record: Record, *, has_ended: bool) -> dict[str, str]:
+        """Return the tags of a run that MLflow does not have yet."""
+        tags = {} if mirrored.sweep == self._sweep.name else {_NAME_TAG: self._sweep.name}
+        return {**tags, **_ending(record)} if has_ended or mirrored.state != record.outcome else tags
 
     def _set_aside(self, key: str, mirrored: _Mirrored) -> None:
         """Take its key from a run whose settings are others than those of the run that has the key now."""
@@ -210,7 +236,7 @@ class MlflowWriter:
         """Send a JSON file, and numbers as metrics ``<last word of the tag>.*``, unless MLflow has that content."""
         from mlflow.entities import Metric, RunTag
 
-        digest = hashlib.sha256(json.dumps(json.loads(path.read_bytes())).encode()).hexdigest()[:16]
+        digest = _digest(json.dumps(json.loads(path.read_bytes())))
         if mirrored.sent.get(tag) == digest and is_there(mirrored.artifact_uri, path.name):
             return
         now, name = int(time.time() * 1000), tag.removeprefix("tuner.")
@@ -240,6 +266,42 @@ class MlflowWriter:
                 mirrored.last_step = at[1]
             self._client.log_batch(mirrored.run_id, metrics, parameters[:_PARAMS_PER_BATCH], labels)
             parameters, labels = parameters[_PARAMS_PER_BATCH:], []
+
+    def present(self, snapshot: Snapshot) -> None:
+        """Bring up to date what the sweep amounts to: its table, and the note, parameters and metrics of its own run.
+
+        A note that a person has written is kept.
+
+        Args:
+            snapshot: of the sweep.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        view = sweep_view(self._sweep)
+        if not self._has_views:
+            for each in (view, all_sweeps_view()):
+                write_view(self._client, self._experiment_id, each)
+            self._has_views = True
+        existing = self._client.get_run(self._parent.run_id).data
+        now, metrics = int(time.time() * 1000), sweep_metrics(snapshot)
+        step = max(num_ended(metrics), num_ended(existing.metrics))
+        changed = [
+            Metric(name, value, now, step) for name, value in metrics.items() if existing.metrics.get(name) != value
+        ]
+        parameters = sweep_parameters(self._sweep).items()
+        missing = [Param(name, value) for name, value in parameters if name not in existing.params]
+        tags = self._note(existing.tags, sweep_note(snapshot, page_of(self._experiment_id, view)))
+        tags[_NAME_TAG] = self._sweep.name
+        labels = [RunTag(name, value) for name, value in tags.items() if existing.tags.get(name) != value]
+        if changed or missing or labels:
+            self._client.log_batch(self._parent.run_id, changed, missing, labels)
+
+    def _note(self, existing: Mapping[str, str], note: str) -> dict[str, str]:
+        """Return the tags of a new note, with what tells it from a person's; none if the existing one is a person's."""
+        before = existing.get(_NOTE_TAG, "")
+        if before not in ("", self._sweep.space.description[:5000]) and existing.get(_OUR_NOTE_TAG) != _digest(before):
+            return {}
+        return {_NOTE_TAG: note, _OUR_NOTE_TAG: _digest(note)}
 
     def finish(self, state: str, winners: Sequence[Record], pictures: Mapping[str, Sequence[Path]]) -> None:
         """Set the status of the sweep's own run, and attach what belongs to the whole sweep.
@@ -276,6 +338,10 @@ class MlflowWriter:
         self._client.set_tag(self._parent.run_id, _FRONT_TAG, " ".join(keys))
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _started_ms(rows: Rows) -> int | None:
     """Return when a run began, as its first row has it; None if there is none."""
     if not rows:
@@ -294,8 +360,8 @@ def _parameters(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def _ending(record: Record) -> dict[str, str]:
-    """Return the tags that say how a run has ended."""
-    tags: dict[str, str] = {"tuner.state": record.state}
+    """Return the tags that say how a run has ended, or that it has not."""
+    tags: dict[str, str] = {_STATE_TAG: record.outcome}
     if record.reason:
         tags["tuner.reason"] = record.reason[-5000:]
     if not record.feasible:
