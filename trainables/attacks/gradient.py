@@ -117,9 +117,10 @@ def pgd(
         clipped_start: whether the start is clipped to [0, 1]; what is returned always is.
     """
     adversarial = images if rng is None else uniform_start(images, epsilon, rng, clipped=clipped_start)
+    low, high = pixel_bounds(images, epsilon)
     for _ in range(steps):
         gradient = input_gradient(logits_fn, adversarial, labels, loss)
-        adversarial = project(adversarial + step_size * gradient.sign(), images, epsilon)
+        adversarial = (adversarial + step_size * gradient.sign()).clamp(low, high)
     return adversarial
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from trainables.config import ClassifierConfig
+from trainables.networks.strided_convolution import StridedConvolution
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -40,7 +41,7 @@ class LeadingDimensions(nn.Module):
 def small_cnn() -> nn.Module:
     """Two strided convolutions and a hidden layer, 166,000 parameters (the small network of Wong et al. 2020)."""
     return nn.Sequential(
-        nn.Conv2d(1, 16, 4, stride=2, padding=1),
+        StridedConvolution(1, 16, 4, stride=2, padding=1),
         nn.ReLU(),
         nn.Conv2d(16, 32, 4, stride=2, padding=1),
         nn.ReLU(),

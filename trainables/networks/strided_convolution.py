@@ -1,0 +1,148 @@
+"""A strided convolution whose input gradient is fast on a CPU when there are few input channels.
+
+oneDNN pads the input channels to 16 to compute the gradient of the images, so with the one channel of a grey image
+15/16 of that work is thrown away. Here the gradient is computed on blocks of stride x stride pixels, which are the
+channels of a convolution of stride 1 (space to depth). Its values differ from the ordinary ones by rounding only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import nn
+from torch.autograd import Function
+from torch.nn import functional
+
+
+class StridedConvolution(nn.Conv2d):
+    """A `torch.nn.Conv2d` with the same parameters, names and output; see the module for its input gradient.
+
+    The ordinary convolution is used where the images want no gradient, on other devices than a CPU, and while torch
+    compiles or transforms (`torch.func`) the network.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int, padding: int) -> None:
+        """See `torch.nn.Conv2d`.
+
+        Raises:
+            ValueError: the kernel cannot be divided into blocks, because the stride does not divide its size.
+        """
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, padding=padding)
+        if kernel_size % stride:
+            raise ValueError(f"the stride must divide the kernel_size {kernel_size}, got {stride}")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Convolve images ``(batch, channels, height, width)``."""
+        if not _is_fast(images):
+            return super().forward(images)
+        shape = _Shape(self.stride[0], int(self.padding[0]))
+        # Two steps, because a Function computes the gradients of all its inputs, whichever are asked for.
+        output = _ParameterGradients.apply(self.weight, self.bias, (images,), shape)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = _ImageGradient.apply(output, images, self.weight, shape)  # type: ignore[no-untyped-call]
+        return result
+
+    def __prepare_scriptable__(self) -> nn.Conv2d:
+        """Return what TorchScript compiles in place of this: an ordinary convolution with the same parameters."""
+        kernel_size, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+        ordinary = nn.Conv2d(self.in_channels, self.out_channels, kernel_size, stride, padding, device="meta")
+        ordinary.weight, ordinary.bias = self.weight, self.bias
+        return ordinary.train(self.training)
+
+
+def _is_fast(images: torch.Tensor) -> bool:
+    return (
+        images.requires_grad
+        and torch.is_grad_enabled()
+        and images.device.type == "cpu"
+        and images.dim() == 4
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+class _Shape(NamedTuple):
+    stride: int
+    padding: int
+
+
+class _ParameterGradients(Function):
+    """The convolution, with gradients of weight and bias alone: the images are hidden from autograd in a tuple."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: torch.Tensor, bias: torch.Tensor, hidden: tuple[torch.Tensor], shape: _Shape
+    ) -> torch.Tensor:
+        (images,) = hidden
+        ctx.save_for_backward(weight, images.detach())
+        # With its history, which a second derivative needs; the saved one notices a change in place.
+        ctx.images, ctx.shape = images, shape
+        return functional.conv2d(images, weight, bias, shape.stride, shape.padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        (gradient,) = gradients
+        weight, _ = ctx.saved_tensors
+        wanted = [False, *ctx.needs_input_grad[:2]]
+        images = ctx.images.to(gradient.dtype)  # under autocast the convolution is not in the images' precision
+        _, of_weight, of_bias = _gradients(gradient, images, weight, ctx.shape.stride, ctx.shape.padding, wanted)
+        return of_weight, of_bias, None, None
+
+
+class _ImageGradient(Function):
+    """Adds the images' gradient to the output of a convolution, which it returns as it is."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, output: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, shape: _Shape
+    ) -> torch.Tensor:
+        ctx.save_for_backward(weight)
+        ctx.shape, ctx.size = shape, images.shape
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        (gradient,) = gradients
+        (weight,) = ctx.saved_tensors
+        return gradient, _image_gradient(gradient, weight, ctx.size, ctx.shape), None, None
+
+
+def _image_gradient(gradient: torch.Tensor, weight: torch.Tensor, size: torch.Size, shape: _Shape) -> torch.Tensor:
+    """Return the gradient of images of a size ``(batch, channels, height, width)`` from that of the output."""
+    stride, padding = shape
+    blocks = functional.pixel_unshuffle(weight, stride)
+    height, width = (output + kernel - 1 for output, kernel in zip(gradient.shape[-2:], blocks.shape[-2:], strict=True))
+    unused = gradient.new_empty(len(gradient), blocks.shape[1], height, width)
+    of_blocks, _, _ = _gradients(gradient, unused, blocks, 1, 0, [True, False, False])
+    of_padded = _depth_to_space(cast(torch.Tensor, of_blocks), stride)
+    of_padded = of_padded[..., padding : padding + size[-2], padding : padding + size[-1]]
+    # Rows and columns at the end that no window covers.
+    missing = (size[-1] - of_padded.shape[-1], size[-2] - of_padded.shape[-2])
+    return functional.pad(of_padded, (0, missing[0], 0, missing[1])) if any(missing) else of_padded
+
+
+def _gradients(
+    gradient: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, stride: int, padding: int, wanted: list[bool]
+) -> tuple[torch.Tensor | None, ...]:
+    """Return the gradients of images, weight and bias; None for those that are not wanted."""
+    output_channels, both = [len(weight)], [1, 1]
+    gradients: tuple[torch.Tensor | None, ...] = torch.ops.aten.convolution_backward(
+        gradient,
+        images,
+        weight.to(gradient.dtype),
+        output_channels,
+        [stride, stride],
+        [padding, padding],
+        both,
+        False,
+        [0, 0],
+        1,
+        wanted,
+    )
+    return gradients
+
+
+def _depth_to_space(blocks: torch.Tensor, stride: int) -> torch.Tensor:
+    """Return what `torch.nn.functional.pixel_shuffle` returns, in half the time."""
+    rows = torch.stack(blocks.unflatten(1, (-1, stride, stride)).unbind(3), -1).flatten(-2)
+    return torch.stack(rows.unbind(2), 3).flatten(2, 3)
