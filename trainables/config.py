@@ -116,6 +116,8 @@ class ClassifierConfig(Settings):
         optimizer: ``adam``, or ``sgd`` with a momentum of 0.9.
         weight_decay: factor of the weights that is added to their gradient.
         gradient_clip: a longer gradient (L2 norm over all weights) is shortened to this.
+        average_decay: decay of an exponential moving average of the weights, which is then what is evaluated and
+            exported; it suits the number of updates, about 1 / (1 - decay) of which count. None: the last weights.
     """
 
     architecture: Literal["small_cnn", "madry_cnn", "mlp"] = "small_cnn"
@@ -124,6 +126,7 @@ class ClassifierConfig(Settings):
     optimizer: Literal["adam", "sgd"] = "adam"
     weight_decay: Weight = 0.0
     gradient_clip: GradientNorm | None = None
+    average_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
 
 
 class CyclicClassifierConfig(ClassifierConfig):
@@ -199,6 +202,8 @@ class GeneratorConfig(Settings):
         source: see `goal`.
         loss: one of `trainables.networks.generator_losses.GENERATOR_LOSSES`.
         diversity: weight of how far two draws of noise move an image apart, which the generator maximises.
+        saturation_penalty: weight of how far outputs before the tanh are in its flat parts, which the generator
+            minimises. Without it a generator that is trained for long within a small bound may learn no more.
         optimizer: ``adam``, or ``sgd`` with a momentum of 0.9.
         learning_rate: a number or a `Schedule`.
         gradient_clip: a longer gradient (L2 norm over all weights) is shortened to this.
@@ -229,6 +234,7 @@ class GeneratorConfig(Settings):
     source: Label | None = None
     loss: Literal["wrongness", "cross_entropy", "log_wrongness", "margin"] = "wrongness"
     diversity: Weight = 0.0
+    saturation_penalty: Weight = 0.0
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: LearningRate = 1e-3
     gradient_clip: GradientNorm | None = None

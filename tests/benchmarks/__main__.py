@@ -10,11 +10,12 @@ import time
 
 from rich.console import Console
 
-from tests.benchmarks import asks, attack_speed, bodies, overhead, scale, search, slots, trainers, updates
+from tests.benchmarks import asks, attack_speed, bodies, commits, overhead, scale, search, slots, trainers, updates
 
 BENCHMARKS = {
     "slots": slots.measure,
     "updates": updates.measure,
+    "commits": commits.measure,
     "overhead": overhead.measure,
     "asks": asks.measure,
     "search": search.measure,

@@ -1,6 +1,7 @@
 """Seconds of our attacks beside foolbox's and pyautoattack's: same nets, same test images, same steps, one core.
 
-The attacks take turns, batch by batch, so that whatever else the machine does meets all of them.
+The attacks take turns, batch by batch, so that whatever else the machine does meets all of them, and processor time is
+counted. Ours are given a classifier of ours, the others the same layers and weights as a plain `torch.nn.Sequential`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from rich.table import Table
@@ -70,11 +72,13 @@ ATTACKS: dict[str, AttackFn] = {
     "Square-1000 of pyautoattack": their_square,
 }
 COMPARED = [
-    ("PGD-40", "PGD-40 of foolbox", 1.0),
-    ("PGD-40, survivors only", "PGD-40", 1.5),
-    ("APGD-CE-100", "APGD-CE-100 of pyautoattack", 1.0),
-    ("Square-1000", "Square-1000 of pyautoattack", 1.0),
+    ("PGD-40", "PGD-40 of foolbox", {"robust": 1.5}),
+    ("PGD-40, survivors only", "PGD-40", {"standard": 1.5}),
+    ("APGD-CE-100", "APGD-CE-100 of pyautoattack", {"robust": 1.5}),
+    ("Square-1000", "Square-1000 of pyautoattack", {}),
 ]
+"""Two attacks, and the ratio of their seconds that is aimed at where it is not 1."""
+THEIRS = {name for name in ATTACKS if " of " in name}
 
 
 def measure() -> Table:
@@ -87,21 +91,33 @@ def measure() -> Table:
     keep_freed_memory()
     dataset = load("mnist", validation=5000)
     for name in NETS:
-        seconds, accuracies = _run_all(_net(name, dataset), *dataset.test.batch(torch.arange(NUM_IMAGES)))
-        for attack, other, aim in COMPARED:
+        images, labels = dataset.test.batch(torch.arange(NUM_IMAGES))
+        seconds, accuracies = _run_all(_net(name, dataset), images, labels)
+        for attack, other, aims in COMPARED:
             cells = [f"{seconds[which]:.1f} ({100 * accuracies[which]:.1f})" for which in (attack, other)]
             ratio = seconds[other] / seconds[attack]
-            table.add_row(f"{name}, {attack}", cells[0], other, cells[1], f"{ratio:.2f}", f">= {aim:g}")
+            table.add_row(f"{name}, {attack}", cells[0], other, cells[1], f"{ratio:.2f}", f">= {aims.get(name, 1.0):g}")
         table.add_section()
     torch.set_num_threads(num_threads)
     return table
+
+
+def robust_weights() -> Path:
+    """Return the file with the weights of the robust net, which is trained if it is not there."""
+    _net("robust", load("mnist", validation=5000))
+    return _weights("robust")
+
+
+def _weights(name: str) -> Path:
+    settings = NETS[name]
+    return cache_folder("benchmarks") / f"{settings['trainable']}-{settings['compute']:g}.safetensors"
 
 
 def _net(name: str, dataset: Dataset) -> nn.Module:
     """Return a trained small_cnn; its weights are kept beside the datasets for the next time."""
     settings = {"report_every": 1e3, "evaluation": {"rank_images": 1}, **NETS[name]}
     loop = registry.build(parse(settings), dataset)
-    weights = cache_folder("benchmarks") / f"{settings['trainable']}-{settings['compute']:g}.safetensors"
+    weights = _weights(name)
     if weights.exists():
         loop.classifier.load_state_dict(load_file(weights))
     else:
@@ -111,15 +127,32 @@ def _net(name: str, dataset: Dataset) -> nn.Module:
     return loop.classifier.eval()
 
 
+def plain(net: nn.Module) -> nn.Sequential:
+    """Return a small_cnn as the users of other libraries have it: layers of torch, with the weights of one of ours."""
+    layers = nn.Sequential(
+        nn.Conv2d(1, 16, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 7 * 7, 100),
+        nn.ReLU(),
+        nn.Linear(100, 10),
+    )
+    layers.load_state_dict({name.removeprefix("body."): weight for name, weight in net.state_dict().items()})
+    return layers.eval()
+
+
 def _run_all(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, float], dict[str, float]]:
-    for attack in ATTACKS.values():
-        attack(net, images[:2], labels[:2])  # what is imported, and what is done only once
+    sides = {name: plain(net) if name in THEIRS else net for name in ATTACKS}
+    for name, attack in ATTACKS.items():
+        attack(sides[name], images[:2], labels[:2])  # what is imported, and what is done only once
     seconds, num_right = dict.fromkeys(ATTACKS, 0.0), dict.fromkeys(ATTACKS, 0)
     for some, of_some in zip(images.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True):
         for name, attack in ATTACKS.items():
-            started = time.perf_counter()
-            found = attack(net, some, of_some)
-            seconds[name] += time.perf_counter() - started
+            started = time.thread_time()
+            found = attack(sides[name], some, of_some)
+            seconds[name] += time.thread_time() - started
             with torch.no_grad():
                 num_right[name] += int((net(found).argmax(-1) == of_some).sum())
     return seconds, {name: count / len(labels) for name, count in num_right.items()}

@@ -6,7 +6,7 @@ The accuracies follow from the tiers, so a new row in a tier is a new metric. Wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,12 @@ Unit = Literal["share", "epochs", "s", "count", "1"]
 
 TIME = "time"
 """When a report was written, in Unix seconds. It stands beside the metrics of a report and is none of them."""
+
+SATURATION, PRE_ACTIVATION = "generator/saturation", "generator/pre_activation"
+"""Share of a generator's outputs in the flat parts of its tanh, and their mean size before it."""
+
+MAX_SATURATION = 0.45
+"""A generator with a larger share is saturated. In runs that went well it was 0.2 to 0.3."""
 
 _SUFFIX = "_accuracy"
 _DETAILS: tuple[Detail, ...] = ("overview", "comparison", "all")
@@ -69,6 +75,8 @@ _OTHERS = (
     Metric("ratio", "ratio", "1"),
     Metric("generator_accuracy", "accuracy under the generator", "share", "max"),
     Metric("generator_success", "success of the generator", "share", "min"),
+    Metric(SATURATION, "saturation of the generator", "share", "min"),
+    Metric(PRE_ACTIVATION, "generator before its tanh", "1"),
     Metric("white_box_accuracy", "white box", "share", "max", every_report=False),
     Metric("black_box_accuracy", "black box", "share", "max", every_report=False),
     Metric("square_accuracy", "Square", "share", "max", every_report=False),
@@ -164,3 +172,14 @@ def _of_checks() -> Iterator[Metric]:
 
 
 all_metrics()  # so that a name that is used twice is an error as soon as this is imported
+
+
+def saturation_warning(metrics: Mapping[str, float]) -> str | None:
+    """Return what a report says of a saturated generator; None if the run has none or it is not saturated."""
+    share = metrics.get(SATURATION, 0.0)
+    if share <= MAX_SATURATION:
+        return None
+    return (
+        f"the generator is saturated: {100 * share:.0f} % of its outputs are in the flat parts of its tanh, so it "
+        "hardly learns; give it a larger generator.saturation_penalty, a smaller output_scale or a shorter warmup"
+    )

@@ -102,13 +102,14 @@ def render_examples(
     images, labels = dataset.validation.batch(_first_of_each_class(dataset.validation))
     attacked = dataset.validation.head(NUM_IMAGES)
     success = None
-    with evaluating(loop.classifier):
-        perturbed = {"FGSM": _classify(loop, fgsm(loop.classifier, images, labels, epsilon), epsilon)}
+    with evaluating(loop.result):
+        perturbed = {"FGSM": _classify(loop, fgsm(loop.result, images, labels, epsilon), epsilon)}
         if isinstance(loop, GanLoop):
-            perturbed["generator"] = _classify(loop, loop.perturb(images, labels), loop.bound)
-            success = success_matrix(loop.classifier, loop.adversary, attacked, loop.bound, seed).cpu().numpy()
+            by_generator = loop.adversary.perturb(loop.result, images, labels, loop.bound, loop.rng)
+            perturbed["generator"] = _classify(loop, by_generator, loop.bound)
+            success = success_matrix(loop.result, loop.adversary, attacked, loop.bound, seed).cpu().numpy()
         clean = _classify(loop, images, 0.0)
-    curve = accuracy_by_epsilon(loop.classifier, attacked, EPSILONS, STEPS, seed)
+    curve = accuracy_by_epsilon(loop.result, attacked, EPSILONS, STEPS, seed)
     return Examples(labels.tolist(), clean, perturbed, curve, len(attacked), success)
 
 
@@ -133,5 +134,5 @@ def _first_of_each_class(split: Split) -> torch.Tensor:
 
 @torch.no_grad()
 def _classify(loop: TrainingLoop, images: torch.Tensor, bound: float) -> ClassifiedImages:
-    probabilities, predicted = loop.classifier(images).softmax(-1).max(-1)
+    probabilities, predicted = loop.result(images).softmax(-1).max(-1)
     return ClassifiedImages(images.squeeze(1).cpu().numpy(), predicted.tolist(), probabilities.tolist(), bound)

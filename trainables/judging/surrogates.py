@@ -72,12 +72,12 @@ def _load_surrogate(recipe: dict[str, Any], dataset: Dataset, config: DatasetCon
                 while not loop.done:
                     loop.step()
                 with whole_folder(folder, replace=True) as temporary:
-                    write_classifier(temporary, complete, loop.classifier.state_dict())
+                    write_classifier(temporary, complete, loop.result.state_dict())
     except OSError as error:
         raise UserError(
             f"the surrogate models cannot be kept in {folder.parent}: {error}; TUNER_CACHE names another cache"
         ) from error
-    return loop.classifier
+    return loop.result
 
 
 def _folder_name(settings: dict[str, Any], digest: str) -> str:

@@ -59,7 +59,14 @@ def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoint: Ru
         CheckpointError: the checkpoint is missing or cannot be used.
         BundleError: a weight is not finite.
     """
-    write_classifier(target, settings, checkpoint.load()["loop"]["classifier"])
+    write_classifier(target, settings, _result_of(checkpoint))
+
+
+def _result_of(checkpoint: RunCheckpoint) -> dict[str, torch.Tensor]:
+    """Return the weights of the classifier that the run's metrics are of: their average, if the run keeps one."""
+    loop = checkpoint.load()["loop"]
+    weights: dict[str, torch.Tensor] = loop.get("average", loop)["classifier"]
+    return weights
 
 
 def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
@@ -159,7 +166,7 @@ def read_checkpoint(config: TrainingConfig, checkpoint: RunCheckpoint) -> nn.Mod
         CheckpointError: the checkpoint is missing or cannot be used, or a weight is not finite.
     """
     classifier = build_classifier(config.classifier)
-    state = checkpoint.load()["loop"]["classifier"]
+    state = _result_of(checkpoint)
     try:
         check_finite(state, "the checkpoint")
     except BundleError as error:

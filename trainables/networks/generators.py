@@ -118,13 +118,18 @@ class Generator(nn.Module):
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def forward(self, channels: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
-        """Return tanh(scale * body(channels)): ``(..., channels, 28, 28) -> (..., 1, 28, 28)``.
+        """Return tanh of `pre_activation`, which takes the same arguments."""
+        return torch.tanh(self.pre_activation(channels, *numbers))
+
+    def pre_activation(self, channels: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
+        """Return scale * body(channels): ``(..., channels, 28, 28) -> (..., 1, 28, 28)``.
 
         Args:
             channels: the image and the other inputs with a value per pixel.
             numbers: one tensor ``(..., num_numbers)``, or nothing if ``num_numbers`` is 0.
         """
-        return torch.tanh(self.scale * self.body(channels, *numbers))
+        output: torch.Tensor = self.scale * self.body(channels, *numbers)
+        return output
 
 
 GENERATOR_BODIES: dict[str, Callable[[int, int], nn.Sequential]] = {

@@ -127,9 +127,21 @@ def input_vector(settings: GeneratorConfig, inputs: GeneratorInputs) -> tuple[to
     return (torch.cat(numbers, dim=-1),) if numbers else ()
 
 
+class Perturbed(NamedTuple):
+    """What a generator made of a minibatch.
+
+    Attributes:
+        images: the perturbed images ``(batch, 1, 28, 28)``.
+        pre_activation: the output of its last recursion before the tanh, shaped like the images.
+    """
+
+    images: torch.Tensor
+    pre_activation: torch.Tensor
+
+
 def perturb_images(
     settings: GeneratorConfig, generator: Generator, classifier: nn.Module, inputs: GeneratorInputs, bound: Epsilon
-) -> torch.Tensor:
+) -> Perturbed:
     """Return the images after the generator's last recursion, within the bound of the originals and in [0, 1].
 
     Each recursion adds the generator's output, scaled to its step, and projects. Gradients flow through the last
@@ -144,9 +156,10 @@ def perturb_images(
         bound: the largest perturbation, in pixels of [0, 1].
     """
     step = bound if settings.recursions == 1 else settings.recursion_step * bound
-    vector, current = input_vector(settings, inputs), inputs.start
+    vector, current, pre_activation = input_vector(settings, inputs), inputs.start, inputs.start
     for recursion in range(1, settings.recursions + 1):
         channels = input_channels(settings, classifier, current, inputs, bound)
         with torch.set_grad_enabled(torch.is_grad_enabled() and recursion == settings.recursions):
-            current = project(current + step * generator(channels, *vector), inputs.images, bound)
-    return current
+            pre_activation = generator.pre_activation(channels, *vector)
+            current = project(current + step * torch.tanh(pre_activation), inputs.images, bound)
+    return Perturbed(current, pre_activation)

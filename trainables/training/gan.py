@@ -20,7 +20,7 @@ from trainables.training.loop import LossMean, TrainingLoop
 from trainables.training.minibatches import Minibatches
 from trainables.training.ratio import TurnCounter, build_ratio
 from trainables.training.recipes import mixed_loss
-from trainables.training.success import success_counts, success_rates
+from trainables.training.success import saturation, success_counts, success_rates
 
 
 class GanLoop(TrainingLoop):
@@ -104,12 +104,13 @@ class GanLoop(TrainingLoop):
     def evaluate(self, tier: str) -> dict[str, float]:
         """Return the accuracies of a tier, and those of the generator within its present bound on the watched images.
 
-        See `TrainingLoop.evaluate` and `success_rates`.
+        See `TrainingLoop.evaluate`, `success_rates` and `saturation`.
         """
         settings = self.config.generator
         images = self.dataset.validation.head(self.config.evaluation.watch_images)
-        counts = success_counts(self.classifier, self.adversary, images, self.bound, self.config.seed)
-        return {**super().evaluate(tier), **success_rates(counts, settings.source, settings.target)}
+        measured = (self.result, self.adversary, images, self.bound, self.config.seed)
+        rates = success_rates(success_counts(*measured), settings.source, settings.target)
+        return {**super().evaluate(tier), **rates, **saturation(*measured)}
 
     def losses(self) -> dict[str, float]:
         """Return also the generator's loss, the cycles so far, and generator turns per cycle since the last report."""

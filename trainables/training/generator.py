@@ -24,6 +24,9 @@ from trainables.networks.perturbation import SMALLEST, perturb_images, sample_in
 from trainables.schedules import value_at
 from trainables.training.optimizers import build_optimizer, descend, set_learning_rate
 
+RESPONSIVE = 2.0
+"""Outputs before the tanh up to this size are not penalised: the tanh still has 7 % of its greatest slope there."""
+
 
 class Update(NamedTuple):
     """What one training step of a generator measured, before the step.
@@ -103,12 +106,34 @@ class Adversary:
         settings = self.settings
         if settings.goal != "source_to_target":
             inputs = sample_inputs(settings, images, labels, bound, rng)
-            return perturb_images(settings, generator, classifier, inputs, bound)
+            return perturb_images(settings, generator, classifier, inputs, bound).images
         index = self._source_index(labels)
         if not len(index):
             return images
         inputs = sample_inputs(settings, images[index], labels[index], bound, rng)
-        return images.index_copy(0, index, perturb_images(settings, generator, classifier, inputs, bound))
+        return images.index_copy(0, index, perturb_images(settings, generator, classifier, inputs, bound).images)
+
+    @torch.no_grad()
+    def pre_activations(
+        self, classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor, bound: Epsilon, rng: torch.Generator
+    ) -> torch.Tensor:
+        """Return the outputs before the tanh, of the last recursion, for those of the images that the goal perturbs.
+
+        Args:
+            classifier: what to fool.
+            images: the images.
+            labels: their true labels.
+            bound: the largest perturbation.
+            rng: draws starts and noise.
+        """
+        settings = self.settings
+        if settings.goal == "source_to_target":
+            index = self._source_index(labels)
+            images, labels = images[index], labels[index]
+        if not len(labels):
+            return images
+        inputs = sample_inputs(settings, images, labels, bound, rng)
+        return perturb_images(settings, self.generator, classifier, inputs, bound).pre_activation
 
     def update(
         self, classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor, bound: Epsilon, rng: torch.Generator
@@ -133,11 +158,13 @@ class Adversary:
             return None
         inputs = sample_inputs(settings, images, labels, bound, rng, times=2 if settings.diversity else 1)
         with _frozen(classifier):
-            adversarial = perturb_images(settings, self.generator, classifier, inputs, bound)
+            adversarial, pre_activation = perturb_images(settings, self.generator, classifier, inputs, bound)
             logits = classifier(adversarial)
         loss, failure_probability = self._losses(logits, inputs.labels)
         if settings.diversity:
             loss = loss - settings.diversity * diversity_term(adversarial, inputs.noise)
+        if settings.saturation_penalty:
+            loss = loss + settings.saturation_penalty * saturation_term(pre_activation)
         descend(self.optimizer, loss, settings.gradient_clip)
         return Update(loss.detach(), failure_probability)
 
@@ -197,6 +224,16 @@ def diversity_term(adversarial: torch.Tensor, noise: torch.Tensor) -> torch.Tens
     image_distance = (first - second).abs().flatten(1).mean(1)
     noise_distance = (first_noise - second_noise).abs().mean(1)
     return (image_distance / noise_distance.clamp_min(SMALLEST)).mean()
+
+
+def saturation_term(pre_activation: torch.Tensor) -> torch.Tensor:
+    """Return how far outputs before the tanh are in its flat parts, a scalar to minimise.
+
+    It is the mean of max(|output| - 2, 0) ** 2. Where a tanh is flat, a generator learns no more. While the bound is
+    small nothing else keeps it from going there: the best perturbation is then the sign of the gradient, and an
+    optimiser like Adam goes on with steps of full length however small the loss's gradient is.
+    """
+    return (pre_activation.abs() - RESPONSIVE).clamp_min(0.0).square().mean()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
+from torch import nn
 
 from trainables.attacks.losses import cross_entropy
 from trainables.common.seeds import seed_for
@@ -20,6 +21,7 @@ from trainables.data.tensors import Dataset
 from trainables.evaluation.accuracy import evaluate
 from trainables.networks.classifiers import build_classifier
 from trainables.schedules import learning_rate_factor, value_at
+from trainables.training.averaging import WeightAverage
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
 from trainables.training.minibatches import Minibatches
 from trainables.training.optimizers import build_optimizer, descend, set_learning_rate
@@ -92,6 +94,10 @@ class TrainingLoop(ABC):
             value_at(settings.learning_rate, 0.0),
             settings.weight_decay,
         )
+        self.average: WeightAverage | None = None
+        if settings.average_decay is not None:
+            self.average = WeightAverage(self.classifier, settings.average_decay)
+            self.optimizer.register_step_post_hook(self._update_average)
         self.minibatches = Minibatches(dataset.train, config.batch_size, seed_for(config.seed, "order"))
         self.rng = torch.Generator(device=device).manual_seed(seed_for(config.seed, "attack"))
         self.meter = ComputeMeter(standard_flops_per_image(self.classifier) * len(dataset.train))
@@ -103,6 +109,15 @@ class TrainingLoop(ABC):
     @abstractmethod
     def train_minibatch(self) -> None:
         """Train on one minibatch and add its cost to the meter."""
+
+    def _update_average(self, *_: object) -> None:
+        if self.average is not None:
+            self.average.update(self.classifier)
+
+    @property
+    def result(self) -> nn.Module:
+        """The classifier that is evaluated and exported: the average of the weights, if there is one."""
+        return self.classifier if self.average is None else self.average.network
 
     @property
     def progress(self) -> float:
@@ -167,7 +182,7 @@ class TrainingLoop(ABC):
         settings = self.config.evaluation
         num_images = settings.rank_images if tier == "rank" else settings.watch_images
         images = self.dataset.validation.head(num_images)
-        return evaluate(self.classifier, images, epsilon=settings.epsilon, tier=tier, seed=self.config.seed)
+        return evaluate(self.result, images, epsilon=settings.epsilon, tier=tier, seed=self.config.seed)
 
     def train_clean_minibatch(self) -> None:
         """Train the classifier on one clean minibatch."""
@@ -185,7 +200,8 @@ class TrainingLoop(ABC):
 
     def state(self) -> dict[str, Any]:
         """Return the state for a checkpoint; see `restore`."""
-        return {
+        average = {} if self.average is None else {"average": self.average.state()}
+        return average | {
             "classifier": self.classifier.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "drawn": self.minibatches.num_drawn,
@@ -199,6 +215,8 @@ class TrainingLoop(ABC):
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
         self.classifier.load_state_dict(state["classifier"])
+        if self.average is not None:
+            self.average.restore(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.minibatches.num_drawn = state["drawn"]
         self.rng.set_state(state["rng"])

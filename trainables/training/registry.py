@@ -31,8 +31,9 @@ def build(config: TrainingConfig, dataset: Dataset) -> TrainingLoop:
 
 
 def num_parameters(config: TrainingConfig) -> int:
-    """Return how many parameters a configuration's networks have, copies of earlier generators included."""
-    num = _num_parameters(build_classifier(config.classifier))
+    """Return how many parameters a configuration's networks have, the average and earlier generators included."""
+    classifiers = 1 if config.classifier.average_decay is None else 2
+    num = classifiers * _num_parameters(build_classifier(config.classifier))
     if not isinstance(config, GanConfig):
         return num
     generator = config.generator

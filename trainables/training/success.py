@@ -1,6 +1,8 @@
-"""How well a generator fools a classifier: counts of true and predicted labels, and rates computed from them."""
+"""How well a generator fools a classifier, and whether it can still learn: counts, and rates computed from them."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import nn
@@ -9,8 +11,12 @@ from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
 from trainables.evaluation.accuracy import evaluating
 from trainables.evaluation.masking import IMAGES_AT_ONCE
+from trainables.evaluation.metrics import PRE_ACTIVATION, SATURATION
 from trainables.networks.classifiers import NUM_CLASSES
 from trainables.training.generator import Adversary
+
+SATURATED_BEYOND = 3.0
+_SATURATION_IMAGES = 100
 
 
 def success_counts(
@@ -75,3 +81,26 @@ def success_rates(counts: torch.Tensor, source: int | None, target: int | None) 
     if num_images:
         rates["generator_success"] = float(counts[sources, target].sum()) / num_images
     return rates
+
+
+def saturation(
+    classifier: nn.Module, adversary: Adversary, split: Split, bound: float, seed: int = 0
+) -> dict[str, float]:
+    """Return how much of a generator's output is in the flat parts of its tanh.
+
+    The result depends on the arguments alone; see `success_counts` for them.
+
+    Returns:
+        ``generator/saturation``, the share of the last recursion's outputs that are beyond 3 before the tanh, where its
+        slope is below 1 % of its greatest one; ``generator/pre_activation``, their mean size there. Both are left out
+        where the generator's goal perturbs none of the images, the second also where it is not finite.
+    """
+    images, labels = split.batch(torch.arange(min(len(split), _SATURATION_IMAGES), device=split.images.device))
+    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", "saturation"))
+    with evaluating(classifier):
+        sizes = adversary.pre_activations(classifier, images, labels, bound, rng).abs()
+    if not len(sizes):
+        return {}
+    mean = float(sizes.mean())
+    share = 1.0 - float((sizes <= SATURATED_BEYOND).float().mean())  # what is not a number is saturated
+    return {SATURATION: share} | ({PRE_ACTIVATION: mean} if math.isfinite(mean) else {})

@@ -22,6 +22,7 @@ from ray import tune
 from trainables.common.redaction import redact
 from trainables.config import DatasetConfig, parse
 from trainables.data.tensors import Dataset, load
+from trainables.evaluation.metrics import saturation_warning
 from trainables.storage import checkpoint
 from trainables.storage.atomic import is_storage_trouble
 from trainables.storage.folder_guard import FolderGuard
@@ -177,5 +178,7 @@ class RunTrainable(tune.Trainable):
                 staging=staging,
                 store=self._store,
             )
+        if warning := saturation_warning(metrics):
+            self._log.note(f"warning: {warning}")
         self._log.note("report " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()))
         return metrics

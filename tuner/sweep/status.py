@@ -10,6 +10,7 @@ from typing import Literal
 
 from search_spaces.errors import SpaceError
 from trainables.common.valid_json import dump_json
+from trainables.evaluation.metrics import saturation_warning
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.driver_lock import Driver
@@ -90,11 +91,13 @@ class SweepStatus(SweepSummary):
         cost: so far.
         seconds_left: an estimate; None if the sweep is not running or its driver has only begun.
         driver: the process that drives the sweep; None if none does.
+        warnings: what the last report of a run warns of, by the run's key.
     """
 
     cost: Cost
     seconds_left: float | None
     driver: Driver | None
+    warnings: dict[str, str] = field(default_factory=dict, kw_only=True)
 
 
 def summarize(snapshot: Snapshot) -> SweepSummary:
@@ -148,7 +151,13 @@ def status_of(snapshot: Snapshot) -> SweepStatus:
         cost=_cost(snapshot),
         seconds_left=_seconds_left(snapshot) if summary.state == "running" else None,
         driver=snapshot.driver if summary.state in ("running", "paused") else None,
+        warnings=_warnings(snapshot),
     )
+
+
+def _warnings(snapshot: Snapshot) -> dict[str, str]:
+    warnings = {record.run.key: saturation_warning(record.metrics) for record in snapshot.records}
+    return {key: warning for key, warning in warnings.items() if warning}
 
 
 def summary_line(summary: SweepSummary) -> str:
@@ -180,7 +189,7 @@ def status_lines(status: SweepStatus) -> list[str]:
         text.append(f"about {format_duration(status.seconds_left)} left")
     if driver:
         text.append(f"driven by process {driver.pid} on {driver.host}")
-    return text
+    return text + [f"{key}: {warning}" for key, warning in status.warnings.items()]
 
 
 def _state(snapshot: Snapshot) -> tuple[SweepState | Literal["paused"], str | None]:

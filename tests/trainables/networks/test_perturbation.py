@@ -58,7 +58,7 @@ def test_whatever_the_settings_images_stay_in_the_ball_and_the_box(trained, imag
     def once():
         return perturb_images(
             config, generator, trained, sample_inputs(config, images, labels, bound, rng(seed)), bound
-        )
+        ).images
 
     result = once()
     assert result.shape == images.shape
@@ -74,7 +74,7 @@ class TestRecursions:
         config = config_of(output_scale=1e6, **changes)
         inputs = sample_inputs(config, images, labels, 0.2, rng())
         generator = build_generator(config)
-        return (perturb_images(config, generator, trained, inputs, 0.2) - images).abs().max().item()
+        return (perturb_images(config, generator, trained, inputs, 0.2).images - images).abs().max().item()
 
     def test_one_goes_the_whole_bound_and_more_a_share_each(self, trained, images_and_labels):
         assert self.largest_move(trained, images_and_labels, recursion_step=0.1) == pytest.approx(0.2, abs=1e-6)
@@ -90,7 +90,7 @@ class TestRecursions:
         monkeypatch.setattr(
             generator.body, "forward", lambda now: seen.append(now) or 0.1 * torch.ones_like(now[:, :1])
         )
-        result = perturb_images(config, generator, trained, inputs, 0.2)
+        result = perturb_images(config, generator, trained, inputs, 0.2).images
         assert torch.equal(seen[0][:, :1], inputs.images)
         for now in seen:
             assert torch.equal(now, input_channels(config, trained, now[:, :1], inputs, 0.2))
@@ -103,11 +103,14 @@ class TestRecursions:
         generator, made = build_generator(config), []
         forward = generator.body.forward
         monkeypatch.setattr(generator.body, "forward", lambda seen: made.append((seen, forward(seen))) or made[-1][1])
-        assert perturb_images(config, generator, trained, inputs, 0.2).requires_grad
+        assert perturb_images(config, generator, trained, inputs, 0.2).images.requires_grad
         assert [output.requires_grad for _, output in made] == [False, False, True]
         assert not any(seen.requires_grad for seen, _ in made)
+        pre_activation = perturb_images(config, generator, trained, inputs, 0.2).pre_activation
+        assert pre_activation.requires_grad
+        assert torch.equal(pre_activation, generator.scale * made[-1][1])
         with torch.no_grad():
-            assert not perturb_images(config, generator, trained, inputs, 0.2).requires_grad
+            assert not perturb_images(config, generator, trained, inputs, 0.2).images.requires_grad
 
 
 class TestSampleInputs:

@@ -7,7 +7,7 @@ import torch
 
 from tests.support.loops import copy_of, is_unchanged
 from trainables.config import GeneratorConfig
-from trainables.training.generator import Adversary, diversity_term
+from trainables.training.generator import Adversary, diversity_term, saturation_term
 
 LOSSES = ["wrongness", "cross_entropy", "log_wrongness", "margin"]
 BOUND = 0.3
@@ -198,3 +198,27 @@ def test_goes_on_from_a_state_bit_for_bit(classifier, batch):
             for adversary, own in ((whole, stream), (restored, other))
         )
         assert torch.equal(one, same)
+
+
+class TestSaturationPenalty:
+    def test_is_zero_where_the_tanh_has_a_slope(self):
+        assert saturation_term(torch.tensor([-2.0, 0.0, 1.9])) == 0
+        assert saturation_term(torch.tensor([-4.0, 0.0, 3.0, 1.0])) == pytest.approx((4 + 1) / 4)
+
+    def test_brings_a_saturated_generator_back(self, classifier, batch):
+        """Within a tiny bound, the loss alone leaves it where it is."""
+
+        def size_after(penalty):
+            adversary, stream = adversary_of(saturation_penalty=penalty, output_scale=100.0), rng()
+            for _ in range(80):
+                adversary.update(classifier, *batch, 1e-4, stream)
+            return adversary.pre_activations(classifier, *batch, 1e-4, rng()).abs().mean().item()
+
+        assert size_after(0.1) < 2.5 < 4 < size_after(0.0)
+
+    def test_pre_activations_are_those_of_the_images_that_the_goal_perturbs(self, classifier, batch):
+        images, labels = batch
+        adversary = adversary_of(goal="source_to_target", source=1, target=2)
+        found = adversary.pre_activations(classifier, images, labels, BOUND, rng())
+        assert found.shape == (int((labels == 1).sum()), 1, 28, 28)
+        assert not found.requires_grad

@@ -61,10 +61,13 @@ GAN_VARIANTS = {
         },
         "ratio": {"generator_turns": {"kind": "linear", "values": [1, 4]}},
     },
+    "average of the weights": {"classifier": {"architecture": "mlp", "average_decay": 0.9}},
+    "saturation penalty": {"generator": {"width": 4, "saturation_penalty": 0.01, "recursions": 2}},
     "no pre-training": {"pretrain": 0.0, "clean_weight": 0.0},
 }
 RUNS = {
     **{name: (name, {}) for name in registry.LOOPS},
+    "average in small_cnn": ("fgsm_retraining", {"classifier": {"architecture": "small_cnn", "average_decay": 0.9}}),
     "pgd, scheduled": ("pgd", {"attack": {"epsilon": {"kind": "stepped", "values": [0.0, 0.1, 0.05]}, "warmup": 0.0}}),
     **{f"gan, {name}": ("gan", changes) for name, changes in GAN_VARIANTS.items()},
 }

@@ -5,7 +5,7 @@ import torch
 
 from trainables.config import GeneratorConfig
 from trainables.training.generator import Adversary
-from trainables.training.success import success_counts, success_matrix, success_rates
+from trainables.training.success import saturation, success_counts, success_matrix, success_rates
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,29 @@ class TestRates:
 
     def test_no_image_to_succeed_on_is_no_rate(self):
         assert "generator_success" not in success_rates(torch.diag(torch.tensor([0, 3, 4])), 0, 2)
+
+
+class TestSaturation:
+    def test_is_what_the_generator_puts_out_before_its_tanh(self, trained, adversary, digits):
+        found = saturation(trained, adversary, digits.test.head(30), 0.3)
+        assert found == saturation(trained, adversary, digits.test.head(30), 0.3)
+        assert 0 < found["generator/saturation"] < 1
+        assert found["generator/pre_activation"] > 0
+
+    @pytest.mark.parametrize(("scale", "share"), [(1e-6, 0.0), (1e6, 1.0), (float("nan"), 1.0)])
+    def test_follows_the_scale(self, trained, digits, scale, share):
+        adversary = Adversary(GeneratorConfig(width=4), seed=0)
+        with torch.no_grad():
+            adversary.generator.scale.fill_(scale)
+        found = saturation(trained, adversary, digits.test.head(30), 0.3)
+        assert found["generator/saturation"] == pytest.approx(share, abs=0.01)
+        assert ("generator/pre_activation" in found) is (scale == scale)
+
+    def test_no_image_to_perturb_is_no_saturation(self, trained, digits):
+        only = digits.test.head(1)
+        other = (int(only.labels[0]) + 1) % 10
+        settings = GeneratorConfig(width=4, goal="source_to_target", source=other, target=(other + 1) % 10)
+        assert saturation(trained, Adversary(settings, seed=0), only, 0.3) == {}
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,12 @@ def test_the_log_tells_of_attempts_and_reports(run_of, tmp_path):
     assert "robust_accuracy" in lines[5]
 
 
+def test_the_log_names_a_saturated_generator(run_of, tmp_path):
+    generator = {"width": 4, "output_scale": 1e6}
+    RunTrainable(run_of("gan", pretrain=0.0, generator=generator)).step()
+    assert "warning: the generator is saturated: 1" in (tmp_path / "run" / "log.txt").read_text()
+
+
 def test_the_log_has_the_traceback_of_a_failure(run_of, tmp_path):
     result = RunTrainable(run_of(dataset={"name": "digits", "validation": 5000})).step()
     assert f"error: {result['reason']}" in (tmp_path / "run" / "log.txt").read_text()

@@ -25,7 +25,7 @@ from tuner.sweep import control
 from tuner.sweep.control import Control, phase_of
 from tuner.sweep.reader import read_records
 from tuner.sweep.snapshot import read_snapshot
-from tuner.sweep.status import BestRun, status_of, summarize, summary_line
+from tuner.sweep.status import BestRun, status_lines, status_of, summarize, summary_line
 
 HOLD = """\
 import sys, time
@@ -309,6 +309,18 @@ def test_status_says_counts_best_and_cost(make_sweep):
     assert about.cost.gpu_hours == 0.0
     assert (about.seconds_left, about.driver, about.why) == (None, None, None)
     assert json.loads(about.to_json()) == json.loads(json.dumps(asdict(about)))
+
+
+def test_status_names_a_saturated_generator(make_sweep):
+    sweep = make_sweep()
+    ledger = Ledger(sweep)
+    key = ledger.next_run().key
+    ledger.report(key, {**row(1), "generator/saturation": 0.3})
+    assert status_of(read_snapshot(sweep, with_rows=True)).warnings == {}
+    ledger.report(key, {**row(2), "generator/saturation": 0.72})
+    about = status_of(read_snapshot(sweep, with_rows=True))
+    assert about.warnings[key].startswith("the generator is saturated: 72 % of its outputs")
+    assert status_lines(about)[-1].startswith(f"{key}: the generator is saturated")
 
 
 def test_status_of_a_sweep_in_the_midst(make_sweep):
