@@ -16,7 +16,9 @@ from torch import nn
 
 from trainables.config import parse
 from trainables.data.tensors import load_dataset
+from trainables.errors import DataError
 from trainables.networks.bundle import read_bundle
+from trainables.networks.classifiers import IMAGE_SHAPE
 
 _BATCH = 1000
 _NUM_EXAMPLES = 2
@@ -48,16 +50,17 @@ class RegisteredClassifier:
 
 
 def example_images(settings: dict[str, Any], folder: Path | None = None) -> npt.NDArray[np.float32]:
-    """Return the first validation images ``(2, 1, 28, 28)`` of a run as its classifier takes them.
+    """Return two images ``(2, 1, 28, 28)`` as a run's classifier takes them: validation images, or black ones.
 
     Args:
         settings: of the run.
-        folder: with the dataset's files, where they are not in the cache.
-
-    Raises:
-        DataError: the dataset cannot be had.
+        folder: with the dataset's files, where they are not in the cache. Where they cannot be had, images are black.
     """
-    images, _ = load_dataset(parse(settings).dataset, folder=folder).validation.batch(torch.arange(_NUM_EXAMPLES))
+    try:
+        validation = load_dataset(parse(settings).dataset, folder=folder).validation
+    except DataError:
+        return np.zeros((_NUM_EXAMPLES, *IMAGE_SHAPE), np.float32)
+    images, _ = validation.batch(torch.arange(_NUM_EXAMPLES))
     return images.numpy()
 
 

@@ -236,7 +236,7 @@ def drive(
                 ending = _ending_of(stage.queue, control, signals.received, lost or failure)
                 if not lost:  # MLflow's files would make its home anew
                     ending = replace(ending, mirrored=_close(mirror, stage, ending))
-            if ending.mirrored and ending.state == "completed":
+            if ending.mirrored and ending.state == "completed" and ending.signal is None:
                 register(sweep, console)
             if ending.stopped:
                 control.end()

@@ -248,6 +248,8 @@ class TestPictures:
         assert there == expected
         ending = search(sweep, console)
         assert (ending.completed, ending.mirrored) == (True, True)
+        (version,) = _client(sweep).search_model_versions("name = 'real'")
+        assert (version.version, version.tags["tuner.run"]) == (1, winner)
         there, runs_again = self._pictures(sweep)
         assert there == expected
         for key, run in runs.items():
