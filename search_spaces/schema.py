@@ -27,7 +27,8 @@ from search_spaces.sections import (
     Search,
     Section,
 )
-from trainables.evaluation.metrics import metric_named
+from trainables.evaluation.earlier_names import present_name
+from trainables.evaluation.metrics import accuracy_of, reported_metric
 
 __all__ = [
     "Baseline",
@@ -90,6 +91,11 @@ class Space(Section):
     def _one_or_several(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value if isinstance(value, tuple) else (value,)
 
+    @field_validator("constraints", mode="before")
+    @classmethod
+    def _with_present_names(cls, value: object) -> object:
+        return {present_name(str(name)): bounds for name, bounds in value.items()} if isinstance(value, dict) else value
+
     @property
     def objective(self) -> Objective:
         """The first objective, by which trials are ranked where one number is needed."""
@@ -99,10 +105,20 @@ class Space(Section):
     def prune_on(self) -> Objective:
         """The metric that trials are compared by while they train.
 
-        By default the first objective, or robust accuracy if the first objective is measured only at the end of a run.
+        By default what stands for the first objective at every report (``watch/clean`` for ``clean``), or
+        ``watch/robust`` if nothing does.
         """
-        is_reported = metric_named(self.objective.metric).every_report
-        return self.search.prune_on or (self.objective if is_reported else Objective())
+        return self.search.prune_on or self._watched_objective or Objective(metric=accuracy_of("robust", "watch"))
+
+    @property
+    def prunes_on_its_objective(self) -> bool:
+        """Whether trials are compared by what stands for the only objective: one study then takes both."""
+        return len(self.objectives) == 1 and self.prune_on == self._watched_objective
+
+    @property
+    def _watched_objective(self) -> Objective | None:
+        metric = reported_metric(self.objective.metric)
+        return None if metric is None else Objective(metric=metric.name, mode=self.objective.mode)
 
     @property
     def num_trials(self) -> int:

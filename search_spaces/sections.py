@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from search_spaces.errors import shown
 from trainables.config import MAX_NUMBER, Compute, with_default_validation
+from trainables.evaluation.earlier_names import present_name, present_watched_name
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -105,8 +106,8 @@ class Evaluation(Section):
 
     Attributes:
         epsilon: the attacks' bound on the L-infinity norm, in pixels of [0, 1].
-        watch_images: number of validation images that are attacked at every report but the last.
-        rank_images: number that are attacked, by stronger attacks, at the last report.
+        watch_images: number of validation images that are attacked at every report.
+        rank_images: number that are attacked, by stronger attacks, at the end.
     """
 
     epsilon: float = 0.3
@@ -117,7 +118,7 @@ class Evaluation(Section):
 class Objective(Section):
     """A metric that the search improves, measured at the end of a trial."""
 
-    metric: str = "robust_accuracy"
+    metric: Annotated[str, AfterValidator(present_name)] = "robust"
     mode: Literal["max", "min"] = "max"
 
     @property
@@ -209,6 +210,13 @@ class Search(Section):
     pruner: Pruner = Pruner.model_validate("none")
     prune_on: Objective | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @field_validator("prune_on", mode="before")
+    @classmethod
+    def _with_present_name(cls, value: object) -> object:
+        if isinstance(value, dict) and isinstance(value.get("metric"), str):
+            return {**value, "metric": present_watched_name(value["metric"])}
+        return value
 
 
 class Confirm(Section):

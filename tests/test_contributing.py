@@ -52,7 +52,7 @@ def test_a_recipe_trains():
         reports = finish(build(config, load("digits", validation=200)))
     assert config.deviation == 0.2
     assert reports[-1]["compute"] == pytest.approx(1.0, abs=0.1)
-    assert reports[-1]["clean_accuracy"] > 0.5
+    assert reports[-1]["clean"] > 0.5
 
 
 def test_a_command_runs(tmp_path):

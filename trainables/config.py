@@ -96,8 +96,8 @@ class EvaluationConfig(Settings):
 
     Attributes:
         epsilon: the attacks' L-infinity radius in pixels of [0, 1]; recipes have an epsilon of their own.
-        watch_images: how many validation images are attacked at every report but the last.
-        rank_images: how many are attacked, by stronger attacks, at the last report.
+        watch_images: how many validation images are attacked at every report.
+        rank_images: how many are attacked, by stronger attacks, at the end.
     """
 
     epsilon: Epsilon = 0.3

@@ -1,7 +1,7 @@
 """The Python API: ``from tuner import Sweep``. What the command line does, by the same code.
 
 sweep = Sweep.launch("digits", trials=8)
-sweep.trials().sort_values("robust_accuracy")
+sweep.trials().sort_values("robust")
 sweep.export()
 """
 

@@ -9,7 +9,8 @@ from search_spaces.errors import Mistake, Path, shown, unknown
 from search_spaces.parameters import is_number
 from search_spaces.parsing.reader import Draft
 from search_spaces.sections import Objective
-from trainables.evaluation.metrics import Metric, constraints, objectives, reported_constraints
+from trainables.evaluation.earlier_names import present_name, present_watched_name
+from trainables.evaluation.metrics import Metric, constraints, objectives, watched_accuracies
 
 _LARGEST = 1e12
 
@@ -20,31 +21,39 @@ def metric_mistakes(draft: Draft) -> Iterator[Mistake]:
     entries = [((index,), entry) for index, entry in enumerate(raw)] if isinstance(raw, list) else [((), raw)]
     budget = draft.section("budget")
     prune_on = draft.section("search").get("prune_on")
+    bounded: set[str] = set()
     for metric, bounds in draft.section("constraints").items():
         yield from _unknown(("constraints", metric), metric, constraints())
         yield from _out_of_range(("constraints", metric), metric, bounds)
+        yield from _repeated(("constraints", metric), metric, "bounded", bounded)
     yield from _out_of_range(("budget",), _metric(entries[0][1]) if entries else None, {"target": budget.get("target")})
     for place, entry in entries:
         yield from _unknown(("objective", *place, "metric"), _metric(entry), objectives())
     yield from _unreported(("search", "prune_on", "metric"), _metric(prune_on))
     earlier: set[str] = set()
     for place, entry in entries:
-        repeated = _metric(entry)
-        if isinstance(repeated, str) and repeated in earlier:
-            yield Mistake(None, ("objective", *place, "metric"), f"{shown(repeated)} is an objective already")
-        elif isinstance(repeated, str):
-            earlier.add(repeated)
+        yield from _repeated(("objective", *place, "metric"), _metric(entry), "an objective", earlier)
+
+
+def _repeated(place: Path, metric: object, what: str, earlier: set[str]) -> Iterator[Mistake]:
+    """Find a metric that was named before, by this name or that of earlier releases."""
+    if not isinstance(metric, str):
+        return
+    if present_name(metric) in earlier:
+        yield Mistake(None, place, f"{shown(metric)} is {what} already")
+    earlier.add(present_name(metric))
 
 
 def _unknown(place: Path, metric: Any, valid: Iterable[Metric]) -> Iterator[Mistake]:
     names = [row.name for row in valid]
-    if isinstance(metric, str) and metric not in names:
+    if isinstance(metric, str) and present_name(metric) not in names:
         yield Mistake(None, place, unknown("metric", metric, names))
 
 
 def _out_of_range(place: Path, metric: object, bounds: object) -> Iterator[Mistake]:
     """Find bounds that no value of a metric can reach, such as percent where a share is measured."""
-    row = next((row for row in objectives() if row.name == (metric or Objective().metric)), None)
+    name = present_name(metric) if isinstance(metric, str) else metric or Objective().metric
+    row = next((row for row in objectives() if row.name == name), None)
     low, high = (0.0, 1.0) if row and row.is_share else (-_LARGEST, _LARGEST)
     for key, value in bounds.items() if isinstance(bounds, dict) else ():
         if is_number(value) and not low <= value <= high:
@@ -54,12 +63,14 @@ def _out_of_range(place: Path, metric: object, bounds: object) -> Iterator[Mista
 
 def _unreported(place: Path, metric: Any) -> Iterator[Mistake]:
     """Find a metric to prune on that is unknown, or that a run has at its end only."""
-    names = [row.name for row in reported_constraints()]
-    if metric in [row.name for row in constraints()] and metric not in names:
+    names = [row.name for row in watched_accuracies("all")]
+    if not isinstance(metric, str) or present_watched_name(metric) in names:
+        return
+    if present_name(metric) in [row.name for row in constraints()]:
         message = f"must be measured at every report, which {shown(metric)} is not (valid: {', '.join(sorted(names))})"
         yield Mistake(None, place, message)
     else:
-        yield from _unknown(place, metric, reported_constraints())
+        yield Mistake(None, place, unknown("metric", metric, names))
 
 
 def _metric(objective: object) -> object:

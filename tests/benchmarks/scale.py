@@ -125,9 +125,7 @@ def plain() -> Clock:
         tune.Tuner(
             tune.with_resources(PlainSecond, {"cpu": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=OptunaSearch(
-                    _choose, "robust_accuracy", "max", sampler=optuna.samplers.RandomSampler(seed=0)
-                ),
+                search_alg=OptunaSearch(_choose, "robust", "max", sampler=optuna.samplers.RandomSampler(seed=0)),
                 num_samples=NUM_TRIALS,
                 max_concurrent_trials=NODES * CPUS,
                 reuse_actors=True,

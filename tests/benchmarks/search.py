@@ -39,7 +39,7 @@ AIM = 0.5
 PLAIN = "plain"
 PLAIN_AS_OURS = "plain, ASHA as ours"
 
-METRIC = "robust_accuracy"
+METRIC = "robust"
 GRID = "search: {sampler: grid, seed: 0}"
 
 
@@ -136,7 +136,9 @@ def compute_needed(searcher: Searcher, table: dict[str, Curve], num_workers: int
         start(0.0)
     while queue[0][0] * num_workers < limit:
         now, _, key, curve, index = heapq.heappop(queue)
-        metrics = {name: getattr(curve, name)[index] for name in (METRIC, "clean_accuracy", "compute")}
+        accuracies = {"clean": curve.clean_accuracy[index], METRIC: curve.robust_accuracy[index]}
+        watched = {f"watch/{name}": value for name, value in accuracies.items()}
+        metrics = {**accuracies, **watched, "compute": curve.compute[index]}
         if index + 1 == len(curve.compute):
             searcher.complete(key, index + 1, metrics)
             if metrics[METRIC] >= target:

@@ -8,10 +8,13 @@ from typing import Any
 from ray import tune
 
 METRICS = {
-    "clean_accuracy": 0.9,
-    "fgsm_accuracy": 0.5,
-    "pgd_accuracy": 0.4,
-    "robust_accuracy": 0.4,
+    "watch/clean": 0.9,
+    "watch/fgsm": 0.5,
+    "watch/robust": 0.4,
+    "clean": 0.9,
+    "fgsm": 0.5,
+    "pgd": 0.4,
+    "robust": 0.4,
     "step": 1,
     "compute": 1.0,
     "train_s": 0.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from trainables.evaluation.metrics import mlflow_names
 from trainables.storage import checkpoint
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
@@ -71,6 +72,7 @@ def _check_mlflow(sweep: SweepFolder, records: list[Record], uri: str) -> None:
         assert run.data.tags["mlflow.parentRunId"] == by_key["sweep"].info.run_id
         assert (run.info.status, run.data.tags["tuner.state"]) == ("FINISHED", record.outcome), record.run.key
         rows = read_metrics(record.run)
-        for name in ("robust_accuracy", "compute", "evaluation_s"):
-            points = [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, name)]
-            assert sorted(points) == [(row["step"], row[name]) for row in rows], f"{record.run.key}: {name}"
+        for name, in_mlflow in mlflow_names(["robust", "watch/robust", "compute", "evaluation_s"]).items():
+            points = [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, in_mlflow)]
+            reported = [(row["step"], row[name]) for row in rows if name in row]
+            assert sorted(points) == reported, f"{record.run.key}: {name}"

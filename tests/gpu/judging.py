@@ -23,7 +23,7 @@ def _trained(recipe: str, compute: float, dataset: Dataset) -> tuple[torch.nn.Mo
     started = time.monotonic()
     metrics = loop.step()
     torch.cuda.synchronize()
-    names = ("train_s", "evaluation_s", "robust_accuracy", "clean_accuracy")
+    names = ("train_s", "evaluation_s", "robust", "clean")
     return loop.classifier, {"seconds": time.monotonic() - started} | {name: metrics[name] for name in names}
 
 
@@ -53,7 +53,7 @@ def measure(rows: Rows, dataset: Dataset) -> None:
         torch.cuda.synchronize()
         return {
             "images": NUM_IMAGES,
-            "robust_accuracy": found["metrics"]["robust_accuracy"],
+            "robust": found["metrics"]["robust"],
             "seconds": time.monotonic() - started,
             **{row["name"]: round(row["seconds"], 2) for row in found["attacks"]},
         }

@@ -59,7 +59,7 @@ def _measured(how: str, num_processes: int, limit_s: float, dataset: Dataset) ->
         "trials_per_hour": 3600 * per_second,
         "seconds": max(result["seconds"] for result in results),
         "progress": min(result["progress"] for result in results),
-        **{name: results[0][name] for name in ("train_s", "evaluation_s", "cycles", "robust_accuracy", "mb")},
+        **{name: results[0][name] for name in ("train_s", "evaluation_s", "cycles", "robust", "mb")},
     }
 
 
@@ -89,7 +89,7 @@ def _train(loop: TrainingLoop, limit_s: float) -> dict[str, Any]:
         "progress": loop.progress,
         "cycles": loop.turns.cycles,  # type: ignore[attr-defined]
         "mb": torch.cuda.memory_reserved() / 1e6,
-        **{name: metrics[name] for name in ("train_s", "evaluation_s", "robust_accuracy")},
+        **{name: metrics[name] for name in ("train_s", "evaluation_s", "robust")},
     }
 
 

@@ -57,7 +57,7 @@ def test_launched_stopped_resumed_and_extended(tmp_path, monkeypatch):
     assert sweep.status().cost.compute == pytest.approx(24)
     table = sweep.trials()
     assert list(table["state"]) == ["complete"] * 2
-    assert sweep.best.value == table["robust_accuracy"].max()
+    assert sweep.best.value == table["robust"].max()
 
     assert sweep.resume(trials=3).ending.completed
     assert len(sweep.trials()) == 3

@@ -56,9 +56,9 @@ def test_launch_compare_export_evaluate(command_line: CommandLine):
     assert "against fgsm_retraining" in output
     bundle = command_line.run("export", "a").strip().splitlines()[-1]
     rows = json.loads(command_line.run("evaluate", bundle, "--format", "json"))
-    for name in ("clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy", "robust_accuracy"):
+    for name in ("clean", "fgsm", "rfgsm", "pgd", "robust"):
         assert rows["validation"][name] == rows["recorded (validation)"][name]
-    assert 0 <= rows["test"]["robust_accuracy"] <= rows["test"]["clean_accuracy"] <= 1
+    assert 0 <= rows["test"]["robust"] <= rows["test"]["clean"] <= 1
     assert {path.name for path in Path(bundle).iterdir()} == {
         "configuration.json",
         "classifier.safetensors",
@@ -125,7 +125,7 @@ def test_killed_then_interrupted_then_terminated_then_completed(command_line: Co
 def test_a_single_configuration_without_ray(command_line: CommandLine):
     sizes = ("--set", "dataset.name=digits", "--set", "dataset.validation=200", "--set", "compute=1")
     output = command_line.run("train", "fgsm_retraining", *sizes, "--output", "one")
-    assert "robust_accuracy" in output
+    assert "robust" in output
     rows = json.loads(command_line.run("evaluate", "one", "--format", "json", "--split", "validation"))
     recorded = rows["recorded (validation)"]
     assert all(recorded[name] == value for name, value in rows["validation"].items())

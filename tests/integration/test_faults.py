@@ -42,7 +42,7 @@ class Quick(RunTrainable):
         self.marker("reports").parent.mkdir(parents=True, exist_ok=True)
         self.marker("reports").write_text("x" * (self.num_reports + 1))
         step = self.num_reports
-        metrics = dict.fromkeys(("clean_accuracy", "fgsm_accuracy", "robust_accuracy"), 0.5)
+        metrics = dict.fromkeys(("watch/clean", "watch/fgsm", "watch/robust", "clean", "fgsm", "robust"), 0.5)
         return {"metrics": {**metrics, "step": step, "compute": float(step)}, "finished": step == 3}
 
     @property

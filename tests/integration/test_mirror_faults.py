@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tests.support.servers import MlflowServer
 from tests.tuner.conftest import SPACE, row, train, train_all
+from trainables.evaluation.metrics import mlflow_names
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
@@ -62,9 +63,9 @@ def content(sweep: SweepFolder, uri: str) -> dict[str, tuple]:
         assert run.data.params == flatten(record.run.settings)
         assert run.data.tags["mlflow.parentRunId"] == by_key["sweep"].info.run_id
         assert run.inputs.dataset_inputs[0].dataset.name == "digits"
-        for name in ("robust_accuracy", "compute", "evaluation_s"):
-            points = client.get_metric_history(run.info.run_id, name)
-            rows = read_metrics(record.run)
+        for name, in_mlflow in mlflow_names(["robust", "watch/robust", "compute", "evaluation_s"]).items():
+            points = client.get_metric_history(run.info.run_id, in_mlflow)
+            rows = [one for one in read_metrics(record.run) if name in one]
             assert sorted((one.step, one.value) for one in points) == [(one["step"], one[name]) for one in rows]
     return {key: (run.info.run_id, run.info.status, run.data.to_dictionary()) for key, run in by_key.items()}
 

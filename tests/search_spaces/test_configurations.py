@@ -57,17 +57,29 @@ BAD = [
         5,
         "generator: must be a mapping with keys of these: body",
     ),
-    (HEAD + "objective: {metric: robust}\n", 4, "objective.metric: unknown metric 'robust'; did you mean 'robust_acc"),
+    (HEAD + "objective: {metric: robusst}\n", 4, "objective.metric: unknown metric 'robusst'; did you mean 'robust'"),
+    (HEAD + "objective: {metric: watch/robust}\n", 4, "objective.metric: unknown metric 'watch/robust'"),
     (
-        HEAD + "objective:\n- {metric: compute, mode: min}\n- {metric: robust}\n",
+        HEAD + "objective:\n- {metric: compute, mode: min}\n- {metric: robost}\n",
         6,
         "objective[1].metric: unknown metric",
     ),
     (
-        HEAD + "objective:\n- {metric: pgd_accuracy}\n- {metric: pgd_accuracy}\n",
+        HEAD + "objective:\n- {metric: pgd}\n- {metric: pgd}\n",
+        6,
+        "objective[1].metric: 'pgd' is an objective already",
+    ),
+    (
+        HEAD + "objective:\n- {metric: pgd}\n- {metric: pgd_accuracy}\n",
         6,
         "objective[1].metric: 'pgd_accuracy' is an objective already",
     ),
+    (
+        HEAD + "constraints:\n  clean: {min: 0.5}\n  clean_accuracy: {min: 0.6}\n",
+        6,
+        "constraints.clean_accuracy: 'clean_accuracy' is bounded already",
+    ),
+    (HEAD + "search: {prune_on: {metric: robust}}\n", 4, "must be measured at every report, which 'robust' is not"),
     (HEAD + "search: {prune_on: {metric: compute}}\n", 4, "search.prune_on.metric: unknown metric 'compute'"),
     (parameter("compute: {float: [1, 3]}"), 5, "parameters.compute.float[1]: must not be above budget.compute (2)"),
     (
@@ -75,7 +87,7 @@ BAD = [
         5,
         "parameters.compute.float[0]: must be greater than or equal to 0.001, n",
     ),
-    (HEAD + "constraints: {clean: {min: 1}}\n", 4, "constraints.clean: unknown metric 'clean'"),
+    (HEAD + "constraints: {clear: {min: 1}}\n", 4, "constraints.clear: unknown metric 'clear'"),
     (
         HEAD + "dataset: {name: mnits}\n",
         4,

@@ -21,7 +21,7 @@ ODD = [None, True, 0, -1, 10**9, 2**62, -(2**63), 0.5, 1e-300, 1e300, "", "8/255
 NEW = ["", "\t", ":", "- ", "{", "]", "'", '"', "#", "&a", "*a", "!!x ", "\n", "1e999", "\0"]
 SCALARS = st.sampled_from(ODD)
 VALUES = st.recursive(
-    SCALARS | st.sampled_from([*CONFIGURATIONS, "mnist", "robust_accuracy", "grid", "paper_adaptive"]),
+    SCALARS | st.sampled_from([*CONFIGURATIONS, "mnist", "robust", "grid", "paper_adaptive"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
     max_leaves=6,
 )

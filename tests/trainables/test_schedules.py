@@ -183,7 +183,7 @@ class TestTraining:
             assert rate == value_at(loop.config.classifier.learning_rate, progress)
             assert epsilon in (None, attack and value_at(loop.config.attack.epsilon, progress))
         assert len({rate for _, rate, _ in seen}) == {"constant": 1, "linear": len(seen), "stepped": 2}[kind]
-        assert report["clean_accuracy"] > 0.5
+        assert report["clean"] > 0.5
 
     def test_the_generator_s_rate_bound_and_turns_follow_theirs(self, loop_of):
         generator = {"width": 4, "perturbation_bound": SCHEDULED["bound"], "learning_rate": SCHEDULED["generator"]}

@@ -75,8 +75,9 @@ def make_sweep(tmp_path: Path) -> Callable[..., SweepFolder]:
 
 
 def row(step: int, robust: float = 0.5, **others: float) -> dict[str, float]:
-    """Return the metrics of one report, as a training loop makes them."""
-    accuracies = {f"{name}_accuracy": robust for name in ("clean", "fgsm", "rfgsm", "pgd", "robust")}
+    """Return the metrics of one report, as a training loop makes them: at the last step also those of the end."""
+    names = ("clean", "fgsm", "rfgsm", "pgd", "robust")
+    accuracies = {f"watch/{name}": robust for name in names} | {name: robust for name in names if step >= STEPS}
     return {**accuracies, "step": step, "compute": float(step), "train_s": 1.0, "evaluation_s": 0.5, **others}
 
 

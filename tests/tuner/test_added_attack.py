@@ -37,7 +37,7 @@ def add_attack() -> None:
 with patch.dict(ATTACKS), patch.dict(TIERS):
     add_attack()
     ROW = TIERS["rank"][-1]
-METRIC = f"{ROW.name}_accuracy"
+METRIC = ROW.name
 SPACE = REAL.replace("epsilon: 0.2", "epsilon: 0.05").replace(
     "budget:", f"objective: {{metric: {METRIC}}}\nconstraints: {{{METRIC}: {{min: 1.0}}}}\nbudget:"
 )
@@ -73,12 +73,13 @@ class TestSpace:
     def test_it_cannot_be_pruned_on_because_only_the_last_report_has_it(self):
         with pytest.raises(SpaceError, match=f"must be measured at every report, which '{METRIC}' is not"):
             parse(SPACE.replace("seed: 3", f"seed: 3, prune_on: {{metric: {METRIC}}}"))
-        assert parse(SPACE).prune_on.metric == "robust_accuracy"
+        assert parse(SPACE).prune_on.metric == "watch/robust"
 
     def test_a_row_in_every_tier_can_be_pruned_on(self, monkeypatch):
         monkeypatch.setitem(TIERS, "watch", (*TIERS["watch"], ROW))
-        assert parse(SPACE).prune_on.metric == METRIC
-        assert parse(SPACE.replace("seed: 3", f"seed: 3, prune_on: {{metric: {METRIC}}}")).prune_on.metric == METRIC
+        assert parse(SPACE).prune_on.metric == f"watch/{METRIC}"
+        named = SPACE.replace("seed: 3", f"seed: 3, prune_on: {{metric: watch/{METRIC}}}")
+        assert parse(named).prune_on.metric == f"watch/{METRIC}"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -90,7 +91,7 @@ def test_a_sweep_searches_by_it_and_shows_it_everywhere(added, tmp_path, monkeyp
     assert len(trials) == 2
     for trial in trials:
         assert trial.value == trial.metrics[METRIC]
-        assert trial.metrics["robust_accuracy"] <= trial.metrics[METRIC] <= trial.metrics["clean_accuracy"]
+        assert trial.metrics["robust"] <= trial.metrics[METRIC] <= trial.metrics["clean"]
         assert 0 < trial.metrics[METRIC] < 1
         assert trial.outcome == "infeasible"  # of the constraint: no check for masking failed
         assert [METRIC in row for row in read_metrics(trial.run)] == [False, True]
@@ -106,7 +107,7 @@ def test_a_sweep_searches_by_it_and_shows_it_everywhere(added, tmp_path, monkeyp
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     logged = mlflow_metrics(sweep, list(records.values()))
-    assert {key: metrics[METRIC] for key, metrics in logged.items()} == {
+    assert {key: metrics[f"accuracy/{METRIC}"] for key, metrics in logged.items()} == {
         key: record.metrics[METRIC] for key, record in records.items()
     }
 

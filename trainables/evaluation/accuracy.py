@@ -1,6 +1,6 @@
 """Accuracy without an attack and under the attacks of a tier: the share of images that are classified correctly.
 
-`robust_accuracy` is the per-image worst case: an image counts only if it is correct under every attack of the tier. The
+``robust`` is the per-image worst case: an image counts only if it is correct under every attack of the tier. The
 tier `rank` also checks for masked gradients, which make accuracies under gradient attacks meaningless.
 Adding an attack is a function in the room `attacks`, its name in `ATTACKS` and a row in `tiers.TIERS`.
 """
@@ -41,7 +41,7 @@ class Attack:
     """An attack that is ready to run, under the name that its metric has.
 
     Attributes:
-        name: the attack's metric is ``<name>_accuracy``.
+        name: also that of the attack's metric, see `accuracy_of`.
         run: the attack.
         survivors_only: see `tiers.AttackRow`.
     """
@@ -128,7 +128,7 @@ def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, 
     """
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", tier))
     with evaluating(classifier):
-        metrics = run_attacks(classifier, split, epsilon, attacks_of(tier), rng).accuracies()
+        metrics = run_attacks(classifier, split, epsilon, attacks_of(tier), rng).accuracies(tier)
         if tier == "rank":
             metrics |= masking.check_masking(classifier, split, epsilon, metrics, seed)
     return metrics
@@ -155,15 +155,18 @@ class AttackResults:
         """Return which images ``(n,)`` are correct without an attack and under each of the attacks named."""
         return torch.stack([self.clean, *(self.after[name] for name in names)]).all(0)
 
-    def accuracies(self) -> dict[str, float]:
+    def accuracies(self, tier: str = "rank") -> dict[str, float]:
         """Return shares of the images in [0, 1] by metric.
 
-        ``clean_accuracy`` is without an attack, ``<attack>_accuracy`` under one attack on all images, and
-        ``robust_accuracy`` the share that is correct under every attack of the table.
+        ``clean`` is without an attack, ``<attack>`` under one attack on all images, and ``robust`` the share that is
+        correct under every attack of the table; those of the tier `watch` begin with ``watch/``.
+
+        Args:
+            tier: that the table is of.
         """
         of_all = {row.name: self.after[row.name] for row in self.table if not row.survivors_only}
         correct = {"clean": self.clean, **of_all, "robust": self.still_correct(*self.after)}
-        return {accuracy_of(name): int(images.sum()) / len(images) for name, images in correct.items()}
+        return {accuracy_of(name, tier): int(images.sum()) / len(images) for name, images in correct.items()}
 
 
 def run_attacks(

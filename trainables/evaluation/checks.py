@@ -26,18 +26,18 @@ class Check:
 
 CHECKS: dict[str, Check] = {
     # A random step out of the sharp bend around the image must not open the net to FGSM (Tramer et al. 2018).
-    "random_start": Check(("fgsm_accuracy", "rfgsm_accuracy"), lambda fgsm, rfgsm: rfgsm >= fgsm - 0.10),
+    "random_start": Check(("fgsm", "rfgsm"), lambda fgsm, rfgsm: rfgsm >= fgsm - 0.10),
     # More steps cannot do worse than one.
-    "iterative": Check(("fgsm_accuracy", "pgd_accuracy"), lambda fgsm, pgd: pgd <= fgsm + 0.005),
+    "iterative": Check(("fgsm", "pgd"), lambda fgsm, pgd: pgd <= fgsm + 0.005),
     # FGSM images that are easier than clean ones carry their label (Kurakin et al. 2017).
-    "label_leaking": Check(("clean_accuracy", "fgsm_accuracy"), lambda clean, fgsm: fgsm <= clean),
+    "label_leaking": Check(("clean", "fgsm"), lambda clean, fgsm: fgsm <= clean),
     # A larger ball holds the smaller one; half a point is the noise of random starts.
     "falling_curve": Check(("largest_rise",), lambda rise: rise <= 0.005),
     # A tenth of the images, and the most frequent label is a little more frequent.
-    "large_epsilon": Check(("large_epsilon_accuracy",), lambda accuracy: accuracy <= 0.12),
+    "large_epsilon": Check(("large_epsilon",), lambda accuracy: accuracy <= 0.12),
     # An attack that sees no gradients must not find more than those that do. Measured on a PGD-trained net: Square with
     # 5,000 queries finds 1.5 points more, so two are let pass.
-    "black_box": Check(("white_box_accuracy", "black_box_accuracy"), lambda white, black: black >= white - 0.02),
+    "black_box": Check(("white_box", "black_box"), lambda white, black: black >= white - 0.02),
     "zero_gradients": Check(("zero_gradients",), lambda share: share == 0.0),
     # Measured: standard training 0.7, random start 0.5, FGSM retraining -0.04.
     "gradient_cosine": Check(("gradient_cosine",), lambda cosine: cosine >= 0.2),

@@ -40,7 +40,7 @@ def check_masking(
         seed: of the random points.
 
     Returns:
-        ``gradient_cosine``, ``zero_gradients`` (a share), ``large_epsilon_accuracy``, ``masking_<check>`` and
+        ``gradient_cosine``, ``zero_gradients`` (a share), ``large_epsilon``, ``masking_<check>`` and
         ``masking_failures``.
     """
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "masking"))
@@ -54,10 +54,10 @@ def check_masking(
     measured = {
         "gradient_cosine": cosines / num_images,
         "zero_gradients": zeros / num_images,
-        "large_epsilon_accuracy": right / num_images,
+        "large_epsilon": right / num_images,
     }
-    curve = {0.0: accuracies["clean_accuracy"], epsilon: accuracies["pgd_accuracy"]}
-    curve[LARGE_EPSILON] = measured["large_epsilon_accuracy"]
+    curve = {0.0: accuracies["clean"], epsilon: accuracies["pgd"]}
+    curve[LARGE_EPSILON] = measured["large_epsilon"]
     checks = apply_checks({"largest_rise": largest_rise(curve), **measured, **accuracies})
     return {**measured, **as_metrics(checks)}
 

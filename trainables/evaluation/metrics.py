@@ -1,13 +1,18 @@
 """The table of metrics: every number that a training run or an evaluation reports, by its name. No torch here.
 
+One name is one measurement. While a run trains, at every report, it is measured by the weaker attacks of the tier
+`watch` on a few images: ``watch/robust``, ``watch/pgd``. At its end it is measured by the stronger attacks of the tier
+`rank` on more of them: ``robust``, ``pgd``. The two are never compared with each other.
+
 The accuracies follow from the tiers, so a new row in a tier is a new metric. Whoever names, checks or shows metrics
 (space files, tables, figures, MLflow, the live view) asks this table; nothing is kept from one call to the next.
+`earlier_names` has the names of earlier releases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trainables.evaluation import tiers
@@ -26,7 +31,12 @@ SATURATION, PRE_ACTIVATION = "generator/saturation", "generator/pre_activation"
 MAX_SATURATION = 0.45
 """A generator with a larger share is saturated. In runs that went well it was 0.2 to 0.3."""
 
-_SUFFIX = "_accuracy"
+Group = Literal["accuracy", "watch", "loss", "masking", "cost", "progress", "generator", "other"]
+"""What a metric is about; MLflow shows the metrics of a group together. Those of `watch` are accuracies, too."""
+
+WATCH = "watch/"
+"""What the name of a metric begins with that is measured on the few images of the tier `watch`."""
+
 _DETAILS: tuple[Detail, ...] = ("overview", "comparison", "all")
 
 
@@ -35,55 +45,78 @@ class Metric:
     """One number that runs report.
 
     Attributes:
-        name: its key in a report, in files and in MLflow.
+        name: its key in a report, in files and in space files.
         label: its heading in tables.
         unit: of the value.
         better: the direction in which a classifier gets better; None if neither is.
+        group: what it is about.
         note: what a figure's legend adds to the label.
         shown_in: the least detailed tables and figures of accuracies that have it; None for none of them.
         objective: whether a search space can name it as an objective. Every run of every recipe ends with it.
         every_report: whether the reports before a run's last one have it, too.
+        short: its name within its group in MLflow; by default its name.
     """
 
     name: str
     label: str
     unit: Unit
     better: Literal["max", "min"] | None = None
+    group: Group = "other"
     note: str = ""
     shown_in: Detail | None = None
     objective: bool = False
     every_report: bool = True
+    short: str = ""
 
     @property
     def is_share(self) -> bool:
         """Whether it is a share of the images, which is shown in percent."""
         return self.unit == "share"
 
+    @property
+    def words(self) -> str:
+        """What a sentence calls it: ``robust accuracy``, ``compute``."""
+        is_accuracy = self.group in ("accuracy", "watch") and self.better == "max"
+        return f"{self.label} accuracy" if is_accuracy else self.label
 
-_CLEAN = Metric("clean_accuracy", "clean", "share", "max", shown_in="overview", objective=True)
+    @property
+    def mlflow_name(self) -> str:
+        """Its name in MLflow, which groups charts by what stands before the slash: ``accuracy/robust``."""
+        return self.name if self.name.startswith(f"{self.group}/") else f"{self.group}/{self.short or self.name}"
+
+
+_CLEAN = Metric("clean", "clean", "share", "max", "accuracy", shown_in="overview", objective=True, every_report=False)
 _ROBUST = Metric(
-    "robust_accuracy", "robust", "share", "max", note="worst of all attacks", shown_in="overview", objective=True
+    "robust",
+    "robust",
+    "share",
+    "max",
+    "accuracy",
+    note="worst of all attacks",
+    shown_in="overview",
+    objective=True,
+    every_report=False,
 )
 _OTHERS = (
-    Metric("compute", "compute", "epochs", "min", objective=True),
-    Metric("step", "report", "count"),
-    Metric("train_s", "training", "s", "min"),
-    Metric("evaluation_s", "evaluation", "s", "min"),
-    Metric("classifier_loss", "classifier loss", "1", "min"),
-    Metric("generator_loss", "generator loss", "1"),
-    Metric("cycle", "cycle", "count"),
-    Metric("ratio", "ratio", "1"),
-    Metric("generator_accuracy", "accuracy under the generator", "share", "max"),
-    Metric("generator_success", "success of the generator", "share", "min"),
-    Metric(SATURATION, "saturation of the generator", "share", "min"),
-    Metric(PRE_ACTIVATION, "generator before its tanh", "1"),
-    Metric("white_box_accuracy", "white box", "share", "max", every_report=False),
-    Metric("black_box_accuracy", "black box", "share", "max", every_report=False),
-    Metric("square_accuracy", "Square", "share", "max", every_report=False),
-    Metric("gradient_cosine", "gradient cosine", "1", "max", every_report=False),
-    Metric("zero_gradients", "zero gradients", "share", "min", every_report=False),
-    Metric("large_epsilon_accuracy", "large epsilon", "share", every_report=False),
-    Metric(MASKING_FAILURES, "masking failures", "count", "min", every_report=False),
+    Metric("compute", "compute", "epochs", "min", "cost", objective=True),
+    Metric("train_s", "training", "s", "min", "cost"),
+    Metric("evaluation_s", "evaluation", "s", "min", "cost"),
+    Metric("step", "report", "count", group="progress"),
+    Metric("cycle", "cycle", "count", group="progress"),
+    Metric("ratio", "ratio", "1", group="progress"),
+    Metric("classifier_loss", "classifier loss", "1", "min", "loss", short="classifier"),
+    Metric("generator_loss", "generator loss", "1", group="loss", short="generator"),
+    Metric("watch/generator", "watch generator", "share", "max", "watch"),
+    Metric("watch/generator_success", "watch success of the generator", "share", "min", "watch"),
+    Metric(SATURATION, "saturation of the generator", "share", "min", "generator"),
+    Metric(PRE_ACTIVATION, "generator before its tanh", "1", group="generator"),
+    Metric("white_box", "white box", "share", "max", "accuracy", every_report=False),
+    Metric("black_box", "black box", "share", "max", "accuracy", every_report=False),
+    Metric("square", "Square", "share", "max", "accuracy", every_report=False),
+    Metric("gradient_cosine", "gradient cosine", "1", "max", "masking", every_report=False),
+    Metric("zero_gradients", "zero gradients", "share", "min", "masking", every_report=False),
+    Metric("large_epsilon", "large epsilon", "share", None, "masking", every_report=False),
+    Metric(MASKING_FAILURES, "masking failures", "count", "min", "masking", every_report=False, short="failures"),
 )
 
 
@@ -95,7 +128,9 @@ def all_metrics() -> dict[str, Metric]:
     """
     tiers.check_tiers(tiers.TIERS)
     table: dict[str, Metric] = {}
-    for metric in (_CLEAN, *_of_attacks(), _ROBUST, *_OTHERS, *_of_checks()):
+    ended = [_CLEAN, *_of_attacks("rank"), *_of_benchmark(), _ROBUST]
+    watched = [_watched(metric) for metric in (_CLEAN, *_of_attacks("watch"), _ROBUST)]
+    for metric in (*ended, *watched, *_OTHERS, *_of_checks()):
         if metric.name in table:
             labels = f"{table[metric.name].label!r} and {metric.label!r}"
             raise ValueError(f"names of metrics must be unique: {metric.name!r} names both {labels}")
@@ -104,23 +139,51 @@ def all_metrics() -> dict[str, Metric]:
 
 
 def metric_named(name: str) -> Metric:
-    """Return a metric by its name; of an attack that is in no tier any more, or in none yet, what its name says."""
-    known = all_metrics().get(name)
-    if known is not None:
-        return known
-    label = name.removesuffix(_SUFFIX).replace("_", " ")
-    if is_accuracy(name):
-        return Metric(name, label, "share", "max", every_report=False)
+    """Return a metric by its name; of one that is not in the table any more, or not yet, what its name says."""
+    return _metric_of(name, all_metrics())
+
+
+def mlflow_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the names of metrics in MLflow by their names in reports."""
+    table = all_metrics()
+    return {name: _metric_of(name, table).mlflow_name for name in names}
+
+
+def _metric_of(name: str, table: dict[str, Metric]) -> Metric:
+    if name in table:
+        return table[name]
+    label = name.replace("/", " ").replace("_", " ")
+    if name.startswith(WATCH):
+        return Metric(name, label, "share", "max", "watch")
+    if is_earlier_accuracy(name):
+        return Metric(name, label.removesuffix(" accuracy"), "share", "max", "accuracy", every_report=False)
     return Metric(name, label, "1", every_report=False)
 
 
+def is_earlier_accuracy(name: str) -> bool:
+    """Return whether a metric is an accuracy by its name in earlier releases: ``<attack>_accuracy``."""
+    return name.endswith("_accuracy")
+
+
 def accuracies(detail: Detail) -> list[Metric]:
-    """Return the accuracies that tables and figures of a level of detail have, in the order of their columns.
+    """Return the accuracies at a run's end that tables and figures have, in the order of their columns.
 
     Clean accuracy comes first, then the attacks in the order of the tier `rank`, and robust accuracy last.
+
+    Args:
+        detail: how much is shown.
     """
+    return _shown(detail, "accuracy")
+
+
+def watched_accuracies(detail: Detail) -> list[Metric]:
+    """Return the accuracies at every report that tables and figures have, likewise in order of the tier `watch`."""
+    return _shown(detail, "watch")
+
+
+def _shown(detail: Detail, group: Group) -> list[Metric]:
     shown = _DETAILS[: _DETAILS.index(detail) + 1]
-    return [metric for metric in all_metrics().values() if metric.shown_in in shown]
+    return [metric for metric in all_metrics().values() if metric.shown_in in shown and metric.group == group]
 
 
 def objectives() -> list[Metric]:
@@ -133,42 +196,60 @@ def constraints() -> list[Metric]:
     return [metric for metric in objectives() if metric.is_share]
 
 
-def reported_constraints() -> list[Metric]:
-    """Return those `constraints` that every report has: what trials can be compared by while they train."""
-    return [metric for metric in constraints() if metric.every_report]
+def reported_metric(name: str) -> Metric | None:
+    """Return what stands for a metric while a run trains: the metric itself if every report has it, or its watch value.
+
+    Args:
+        name: of the metric.
+
+    Returns:
+        The metric that every report has; None if there is none.
+    """
+    table = all_metrics()
+    metric = table.get(name)
+    return metric if metric is not None and metric.every_report else table.get(WATCH + name)
 
 
 def is_accuracy(name: str) -> bool:
-    """Return whether a metric is an accuracy, of any attack whatever: its name says so."""
-    return name.endswith(_SUFFIX)
+    """Return whether a metric is an accuracy at a run's end, or of an evaluation."""
+    return metric_named(name).group == "accuracy"
 
 
-def accuracy_of(attack: str) -> str:
-    """Return the name of the metric of an attack, of ``clean`` or of ``robust``."""
-    return attack + _SUFFIX
+def accuracy_of(attack: str, tier: str = "rank") -> str:
+    """Return the name of the metric of an attack, of ``clean`` or of ``robust``, as measured by a tier."""
+    return WATCH + attack if tier == "watch" else attack
 
 
-def _of_attacks() -> Iterator[Metric]:
-    """Yield the metric of every attack on all images: those of the tier `rank`, of other tiers, and the benchmark."""
-    by_tier = {tier: {row.name: row for row in rows if not row.survivors_only} for tier, rows in tiers.TIERS.items()}
-    ranked = by_tier["rank"]
-    elsewhere = {name: row for rows in by_tier.values() for name, row in rows.items() if name not in ranked}
-    for name, row in {**ranked, **elsewhere}.items():
-        yield Metric(
-            accuracy_of(name),
-            row.label,
-            "share",
-            "max",
-            shown_in=row.shown_in,
-            objective=name in ranked,
-            every_report=all(name in rows for rows in by_tier.values()),
-        )
-    yield Metric(accuracy_of(tiers.BENCHMARK.name), tiers.BENCHMARK.label, "share", "max", every_report=False)
+def _of_attacks(tier: str) -> Iterator[Metric]:
+    """Yield the metric of every attack of a tier on all images."""
+    for row in tiers.TIERS[tier]:
+        if not row.survivors_only:
+            yield Metric(
+                row.name,
+                row.label,
+                "share",
+                "max",
+                "accuracy",
+                shown_in=row.shown_in,
+                objective=True,
+                every_report=False,
+            )
+
+
+def _of_benchmark() -> Iterator[Metric]:
+    yield Metric(tiers.BENCHMARK.name, tiers.BENCHMARK.label, "share", "max", "accuracy", every_report=False)
+
+
+def _watched(metric: Metric) -> Metric:
+    """Return the metric of the same attack, measured while a run trains."""
+    name, label = WATCH + metric.name, f"watch {metric.label}"
+    return replace(metric, name=name, label=label, group="watch", objective=False, every_report=True)
 
 
 def _of_checks() -> Iterator[Metric]:
     for check in CHECKS:
-        yield Metric(metric_of(check), f"masking: {check.replace('_', ' ')}", "count", "min", every_report=False)
+        label = f"masking: {check.replace('_', ' ')}"
+        yield Metric(metric_of(check), label, "count", "min", "masking", every_report=False, short=f"failed_{check}")
 
 
 all_metrics()  # so that a name that is used twice is an error as soon as this is imported

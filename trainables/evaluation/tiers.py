@@ -1,8 +1,8 @@
 """The tiers: which attacks measure the accuracy of a run, as plain data. No torch here.
 
-The tier `watch` runs at every report of a training run but the last, the stronger `rank` at the last one and on test
-images. An attack is added by a row here; its metric ``<name>_accuracy`` can then be an objective and a constraint and
-is a column of the tables: see `metrics`.
+The tier `watch` runs at every report of a training run, the stronger `rank` also at the last one and on test images. An
+attack is added by a row here: in the tier `rank`, its metric ``<name>`` can be an objective and a constraint and is a
+column of the tables; in the tier `watch`, trials can be pruned on ``watch/<name>``. See `metrics`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class AttackRow:
     """One attack of a tier.
 
     Attributes:
-        name: unique in the tier; the attack's metric is ``<name>_accuracy``.
+        name: unique in the tier, and that of the attack's metric.
         label: the heading of its column in tables, and its name in figures.
         attack: the function that runs, by its name in `accuracy.ATTACKS`.
         options: keyword arguments of that function; a ``loss`` goes by its name in `attacks.losses.LOSSES`.
         survivors_only: whether it attacks only the images that all attacks before it in the tier left correct. Such an
-            attack counts for ``robust_accuracy`` and has no metric of its own.
+            attack counts for ``robust`` and has no metric of its own.
         shown_in: the least detailed tables and figures that have its accuracy.
     """
 

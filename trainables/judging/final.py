@@ -136,8 +136,8 @@ def evaluate_final(
     with evaluating(classifier):
         results = run_attacks(classifier, split, epsilon, (*white, *black), rng)
         metrics = results.accuracies()
-        metrics["white_box_accuracy"] = _share(results.still_correct(*(row.name for row in white)))
-        metrics["black_box_accuracy"] = min(_share(results.still_correct(row.name)) for row in black)
+        metrics["white_box"] = _share(results.still_correct(*(row.name for row in white)))
+        metrics["black_box"] = min(_share(results.still_correct(row.name)) for row in black)
         curve = accuracy_by_epsilon(classifier, split, EPSILONS, STEPS, seed)
         measured = metrics | {"largest_rise": largest_rise(curve)}
         metrics |= masking.check_masking(classifier, split, epsilon, measured, seed)

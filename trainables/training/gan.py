@@ -102,15 +102,18 @@ class GanLoop(TrainingLoop):
         return self.adversary.perturb(self.classifier, images, labels, self.bound, self.rng, from_pool=from_pool)
 
     def evaluate(self, tier: str) -> dict[str, float]:
-        """Return the accuracies of a tier, and those of the generator within its present bound on the watched images.
+        """Return the accuracies of a tier; of ``watch`` also those under the generator within its present bound.
 
         See `TrainingLoop.evaluate`, `success_rates` and `saturation`.
         """
+        accuracies = super().evaluate(tier)
+        if tier != "watch":
+            return accuracies
         settings = self.config.generator
         images = self.dataset.validation.head(self.config.evaluation.watch_images)
         measured = (self.result, self.adversary, images, self.bound, self.config.seed)
         rates = success_rates(success_counts(*measured), settings.source, settings.target)
-        return {**super().evaluate(tier), **rates, **saturation(*measured)}
+        return {**accuracies, **rates, **saturation(*measured)}
 
     def losses(self) -> dict[str, float]:
         """Return also the generator's loss, the cycles so far, and generator turns per cycle since the last report."""

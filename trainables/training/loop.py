@@ -133,8 +133,9 @@ class TrainingLoop(ABC):
         """Train until the next report is due, evaluate, and return the metrics.
 
         Returns:
-            Accuracies (see `evaluate`), losses (see `losses`), ``step`` (the number of the report), ``compute`` (in
-            epochs of standard training), ``train_s`` and ``evaluation_s`` (seconds so far).
+            Accuracies by the tier ``watch``, and at the end also by ``rank`` (see `evaluate`), losses (see `losses`),
+            ``step`` (the number of the report), ``compute`` (in epochs of standard training), ``train_s`` and
+            ``evaluation_s`` (seconds so far).
 
         Raises:
             DivergedError: a loss or a weight is not finite.
@@ -149,7 +150,9 @@ class TrainingLoop(ABC):
         losses = self.losses()
         self._check_finite(losses)
         trained = time.monotonic()
-        accuracies = self.evaluate("rank" if self.done else "watch")
+        accuracies = self.evaluate("watch")
+        if self.done:
+            accuracies |= self.evaluate("rank")
         self.train_s += trained - started
         self.evaluation_s += time.monotonic() - trained
         seconds = {"train_s": self.train_s, "evaluation_s": self.evaluation_s}

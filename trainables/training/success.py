@@ -69,17 +69,17 @@ def success_rates(counts: torch.Tensor, source: int | None, target: int | None) 
         target: the label that the goal produces; None for an untargeted goal.
 
     Returns:
-        ``generator_accuracy``, the classifier's accuracy under the generator. With a target also
-        ``generator_success``: the share predicted as the target among the images of the source or, without one, of
-        every label but the target; it is left out if there are none.
+        ``watch/generator``, the classifier's accuracy under the generator. With a target also
+        ``watch/generator_success``: the share predicted as the target among the images of the source or, without one,
+        of every label but the target; it is left out if there are none.
     """
-    rates = {"generator_accuracy": float(counts.diagonal().sum() / counts.sum())}
+    rates = {"watch/generator": float(counts.diagonal().sum() / counts.sum())}
     if target is None:
         return rates
     sources = [source] if source is not None else [label for label in range(len(counts)) if label != target]
     num_images = int(counts[sources].sum())
     if num_images:
-        rates["generator_success"] = float(counts[sources, target].sum()) / num_images
+        rates["watch/generator_success"] = float(counts[sources, target].sum()) / num_images
     return rates
 
 

@@ -22,6 +22,7 @@ from ray import tune
 from trainables.common.redaction import redact
 from trainables.config import DatasetConfig, parse
 from trainables.data.tensors import Dataset, load
+from trainables.evaluation.earlier_names import rename_reports
 from trainables.evaluation.metrics import saturation_warning
 from trainables.storage import checkpoint
 from trainables.storage.atomic import is_storage_trouble
@@ -144,7 +145,7 @@ class RunTrainable(tune.Trainable):
             loop.restore(state["loop"])
             self._log.note(f"goes on after report {loop.num_reports}, {loop.meter.compute:.2f} epochs of compute")
             # The driver may have died before it heard of this report; hearing it twice does no harm.
-            self._replay = state["metrics"]
+            self._replay = rename_reports([state["metrics"]], config.compute)[0]
         return loop
 
     def _load_checkpoint(self) -> dict[str, Any] | None:

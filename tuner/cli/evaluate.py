@@ -169,7 +169,7 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
         path, architecture=architecture, dataset=dataset, epsilon=epsilon, normalization=normalization
     )
     if recorded:
-        trained = replace(trained, claimed_accuracy=recorded.metrics.get("clean_accuracy"))
+        trained = replace(trained, claimed_accuracy=recorded.metrics.get("clean"))
     results = {
         each: evaluate_classifier(
             trained,

@@ -140,7 +140,7 @@ def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) ->
     )
     content = {"format": FORMAT, "sweep_id": sweep.id, "run": record.run.key, **results, "asked": options.num_images}
     sweep.store.write_json(record.run.folder / EVALUATION_FILES[options.tier], content)
-    return results["metrics"]["robust_accuracy"], time.monotonic() - started
+    return results["metrics"]["robust"], time.monotonic() - started
 
 
 def evaluations_frame(snapshot: Snapshot) -> pd.DataFrame:

@@ -73,7 +73,7 @@ def confirm_results(
     images = min((test.images for test in tests), default=0)
     candidates = [each for each in configurations if not each.is_baseline and each.elimination_reason is None]
     candidates.sort(key=lambda each: -objective.sign * _mean_objective(each))
-    metric = objective.metric if _is_tested(candidates, objective.metric) else "robust_accuracy"
+    metric = objective.metric if _is_tested(candidates, objective.metric) else "robust"
     winner = candidates[0] if candidates else None
     tied: list[str] = []
     leads: list[Lead] = []

@@ -165,7 +165,7 @@ def _front(snapshot: Snapshot) -> Figure:
     others = [record for record in complete if record.run.kind == "trial" and record not in nondominated]
     baselines = {record.run.name: points([record]) for record in complete if record.run.kind == "baseline"}
     groups = {"front": points(nondominated), "other trials": points(others), **baselines}
-    names = (along_x.metric.replace("_", " "), along_y.metric.replace("_", " "))
+    names = (metric_named(along_x.metric).words, metric_named(along_y.metric).words)
     return pictures.front(_title(snapshot, _images(complete[0].run.settings, has_ended=True)), names, groups)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, FiniteFloat
 
 from trainables.common.redaction import redact_arguments
+from trainables.evaluation.earlier_names import rename_results
 from trainables.storage.atomic import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.results.selection import choose_run
@@ -123,4 +124,4 @@ def read_bundle_record(bundle: Path) -> BundleRecord:
         raise UserError(
             f"{bundle} lacks its file {CHECKSUMS}: it cannot be told whether it was changed; export it again"
         )
-    return BundleRecord(measured.metrics, measured.images, origin.num_threads)
+    return BundleRecord(rename_results(measured.metrics), measured.images, origin.num_threads)

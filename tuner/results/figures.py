@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from search_spaces.schedule_preview import MOMENTS, SchedulePreview
-from trainables.evaluation.metrics import Metric, accuracies
+from trainables.evaluation.metrics import WATCH, Metric, accuracies, watched_accuracies
 from tuner.statistics import interval
 
 if TYPE_CHECKING:
@@ -44,12 +44,15 @@ _COLOURS = (GREEN, BLUE, VERMILION, PURPLE, ORANGE, SKY)
 _MARKERS = "osD^vP"
 RIGHT, WRONG = BLUE, VERMILION
 _ACCURACY_STYLES: dict[str, dict[str, Any]] = {
-    "clean_accuracy": {"color": BLUE, "marker": "o"},
-    "fgsm_accuracy": {"color": ORANGE, "marker": "s"},
-    "pgd_accuracy": {"color": PURPLE, "marker": "D"},
+    "clean": {"color": BLUE, "marker": "o"},
+    "fgsm": {"color": ORANGE, "marker": "s"},
+    "pgd": {"color": PURPLE, "marker": "D"},
     # Often the same as PGD's, so it is wide and lies beneath.
-    "robust_accuracy": {"color": GREEN, "linewidth": 5, "zorder": 1.5},
+    "robust": {"color": GREEN, "linewidth": 5, "zorder": 1.5},
 }
+_AT_THE_END: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor": "k", "linestyle": "", "zorder": 3}
+"""Style of what was measured at a run's end: the lines are of what was measured while it trained."""
+_HIDDEN = "_at the end"  # a label with an underscore has no entry in a legend
 _FURTHER = (SKY, VERMILION)  # of accuracies without a style of their own, dashed
 _COMPUTE = "compute (standard epochs)"
 # The grid of examples, in inches.
@@ -58,6 +61,8 @@ _SIDE, _GAP, _BELOW_IMAGE, _LEFT, _RIGHT, _TOP = 0.95, 0.12, 0.36, 1.25, 0.95, 0
 
 def comparison(title: str, named: Mapping[str, Rows], others: Sequence[Rows]) -> Figure:
     """Return the accuracies of the overview (clean, FGSM, robust) by compute, a panel each.
+
+    A line is what was measured while a run trained, a star what was measured at its end.
 
     Args:
         title: of the figure.
@@ -68,10 +73,14 @@ def comparison(title: str, named: Mapping[str, Rows], others: Sequence[Rows]) ->
     figure = _figure(4 * len(metrics), 4)
     for axes, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
         for rows in others:
-            axes.plot(*_line(rows, "compute", metric.name, 100), color="0.75", linewidth=1)
+            axes.plot(*_line(rows, "compute", WATCH + metric.name, 100), color="0.75", linewidth=1)
+            _star(axes, rows, "compute", metric.name, "0.75", markersize=7)
         for place, (label, rows) in enumerate(named.items()):
-            axes.plot(*_line(rows, "compute", metric.name, 100), label=label, **_style(place))
+            style = _style(place)
+            axes.plot(*_line(rows, "compute", WATCH + metric.name, 100), label=label, **style)
+            _star(axes, rows, "compute", metric.name, style["color"])
         _label_accuracy(axes, _legend_of(metric), _COMPUTE)
+    _explain_stars(figure.axes[0])
     _legend(figure, figure.axes[0])
     figure.suptitle(title)
     return figure
@@ -115,8 +124,10 @@ def training(title: str, rows: Rows, generator_loss: str | None) -> Figure:
     along = {"cycle": "cycle", "compute": _COMPUTE}[by]
     figure = _figure(12, 4.2)
     panels = figure.subplots(1, 2 if generator_loss is None else 3, sharex=True)
-    for metric, style in _accuracy_styles():
-        panels[0].plot(*_line(rows, by, metric.name, 100), label=_legend_of(metric), markersize=4, **style)
+    for name, legend, style in _accuracy_styles():
+        panels[0].plot(*_line(rows, by, WATCH + name, 100), label=legend, markersize=4, **style)
+        _star(panels[0], rows, by, name, style["color"])
+    _explain_stars(panels[0])
     _label_accuracy(panels[0], "accuracy on validation images", along)
     panels[1].plot(*_line(rows, by, "classifier_loss"), label="classifier", color=BLUE, marker="o", markersize=4)
     panels[1].set(title="loss in training", xlabel=along, ylabel="mean loss since the last report")
@@ -267,14 +278,29 @@ def _line(rows: Rows, along: str, metric: str, factor: float = 1.0) -> tuple[lis
     return [row[along] for row in measured], [factor * row[metric] for row in measured]
 
 
-def _accuracy_styles() -> list[tuple[Metric, dict[str, Any]]]:
-    """Return the accuracies of a run's figure with the style of each one's line."""
+def _accuracy_styles() -> list[tuple[str, str, dict[str, Any]]]:
+    """Return name, legend and style of the accuracies of a run's figure, those at its end first."""
     further = cycle(_FURTHER)
-    styles = []
-    for metric in accuracies("comparison"):
-        style = _ACCURACY_STYLES.get(metric.name) or {"color": next(further), "linestyle": "--"}
-        styles.append((metric, style))
-    return styles
+    shown = {metric.name: metric for metric in accuracies("comparison")}
+    for metric in watched_accuracies("comparison"):
+        shown.setdefault(metric.name.removeprefix(WATCH), metric)
+    return [
+        (name, _legend_of(metric), _ACCURACY_STYLES.get(name) or {"color": next(further), "linestyle": "--"})
+        for name, metric in shown.items()
+    ]
+
+
+def _star(axes: Axes, rows: Rows, along: str, metric: str, colour: str, **style: Any) -> None:
+    """Mark what was measured at a run's end, if the run has got there."""
+    at, value = _line(rows, along, metric, 100)
+    if at:
+        axes.plot(at, value, **_AT_THE_END | {"label": _HIDDEN, "color": colour, **style})
+
+
+def _explain_stars(axes: Axes) -> None:
+    """Add what stars mean to the legend, if there is one."""
+    if any(line.get_label() == _HIDDEN for line in axes.get_lines()):
+        axes.plot([], [], **_AT_THE_END, color="w", label="at the end, by stronger attacks")
 
 
 def _legend_of(metric: Metric) -> str:

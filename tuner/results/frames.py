@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from trainables.common.valid_json import dump_json
-from trainables.evaluation.metrics import TIME
+from trainables.evaluation.metrics import TIME, all_metrics
 from trainables.storage.atomic import write_whole
 from tuner.errors import UserError
 from tuner.sweep.runs import Record, describe_ratio
@@ -32,14 +32,16 @@ _RUN_COLUMNS = {
 def runs_frame(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per run: what it is, how it ended, its last metrics, its settings as ``settings.*`` columns.
 
-    Metrics are float64. A column of a setting is boolean, Int64, float64 or string, and missing where a run lacks the
-    setting; if its values are lists or of several types, they are written as JSON strings. Seconds end in ``_s``;
-    compute is in epochs of standard training.
+    Metrics are float64, in the order of the table of metrics: ``watch/robust`` is of the last report, ``robust`` of the
+    end, which only complete runs have. A column of a setting is boolean, Int64, float64 or string, and missing where a
+    run lacks the setting; if its values are lists or of several types, they are written as JSON strings. Seconds end in
+    ``_s``; compute is in epochs of standard training.
     """
     runs = pd.DataFrame([_columns_of(record) for record in records], columns=list(_RUN_COLUMNS))
-    metrics = pd.DataFrame(
-        [{name: value for name, value in record.metrics.items() if name != TIME} for record in records], dtype=float
-    )
+    measured = dict.fromkeys(name for record in records for name in record.metrics if name != TIME)
+    known = [name for name in all_metrics() if name in measured]
+    columns_of_metrics = list(dict.fromkeys([*known, *measured]))
+    metrics = pd.DataFrame([record.metrics for record in records], columns=columns_of_metrics, dtype=float)
     settings = [{f"settings.{name}": value for name, value in _flat(record.run.settings)} for record in records]
     names = dict.fromkeys(name for row in settings for name in row)
     columns = {name: _typed([row.get(name) for row in settings]) for name in names}

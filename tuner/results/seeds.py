@@ -6,7 +6,7 @@ from statistics import mean
 
 from rich.table import Table
 
-from trainables.evaluation.metrics import accuracies
+from trainables.evaluation.metrics import accuracies, metric_named
 from tuner.search.repeats import group_repeats
 from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import Snapshot
@@ -53,7 +53,7 @@ def lead_sentences(snapshot: Snapshot) -> list[str]:
         if leads:
             lines.append(
                 f"Best: {leader.name} ({leader.first.run.label}) against {other.name}: {mean(leads):+.1f} points of "
-                f"{metric.replace('_', ' ')} ({min(leads):+.1f} to {max(leads):+.1f}; pairs: {len(leads)})"
+                f"{metric_named(metric).words} ({min(leads):+.1f} to {max(leads):+.1f}; pairs: {len(leads)})"
             )
     return lines
 

@@ -207,7 +207,7 @@ def _behind(space: Space, values: Mapping[str, list[float]], images: int, alpha:
         noise = image_noise(mean(values[leader or name]), mean(values[name]), images) if is_share else 0.0
         if name != leader and is_behind(leads, alpha, resolution=1 / images if is_share else 0.0, noise=noise):
             lead = f"{100 * mean(leads):.1f} points" if is_share else f"{mean(leads):.3g}"
-            reasons[name] = f"behind {leader} by {lead} of {metric.replace('_', ' ')} after {len(leads)} seeds"
+            reasons[name] = f"behind {leader} by {lead} of {metric_named(metric).words} after {len(leads)} seeds"
     return reasons
 
 

@@ -161,7 +161,7 @@ class Ledger:
         self._open.record(key, metrics)
         feasible = self._open.set_constraints(key, violations(self._space.constraints, metrics))
         values = [metrics[objective.metric] for objective in self._space.objectives]
-        report = metrics[self._space.prune_on.metric]
+        report = metrics.get(self._space.prune_on.metric, values[0])  # a last report of earlier releases has none
         self._open.finish(key, TrialState.COMPLETE, self._seconds, values=values, report=report, feasible=feasible)
 
     def fail(self, key: str, reason: str) -> None:

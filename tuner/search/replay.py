@@ -166,7 +166,7 @@ def _pruned(space: Space, pruner: Pruner, records: Mapping[int, Record], rows: M
     """Return the trials that the pruner stops, and the compute at which it does."""
     search = space.search.model_copy(update={"pruner": pruner})
     study = optuna.create_study(
-        study_name=SEARCH if space.objectives == (space.prune_on,) else PRUNING,  # Hyperband draws brackets from it
+        study_name=SEARCH if space.prunes_on_its_objective else PRUNING,  # Hyperband draws brackets from it
         direction="maximize" if space.prune_on.mode == "max" else "minimize",
         pruner=build_pruner(space.model_copy(update={"search": search})),
     )
@@ -176,11 +176,10 @@ def _pruned(space: Space, pruner: Pruner, records: Mapping[int, Record], rows: M
         if number in pruned:
             continue
         trial, state, is_last = trials[number], records[number].state, row is rows[number][-1]
-        value = row[space.prune_on.metric]
         if is_last and state == "complete":  # the last report of all is not shown to the pruner
-            study.tell(trial, value)
+            study.tell(trial, records[number].value)
             continue
-        trial.report(value, int(row["step"]))
+        trial.report(row[space.prune_on.metric], int(row["step"]))
         if trial.should_prune():
             pruned[number] = row["compute"]
         if number in pruned or (is_last and state != "running"):

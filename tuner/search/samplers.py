@@ -135,8 +135,8 @@ def create_study(
 def create_pruning_study(storage: BaseStorage, sweep: SweepFolder, search: Study) -> Study:
     """Return the study that takes the trials' reports and decides which are pruned.
 
-    That is the search's study if its only objective is the metric that is pruned on; otherwise a second study, whose
-    trials have the same numbers.
+    That is the search's study if trials are pruned on what stands for its only objective; otherwise a second study,
+    whose trials have the same numbers.
 
     Args:
         storage: that holds both studies.
@@ -144,7 +144,7 @@ def create_pruning_study(storage: BaseStorage, sweep: SweepFolder, search: Study
         search: the search's study.
     """
     space = sweep.space
-    if list(space.objectives) == [space.prune_on]:
+    if space.prunes_on_its_objective:
         search.pruner = build_pruner(space)
         return search
     return create_study(storage, PRUNING, [space.prune_on], build_pruner(space))

@@ -101,12 +101,13 @@ def add_observations(sweep: SweepFolder, study: Study) -> int:
 def _observation(space: Space, origin: str, record: Record, parameters: Mapping[str, Any]) -> Observation:
     is_complete = record.state == "complete"
     # With several objectives, the search's study takes no reports.
-    rows = read_metrics(record.run) if list(space.objectives) == [space.prune_on] else []
+    rows = read_metrics(record.run) if space.prunes_on_its_objective else []
+    reported = space.prune_on.metric
     return Observation(
         origin=origin,
         parameters=parameters,
         values=[record.metrics[objective.metric] for objective in space.objectives] if is_complete else None,
-        reports={int(row["step"]): row[space.prune_on.metric] for row in rows},
+        reports={int(row["step"]): row[reported] for row in rows if reported in row},
         violations=violations(space.constraints, record.metrics) if is_complete else {},
     )
 

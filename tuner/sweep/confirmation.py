@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from trainables.common.valid_json import dump_json
+from trainables.evaluation.earlier_names import present_name
 from trainables.storage.checked_json import as_json, parse_json, read_present
 from tuner.errors import UserError
 from tuner.sweep.evaluations import EvaluationResults
@@ -18,6 +19,7 @@ from tuner.sweep.runs import Tier, baseline_name
 FORMAT = 1
 FILE = "confirm.json"
 Interval = tuple[float, float]
+_MetricName = Annotated[str, AfterValidator(present_name)]
 
 
 class _Model(BaseModel):
@@ -74,7 +76,7 @@ class ConfirmedConfiguration(_Model):
     elimination_reason: str | None = Field(validation_alias="out", serialization_alias="out")
     settings: dict[str, Any]
     validation: MeanOverSeeds | None
-    test: dict[str, MeanOverSeeds]
+    test: dict[_MetricName, MeanOverSeeds]
     num_masked: int = Field(validation_alias="masked", serialization_alias="masked")
     runs: tuple[ConfirmedRun, ...]
 
@@ -138,7 +140,7 @@ class Confirmation(_Model):
     format: int
     sweep: str
     sweep_id: str
-    metric: str
+    metric: _MetricName
     mode: Literal["max", "min"]
     tier: Tier
     validation_images: int
@@ -146,7 +148,7 @@ class Confirmation(_Model):
     epsilon: float
     top: int
     seeds: tuple[int, ...]
-    test_metric: str
+    test_metric: _MetricName
     winner: str | None
     run: str | None
     tied: tuple[str, ...]
@@ -178,9 +180,9 @@ class Confirmation(_Model):
             if configuration.name == self.winner:
                 test = configuration.test[self.test_metric]
                 numbers |= {self.test_metric: test.mean}
-                numbers |= {f"{self.test_metric}.low": test.low, f"{self.test_metric}.high": test.high}
+                numbers |= {f"{self.test_metric}_low": test.low, f"{self.test_metric}_high": test.high}
         for lead in self.differences:
-            numbers |= {f"lead.{lead.against}": lead.mean, f"p_value.{lead.against}": lead.p_corrected}
+            numbers |= {f"lead/{lead.against}": lead.mean, f"p_value/{lead.against}": lead.p_corrected}
         return {name: value for name, value in numbers.items() if value is not None}
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from trainables.evaluation.earlier_names import rename_results
 from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
 from tuner.sweep.runs import Run, Tier
 
 EVALUATION_FILES: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
 """The file in a run's folder that holds the results of each tier."""
+Metrics = Annotated[dict[str, float], AfterValidator(rename_results)]
+"""Metrics of a finished classifier; those that an earlier release has written get their present names."""
+
 _REMEDY = "remove it and evaluate the run again"
 
 
@@ -69,7 +73,7 @@ class EvaluationResults(BaseModel):
     images: int
     epsilon: float
     seed: int | None = None
-    metrics: dict[str, float]
+    metrics: Metrics
     attacks: tuple[AttackResult, ...] = ()
     accuracy_by_epsilon: tuple[tuple[float, float], ...] = ()
     autoattack: AutoAttackResult | None = None

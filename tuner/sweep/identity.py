@@ -13,14 +13,15 @@ import json
 import logging
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from search_spaces.configurations import parse_space
 from search_spaces.schema import Space
+from trainables.evaluation.earlier_names import present_name, present_watched_name
 from trainables.storage.bounded import read_bounded
 from trainables.storage.object_store import store_at
 from trainables.storage.sweep_store import SweepStore
@@ -54,6 +55,21 @@ def content_of(space: Space) -> SpaceContent:
         domain = {"kind": type(parameter.domain).__name__, **asdict(parameter.domain)}
         content[f"parameters.{parameter.name}"] = json.loads(json.dumps({"domain": domain, "when": parameter.when}))
     return content
+
+
+def _with_present_names(content: SpaceContent) -> SpaceContent:
+    """Return a space that an earlier release wrote with the present names of its metrics."""
+    renamed = dict(content)
+    for key in content:
+        section, _, rest = key.partition(".")
+        metric, _, bound = rest.partition(".")
+        if section == "constraints" and bound:
+            renamed[f"{section}.{present_name(metric)}.{bound}"] = renamed.pop(key)
+    if isinstance(objectives := content.get("objective"), list):
+        renamed["objective"] = [{**each, "metric": present_name(each["metric"])} for each in objectives]
+    if isinstance(watched := content.get("search.prune_on.metric"), str):
+        renamed["search.prune_on.metric"] = present_watched_name(watched)
+    return renamed
 
 
 def digest_of(content: SpaceContent) -> str:
@@ -159,6 +175,11 @@ class SweepMeta(BaseModel):
     max_concurrent: int | None = Field(default=None, ge=1)
     space: LaunchedSpace | None = None
     location: Location | None = None
+
+    @field_validator("space", mode="after")
+    @classmethod
+    def _with_present_names(cls, space: LaunchedSpace | None) -> LaunchedSpace | None:
+        return space and replace(space, content=_with_present_names(space.content))
 
 
 def read_space(text: str, path: Path, launched: LaunchedSpace | None) -> tuple[Space, tuple[str, ...]]:

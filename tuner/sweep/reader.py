@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from trainables.evaluation.earlier_names import present_name
 from tuner.errors import UserError
 from tuner.storage.journal import FileReader, Journal, JournalReader, JournalWriter, replaying
 from tuner.sweep.folder import SweepFolder
@@ -169,12 +170,19 @@ def _verify(
     in_study: dict[str, float] = dict(zip(measured, trial.values, strict=False))
     with contextlib.suppress(KeyError):  # constraints that were added to the space later
         measured |= violations(sweep.space.constraints, metrics)
-    in_study |= {name: value for name, value in trial.constraints.items() if name in measured}
+    bounded = {_present_bound(name): value for name, value in trial.constraints.items()}
+    in_study |= {name: value for name, value in bounded.items() if name in measured}
     for name, value in in_study.items():
         if measured[name] != value:
             raise damaged_metrics(
                 run, f"by it {name} is {measured[name]} in the end, and {value} in the study: one of them was changed"
             )
+
+
+def _present_bound(name: str) -> str:
+    """Return the present name of a constraint of a trial; `tuner.sweep.ranking.violations` names them."""
+    metric, _, bound = name.partition(" ")
+    return f"{present_name(metric)} {bound}" if bound else name
 
 
 def verify_reports(sweep: SweepFolder, run: Run, trial: FrozenTrial, rows: Sequence[Mapping[str, float]]) -> None:
@@ -185,11 +193,13 @@ def verify_reports(sweep: SweepFolder, run: Run, trial: FrozenTrial, rows: Seque
     """
     metric = sweep.space.prune_on.metric
     for row in rows:
-        value = trial.intermediate_values.get(int(row["step"]), row.get(metric))
-        if value != row.get(metric):
+        if metric not in row:  # the last report of an earlier release
+            continue
+        value = trial.intermediate_values.get(int(row["step"]), row[metric])
+        if value != row[metric]:
             raise damaged_metrics(
                 run,
-                f"by it {metric} is {row.get(metric)} in report {row['step']:.0f}, and {value} in the study: one of "
+                f"by it {metric} is {row[metric]} in report {row['step']:.0f}, and {value} in the study: one of "
                 "them was changed",
             )
 

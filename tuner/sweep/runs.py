@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainables.evaluation.checks import MASKING_FAILURES
+from trainables.evaluation.earlier_names import rename_reports
 from trainables.storage.checked_lines import DamagedLineError
 from trainables.storage.run_identity import RunIdentity, settings_digest
 from trainables.storage.sweep_store import SweepStore
@@ -166,21 +167,25 @@ def append_metrics(run: Run, row: dict[str, float], store: SweepStore) -> None:
 def read_metrics(run: Run) -> list[dict[str, float]]:
     """Return the metrics of every report of a run, in their order; a line that a crash cut off is left out.
 
+    Metrics that an earlier release has written have their present names.
+
     Raises:
         DamagedRunError: a line is damaged, or the file belongs to another run.
     """
     with _damage_named(run):
-        return metrics_file.read_rows(run.folder, run.identity)
+        rows = metrics_file.read_rows(run.folder, run.identity)
+    return rename_reports(rows, run.settings["compute"])
 
 
 def read_last_metrics(run: Run) -> dict[str, float]:
-    """Return the metrics of a run's last report; empty if it has not reported.
+    """Return the metrics of a run's last report, with their present names; empty if it has not reported.
 
     Raises:
         DamagedRunError: a line is damaged, or the file belongs to another run.
     """
     with _damage_named(run):
-        return metrics_file.read_last_row(run.folder, run.identity)
+        row = metrics_file.read_last_row(run.folder, run.identity)
+    return rename_reports([row], run.settings["compute"])[0]
 
 
 @contextlib.contextmanager

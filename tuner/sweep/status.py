@@ -10,7 +10,7 @@ from typing import Literal
 
 from search_spaces.errors import SpaceError
 from trainables.common.valid_json import dump_json
-from trainables.evaluation.metrics import saturation_warning
+from trainables.evaluation.metrics import metric_named, saturation_warning
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.driver_lock import Driver
@@ -167,7 +167,9 @@ def summary_line(summary: SweepSummary) -> str:
     ended = sum(count for state, count in summary.trials.items() if state not in ("running", "unfinished"))
     text = f"{summary.name}: {summary.state}, {ended} of {summary.num_trials} trials ({runs})"
     if summary.best:
-        text += f", best {summary.best.run} {summary.best.metric} {100 * (summary.best.value or 0.0):.1f}"
+        value = summary.best.value or 0.0
+        shown = 100 * value if metric_named(summary.best.metric).is_share else value
+        text += f", best {summary.best.run} {summary.best.metric} {shown:.1f}"
     if summary.why:
         text += f"; {summary.why}"
     if summary.problems and summary.state != "unreadable":

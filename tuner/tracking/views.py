@@ -11,7 +11,7 @@ from search_spaces.errors import SpaceError
 from search_spaces.parameters import Fragments, Parameter, SchedulePart
 from search_spaces.schema import Space
 from search_spaces.sections import Objective
-from trainables.evaluation.metrics import accuracies, accuracy_of
+from trainables.evaluation.metrics import accuracies, accuracy_of, metric_named
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
@@ -162,13 +162,17 @@ def _settings_of(parameter: Parameter) -> Iterator[str]:
 
 
 def _accuracies() -> list[str]:
-    """Return the names of the accuracies that runs are compared by: under all attacks, without one, under each."""
+    """Return the names of the accuracies that runs are compared by: under all attacks, without one, under each.
+
+    Under all attacks also as measured in training, which is all that pruned trials have.
+    """
     robust = accuracy_of("robust")
-    return [robust, *(metric.name for metric in accuracies("comparison") if metric.name != robust)]
+    others = (metric.name for metric in accuracies("comparison") if metric.name != robust)
+    return [robust, accuracy_of("robust", "watch"), *others]
 
 
 def _metric_column(name: str) -> str:
-    return f"metrics.`{name}`"
+    return f"metrics.`{metric_named(name).mlflow_name}`"
 
 
 def _view(key: str, conditions: Iterable[str], objective: Objective, columns: list[str]) -> View:

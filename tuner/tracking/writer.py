@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.evaluation.checks import MASKING_FAILURES, from_metrics
-from trainables.evaluation.metrics import TIME
+from trainables.evaluation.metrics import TIME, metric_named, mlflow_names
 from tuner.results.confirmation import is_confirmed
 from tuner.sweep.confirmation import FILE as CONFIRMED
 from tuner.sweep.confirmation import read_confirmation
@@ -44,6 +44,8 @@ _NAME_TAG, _STATE_TAG, _NOTE_TAG, _OUR_NOTE_TAG = "tuner.sweep", "tuner.state", 
 _SETTINGS_TAG = "tuner.settings"
 _CONFIRM_TAG, _FRONT_TAG = "tuner.confirm", "tuner.front"
 _EVALUATION_TAGS: dict[Tier, str] = {"rank": "tuner.test", "final": "tuner.final"}
+_NAMES = "2"
+"""Version of the names of metrics: what was sent with earlier names is sent once more."""
 _FILE_TAGS = (*_EVALUATION_TAGS.values(), _CONFIRM_TAG)
 
 
@@ -119,7 +121,7 @@ class MlflowWriter:
                     run.data.tags[_KEY_TAG],
                     _Mirrored(
                         run.info.run_id,
-                        int(run.data.metrics.get("step", 0)),
+                        int(run.data.metrics.get(metric_named("step").mlflow_name, 0)),
                         run.info.status,
                         has_params=bool(run.data.params),
                         has_data=bool(run.inputs and run.inputs.dataset_inputs),
@@ -233,14 +235,14 @@ class MlflowWriter:
         numbers: dict[str, float],
         tags: dict[str, str],
     ) -> None:
-        """Send a JSON file, and numbers as metrics ``<last word of the tag>.*``, unless MLflow has that content."""
+        """Send a JSON file, and numbers as metrics ``<last word of the tag>/*``, unless MLflow has that content."""
         from mlflow.entities import Metric, RunTag
 
-        digest = _digest(json.dumps(json.loads(path.read_bytes())))
+        digest = _digest(_NAMES + json.dumps(json.loads(path.read_bytes())))
         if mirrored.sent.get(tag) == digest and is_there(mirrored.artifact_uri, path.name):
             return
         now, name = int(time.time() * 1000), tag.removeprefix("tuner.")
-        metrics = [Metric(f"{name}.{number}", value, now, 0) for number, value in numbers.items()]
+        metrics = [Metric(f"{name}/{number}", value, now, 0) for number, value in numbers.items()]
         send_file(self._client.tracking_uri, mirrored.artifact_uri, path)
         labels = [RunTag(label, value) for label, value in {**tags, tag: digest}.items()]
         self._client.log_batch(mirrored.run_id, metrics, tags=labels)
@@ -256,13 +258,14 @@ class MlflowWriter:
         parameters = [Param(name, value) for name, value in params.items()]
         labels = [RunTag(name, value) for name, value in tags.items()]
         unsent = list(rows)
+        names = mlflow_names({name for row in rows for name in row})
         while unsent or parameters or labels:
             room = _METRICS_PER_BATCH - min(len(parameters), _PARAMS_PER_BATCH) - len(labels)
             metrics: list[Metric] = []
             while unsent and len(metrics) + len(unsent[0]) <= room:
                 row = unsent.pop(0)
                 at = int(row[TIME] * 1000), int(row["step"])
-                metrics += [Metric(name, value, *at) for name, value in row.items() if name != TIME]
+                metrics += [Metric(names[name], value, *at) for name, value in row.items() if name != TIME]
                 mirrored.last_step = at[1]
             self._client.log_batch(mirrored.run_id, metrics, parameters[:_PARAMS_PER_BATCH], labels)
             parameters, labels = parameters[_PARAMS_PER_BATCH:], []

@@ -68,8 +68,7 @@ def write(records: list[Record]) -> int:
                 chosen,
                 round(sum(rows[-1][name] for name in ("train_s", "evaluation_s")), 1),
                 [round(row["compute"], 3) for row in rows],
-                [row["clean_accuracy"] for row in rows],
-                [row["robust_accuracy"] for row in rows],
+                *([row.get(name, row[f"watch/{name}"]) for row in rows] for name in ("clean", "robust")),
             )
     wanted = [key_of(point) for point in space.grid()]
     there = [json.dumps(asdict(curves[key])) + "\n" for key in wanted if key in curves]

@@ -9,10 +9,11 @@ from torch import nn
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
 from trainables.evaluation.accuracy import ATTACKS, attacks_of, evaluate, evaluating
+from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import TIERS, AttackRow
 
 EVERY_TIER = pytest.mark.parametrize("tier", TIERS)
-NAMES = ["clean_accuracy", "fgsm_accuracy", "rfgsm_accuracy", "pgd_accuracy", "robust_accuracy"]
+NAMES = ["clean", "fgsm", "rfgsm", "pgd", "robust"]
 
 
 class Brightness(nn.Module):
@@ -54,10 +55,10 @@ class NaNGradient(nn.Module):
 
 
 def accuracies(model, split, *, tier, **settings):
-    """Return a tier's accuracies by name, without what the stronger tier says of masking."""
+    """Return a tier's accuracies by the names of the tier `rank`, without what that tier says of masking."""
     metrics = evaluate(model, split, tier=tier, **settings)
     assert ("masking_failures" in metrics) is (tier == "rank")
-    return {name: metrics[name] for name in NAMES}
+    return {name: metrics[accuracy_of(name, tier)] for name in NAMES}
 
 
 def grey_images(*values):
@@ -77,12 +78,12 @@ class TestNotFinite:
     def test_one_that_only_an_attack_reaches_is_wrong_under_it(self, tier):
         net = NotFinite(torch.nan, where=lambda images: images.amax((-3, -2, -1)) > 0)
         measured = accuracies(net, grey_images(*[0] * 8), epsilon=0.1, tier=tier)
-        assert (measured["clean_accuracy"], measured["pgd_accuracy"], measured["robust_accuracy"]) == (1.0, 0.0, 0.0)
+        assert (measured["clean"], measured["pgd"], measured["robust"]) == (1.0, 0.0, 0.0)
 
     def test_a_gradient_that_is_nan_leaves_every_number_finite(self, tier):
         metrics = evaluate(NaNGradient(), grey_images(*[0, 255] * 4), epsilon=0.2, tier=tier)
         assert all(map(math.isfinite, metrics.values()))
-        assert metrics["robust_accuracy"] == 1.0
+        assert metrics[accuracy_of("robust", tier)] == 1.0
         assert metrics.get("zero_gradients", 1.0) == 1.0
 
 
@@ -96,8 +97,8 @@ class TestKnownAccuracies:
     def test_what_no_point_of_the_ball_fools_is_robust(self, tier):
         split = grey_images(*[0, 255] * 10)
         assert accuracies(Brightness(), split, epsilon=0.45, tier=tier) == dict.fromkeys(NAMES, 1.0)
-        fallen = evaluate(Brightness(), split, epsilon=0.55, tier=tier)
-        assert (fallen["clean_accuracy"], fallen["robust_accuracy"]) == (1.0, 0.0)
+        fallen = accuracies(Brightness(), split, epsilon=0.55, tier=tier)
+        assert (fallen["clean"], fallen["robust"]) == (1.0, 0.0)
 
     def test_the_share_within_reach_falls(self, tier):
         # Brightness 0, 0.4, 0.6 and 1: the middle two are within 0.3 of the border, the last is wrong at once.
@@ -105,7 +106,7 @@ class TestKnownAccuracies:
         split.labels[-1] = 0
         assert accuracies(Brightness(), split, epsilon=0.3, tier=tier) == {
             **dict.fromkeys(NAMES, 0.4),
-            "clean_accuracy": 0.8,
+            "clean": 0.8,
         }
 
 
@@ -113,8 +114,8 @@ class TestKnownAccuracies:
 class TestAnyNet:
     def test_robust_is_at_most_every_other_accuracy(self, tier, trained, digits):
         found = accuracies(trained, digits.validation, epsilon=0.03, tier=tier)
-        assert 0.1 < found["robust_accuracy"] <= min(found.values())
-        assert max(found.values()) == found["clean_accuracy"] < 1
+        assert 0.1 < found["robust"] <= min(found.values())
+        assert max(found.values()) == found["clean"] < 1
 
     def test_follows_from_its_arguments_alone(self, tier, trained, digits):
         settings = {"epsilon": 0.05, "tier": tier, "seed": 4}
@@ -142,8 +143,8 @@ class TestAnyNet:
         monkeypatch.setattr(masking, "IMAGES_AT_ONCE", 64)
         order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
         shuffled = Split(digits.validation.images[order], digits.validation.labels[order])
-        both = [evaluate(trained, split, epsilon=0.05, tier=tier) for split in (digits.validation, shuffled)]
-        assert both[0]["clean_accuracy"] == both[1]["clean_accuracy"]
+        both = [accuracies(trained, split, epsilon=0.05, tier=tier) for split in (digits.validation, shuffled)]
+        assert both[0]["clean"] == both[1]["clean"]
 
     def test_all_images_count_whatever_fits_at_once(self, tier, digits, monkeypatch):
         seen = []
@@ -166,15 +167,15 @@ class TestAnyNet:
 
 @pytest.mark.parametrize("epsilon", [0.02, 0.04, 0.06])
 def test_the_stronger_tier_finds_at_least_as_much_but_for_noise(trained, digits, epsilon):
-    watch, rank = (evaluate(trained, digits.validation, epsilon=epsilon, tier=tier) for tier in ("watch", "rank"))
-    assert rank["clean_accuracy"] == watch["clean_accuracy"]
+    watch, rank = (accuracies(trained, digits.validation, epsilon=epsilon, tier=tier) for tier in ("watch", "rank"))
+    assert rank["clean"] == watch["clean"]
     # Four images of 200: on a net that is nearly linear inside the ball, ten long steps do as well as forty short ones.
-    assert rank["robust_accuracy"] <= watch["robust_accuracy"] + 0.01
+    assert rank["robust"] <= watch["robust"] + 0.01
 
 
 def test_a_larger_epsilon_finds_more(trained, digits):
     robust = [
-        evaluate(trained, digits.validation, epsilon=epsilon, tier="rank")["robust_accuracy"]
+        evaluate(trained, digits.validation, epsilon=epsilon, tier="rank")["robust"]
         for epsilon in (0.001, 0.02, 0.04, 0.08, 0.3)
     ]
     assert robust == sorted(robust, reverse=True)
@@ -208,18 +209,18 @@ class TestWorstCase:
     def test_an_image_must_withstand_every_attack(self, fooling):
         fooling(("first", (0, 1), False), ("second", (1, 2), False))
         accuracies = evaluate(Brightness(), grey_images(0, 255, 0, 255), epsilon=0.3, tier="toy")
-        halves = {"clean_accuracy": 1.0, "first_accuracy": 0.5, "second_accuracy": 0.5}
-        assert accuracies == {**halves, "robust_accuracy": 0.25}
+        halves = {"clean": 1.0, "first": 0.5, "second": 0.5}
+        assert accuracies == {**halves, "robust": 0.25}
 
     def test_an_attack_on_survivors_sees_only_them_and_has_no_accuracy(self, fooling):
         given = fooling(("first", (0, 1), False), ("last", (1,), True))
         accuracies = evaluate(Brightness(), grey_images(0, 255, 0, 255), epsilon=0.3, tier="toy")
         assert given == [4, 2]
-        assert accuracies == {"clean_accuracy": 1.0, "first_accuracy": 0.5, "robust_accuracy": 0.25}
+        assert accuracies == {"clean": 1.0, "first": 0.5, "robust": 0.25}
 
     def test_no_survivor_is_no_work(self, fooling):
         given = fooling(("first", (0, 1), False), ("last", (0,), True))
-        assert evaluate(Brightness(), grey_images(0, 255), epsilon=0.3, tier="toy")["robust_accuracy"] == 0
+        assert evaluate(Brightness(), grey_images(0, 255), epsilon=0.3, tier="toy")["robust"] == 0
         assert given == [2]
 
     def test_an_image_that_is_wrong_without_attack_is_not_robust(self, fooling):
@@ -227,7 +228,7 @@ class TestWorstCase:
         split = grey_images(0, 255)
         split.labels[0] = 1
         accuracies = evaluate(Brightness(), split, epsilon=0.3, tier="toy")
-        assert accuracies == {"clean_accuracy": 0.5, "mends_accuracy": 1.0, "robust_accuracy": 0.5}
+        assert accuracies == {"clean": 0.5, "mends": 1.0, "robust": 0.5}
 
 
 def test_evaluating_restores_the_mode():

@@ -53,7 +53,7 @@ def test_a_net_of_normalised_images_is_said_to_be_one(trained_on_normalised, eva
     with_options = evaluate(trained_on_normalised.state_dict(), MNIST)
     with_buffers = evaluate(nn.Sequential(layer(), trained_on_normalised).state_dict())
     assert with_options["metrics"] == with_buffers["metrics"]
-    assert with_options["metrics"]["clean_accuracy"] > max(0.9, plain["metrics"]["clean_accuracy"])
+    assert with_options["metrics"]["clean"] > max(0.9, plain["metrics"]["clean"])
     for result in (with_options, with_buffers):
         assert not any("clean accuracy" in note for note in result["notes"])
 
@@ -66,7 +66,7 @@ def test_the_radius_stays_in_pixels(trained_on_normalised, mnist, tmp_path):
     cross_entropy(trained_on_normalised((leaf - MNIST.mean) / MNIST.std), labels, reduction="sum").backward()
     fooled = (images + 0.05 * leaf.grad.sign()).clamp(0, 1)
     expected = (trained.classifier(fooled).argmax(-1) == labels).double().mean()
-    assert evaluate_classifier(trained, "test", num_images=50)["metrics"]["fgsm_accuracy"] == pytest.approx(expected)
+    assert evaluate_classifier(trained, "test", num_images=50)["metrics"]["fgsm"] == pytest.approx(expected)
 
 
 def test_far_below_what_the_file_states(trained_on_normalised, evaluate):
@@ -84,5 +84,5 @@ def test_a_net_that_knows_no_digit_and_one_whose_logits_are_not_finite(evaluate)
     for parameter in net.parameters():
         nn.init.constant_(parameter, 1e30)
     result = evaluate(net.state_dict())
-    assert result["metrics"]["clean_accuracy"] == 0
+    assert result["metrics"]["clean"] == 0
     assert result["notes"][1] == "200 of 200 images have a logit that is NaN or infinite; these count as wrong"

@@ -46,8 +46,8 @@ class TestEveryRecipe:
         expected = evaluate(
             averaged.result, split, epsilon=averaged.config.evaluation.epsilon, tier="rank", seed=averaged.config.seed
         )
-        assert reports[1][-1]["robust_accuracy"] == expected["robust_accuracy"]
-        assert reports[1][-1]["clean_accuracy"] == expected["clean_accuracy"]
+        assert reports[1][-1]["robust"] == expected["robust"]
+        assert reports[1][-1]["clean"] == expected["clean"]
 
 
 class Checkpoint:

@@ -182,7 +182,7 @@ class TestGan:
         ratio = {"kind": "adaptive", "max_generator_turns": 3}
         reports = finish(registry.build(config_of("gan", generator=goal, ratio=ratio), dataset))
         assert reports[-1]["compute"] >= 2
-        assert all("generator_loss" not in report and "generator_success" not in report for report in reports)
+        assert all("generator_loss" not in report and "watch/generator_success" not in report for report in reports)
 
     def test_the_pool_and_new_beginnings_follow_the_cycles(self, loop_of):
         generator = {"width": 4, "pool": 3, "pool_every": 2, "reinitialise_every": 3}

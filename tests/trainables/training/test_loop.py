@@ -43,12 +43,12 @@ class TestEveryRecipe:
     def test_metrics(self, trainable, loop_of):
         reports = finish(loop_of(trainable))
         for report in reports:
-            accuracies = {name for name in report if name.endswith("_accuracy")}
-            everywhere = {f"{name}_accuracy" for name in ("clean", "fgsm", "rfgsm", "pgd", "robust")}
-            generators = {"generator_accuracy"} if trainable == "gan" else set()
-            at_the_end = {"large_epsilon_accuracy"} if report is reports[-1] else set()
-            assert accuracies == everywhere | generators | at_the_end
-            assert all(0 <= report[name] <= 1 for name in accuracies)
+            names = {"clean", "fgsm", "rfgsm", "pgd", "robust"}
+            watched = {f"watch/{name}" for name in names} | ({"watch/generator"} if trainable == "gan" else set())
+            at_the_end = names | {"large_epsilon"} if report is reports[-1] else set()
+            assert {name for name in report if name.startswith("watch/")} == watched
+            assert set(report) & (names | {"large_epsilon"}) == at_the_end
+            assert all(0 <= report[name] <= 1 for name in watched | at_the_end)
             assert {"step", "compute", "train_s", "evaluation_s"} < set(report)
             assert all(math.isfinite(value) for value in report.values())
             assert ("masking_failures" in report) is (report is reports[-1])
@@ -59,11 +59,11 @@ class TestEveryRecipe:
         evaluate = loop.evaluate
         loop.evaluate = lambda tier: tiers.append(tier) or evaluate(tier)
         finish(loop)
-        assert tiers == ["watch"] * 3 + ["rank"]
+        assert tiers == ["watch"] * 4 + ["rank"]
 
     def test_the_tiers_see_their_number_of_validation_images(self, trainable, loop_of):
         loop = loop_of(trainable)
-        shares = [loop.evaluate(tier)["clean_accuracy"] * count for tier, count in (("watch", 20), ("rank", 30))]
+        shares = [loop.evaluate("watch")["watch/clean"] * 20, loop.evaluate("rank")["clean"] * 30]
         assert shares == [pytest.approx(round(share)) for share in shares]
 
     def test_follows_from_the_seed(self, trainable, loop_of):
@@ -98,7 +98,7 @@ class TestEveryRecipe:
 
     def test_learns(self, trainable, loop_of):
         reports = finish(loop_of(trainable, compute=12.0, report_every=6.0))
-        assert reports[-1]["clean_accuracy"] > 0.25  # chance is 0.1
+        assert reports[-1]["clean"] > 0.25  # chance is 0.1
         assert reports[-1]["train_s"] > reports[0]["train_s"] > 0
         assert reports[-1]["evaluation_s"] > reports[0]["evaluation_s"] > 0
 

@@ -27,7 +27,7 @@ def test_a_processor_without_it_is_refused_before_anything_is_learnt(loop_of, mo
 class TestEveryRecipe:
     def test_learns_in_it(self, trainable, loop_of):
         report = finish(loop_of(trainable, precision="bfloat16", compute=12.0, report_every=12.0))[-1]
-        assert report["clean_accuracy"] > 0.25
+        assert report["clean"] > 0.25
 
     def test_what_lasts_is_float32_and_costs_the_same(self, trainable, loop_of):
         whole, half = (loop_of(trainable, precision=name) for name in ("float32", "bfloat16"))

@@ -68,11 +68,11 @@ class TestRates:
     )
     def test_are_shares_of_the_images_aimed_at(self, source, target, success):
         rates = success_rates(self.COUNTS, source, target)
-        assert rates.pop("generator_accuracy") == pytest.approx(19 / 25)
-        assert rates == ({} if success is None else {"generator_success": pytest.approx(success)})
+        assert rates.pop("watch/generator") == pytest.approx(19 / 25)
+        assert rates == ({} if success is None else {"watch/generator_success": pytest.approx(success)})
 
     def test_no_image_to_succeed_on_is_no_rate(self):
-        assert "generator_success" not in success_rates(torch.diag(torch.tensor([0, 3, 4])), 0, 2)
+        assert "watch/generator_success" not in success_rates(torch.diag(torch.tensor([0, 3, 4])), 0, 2)
 
 
 class TestSaturation:
@@ -101,18 +101,18 @@ class TestSaturation:
 @pytest.mark.parametrize(
     ("goal", "names"),
     [
-        ({}, {"generator_accuracy"}),
-        ({"goal": "targeted", "target": 1}, {"generator_accuracy", "generator_success"}),
-        ({"goal": "source_to_target", "source": 0, "target": 1}, {"generator_accuracy", "generator_success"}),
+        ({}, {"watch/generator"}),
+        ({"goal": "targeted", "target": 1}, {"watch/generator", "watch/generator_success"}),
+        ({"goal": "source_to_target", "source": 0, "target": 1}, {"watch/generator", "watch/generator_success"}),
     ],
 )
 def test_a_report_has_the_rates_and_the_cycles_so_far(loop_of, goal, names):
     loop = loop_of("gan", generator={"width": 4, **goal})
     reports = [loop.step(), loop.step()]
     for report in reports:
-        assert {name for name in report if name.startswith("generator_") and name != "generator_loss"} == names
+        assert {name for name in report if name.startswith("watch/generator")} == names
     assert 0 < reports[0]["cycle"] < reports[1]["cycle"] == loop.turns.cycles
     counts = success_counts(
         loop.classifier, loop.adversary, loop.dataset.validation.head(20), loop.bound, loop.config.seed
     )
-    assert reports[1]["generator_accuracy"] == pytest.approx(counts.diagonal().sum().item() / 20)
+    assert reports[1]["watch/generator"] == pytest.approx(counts.diagonal().sum().item() / 20)

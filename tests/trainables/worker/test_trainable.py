@@ -95,7 +95,7 @@ def test_the_log_tells_of_attempts_and_reports(run_of, tmp_path):
     assert f"process {os.getpid()} on " in lines[0]
     assert lines[4].startswith("goes on after report 2, ")
     assert "step 3" in lines[5]
-    assert "robust_accuracy" in lines[5]
+    assert "robust" in lines[5]
 
 
 def test_the_log_names_a_saturated_generator(run_of, tmp_path):

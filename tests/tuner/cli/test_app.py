@@ -144,7 +144,7 @@ def test_status_of_all_and_of_one(run, make_sweep):
     train_all(Ledger(make_sweep("one")))
     make_sweep("two")
     output = run("status", "--home", ".")[1]
-    assert "one: completed, 4 of 4 trials (6 complete), best trial-0003 robust_accuracy 40.0" in output
+    assert "one: completed, 4 of 4 trials (6 complete), best trial-0003 robust 40.0" in output
     assert "two: interrupted, 0 of 4 trials (no runs yet)" in output
 
 

@@ -47,7 +47,7 @@ class TestBundle:
             "split": "validation",
         }
         assert {name: result[name] for name in expected} == expected
-        assert 0 <= result["robust_accuracy"] <= result["clean_accuracy"] <= 1
+        assert 0 <= result["robust"] <= result["clean"] <= 1
         code, said = run("evaluate", str(bundle), *FEW)
         assert code == 0
         assert "digits, epsilon 0.2, tier rank, seed 3" in said.replace("\n", " ")
@@ -66,7 +66,7 @@ class TestBundle:
         assert (code, "num_threads" in said, "Traceback" in said) == (2, True, False)
 
     @pytest.mark.parametrize("name", ["configuration.json", "metrics.json", "provenance.json", CHECKSUMS])
-    @pytest.mark.parametrize("text", ["[" * 50_000, '{"metrics": {"clean_accuracy": NaN}}', "[1]", "\udcff", "{}"])
+    @pytest.mark.parametrize("text", ["[" * 50_000, '{"metrics": {"clean": NaN}}', "[1]", "\udcff", "{}"])
     def test_a_json_file_that_is_something_else(self, bundle, run, name, text):
         (bundle / name).write_bytes(text.encode(errors="surrogateescape"))
         if name != CHECKSUMS:
@@ -102,7 +102,7 @@ class TestBundle:
         (bundle / CHECKSUMS).unlink()
         measured = json.loads((bundle / "metrics.json").read_text())
         change(bundle / "provenance.json", format=1)
-        change(bundle / "metrics.json", metrics={**measured["metrics"], "clean_accuracy": 0.999})
+        change(bundle / "metrics.json", metrics={**measured["metrics"], "clean": 0.999})
         code, said = run("evaluate", str(bundle), *FEW)
         assert (code, "far below the 99.9 % that the file states" in said) == (0, True)
 

@@ -41,7 +41,7 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
     assert len(verdicts) == 4
     for verdict in verdicts.values():
         assert (verdict.split, verdict.images, verdict.epsilon) == ("test", 4, 0.2)
-        assert verdict.metrics["robust_accuracy"] == verdict.attacks[-1].standing
+        assert verdict.metrics["robust"] == verdict.attacks[-1].standing
 
     shown = []
     complete = complete_runs(read_snapshot(trained_sweep))
@@ -53,7 +53,7 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
     (experiment,) = [one for one in client.search_experiments() if one.name == "adversarial-tuner"]
     mirrored = {one.data.tags["tuner.run"]: one for one in client.search_runs([experiment.experiment_id])}
     for key, verdict in verdicts.items():
-        assert mirrored[key].data.metrics["final.robust_accuracy"] == verdict.metrics["robust_accuracy"]
+        assert mirrored[key].data.metrics["final/robust"] == verdict.metrics["robust"]
         assert mirrored[key].data.tags["tuner.final.masking"] in ("pass", "fail")
         assert [file.path for file in client.list_artifacts(mirrored[key].info.run_id)] == ["final.json"]
 
@@ -146,5 +146,5 @@ def test_a_state_dict_from_elsewhere_is_judged_by_the_same_ruler(trained_sweep, 
     code, theirs = run("evaluate", "net.pt", "--dataset", "digits", "--epsilon", "0.2", *options)
     assert code == 0
     ours, theirs = (json.loads(said)["test"] for said in (ours, theirs))
-    for name in ("clean_accuracy", "fgsm_accuracy"):  # the others draw from the seed of their run
+    for name in ("clean", "fgsm"):  # the others draw from the seed of their run
         assert ours[name] == theirs[name]

@@ -302,7 +302,7 @@ def test_status_says_counts_best_and_cost(make_sweep):
     assert about.state == "completed"
     assert about.trials == {"complete": 4}
     assert about.baselines == {"complete": 2}
-    assert about.best == BestRun("trial-0003", "robust_accuracy", pytest.approx(0.4))
+    assert about.best == BestRun("trial-0003", "robust", pytest.approx(0.4))
     assert about.cost.compute == 6 * STEPS
     assert about.cost.train_s == 6.0
     assert about.cost.cpu_hours == pytest.approx(6 * 1.5 / 3600)

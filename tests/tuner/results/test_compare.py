@@ -44,7 +44,7 @@ def test_the_frame_has_a_row_for_each_run_best_first(trained):
     rows = runs_frame(rank_runs(read_snapshot(trained)))
     assert rows["run"].iloc[0] == "trial-0003"
     assert len(rows) == 6
-    assert list(rows["robust_accuracy"]) == sorted(rows["robust_accuracy"], reverse=True)
+    assert list(rows["robust"]) == sorted(rows["robust"], reverse=True)
     assert rows["settings.classifier.architecture"].unique().tolist() == ["small_cnn"]
 
 

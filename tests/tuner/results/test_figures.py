@@ -17,10 +17,10 @@ from tuner.results.compare import interval
 
 ROWS = [
     {
-        "clean_accuracy": 0.9 + 0.01 * step,
-        "fgsm_accuracy": 0.5,
-        "pgd_accuracy": 0.3,
-        "robust_accuracy": 0.1 * step,
+        "watch/clean": 0.9 + 0.01 * step,
+        "watch/fgsm": 0.5,
+        "watch/pgd": 0.3,
+        "watch/robust": 0.1 * step,
         "classifier_loss": 1 / step,
         "generator_loss": 0.5 + 0.1 * step,
         "ratio": float(step),
@@ -29,6 +29,8 @@ ROWS = [
     }
     for step in (1, 2, 3)
 ]
+ENDED = [*ROWS[:2], {**ROWS[2], "clean": 0.9, "fgsm": 0.4, "pgd": 0.2, "robust": 0.1}]
+STARS = "at the end, by stronger attacks"
 
 
 @pytest.mark.parametrize(("backend", "is_valid"), [("inline", False), ("module://nothing.here", True), ("svg", True)])
@@ -60,7 +62,7 @@ class TestTraining:
         figure = pictures.training("a title", ROWS, "cross_entropy")
         accuracies, losses, ratio = figure.axes
         assert figure.get_suptitle() == "a title"
-        assert lines(accuracies)["clean"] == ([0.5, 1.0, 1.5], [pytest.approx(100 * r["clean_accuracy"]) for r in ROWS])
+        assert lines(accuracies)["clean"] == ([0.5, 1.0, 1.5], [pytest.approx(100 * r["watch/clean"]) for r in ROWS])
         assert list(lines(accuracies)) == ["clean", "FGSM", "PGD", "robust (worst of all attacks)"]
         assert lines(accuracies)["robust (worst of all attacks)"][1] == pytest.approx([10, 20, 30])
         assert lines(losses)["classifier"] == ([0.5, 1.0, 1.5], [1, 1 / 2, 1 / 3])
@@ -68,6 +70,15 @@ class TestTraining:
         assert [list(y) for _, y in lines(ratio).values()] == [[1.0, 2.0, 3.0]]
         assert ratio.get_ylim()[0] == 0 < 3 < ratio.get_ylim()[1]
         assert (accuracies.get_ylabel(), ratio.get_ylabel()) == ("accuracy (%)", "generator turns per classifier turn")
+
+    def test_what_was_measured_at_the_end_is_a_star_beside_the_line(self):
+        accuracies = pictures.training("a title", ENDED, None).axes[0]
+        stars = [line for line in accuracies.get_lines() if line.get_marker() == "*" and len(line.get_xdata())]
+        assert [(list(star.get_xdata()), list(star.get_ydata())) for star in stars] == [
+            ([1.5], [pytest.approx(value)]) for value in (90, 40, 20, 10)
+        ]
+        assert lines(accuracies)["robust (worst of all attacks)"][1] == pytest.approx([10, 20, 30])
+        assert [text.get_text() for text in accuracies.get_legend().get_texts()][-1] == STARS
 
     @pytest.mark.parametrize(
         ("cycles", "label", "along"),
@@ -126,6 +137,13 @@ class TestComparison:
             assert [line.get_color() for line in axes.get_lines()[:2]] == ["0.75", "0.75"]
         assert lines(figure.axes[2])["standard"] == ([0.5, 1.0], pytest.approx([10, 20]))
         assert [text.get_text() for text in figure.legends[0].get_texts()] == ["best", "standard"]
+
+    def test_what_was_measured_at_the_end_is_a_star_beside_the_line(self):
+        figure = pictures.comparison("a title", {"best": ENDED, "standard": ROWS[:2]}, [ENDED])
+        for axes, ended in zip(figure.axes, (90, 40, 10), strict=True):
+            stars = [line for line in axes.get_lines() if line.get_marker() == "*" and len(line.get_xdata())]
+            assert [(list(star.get_xdata()), list(star.get_ydata())) for star in stars] == [([1.5], [ended])] * 2
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["best", "standard", STARS]
 
 
 def view(bound: float, shift: float, predicted: list[int]) -> ClassifiedImages:

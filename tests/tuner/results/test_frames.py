@@ -20,7 +20,7 @@ TYPES = {
     "state": "string",
     "feasible": "bool",
     "value": "float64",
-    "robust_accuracy": "float64",
+    "robust": "float64",
     "step": "float64",
     "reason": "string",
     "settings.batch_size": "Int64",
@@ -61,9 +61,9 @@ def test_every_format_holds_the_same(trained, tmp_path):
     target = frames.write_frame(table, "parquet", tmp_path / "runs.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(target), table)
     rows = json.loads(frames.encode_frame(table, "json"))
-    assert [one["robust_accuracy"] for one in rows[1:]] == list(table["robust_accuracy"][1:])
+    assert [one["robust"] for one in rows[1:]] == list(table["robust"][1:])
     assert rows[0]["reason"] == 'error: a "quoted", and\nbroken line'
-    assert rows[0]["robust_accuracy"] is None
+    assert rows[0]["robust"] is None
     again = pd.read_csv(io.BytesIO(frames.encode_frame(table, "csv")))
     assert list(again.columns) == list(table.columns)
     assert list(again["settings.generator.learning_rate"].dropna()) == list(

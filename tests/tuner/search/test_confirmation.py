@@ -129,14 +129,14 @@ def test_repeats_of_one_configuration_are_confirmed_once(make_sweep):
 
 
 def test_of_several_objectives_the_front_is_confirmed(make_sweep):
-    objectives = "objective: [{metric: clean_accuracy, mode: max}, {metric: robust_accuracy, mode: max}]\nbudget:"
+    objectives = "objective: [{metric: clean, mode: max}, {metric: robust, mode: max}]\nbudget:"
     sweep = make_sweep(replace=("budget:", objectives))
     ledger = Ledger(sweep)
     clean = [0.9, 0.95, 0.8, 0.99]
     robust = [0.5, 0.4, 0.45, 0.1]  # the third is beaten by the first
     for run in iter(ledger.next_run, None):
         number = run.number % 4
-        ledger.complete(run.key, {**row(STEPS, robust[number]), "clean_accuracy": clean[number]})
+        ledger.complete(run.key, {**row(STEPS, robust[number]), "clean": clean[number]})
     best = best_configurations(sweep.space, read_records(sweep))
     assert [one.name for one in best] == [
         "trial-0003",

@@ -108,13 +108,13 @@ def test_a_failed_run_keeps_its_reason_and_is_never_best(make_sweep):
 
 
 def test_an_infeasible_trial_is_never_best(make_sweep):
-    constraint = ("baselines:", "constraints: {clean_accuracy: {min: 0.5}}\nbaselines:")
+    constraint = ("baselines:", "constraints: {clean: {min: 0.5}}\nbaselines:")
     sweep = make_sweep(replace=constraint, num_trials=2)
     ledger = Ledger(sweep)
     for run in iter(ledger.next_run, None):
         clean = 0.4 if run.key == "trial-0000" else 0.9
         robust = 0.8 if run.key == "trial-0000" else 0.3
-        ledger.complete(run.key, row(STEPS, robust, clean_accuracy=clean))
+        ledger.complete(run.key, row(STEPS, robust, clean=clean))
     records = read_records(sweep)
     assert not next(record for record in records if record.run.key == "trial-0000").feasible
     winner = best(records, "max")
@@ -199,7 +199,7 @@ def test_a_masked_trial_is_infeasible_and_never_best(make_sweep, sampler):
 
 
 def test_it_is_said_why_no_trial_is_best(make_sweep):
-    constraint = ("baselines:", "constraints: {clean_accuracy: {min: 0.5}}\nbaselines:")
+    constraint = ("baselines:", "constraints: {clean: {min: 0.5}}\nbaselines:")
     sweep = make_sweep(replace=constraint, num_trials=3)
     ledger = Ledger(sweep)
     assert explain_no_best(read_records(sweep)) == "No trial has run to the end yet."
@@ -241,7 +241,7 @@ def test_a_torn_last_line_of_metrics_is_cut_back(make_sweep):
     run = ledger.next_run()
     ledger.report(run.key, row(1))
     with (run.folder / "metrics.jsonl").open("ab") as file:
-        file.write(b'{"robust_accuracy": 0.')
+        file.write(b'{"robust": 0.')
     assert [line["step"] for line in read_metrics(run)] == [1]
     again = Ledger(sweep)
     assert again.next_run().key == run.key
@@ -259,7 +259,7 @@ class Crash(BaseException):
 def test_crashes_at_any_write_lose_nothing_and_double_nothing(crashes, changes):
     """A driver that dies before some append to the journal or to the metrics, again and again."""
     with tempfile.TemporaryDirectory() as folder:
-        text = SPACE.replace(*changes).replace("baselines:", "constraints: {clean_accuracy: {min: 0.25}}\nbaselines:")
+        text = SPACE.replace(*changes).replace("baselines:", "constraints: {clean: {min: 0.25}}\nbaselines:")
         sweep = SweepFolder.create("tiny", text, "tiny.yaml", home=Path(folder))
         ended: dict[str, str] = {}
         checkpoints: dict[str, int] = {}

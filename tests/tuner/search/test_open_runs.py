@@ -21,9 +21,7 @@ from tuner.sweep.snapshot import read_snapshot
 
 
 def accuracies(sweep: SweepFolder) -> dict[str, list[float]]:
-    return {
-        record.run.key: [one["clean_accuracy"] for one in read_metrics(record.run)] for record in read_records(sweep)
-    }
+    return {record.run.key: [one["watch/clean"] for one in read_metrics(record.run)] for record in read_records(sweep)}
 
 
 def test_with_other_settings_every_trial_begins_anew_and_the_old_files_are_kept(make_sweep):
@@ -101,7 +99,7 @@ def test_what_does_not_say_whose_it_is_is_not_taken_by_a_run_that_begins(make_sw
     sweep = make_sweep()
     folder = sweep.folder / "baselines" / "standard"
     folder.mkdir(parents=True)
-    (folder / "metrics.jsonl").write_text('{"step": 3, "clean_accuracy": 0.9}\n')
+    (folder / "metrics.jsonl").write_text('{"step": 3, "clean": 0.9}\n')
     (folder / "test.json").write_text("{}")
     said: list[str] = []
     ledger = Ledger(sweep, tell=said.append)
@@ -119,8 +117,8 @@ def test_of_an_older_release_an_unfinished_run_goes_on(make_sweep):
     ledger = Ledger(sweep)
     run = ledger.next_run()
     ledger.report(run.key, row(1, 0.5))
-    (run.folder / "metrics.jsonl").write_text('{"step": 1, "clean_accuracy": 0.5}\n')
-    assert Ledger(sweep).records[run.key].metrics == {"step": 1, "clean_accuracy": 0.5}
+    (run.folder / "metrics.jsonl").write_text('{"step": 1, "clean": 0.5}\n')
+    assert Ledger(sweep).records[run.key].metrics == {"step": 1, "clean": 0.5}
 
 
 def test_the_runs_of_confirming_likewise(make_sweep):

@@ -182,7 +182,7 @@ def test_a_sweep_with_constraints_and_early_stopping_draws_the_same_when_resumed
     search = (
         "search: {sampler: random, seed: 7}\nbaselines: [standard, fgsm_retraining]",
         f"search: {{sampler: {sampler}, seed: 7, pruner: {{successive_halving: {{reduction_factor: 2}}}}}}\n"
-        "constraints: {clean_accuracy: {min: 0.3}}\nbaselines: []",
+        "constraints: {clean: {min: 0.3}}\nbaselines: []",
     )
     whole, parts = (make_sweep(name, replace=search, num_trials=13) for name in ("whole", "parts"))
 

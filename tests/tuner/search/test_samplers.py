@@ -23,7 +23,7 @@ from tuner.sweep.state import is_complete
 from tuner.tracking.server import quiet_mlflow
 from tuner.tracking.writer import MlflowWriter
 
-TWO = "objective: [{metric: robust_accuracy}, {metric: clean_accuracy}]"
+TWO = "objective: [{metric: robust}, {metric: clean}]"
 HALVING = "pruner: {successive_halving: {min_resource: 1, reduction_factor: 2}}"
 
 
@@ -48,7 +48,9 @@ def create(folder: Path, text: str, name: str = "a") -> SweepFolder:
 def metrics(run: Run, step: int) -> dict[str, float]:
     """Robust against clean accuracy: the weight on clean images buys one with the other."""
     weight = run.settings["clean_weight"]
-    return row(step, 0.5 * step / STEPS * (1 - weight**2), clean_accuracy=0.5 + 0.5 * weight)
+    clean = 0.5 + 0.5 * weight
+    measured = {"watch/clean": clean} | ({"clean": clean} if step == STEPS else {})
+    return row(step, 0.5 * step / STEPS * (1 - weight**2)) | measured
 
 
 def train_tradeoff(ledger: Ledger) -> None:
@@ -81,13 +83,13 @@ def test_every_pruner_stops_weak_trials_on_one_scalar(tmp_path, pruner, objectiv
 
 def test_the_scalar_to_prune_on_can_be_named(tmp_path):
     def kept(prune_on: str) -> float:
-        text = space(f"sampler: random, {HALVING}, prune_on: {{metric: {prune_on}}}", TWO)
+        text = space(f"sampler: random, {HALVING}, prune_on: {{metric: watch/{prune_on}}}", TWO)
         ledger = Ledger(create(tmp_path, text.replace("trials: 12", "trials: 30"), prune_on))
         train_tradeoff(ledger)
         whole = [record for record in ledger.records.values() if record.state == "complete"]
         return sum(record.run.settings["clean_weight"] for record in whole) / len(whole)
 
-    assert kept("clean_accuracy") > kept("robust_accuracy") + 0.2
+    assert kept("clean") > kept("robust") + 0.2
 
 
 def test_only_whole_trials_enter_the_front(tmp_path):
@@ -121,21 +123,21 @@ def test_a_driver_that_dies_with_several_objectives_loses_no_pruning(tmp_path):
     assert outcomes(parts) == outcomes(whole)
 
 
-MIN_MAX = (Objective(metric="compute", mode="min"), Objective(metric="robust_accuracy"))
+MIN_MAX = (Objective(metric="compute", mode="min"), Objective(metric="robust"))
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.booleans()), max_size=12))
 def test_the_front_is_what_no_other_beats(points):
     def record(number: int, compute: int, robust: int, feasible: bool) -> Record:
         run = Run(f"trial-{number:04d}", "trial", number, {}, Path())
-        return Record(run, "complete", {"compute": compute, "robust_accuracy": robust}, compute, feasible)
+        return Record(run, "complete", {"compute": compute, "robust": robust}, compute, feasible)
 
     records = [record(number, *point) for number, point in enumerate(points)]
     inside = {one.run.key for one in front(records, MIN_MAX)}
 
     def beats(one: Record, other: Record) -> bool:
         no_worse = one.metrics["compute"] <= other.metrics["compute"]
-        no_worse &= one.metrics["robust_accuracy"] >= other.metrics["robust_accuracy"]
+        no_worse &= one.metrics["robust"] >= other.metrics["robust"]
         return one.feasible and no_worse and one.metrics != other.metrics
 
     for one in records:
@@ -143,7 +145,7 @@ def test_the_front_is_what_no_other_beats(points):
 
 
 def test_compute_may_vary_up_to_the_budget(tmp_path):
-    text = space("sampler: random", "objective: [{metric: robust_accuracy}, {metric: compute, mode: min}]")
+    text = space("sampler: random", "objective: [{metric: robust}, {metric: compute, mode: min}]")
     sweep = create(tmp_path, text + "  compute: {float: [1.5, 3.0]}\nbaselines: [standard]\n")
     ledger = Ledger(sweep)
     computes = {run.key: run.settings["compute"] for run in iter(ledger.next_run, None)}

@@ -58,7 +58,7 @@ def test_every_point_is_tried_before_any_is_tried_again(tmp_path, sampler, param
 @pytest.mark.parametrize(
     "extra",
     [
-        "objective: [{metric: robust_accuracy}, {metric: clean_accuracy}]\n",
+        "objective: [{metric: robust}, {metric: clean}]\n",
         "first:\n- {batch_size: 64, generator: {see_label: true}}\n- {batch_size: 16}\n",
     ],
     ids=["two objectives", "known configurations"],
@@ -119,7 +119,7 @@ def test_repeats_have_seeds_of_their_own_and_are_pooled_where_means_are_shown(tm
     assert sum(len(group.records) for group in groups) == 15
     assert len(groups) == 7
     best = groups[0]
-    assert len(best.values("robust_accuracy")) == len(best.records) > 1
+    assert len(best.values("robust")) == len(best.records) > 1
     code, printed = run("compare", "a", "--home", str(tmp_path))
     assert code == 0
     assert "mean over seeds (lowest to highest)" in printed

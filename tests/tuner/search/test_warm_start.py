@@ -131,7 +131,7 @@ def test_schedules_fit_and_a_number_is_a_constant_one(tmp_path, old, new, taken)
 def test_named_groups_and_several_objectives_fit_too(tmp_path):
     earlier = train_earlier(tmp_path)
     text = TEXT.replace("batch_size: {choice: [32, 64]}", "batch_size: {choice: [64, 32]}")
-    text = text.replace("budget:", "objective: [{metric: clean_accuracy}, {metric: robust_accuracy}]\nbudget:")
+    text = text.replace("budget:", "objective: [{metric: clean}, {metric: robust}]\nbudget:")
     sweep = warmed(tmp_path, text, earlier)
     ledger = Ledger(sweep)
     assert train_all(ledger)[1:] == [f"trial-{number:04d}" for number in range(12, 24)]

@@ -36,7 +36,7 @@ VALUES: tuple[object, ...] = (None, True, [], {}, "", "x" * 5000, -1, 0, 1.5, 10
 
 
 def evaluate(run_folder: Path, tier: str, sweep: SweepFolder) -> None:
-    metrics = {"clean_accuracy": 0.875, "robust_accuracy": 0.625}
+    metrics = {"clean": 0.875, "robust": 0.625}
     results = EvaluationResults(tier=tier, dataset="digits", split="test", images=64, epsilon=0.3, metrics=metrics)
     content = {"format": 1, **results.model_dump()}
     sweep.store.write_json(run_folder / EVALUATION_FILES[tier], content)

@@ -10,7 +10,7 @@ from tuner.errors import UserError
 from tuner.sweep.evaluations import read_evaluation
 from tuner.sweep.runs import Run
 
-COMPLETE = {"dataset": "digits", "split": "test", "images": 7, "epsilon": 0.2, "metrics": {"clean_accuracy": 0.5}}
+COMPLETE = {"dataset": "digits", "split": "test", "images": 7, "epsilon": 0.2, "metrics": {"clean": 0.5}}
 
 
 @pytest.fixture

@@ -66,8 +66,8 @@ def test_what_changes_no_run_changes_no_digest(before, after):
         ("[constant, adaptive]", "[adaptive, constant]", ["parameters.ratio.kind"]),
         (", when: {kind: constant}", "", ["parameters.ratio.generator_turns"]),
         ("parameters:\n", "parameters:\n  batch_size: 32\n", ["parameters.batch_size"]),
-        ("name: tiny\n", "name: tiny\nobjective: {metric: pgd_accuracy}\n", ["objective"]),
-        ("name: tiny\n", "name: tiny\nconstraints: {clean_accuracy: {min: 0.9}}\n", ["constraints.clean_accuracy"]),
+        ("name: tiny\n", "name: tiny\nobjective: {metric: pgd}\n", ["objective"]),
+        ("name: tiny\n", "name: tiny\nconstraints: {clean: {min: 0.9}}\n", ["constraints.clean"]),
     ],
 )
 def test_what_makes_it_another_experiment_is_named(before, after, keys):

@@ -41,7 +41,7 @@ def test_it_opens_and_is_complete(saved):
         ("baseline-standard", "baseline-fgsm_retraining", "trial-0000", "trial-0001"), "complete"
     )
     assert read_snapshot(saved).state == "completed"
-    assert all(0 < record.metrics["clean_accuracy"] <= 1 for record in records)
+    assert all(0 < record.metrics["clean"] <= 1 for record in records)
 
 
 def test_it_compares_and_exports(saved, tmp_path):

@@ -152,7 +152,7 @@ def test_the_sweeps_run_says_what_it_is_and_how_far_it_has_come(sweep, client, c
         "trainable": "gan",
         "dataset": "digits",
         "epsilon": "0.3",
-        "objective": "max robust_accuracy",
+        "objective": "max robust",
         "sampler": "random",
         "pruner": "successive_halving",
         "seed": "7",

@@ -12,7 +12,7 @@ import pytest
 
 from search_spaces.configurations import parse_space
 from tests.tuner.conftest import SPACE
-from trainables.evaluation.metrics import accuracies, accuracy_of
+from trainables.evaluation.metrics import accuracies, metric_named
 from trainables.evaluation.tiers import TIERS, AttackRow
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
@@ -27,20 +27,23 @@ from tuner.tracking.writer import MlflowWriter
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
+COMPARED = ("robust", "watch/robust", "clean", "fgsm", "pgd")
+
+
 def content(view):
     assert view.content.startswith("deflate;")
     return json.loads(zlib.decompress(base64.b64decode(view.content.removeprefix("deflate;"))))
 
 
 def column(name):
-    return f"metrics.`{accuracy_of(name)}`"
+    return f"metrics.`{metric_named(name).mlflow_name}`"
 
 
 def test_accuracies_come_first_then_the_state_then_what_varies(make_sweep):
     sweep = make_sweep()
     view = content(sweep_view(sweep))
     assert view["selectedColumns"] == [
-        *map(column, ("robust", "clean", "fgsm", "pgd")),
+        *map(column, COMPARED),
         "tags.`tuner.state`",
         *(f"params.`{name}`" for name in ("generator.learning_rate", "ratio.kind", "ratio.generator_turns")),
     ]
@@ -59,11 +62,14 @@ def test_an_attack_that_is_added_to_the_tiers_is_a_column():
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_it_is_sorted_by_the_first_objective_and_shows_all(make_sweep, mode):
-    objectives = f"objective: [{{metric: compute, mode: {mode}}}, {{metric: robust_accuracy}}]\nbudget:"
+    objectives = f"objective: [{{metric: compute, mode: {mode}}}, {{metric: robust}}]\nbudget:"
     sweep = make_sweep(replace=("budget:", objectives))
     view = content(sweep_view(sweep))
-    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`compute`", mode == "min")
-    assert view["selectedColumns"][:5] == [*map(column, ("robust", "clean", "fgsm", "pgd")), "metrics.`compute`"]
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`cost/compute`", mode == "min")
+    assert view["selectedColumns"][:6] == [
+        *map(column, ("robust", "watch/robust", "clean", "fgsm", "pgd")),
+        "metrics.`cost/compute`",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,9 @@ def test_one_parent_and_one_child_for_each_run(mirrored):
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.info.status == "FINISHED"
         assert run.data.params == flatten(record.run.settings)
-        assert run.data.metrics["robust_accuracy"] == record.metrics["robust_accuracy"]
+        assert run.data.metrics["accuracy/robust"] == record.metrics["robust"]
         assert run.inputs.dataset_inputs[0].dataset.name == "digits"
-        history = _client(sweep).get_metric_history(run.info.run_id, "robust_accuracy")
+        history = _client(sweep).get_metric_history(run.info.run_id, "watch/robust")
         assert [point.step for point in history] == [1, 2, 3]
 
 
@@ -88,7 +88,7 @@ def test_writing_again_changes_nothing(mirrored):
     connect().write(ledger.records[run.key])
     runs, count = _runs(sweep)
     assert count == 2
-    history = _client(sweep).get_metric_history(runs[run.key].info.run_id, "compute")
+    history = _client(sweep).get_metric_history(runs[run.key].info.run_id, "cost/compute")
     assert [point.step for point in history] == [1, 2, 3]
 
 
@@ -103,7 +103,7 @@ def test_a_run_that_began_anew_with_other_settings_is_another_run(mirrored):
     runs, count = _runs(sweep)
     assert count == len(runs) == 3
     assert runs[record.run.key].data.params["seed"] == "99"
-    assert runs[record.run.key].data.metrics["step"] == 1
+    assert runs[record.run.key].data.metrics["progress/step"] == 1
     (aside,) = (run for key, run in runs.items() if key.startswith(f"{record.run.key}.aside-"))
     assert aside.data.params == flatten(record.run.settings)
 
@@ -125,7 +125,7 @@ def test_a_driver_that_dies_after_creating_a_run_leaves_it_to_the_next(mirrored,
     found, count = _runs(sweep)
     assert count == 2
     assert found[run.key].data.params == flatten(run.settings)
-    assert found[run.key].data.metrics["step"] == 1
+    assert found[run.key].data.metrics["progress/step"] == 1
 
 
 def test_states_and_reasons_are_searchable(mirrored):

@@ -170,4 +170,4 @@ def _p(value: float, *, sign: bool = False) -> str:
 
 
 def _words(metric: str) -> str:
-    return metric.replace("_", " ")
+    return metric_named(metric).words

@@ -17,7 +17,7 @@ from tuner.statistics import interval
 from tuner.sweep.evaluations import EvaluationResults
 from tuner.sweep.snapshot import Snapshot
 
-_HEADINGS = {"pgd_accuracy": "PGD-40", "robust_accuracy": "worst case"}  # what their labels mean in the tier `final`
+_HEADINGS = {"pgd": "PGD-40", "robust": "worst case"}  # what their labels mean in the tier `final`
 
 
 def rank_evaluation_table(source: str, results: Mapping[str, EvaluationResults]) -> Table:
@@ -32,7 +32,7 @@ def rank_evaluation_table(source: str, results: Mapping[str, EvaluationResults])
     table.add_column("images", justify="right")
     names = [metric.name for metric in accuracies("all")]
     for name in names:
-        table.add_column(name.removesuffix("_accuracy"), justify="right")
+        table.add_column(name, justify="right")
     table.add_column("masking")
     for where, result in results.items():
         metrics = result.metrics
@@ -59,13 +59,13 @@ def print_evaluation(source: str, results: EvaluationResults, console: Console) 
     table = Table(title=f"{printable(source)}: {results.images:,} {results.split} images of {describe(results)}")
     for column in ("attack", "alone %", "standing %", "seconds"):
         table.add_column(column, justify="left" if column == "attack" else "right")
-    table.add_row("none", "", f"{100 * results.metrics['clean_accuracy']:.2f}", "")
+    table.add_row("none", "", f"{100 * results.metrics['clean']:.2f}", "")
     for attack in results.attacks:
         alone = "" if attack.alone is None else f"{100 * attack.alone:.2f}"
         table.add_row(attack.name, alone, f"{100 * attack.standing:.2f}", f"{attack.seconds:.1f}")
     console.print(table)
     for name in ("clean", "robust"):
-        accuracy = results.metrics[f"{name}_accuracy"]
+        accuracy = results.metrics[name]
         low, high = interval(accuracy, results.images)
         console.print(f"{name}: {100 * accuracy:.2f} % (95 %: {100 * low:.1f}-{100 * high:.1f})", highlight=False)
     if results.autoattack is not None:

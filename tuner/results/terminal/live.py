@@ -14,7 +14,7 @@ from rich.text import Text
 
 from search_spaces.schema import MAX_TRIALS
 from search_spaces.sections import Budget
-from trainables.evaluation.metrics import accuracies
+from trainables.evaluation.metrics import Metric, accuracies, watched_accuracies
 from tuner.results.follower import REFRESH_EVERY_S, Follower
 from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
@@ -101,7 +101,8 @@ class LiveTable:
             self._console.print(self._line(record), markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, record: Record) -> str:
-        cells = "  ".join(f"{name} {value}" for name, value in _accuracies(record).items())
+        measured = [metric for metric in _columns() if metric.name in record.metrics]
+        cells = "  ".join(f"{metric.label} {_percent(record, metric)}" for metric in measured)
         compute = record.metrics.get("compute", 0.0)
         reason = f"  ({record.reason.strip().splitlines()[-1]})" if record.reason else ""
         text = (
@@ -124,14 +125,20 @@ class LiveTable:
         table = Table()
         for name in ("run", "trainable", "state"):
             table.add_column(name)
-        for name in ("compute", *(metric.label for metric in accuracies("overview"))):
+        for name in ("compute", *(metric.label.replace(" ", "\n") for metric in _columns())):
             table.add_column(name, justify="right")
         records = list(self._ledger.records.values())
         winner = best(records, self._mode)
         for record in records[-_ROWS_KEPT:]:
             style = "bold green" if record is winner else "dim" if record.state in ("pruned", "failed") else None
             compute = f"{record.metrics.get('compute', 0.0):.1f}"
-            cells = (record.run.key, record.run.label, record.outcome, compute, *_accuracies(record).values())
+            cells = (
+                record.run.key,
+                record.run.label,
+                record.outcome,
+                compute,
+                *(_percent(record, metric) for metric in _columns()),
+            )
             table.add_row(*cells, style=style)
         return table
 
@@ -152,13 +159,15 @@ class LiveTable:
         return text
 
 
-def _accuracies(record: Record) -> dict[str, str]:
-    """Return a run's accuracies by their labels, in percent and of equal width."""
-    values = record.metrics
-    return {
-        metric.label: f"{100 * values[metric.name]:5.1f}" if metric.name in values else "    -"
-        for metric in accuracies("overview")
-    }
+def _columns() -> list[Metric]:
+    """Return the accuracies that are shown: those of every report, then those at the end."""
+    return [*watched_accuracies("overview"), *accuracies("overview")]
+
+
+def _percent(record: Record, metric: Metric) -> str:
+    """Return an accuracy of a run in percent, at equal width."""
+    value = record.metrics.get(metric.name)
+    return "    -" if value is None else f"{100 * value:5.1f}"
 
 
 def watch_sweep(sweep: SweepFolder, console: Console) -> None:

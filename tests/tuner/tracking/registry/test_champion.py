@@ -232,7 +232,7 @@ def test_whatever_request_a_driver_is_killed_after_the_next_one_goes_on(sweep, m
     runs = {run.data.tags["tuner.run"]: run for run in _runs(sweep.folder.parent)}
     for key in ("sweep", read_snapshot(sweep).best.run.key):
         assert [output.model_id for output in runs[key].outputs.model_outputs] == [model.model_id]
-    points = client.get_metric_history(version.run_id, "clean_accuracy")
+    points = client.get_metric_history(version.run_id, "accuracy/clean")
     assert len({point.step for point in points}) == len(points), "the run's own metrics are there once"
 
 
