@@ -10,7 +10,19 @@ import time
 
 from rich.console import Console
 
-from tests.benchmarks import asks, attack_speed, bodies, commits, overhead, scale, search, slots, trainers, updates
+from tests.benchmarks import (
+    asks,
+    attack_speed,
+    bodies,
+    commits,
+    overhead,
+    scale,
+    search,
+    slots,
+    storage,
+    trainers,
+    updates,
+)
 
 BENCHMARKS = {
     "slots": slots.measure,
@@ -22,6 +34,7 @@ BENCHMARKS = {
     "attacks": attack_speed.measure,
     "trainers": trainers.measure,
     "bodies": bodies.measure,
+    "storage": storage.measure,
     "scale": scale.measure,
 }
 LONG = {"scale"}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table
 
+from search_spaces.configurations import parse_space
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import METRICS
 from tuner.search.ledger import Ledger
@@ -70,10 +72,10 @@ def _ask(sweep: SweepFolder, sampler: str) -> str:
     """Return the milliseconds of starting one more trial, with a copy of the sweep whose space has the sampler."""
     copy = Path(f"{sweep.folder}-{sampler}")
     copy.mkdir()
-    for name in ("sweep.json", "provenance.json", "study.journal"):
+    for name in ("sweep.json", "provenance.json", "space.yaml", "study.journal"):
         (copy / name).write_bytes((sweep.folder / name).read_bytes())
-    (copy / "space.yaml").write_text(SPACE.format(sampler=sampler))
-    ledger = Ledger(SweepFolder.open(copy.name, home=copy.parent))
+    space = parse_space(SPACE.format(sampler=sampler), "asks.yaml")
+    ledger = Ledger(replace(SweepFolder.open(copy.name, home=copy.parent), space=space))
     spent = []
     for _ in range(NUM_ASKS):
         started = time.perf_counter()

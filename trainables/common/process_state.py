@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -47,6 +48,21 @@ def source_folders() -> list[str]:
     installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
     installed.add(site.getusersitepackages())
     return [] if folder in {Path(each).resolve() for each in installed} else [str(folder)]
+
+
+@contextlib.contextmanager
+def garbage_collection_paused() -> Iterator[None]:
+    """Let Python collect no garbage, for code that makes many objects which all stay: looking through them takes time.
+
+    Other threads make garbage meanwhile, so it is for seconds.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -15,7 +16,7 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, or is not a regular file.
     """
-    return os.fdopen(_regular(path, os.O_RDONLY), "rb")
+    return os.fdopen(_regular(path, os.O_RDONLY)[0], "rb")
 
 
 def append_regular(path: Path) -> BinaryIO:
@@ -24,15 +25,7 @@ def append_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, or is not a regular file.
     """
-    return os.fdopen(_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
-
-
-def _regular(path: Path, flags: int) -> int:
-    number = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return number
+    return os.fdopen(_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)[0], "ab")
 
 
 def read_bounded(path: Path, max_bytes: int) -> bytes:
@@ -41,9 +34,19 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     Raises:
         OSError: it cannot be read, is not a regular file, or has more than so many bytes.
     """
-    with open_regular(path) as file:
-        is_too_large = os.fstat(file.fileno()).st_size > max_bytes
-        content = b"" if is_too_large else file.read()
-    if is_too_large or len(content) > max_bytes:
+    number, size = _regular(path, os.O_RDONLY)
+    with io.FileIO(number) as file:  # a sweep has thousands of small files: no buffer is made for each
+        content = b"" if size > max_bytes else file.readall()
+    if max(size, len(content)) > max_bytes:
         raise OSError(errno.EFBIG, f"more than {max_bytes} bytes, which no such file has", str(path))
     return content
+
+
+def _regular(path: Path, flags: int) -> tuple[int, int]:
+    """Return the number of the open file, and its size in bytes."""
+    number = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    info = os.fstat(number)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return number, info.st_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -32,7 +32,7 @@ class RunIdentity:
 
     def as_json(self) -> dict[str, str]:
         """Return the keys and values that a file carries."""
-        return asdict(self)
+        return {"sweep": self.sweep, "run": self.run, "settings": self.settings}
 
     def mismatch(self, content: Mapping[str, object]) -> str:
         """Return to what else a file belongs by its content, as the end of a sentence; empty if it is this run's."""

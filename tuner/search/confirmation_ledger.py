@@ -27,8 +27,8 @@ from tuner.sweep.reader import (
     CONFIRMED,
     open_writer,
     place_of_study,
-    read_records,
     record_of,
+    records_of,
     require_study,
     run_of,
 )
@@ -77,7 +77,9 @@ class ConfirmLedger:
         for trial in self._unfinished:
             if trial.state == TrialState.RUNNING:
                 claim_folder(sweep, run_of(sweep, "confirm", trial), tell, has_started=True)
-        self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep, ["confirm"])}
+        self.records: dict[str, Record] = {
+            record.run.key: record for record in records_of(sweep, "confirm", self._trials())
+        }
         self._open = OpenRuns(self._journal, self.records, sweep)
         self._seconds_before = seconds_spent(self.records.values())
         self._started: float | None = None

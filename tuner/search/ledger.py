@@ -30,8 +30,8 @@ from tuner.sweep.reader import (
     SEARCH,
     open_writer,
     place_of_study,
-    read_records,
     record_of,
+    records_of,
     require_study,
     run_of,
 )
@@ -88,7 +88,11 @@ class Ledger:
         for kind, frozen in self._unfinished:
             if "settings" in frozen.user_attrs:
                 claim_folder(sweep, run_of(sweep, kind, frozen), tell, has_started=True)
-        self.records: dict[str, Record] = {record.run.key: record for record in read_records(sweep)}
+        self.records: dict[str, Record] = {
+            record.run.key: record
+            for kind in ("baseline", "trial")
+            for record in records_of(sweep, kind, self._trials(kind))
+        }
         self._open = OpenRuns(self._journal, self.records, sweep)
         self._seconds_before = seconds_spent(self.records.values())
         self._started: float | None = None

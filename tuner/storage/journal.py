@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import sys
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Any
 
 from optuna.exceptions import OptunaError
 from optuna.storages.journal import BaseJournalBackend
+from pydantic_core import from_json
 
 from trainables.errors import StorageError
 from trainables.storage.atomic import append_whole
@@ -43,13 +43,15 @@ def new_checksums(sweep_id: str) -> LineChecksums:
     return LineChecksums(zlib.crc32(sweep_id.encode()))
 
 
-def _shared(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {sys.intern(name): value for name, value in pairs}
-
-
-# All trials have the same names, half of what their settings take in memory.
-_decode = json.JSONDecoder(object_pairs_hook=_shared).decode
-_decode_once = json.JSONDecoder().decode  # of what is read to be looked at once, faster
+def _parse(line: bytes) -> dict[str, Any]:
+    """Return an entry. All trials have the same names, half of what their settings take in memory: they are shared."""
+    try:
+        entry = from_json(line, cache_strings="keys")
+    except ValueError:  # it does not take half a surrogate pair, which a reason for a failure may have
+        entry = json.loads(line)
+    if not isinstance(entry, dict):
+        raise ValueError("an entry is no JSON object")  # noqa: TRY004
+    return entry
 
 
 class JournalReader(BaseJournalBackend, ABC):
@@ -86,7 +88,7 @@ class JournalReader(BaseJournalBackend, ABC):
         for line in self._new_lines():
             try:
                 self.checksums.check(line)
-                entry = _decode_once(line.decode())
+                entry = _parse(line)
             except (DamagedLineError, ValueError, RecursionError) as error:
                 raise self.damaged(str(error)) from error
             yield entry
@@ -200,7 +202,7 @@ class JournalWriter(BaseJournalBackend, ABC):
     def __init__(self, reader: JournalReader) -> None:
         self._reader: JournalReader | None = reader
         self._checksums = reader.checksums
-        self._unread: list[str] = []
+        self._unread: list[bytes] = []
 
     @property
     def _num_lines(self) -> int:
@@ -214,13 +216,13 @@ class JournalWriter(BaseJournalBackend, ABC):
             self._reader = None
             return iter(existing)
         new, self._unread = self._unread, []
-        return map(_decode, new)
+        return map(_parse, new)
 
     def append_logs(self, logs: list[dict[str, object]]) -> None:
         """Add entries, each a line; they are durable after `sync`."""
-        lines = [json.dumps(log, separators=(",", ":")) for log in logs]
+        lines = [json.dumps(log, separators=(",", ":")).encode() for log in logs]
         checksums = copy.copy(self._checksums)
-        self._write([checksums.seal(line.encode()) for line in lines])
+        self._write([checksums.seal(line) for line in lines])
         self._checksums = checksums
         self._unread += lines
 

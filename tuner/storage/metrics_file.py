@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from pydantic_core import from_json
+
 from trainables.storage.bounded import read_bounded
 from trainables.storage.checked_lines import DamagedLineError, LineChecksums
 from trainables.storage.run_identity import RunIdentity
@@ -127,8 +129,8 @@ def _parse(line: bytes) -> dict[str, float]:
 
 def _load(line: bytes) -> dict[str, float]:
     try:
-        content = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        content = from_json(line, cache_strings="keys")
+    except ValueError as error:
         raise DamagedLineError(f"a line is no JSON: {error}") from error
     if not isinstance(content, dict):
         raise DamagedLineError(f"a line is no JSON object: {line[:80].decode(errors='replace')!r}")

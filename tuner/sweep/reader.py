@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from trainables.common.process_state import garbage_collection_paused
 from trainables.evaluation.earlier_names import present_name
 from tuner.errors import UserError
 from tuner.storage.journal import FileReader, Journal, JournalReader, JournalWriter, replaying
@@ -95,10 +96,15 @@ def ended_or_running(studies: Mapping[str, StudyContent], kinds: Sequence[Kind])
     for kind in kinds:
         study = studies.get(_STUDIES[kind])
         for trial in study.trials if study else ():
-            if "settings" in trial.user_attrs and trial.state in STATES:
+            if _is_run(trial):
                 yield kind, trial
 
 
+def _is_run(trial: FrozenTrial) -> bool:
+    return "settings" in trial.user_attrs and trial.state in STATES
+
+
+@garbage_collection_paused()
 def read_records(sweep: SweepFolder, kinds: Sequence[Kind] = ("baseline", "trial")) -> list[Record]:
     """Return the record of every run of the given kinds, from one reading of the folder.
 
@@ -113,8 +119,16 @@ def read_records(sweep: SweepFolder, kinds: Sequence[Kind] = ("baseline", "trial
     """
     studies = read_studies(sweep)
     sweep.store.pull(sweep.folder)  # afterwards: metrics may be newer than the study, never older
-    trials = ended_or_running(studies, kinds)
-    return [record_of(sweep, run_of(sweep, kind, trial), trial) for kind, trial in trials]
+    return [record_of(sweep, run_of(sweep, kind, trial), trial) for kind, trial in ended_or_running(studies, kinds)]
+
+
+def records_of(sweep: SweepFolder, kind: Kind, trials: Iterable[FrozenTrial]) -> list[Record]:
+    """Return the record of every run that stands among the trials of a study, for whoever has read them.
+
+    Raises:
+        DamagedRunError: the metrics of a run are damaged, or do not agree with the study.
+    """
+    return [record_of(sweep, run_of(sweep, kind, trial), trial) for trial in trials if _is_run(trial)]
 
 
 def record_of(sweep: SweepFolder, run: Run, trial: FrozenTrial) -> Record:

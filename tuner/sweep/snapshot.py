@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from search_spaces.schema import Space
+from trainables.common.process_state import garbage_collection_paused
 from tuner.errors import UserError
 from tuner.storage.driver_lock import OWNER, Driver, read_owner
 from tuner.storage.journal import replaying
@@ -111,6 +112,7 @@ class Snapshot:
         return best_trials(self.space, self.records)
 
 
+@garbage_collection_paused()
 def read_snapshot(
     sweep: SweepFolder, *, is_locked: bool | None = None, with_rows: bool = False, with_evaluations: bool = False
 ) -> Snapshot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import subprocess
@@ -14,6 +15,7 @@ from trainables.common import process_state
 from trainables.common.process_state import (
     environment,
     environment_kept,
+    garbage_collection_paused,
     loggers_kept,
     python_command,
     python_environment,
@@ -52,6 +54,25 @@ def test_what_others_do_to_the_environment_is_taken_back(monkeypatch):
     with pytest.raises(KeyError):
         fail_within(environment_kept(), change)
     assert dict(os.environ) == before
+
+
+def test_garbage_is_collected_again_whatever_happens():
+    def change():
+        assert not gc.isenabled()
+
+    with pytest.raises(KeyError):
+        fail_within(garbage_collection_paused(), change)
+    assert gc.isenabled()
+
+
+def test_who_collects_no_garbage_goes_on_so():
+    gc.disable()
+    try:
+        with garbage_collection_paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_loggers_are_put_back():

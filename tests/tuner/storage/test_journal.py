@@ -51,6 +51,23 @@ def test_every_line_is_sealed_and_optuna_reads_them(finished):
     ]
 
 
+@pytest.mark.parametrize("reason", ["\udc80 is half a pair", "\N{SNOWMAN} \n \x00", "1e400"])
+def test_text_of_any_kind_is_read_as_it_was_written(tmp_path, reason):
+    journal = Journal(tmp_path / "journal", "a")
+    assert list(journal.read_logs(0)) == []
+    entry = {"op_code": 8, "trial_id": 0, "user_attr": {"reason": reason, "value": 1e-300, "number": 2**70}}
+    journal.append_logs([entry])
+    (read,) = entries(tmp_path / "journal", "a")
+    assert list(journal.read_logs(1)) == [entry] == [{name: read[name] for name in entry}]
+
+
+def test_an_entry_that_is_no_object_is_damage(tmp_path):
+    path = tmp_path / "journal"
+    path.write_bytes(b'["op_code"]\n')
+    with pytest.raises(UserError, match="no JSON object"):
+        entries(path, "a")
+
+
 def test_every_bit_of_every_number_is_noticed(finished):
     content = finished.journal.read_bytes()
     digits = [place for place, byte in enumerate(content) if byte in b"0123456789"]
