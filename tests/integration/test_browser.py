@@ -178,9 +178,9 @@ def test_accuracies_and_state_are_on_the_screen_in_model_training_mode(page, tab
 
 
 def test_the_page_of_a_trial_and_that_of_its_sweep(page, table, snapshot):
-    page.click("[...document.querySelectorAll('.ag-row a')].find(link => link.innerText.startsWith('trial-0003'))")
+    page.click("[...document.querySelectorAll('.ag-row a')].find(link => link.innerText.startsWith('trial-0005'))")
     text = page.wait_for_text("Parameters", "Parent run", COLUMNS[0])
-    assert re.search(r"^trial-0003 gan ", text, re.M)
+    assert re.search(r"^trial-0005 gan ", text, re.M)
     page.click("[...document.querySelectorAll('a')].find(link => link.innerText === 'demo')")
     page.wait_for_text("Child runs", "sweep/best", "budget.trials")
     page.click("[...document.querySelectorAll('button, a, span')].find(one => one.innerText === 'Show more')")
@@ -191,7 +191,9 @@ def test_the_page_of_a_trial_and_that_of_its_sweep(page, table, snapshot):
     page.wait_for(f"{CELLS}.length === 10")
 
 
-def test_charts_stand_in_groups_and_runs_can_be_compared(page, table):
+def test_charts_stand_in_groups_and_runs_can_be_compared(page, link, table):
+    page.open(link)
+    page.wait_for("location.href.includes('searchFilter')")
     charts = page.address.replace("&searchFilter", "&compareRunsMode=CHART&searchFilter")
     page.run(f"location.href = {json.dumps(charts)}")
     group, slash, _ = COLUMNS[0].partition("/")
