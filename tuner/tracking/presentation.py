@@ -116,18 +116,21 @@ def num_ended(metrics: Mapping[str, float]) -> int:
     return int(sum(metrics.get(_GROUP + state, 0.0) for state in ENDED))
 
 
-def sweep_note(snapshot: Snapshot, table: str) -> str:
+def sweep_note(snapshot: Snapshot, table: str, configurations: str) -> str:
     """Return the description of a sweep's run as Markdown: how far it has come, and what `tuner compare` says.
 
     Args:
         snapshot: of the sweep.
         table: link of the table of its runs.
+        configurations: link of the table of the configurations that were trained again with fresh seeds.
     """
-    lines = [f"- {sentence.strip()}" for sentence in comparison_sentences(snapshot)]
+    lines, links = [], [f"[The table of its runs]({table})"]
     if snapshot.confirmation is not None:
-        lines += ["", f"Confirmed (`tuner confirm {snapshot.name}`):", ""]
         lines += [f"- {sentence.strip()}" for sentence in confirmation_sentences(snapshot.confirmation)]
+        lines += ["", "The search itself:", ""]
+        links += [f"[The configurations that were trained again with fresh seeds]({configurations})"]
+    lines += [f"- {sentence.strip()}" for sentence in comparison_sentences(snapshot)]
     while len("\n".join(lines)) > _NOTE_LENGTH:
         lines = [*lines[:-2], f"- and more: `tuner compare {snapshot.name}`"]
     head = [snapshot.space.description[:1000], "", f"**{summary_line(summarize(snapshot))}**", ""]
-    return "\n".join([*head, *lines, "", f"[The table of its runs]({table})"]).strip()
+    return "\n".join([*head, *lines, "", " · ".join(links)]).strip()

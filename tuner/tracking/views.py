@@ -1,4 +1,4 @@
-"""The tables that MLflow's pages open on: one view for each sweep and one for all, kept in MLflow itself."""
+"""The tables that MLflow's pages open on: views of each sweep and one of all, kept in MLflow itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search_spaces.errors import SpaceError
 from search_spaces.parameters import Fragments, Parameter, SchedulePart
 from search_spaces.schema import Space
 from search_spaces.sections import Objective
-from trainables.evaluation.metrics import accuracies, accuracy_of, metric_named
+from trainables.evaluation.metrics import accuracies, accuracy_of, is_accuracy, metric_named
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
@@ -59,14 +59,30 @@ def sweep_view(sweep: SweepFolder) -> View:
     metrics = [*_accuracies(), *(objective.metric for objective in space.objectives)]
     varied = [f"params.`{name}`" for name in varied_settings(space)]
     columns = [*map(_metric_column, metrics), "tags.`tuner.state`", *varied[:_MAX_VARIED]]
-    return _view(sweep.id, conditions, space.objective, columns)
+    order_by = _metric_column(space.objective.metric)
+    return _view(sweep.id, [*conditions, *_of_a_search()], order_by, columns, mode=space.objective.mode)
+
+
+def configurations_view(sweep: SweepFolder) -> View:
+    """Return the table of the configurations that `tuner confirm` trained again: means, intervals, leads, p-values."""
+    objective = sweep.space.objective
+    metric = objective.metric if is_accuracy(objective.metric) else accuracy_of("robust")
+    baselines = [baseline.name for baseline in sweep.space.baselines]
+    names = [f"test/{metric}/mean"]
+    names += [name for baseline in baselines for name in (f"lead/{baseline}/mean", f"p/{baseline}")]
+    names += [f"test/{metric}/{number}" for number in ("low", "high", "n")]
+    names += [f"lead/{baseline}/{bound}" for baseline in baselines for bound in ("low", "high")]
+    conditions = [f"tags.`tuner.sweep_id` = '{sweep.id}'", f"tags.`tuner.kind` = '{CONFIGURATION}'"]
+    columns = [f"metrics.`{name}`" for name in names]
+    return _view(f"{sweep.id}-seeds", conditions, columns[0], ["tags.`tuner.verdict`", *columns])
 
 
 def all_sweeps_view() -> View:
     """Return the table of the trials and baselines of all sweeps, with what their accuracies depend on."""
     of_runs = ["tags.`tuner.state`", "tags.`tuner.sweep`", "tags.`label`"]
     of_sweeps = [f"params.`{name}`" for name in ("dataset.name", "evaluation.epsilon", "compute")]
-    return _view(ALL_SWEEPS, [], Objective(), [*map(_metric_column, _accuracies()), *of_runs, *of_sweeps])
+    columns = [*map(_metric_column, _accuracies()), *of_runs, *of_sweeps]
+    return _view(ALL_SWEEPS, _of_a_search(), _metric_column(Objective().metric), columns)
 
 
 def write_view(client: MlflowClient, experiment_id: str, view: View, *, again: bool = True) -> None:
@@ -175,14 +191,16 @@ def _metric_column(name: str) -> str:
     return f"metrics.`{metric_named(name).mlflow_name}`"
 
 
-def _view(key: str, conditions: Iterable[str], objective: Objective, columns: list[str]) -> View:
-    kinds = [f"tags.`tuner.kind` != '{kind}'" for kind in _NOT_IN_TABLES]
-    filter_by = " AND ".join([*conditions, *kinds])
-    order_by = _metric_column(objective.metric)
+def _of_a_search() -> list[str]:
+    return [f"tags.`tuner.kind` != '{kind}'" for kind in _NOT_IN_TABLES]
+
+
+def _view(key: str, conditions: Iterable[str], order_by: str, columns: list[str], mode: str = "max") -> View:
+    filter_by = " AND ".join(conditions)
     while True:
         widths = {RUN_NAME: _NAME_WIDTH, **{column: _width(column) for column in columns}}
         widths |= {order_by: _width(order_by) + _ARROW_WIDTH, CREATED: _CREATED_WIDTH, DURATION: _DURATION_WIDTH}
-        content = encode_view(filter_by, order_by, objective.mode == "min", widths)
+        content = encode_view(filter_by, order_by, mode == "min", widths)
         if len(content) <= MAX_VIEW_LENGTH:
             return View(key, content)
         columns = columns[:-1]

@@ -34,7 +34,7 @@ from tuner.tracking.artifacts import is_there, send_file
 from tuner.tracking.confirmed import write_configurations
 from tuner.tracking.presentation import num_ended, run_name, sweep_metrics, sweep_note, sweep_parameters
 from tuner.tracking.server import connect, experiment
-from tuner.tracking.views import all_sweeps_view, page_of, sweep_view, write_view
+from tuner.tracking.views import all_sweeps_view, configurations_view, page_of, sweep_view, write_view
 
 _METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
 _ENDINGS = {"completed": "FINISHED", "failed": "FAILED"}  # of a sweep; any other is KILLED
@@ -280,11 +280,13 @@ class MlflowWriter:
         """
         from mlflow.entities import Metric, Param, RunTag
 
-        view = sweep_view(self._sweep)
+        views = [sweep_view(self._sweep), configurations_view(self._sweep)]
         if not self._has_views:
-            for each in (view, all_sweeps_view()):
+            for each in (views[0], all_sweeps_view()):
                 write_view(self._client, self._experiment_id, each)
             self._has_views = True
+        if snapshot.confirmation is not None:
+            write_view(self._client, self._experiment_id, views[1])
         existing = self._client.get_run(self._parent.run_id).data
         now, metrics = int(time.time() * 1000), sweep_metrics(snapshot)
         step = max(num_ended(metrics), num_ended(existing.metrics))
@@ -293,7 +295,7 @@ class MlflowWriter:
         ]
         parameters = sweep_parameters(self._sweep).items()
         missing = [Param(name, value) for name, value in parameters if name not in existing.params]
-        tags = self._note(existing.tags, sweep_note(snapshot, page_of(self._experiment_id, view)))
+        tags = self._note(existing.tags, sweep_note(snapshot, *(page_of(self._experiment_id, view) for view in views)))
         tags[_NAME_TAG] = self._sweep.name
         labels = [RunTag(name, value) for name, value in tags.items() if existing.tags.get(name) != value]
         if changed or missing or labels:

@@ -247,6 +247,10 @@ def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_swee
         parent = runs["sweep"]
         assert parent.data.tags["tuner.confirmed"] == (found.winner if is_confirmed(found) else "none")
         assert parent.data.metrics["confirm/lead/standard"] == found.differences[0].mean
+        note = parent.data.tags["mlflow.note.content"]
+        assert note.index(confirmation_sentences(found)[0]) < note.index("The search itself:")
+        assert f"viewStateShareKey={trained_sweep.id}-seeds" in note
+        assert f"mlflow.sharedViewState.{trained_sweep.id}-seeds" in experiment.tags
         assert "confirm.json" in [file.path for file in client.list_artifacts(parent.info.run_id)]
         assert len(client.get_metric_history(parent.info.run_id, "confirm/seeds")) == 1
 

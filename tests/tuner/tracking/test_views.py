@@ -20,7 +20,7 @@ from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.tracking.mlflow_internals import MAX_VIEW_LENGTH
 from tuner.tracking.server import connect, quiet_mlflow
-from tuner.tracking.views import all_sweeps_view, find_table, sweep_view, varied_settings
+from tuner.tracking.views import all_sweeps_view, configurations_view, find_table, sweep_view, varied_settings
 from tuner.tracking.web import open_table
 from tuner.tracking.writer import MlflowWriter
 
@@ -51,6 +51,23 @@ def test_accuracies_come_first_then_the_state_then_what_varies(make_sweep):
     assert set(view["columnWidths"]) == set(view["columnOrder"])
     assert f"'{sweep.id}'" in view["searchFilter"]
     assert view["searchFilter"].startswith("tags.`tuner.sweep` = 'tiny' AND ")
+
+
+def test_the_configurations_of_a_confirmed_sweep_have_means_leads_and_p_values(make_sweep):
+    sweep = make_sweep()
+    view = content(configurations_view(sweep))
+    mean = "metrics.`test/robust/mean`"
+    assert view["searchFilter"] == f"tags.`tuner.sweep_id` = '{sweep.id}' AND tags.`tuner.kind` = 'configuration'"
+    assert (view["orderByKey"], view["orderByAsc"]) == (mean, False)
+    assert view["selectedColumns"][:6] == [
+        "tags.`tuner.verdict`",
+        mean,
+        "metrics.`lead/standard/mean`",
+        "metrics.`p/standard`",
+        "metrics.`lead/fgsm_retraining/mean`",
+        "metrics.`p/fgsm_retraining`",
+    ]
+    assert mean.replace("mean", "low") in view["selectedColumns"]
 
 
 def test_an_attack_that_is_added_to_the_tiers_is_a_column():
