@@ -30,10 +30,12 @@ SECTIONS: dict[str, tuple[Callable[[Rows, Dataset], None], float]] = {
     "eager": (solo.measure_eager, 35),
     "graphs": (solo.measure_graphs, 35),
     "stacked": (packs.measure_stacked, 80),
-    "streams": (packs.measure_streams, 35),
-    "trials": (trials.measure, 105),
-    "placement": (placement.measure, 35),
-    "judging": (judging.measure, 45),
+    "streams": (packs.measure_streams, 25),
+    "packs": (trials.measure_packs, 100),
+    "trials": (trials.measure, 75),
+    "reports": (solo.measure_reports, 12),
+    "placement": (placement.measure, 45),
+    "judging": (judging.measure, 90),
     "cifar": (cifar.measure, 25),
 }
 """What each section measures, and its seconds at most."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.gpu.measuring import Rows, numbers
+from tests.gpu.measuring import Rows, deterministic, numbers
 from tests.gpu.recipes import RECIPES, endless, on
 from tests.support.loops import tensors_of
 from trainables.config import parse
@@ -21,12 +21,13 @@ UPDATES, PART = 40, 10
 def losses_of(loop: TrainingLoop, num_updates: int = UPDATES) -> list[float]:
     """Return the classifier's mean loss over each part of some updates."""
     losses = []
-    for _ in range(num_updates // PART):
-        for _ in range(PART):
-            loop.set_learning_rate()
-            with training_passes(loop.config.precision, loop.device):
-                loop.train_minibatch()
-        losses.append(loop.classifier_loss.take() or 0.0)
+    with loop.updates.active():
+        for _ in range(num_updates // PART):
+            for _ in range(PART):
+                loop.set_learning_rate()
+                with training_passes(loop.config.precision, loop.device):
+                    loop.train_minibatch()
+            losses.append(loop.classifier_loss.take() or 0.0)
     return losses
 
 
@@ -44,6 +45,8 @@ def _compare(recipe: str, here: Dataset, there: Dataset) -> dict[str, Any]:
     with numbers("fp32"):
         first, second, on_cpu, in_bf16 = build(there), build(there), build(here), build(there, "bfloat16")
         ours, again, expected, half = (losses_of(loop) for loop in (first, second, on_cpu, in_bf16))
+        with deterministic():
+            repeats = losses_of(build(there)) == losses_of(build(there))
     elsewhere = {str(tensor.device) for tensor in tensors_of(first.state())} - {"cuda:0"}
     return {
         "elsewhere": sorted(elsewhere),  # the state of random numbers is always on the CPU
@@ -53,4 +56,5 @@ def _compare(recipe: str, here: Dataset, there: Dataset) -> dict[str, Any]:
         "off": max(abs(a - b) / max(b, 0.1) for a, b in zip(ours, expected, strict=True)),
         "off_bf16": max(abs(a - b) / max(b, 0.1) for a, b in zip(half, ours, strict=True)),
         "same_again": ours == again,
+        "same_again_deterministic": repeats,
     }

@@ -7,7 +7,11 @@ from typing import Any
 
 import torch
 
+from trainables.config import parse
 from trainables.data.tensors import Dataset, Split, load
+from trainables.training import registry
+from trainables.training.graphs import Updates
+from trainables.training.loop import TrainingLoop
 
 BATCH_SIZE = 128
 
@@ -55,6 +59,14 @@ def endless(recipe: str, **changes: Any) -> dict[str, Any]:
         # Without the warm-up, which would last for ever here and leave all images as they are.
         settings["generator"] = {**settings["generator"], "warmup": 0.0}
     return settings
+
+
+def build(settings: dict[str, Any], dataset: Dataset, *, graphs: bool = True) -> TrainingLoop:
+    """Return the loop of some settings, on a GPU in CUDA graphs or as it is called."""
+    loop = registry.build(parse(settings), dataset)
+    if not graphs:
+        loop.updates = Updates(loop.device)
+    return loop
 
 
 def load_images(folder: Path | None) -> Dataset:

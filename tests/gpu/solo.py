@@ -8,12 +8,10 @@ from typing import Any
 
 import torch
 
-from tests.gpu.graphed import graphed
-from tests.gpu.measuring import FORMATS, Rows, host_ms, numbers, time_ms
-from tests.gpu.recipes import BATCH_SIZE, RECIPES, endless, on
-from trainables.config import parse
+from tests.gpu.measuring import FORMATS, Rows, deterministic, host_ms, numbers, time_ms
+from tests.gpu.recipes import BATCH_SIZE, RECIPES, build, endless, on
 from trainables.data.tensors import Dataset
-from trainables.training import registry
+from trainables.training.graphs import RecordedUpdates
 from trainables.training.loop import TrainingLoop
 
 
@@ -34,12 +32,17 @@ def measure_eager(rows: Rows, dataset: Dataset) -> None:
         for fmt in FORMATS:
             rows.attempt(f"{recipe}, {fmt}", lambda recipe=recipe, fmt=fmt: _eager(recipe, fmt, there))
         rows.attempt(f"{recipe}, waits", lambda recipe=recipe: _waits(recipe, there))
-    rows.attempt("reports, waits", lambda: _waits_of_reports(there))
+
+
+def measure_reports(rows: Rows, dataset: Dataset) -> None:
+    """Time evaluations, and count how often the host waits for the device in one."""
+    there = on(dataset, "cuda")
+    rows.attempt("waits and seconds", lambda: _waits_of_reports(there))
 
 
 def _eager(recipe: str, fmt: str, dataset: Dataset) -> dict[str, Any]:
     with numbers(fmt):
-        run = advance(registry.build(parse(endless(recipe)), dataset))
+        run = advance(build(endless(recipe), dataset, graphs=False))
         ms = time_ms(run, seconds=0.5) / 2
     return {"ms": ms, "images_per_s": 1e3 * BATCH_SIZE / ms}
 
@@ -49,22 +52,24 @@ def measure_graphs(rows: Rows, dataset: Dataset) -> None:
     for recipe in RECIPES:
         for fmt in FORMATS:
             rows.attempt(f"{recipe}, {fmt}", lambda recipe=recipe, fmt=fmt: _in_graphs(recipe, fmt, there))
+        with deterministic():
+            rows.attempt(f"{recipe}, fp32, deterministic", lambda recipe=recipe: _in_graphs(recipe, "fp32", there))
 
 
 def _in_graphs(recipe: str, fmt: str, dataset: Dataset) -> dict[str, Any]:
     """Time whole updates with their work on the host, and replays alone."""
     with numbers(fmt):
-        loop = graphed(endless(recipe), dataset)
+        loop = build(endless(recipe), dataset)
         run = advance(loop)
-        with torch.cuda.stream(loop.stream):
+        with loop.updates.active():
             for _ in range(6):
                 run()
-            ms, host = time_ms(run, seconds=0.5) / 2, host_ms(run) / 2
-            graphs = [graph for graph, _ in loop.meter.graphs.values()]
+            ms, host = time_ms(run, seconds=0.4) / 2, host_ms(run) / 2
+            graphs = replays(loop)
 
             def replay() -> None:
                 for graph in graphs:
-                    graph.replay()
+                    graph()
 
             updates = 2 if recipe == "gan" else 1
             alone = time_ms(replay) / updates
@@ -79,8 +84,17 @@ def _in_graphs(recipe: str, fmt: str, dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def replays(loop: TrainingLoop) -> list[Callable[[], Any]]:
+    """Return what repeats each graph that a loop has captured."""
+    assert isinstance(loop.updates, RecordedUpdates)
+    recorded = [one for kind in loop.updates._recorded.values() for one in kind.values()]
+    if not recorded:
+        raise RuntimeError("nothing was captured")
+    return [one._replay for one in recorded]
+
+
 def _waits(recipe: str, dataset: Dataset) -> dict[str, Any]:
-    loop = registry.build(parse(endless(recipe)), dataset)
+    loop = build(endless(recipe), dataset, graphs=False)
     run = advance(loop)
     run()
     num_updates = 20
@@ -89,9 +103,13 @@ def _waits(recipe: str, dataset: Dataset) -> dict[str, Any]:
 
 
 def _waits_of_reports(dataset: Dataset) -> dict[str, Any]:
-    loop = registry.build(parse(endless("pgd")), dataset)
+    loop = build({**endless("pgd"), "compute": 2.0, "report_every": 2.0}, dataset)
+    loop.step()
     counts = {tier: len(waits(lambda tier=tier: loop.evaluate(tier))) for tier in ("watch", "rank")}
     seconds = {f"{tier}_s": time_ms(lambda tier=tier: loop.evaluate(tier), warm_up=1) / 1e3 for tier in counts}
+    with loop.updates.active():
+        for tier in counts:
+            seconds[f"{tier}_graph_s"] = time_ms(lambda tier=tier: loop.evaluate(tier), warm_up=3) / 1e3
     return {**{f"{tier}_waits": count for tier, count in counts.items()}, **seconds}
 
 

@@ -1,4 +1,4 @@
-"""Whole runs of `quick`'s first configuration with their evaluations: in one process, in several, and on streams."""
+"""Whole runs of `quick`'s first configuration with their evaluations: in one process, in several, and in packs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from tests.gpu.graphed import graphed
 from tests.gpu.measuring import Rows
-from tests.gpu.recipes import QUICK, on
-from trainables.config import parse
+from tests.gpu.recipes import QUICK, build, on
 from trainables.data.tensors import Dataset
-from trainables.training import registry
 from trainables.training.loop import TrainingLoop
+from trainables.training.pack import Pack
 
 CASES = (
-    ("eager", 1, 30),
-    ("graphs", 1, 20),
+    ("graphs", 1, 15),
+    ("eager", 1, 20),
+    ("graphs", 8, 12),
     ("eager", 8, 15),
-    ("graphs", 8, 15),
-    ("eager", 16, 15),
-    ("graphs", 16, 15),
+    ("graphs", 16, 12),
 )
 """How updates run, the number of processes that share the GPU, and the seconds after which no report is begun."""
+
+PACKS = ((16, 16, False, 25), (32, 32, False, 35), (32, 16, True, 30))
+"""How many runs, how many at a time, whether products of matrices are in tf32, and the seconds at most."""
 
 
 def measure(rows: Rows, dataset: Dataset) -> None:
@@ -35,7 +35,6 @@ def measure(rows: Rows, dataset: Dataset) -> None:
             lambda how=how, num=num_processes, limit_s=limit_s: _measured(how, num, limit_s, dataset),
             needs_s=limit_s / 2,
         )
-    rows.attempt("graphs, 16 streams of one process", lambda: _on_streams(16, 15, dataset), needs_s=10)
 
 
 def _measured(how: str, num_processes: int, limit_s: float, dataset: Dataset) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def _serve(seed: int, how: str, limit_s: float, dataset: Dataset, barrier: Any, 
 
 def _build(seed: int, how: str, dataset: Dataset) -> TrainingLoop:
     settings = {**QUICK, "seed": seed}
-    return graphed(settings, dataset) if how == "graphs" else registry.build(parse(settings), dataset)
+    return build(settings, dataset, graphs=how == "graphs")
 
 
 def _train(loop: TrainingLoop, limit_s: float) -> dict[str, Any]:
@@ -89,35 +88,54 @@ def _train(loop: TrainingLoop, limit_s: float) -> dict[str, Any]:
         "progress": loop.progress,
         "cycles": loop.turns.cycles,  # type: ignore[attr-defined]
         "mb": torch.cuda.memory_reserved() / 1e6,
-        **{name: metrics[name] for name in ("train_s", "evaluation_s", "robust")},
+        **{name: metrics[name] for name in ("train_s", "evaluation_s")},
+        "robust": metrics.get("robust", metrics["watch/robust"]),
     }
 
 
-def _on_streams(count: int, limit_s: float, dataset: Dataset) -> dict[str, Any]:
-    """Train several runs in turns by one process; reports are evaluated one after the other."""
+def _in_a_pack(num_runs: int, width: int, limit_s: float, dataset: Dataset, tf32: bool = False) -> dict[str, Any]:
+    """Train whole runs in a pack: one that is done makes room for the next."""
     there = on(dataset, "cuda")
-    loops = [graphed({**QUICK, "seed": seed}, there) for seed in range(count)]
-    started = time.monotonic()
-    evaluation_s, left = 0.0, list(loops)
-    while left and time.monotonic() < started + limit_s:
-        for loop in list(left):
-            with torch.cuda.stream(loop.stream):
-                if loop.meter.compute < min(loop.num_reports + 1, loop.config.compute):
-                    loop.set_learning_rate()
-                    loop.train_minibatch()
-                    continue
-                began = time.monotonic()
-                loop.num_reports += 1
-                loop.evaluate("rank" if loop.done else "watch")
-                evaluation_s += time.monotonic() - began
-            if loop.done:
-                left.remove(loop)
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.cuda.synchronize()
+    started, pack, last = time.monotonic(), Pack(), {}
+    loops: list[TrainingLoop] = []
+    robust, errors = [], []
+    while len(loops) < num_runs or len(pack):
+        while len(pack) < width and len(loops) < num_runs:
+            loops.append(build({**QUICK, "seed": len(loops)}, there))
+            pack.enter(str(len(loops)), loops[-1])
+        for outcome in pack.turn():
+            if outcome.error is not None:
+                errors.append(f"{type(outcome.error).__name__}: {outcome.error}")
+            elif outcome.metrics and outcome.metrics["compute"] >= QUICK["compute"]:
+                robust.append(outcome.metrics["robust"])
+                last = outcome.metrics
+        if time.monotonic() > started + limit_s:
+            break
     torch.cuda.synchronize()
     seconds = time.monotonic() - started
+    torch.backends.cuda.matmul.allow_tf32 = False
     return {
         "trials_per_hour": 3600 * sum(loop.progress for loop in loops) / seconds,
         "seconds": seconds,
-        "evaluation_s": evaluation_s,
-        "progress": min(loop.progress for loop in loops),
+        "done": len(robust),
+        "robust": sum(robust) / max(len(robust), 1),
+        "lowest_robust": min(robust, default=0.0),
+        "train_s": last.get("train_s", 0.0),
+        "evaluation_s": last.get("evaluation_s", 0.0),
+        "errors": errors[:2],
         "mb": torch.cuda.memory_reserved() / 1e6,
     }
+
+
+def measure_packs(rows: Rows, dataset: Dataset) -> None:
+    """Time whole runs in packs of one process."""
+    for num_runs, width, tf32, limit_s in PACKS:
+        what = f"{num_runs} runs in a pack of {width}{', tf32' if tf32 else ''}"
+        arguments = (num_runs, width, limit_s, dataset, tf32)
+        rows.attempt(
+            what,
+            lambda arguments=arguments: _in_a_pack(*arguments),
+            needs_s=8,
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.attacks.gradient import forward_and_gradient, pixel_bounds, uniform_start
+from trainables.attacks.gradient import drops_images, forward_and_gradient, per_image, pixel_bounds, uniform_start
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, is_correct, targeted_dlr
 
 _MOMENTUM = 0.75
@@ -26,6 +26,7 @@ def apgd(
     loss: Loss = cross_entropy,
     restarts: int = 1,
     rng: torch.Generator,
+    drops: bool | None = None,
 ) -> torch.Tensor:
     """Return each image at the first point where it is misclassified, or else at the point of the highest loss.
 
@@ -40,8 +41,9 @@ def apgd(
         loss: what the steps increase.
         restarts: how many times the search runs.
         rng: draws a uniformly random start for each restart.
+        drops: whether to leave out misclassified images; see `gradient.drops_images` for the default.
     """
-    search = _Search(logits_fn, images, labels, epsilon)
+    search = _Search(logits_fn, images, labels, epsilon, drops)
     for _ in range(restarts):
         search.run(steps, lambda logits, index: loss(logits, labels[index]), rng)
     return search.result
@@ -57,6 +59,7 @@ def apgd_targeted(
     num_targets: int = 9,
     restarts: int = 1,
     rng: torch.Generator,
+    drops: bool | None = None,
 ) -> torch.Tensor:
     """Run APGD towards one wrong label after another with `losses.targeted_dlr`; return images as `apgd` does.
 
@@ -72,11 +75,12 @@ def apgd_targeted(
         num_targets: how many wrong labels to try.
         restarts: how many times to search for each target.
         rng: draws a uniformly random start for each restart.
+        drops: whether to leave out misclassified images; see `gradient.drops_images` for the default.
 
     Raises:
         ValueError: ``num_targets`` is not between 1 and the number of wrong labels.
     """
-    search = _Search(logits_fn, images, labels, epsilon)
+    search = _Search(logits_fn, images, labels, epsilon, drops)
     num_wrong = search.clean_logits.shape[-1] - 1
     if not 0 < num_targets <= num_wrong:
         raise ValueError(f"num_targets must be from 1 to {num_wrong}, the number of wrong labels, got {num_targets}")
@@ -116,8 +120,9 @@ class _Survivors:
         """Record the loss and the sign of the gradient at the current point."""
         self.num_rises += loss > self.loss
         self.loss, self.sign = loss, sign
-        is_best = loss > self.best_loss
-        self.best[is_best], self.best_sign[is_best] = self.current[is_best], sign[is_best]
+        is_best = per_image(loss > self.best_loss)
+        self.best = torch.where(is_best, self.current, self.best)
+        self.best_sign = torch.where(is_best, sign, self.best_sign)
         self.best_loss = torch.maximum(loss, self.best_loss)
 
     def halve_if_stuck(self, num_steps: int) -> None:
@@ -126,11 +131,10 @@ class _Survivors:
         self.was_halved = is_stuck | (self.num_rises <= _MIN_RISES * num_steps)
         self.checked_loss = self.best_loss
         self.num_rises.zero_()
-        self.step_size[self.was_halved] /= 2
-        self.current[self.was_halved], self.sign[self.was_halved] = (
-            self.best[self.was_halved],
-            self.best_sign[self.was_halved],
-        )
+        was_halved = per_image(self.was_halved)
+        self.step_size = torch.where(was_halved, self.step_size / 2, self.step_size)
+        self.current = torch.where(was_halved, self.best, self.current)
+        self.sign = torch.where(was_halved, self.best_sign, self.sign)
 
     def step(self, momentum: float) -> None:
         """Take a step; with a momentum of 1 it is a step of PGD."""
@@ -142,12 +146,22 @@ class _Survivors:
 class _Search:
     """The best point of each image over restarts and targets, and which images are still classified correctly."""
 
-    def __init__(self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon) -> None:
+    def __init__(
+        self,
+        logits_fn: LogitsFn,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        epsilon: Epsilon,
+        drops: bool | None = None,
+    ) -> None:
         self._logits_fn, self._images, self._labels, self._epsilon = logits_fn, images, labels, epsilon
         self.result = images.clone()
         with torch.no_grad():
             self.clean_logits = logits_fn(images)
-        self._index = is_correct(self.clean_logits, labels).nonzero().squeeze(-1)
+        is_right = is_correct(self.clean_logits, labels)
+        self._drops = drops_images(images) if drops is None else drops
+        self._index = is_right.nonzero().squeeze(-1) if self._drops else torch.arange(len(labels), device=labels.device)
+        self._survives = is_right  # read only where nothing is dropped
         self._loss = torch.full_like(self.clean_logits[:, 0], -torch.inf)
 
     def run(self, steps: int, objective: Loss, rng: torch.Generator) -> None:
@@ -165,16 +179,28 @@ class _Search:
             logits, loss, gradient = forward_and_gradient(self._logits_fn, survivors.current, index, objective)
             survivors.record(loss, gradient.sign())
             survives = is_correct(logits, self._labels[index])
-            if not survives.all():
+            if not self._drops:
+                self._keep_fooled(survivors.current, survives)
+            elif not survives.all():
                 self.result[index[~survives]] = survivors.current[~survives]
                 survivors.keep(survives)
             if step in checkpoints:
                 survivors.halve_if_stuck(step - checked)
                 checked = step
+        if not self._drops:
+            is_best = self._survives & (survivors.best_loss > self._loss)
+            self.result = torch.where(per_image(is_best), survivors.best, self.result)
+            self._loss = torch.where(is_best, survivors.best_loss, self._loss)
+            return
         self._index = survivors.index
         is_best = survivors.best_loss > self._loss[self._index]
         better = self._index[is_best]
         self.result[better], self._loss[better] = survivors.best[is_best], survivors.best_loss[is_best]
+
+    def _keep_fooled(self, current: torch.Tensor, survives: torch.Tensor) -> None:
+        is_fooled = self._survives & ~survives
+        self.result = torch.where(per_image(is_fooled), current, self.result)
+        self._survives = self._survives & survives
 
 
 def _checkpoints(steps: int) -> set[int]:

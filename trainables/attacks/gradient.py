@@ -18,6 +18,16 @@ import torch
 
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, is_correct
 
+
+def drops_images(images: torch.Tensor) -> bool:
+    """Return whether an attack leaves out images as soon as they are misclassified, on the device of the images.
+
+    On a CPU that saves the work on them. On a GPU the host would have to wait for the device at every step, which
+    costs more than the work: there an attack goes on with all images, and keeps those as they were.
+    """
+    return not images.is_cuda
+
+
 REACH = 2.5
 """Default total length of all steps of PGD and MI-FGSM, in epsilons. Crossing the whole ball takes 2.
 
@@ -168,6 +178,7 @@ def pgd_survivors(
     loss: Loss = cross_entropy,
     restarts: int = 1,
     rng: torch.Generator | None = None,
+    drops: bool | None = None,
 ) -> torch.Tensor:
     """PGD that stops for each image as soon as it is misclassified, and returns it as it was then.
 
@@ -185,8 +196,11 @@ def pgd_survivors(
         loss: what the steps increase.
         restarts: how many times the search runs.
         rng: draws a uniformly random start for each restart; without it all restarts are the same.
+        drops: whether to leave out misclassified images; see `drops_images` for the default.
     """
     size = REACH * epsilon / max(steps, 1) if step_size is None else step_size
+    if not (drops_images(images) if drops is None else drops):
+        return _pgd_on_all(logits_fn, images, labels, epsilon, steps, size, loss, restarts, rng)
     result = images.clone()
     survivors = torch.arange(len(images), device=images.device)
     low_of_all, high_of_all = pixel_bounds(images, epsilon)
@@ -207,3 +221,36 @@ def pgd_survivors(
                 current = gradient.sign().mul_(size).add_(current).clamp_(low, high)
         result[survivors] = current
     return result
+
+
+def _pgd_on_all(
+    logits_fn: LogitsFn,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: float,
+    steps: int,
+    size: float,
+    loss: Loss,
+    restarts: int,
+    rng: torch.Generator | None,
+) -> torch.Tensor:
+    """Return what `pgd_survivors` returns, without a look at what is misclassified."""
+    result = current = images
+    survives = torch.ones_like(labels, dtype=torch.bool)
+    low, high = pixel_bounds(images, epsilon)
+    for _ in range(restarts):
+        start = images if rng is None else uniform_start(images, epsilon, rng)
+        current = torch.where(per_image(survives), start, result)
+        for step in range(steps + 1):
+            logits, _, gradient = forward_and_gradient(logits_fn, current, labels, loss)
+            survives = survives & is_correct(logits, labels)
+            if step < steps:
+                moved = gradient.sign().mul_(size).add_(current).clamp_(low, high)
+                current = torch.where(per_image(survives), moved, current)
+        result = current
+    return result
+
+
+def per_image(values: torch.Tensor) -> torch.Tensor:
+    """Return values ``(batch,)`` as ``(batch, 1, 1, 1)``."""
+    return values[:, None, None, None]

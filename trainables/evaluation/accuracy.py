@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -26,6 +26,8 @@ from trainables.data.tensors import Split
 from trainables.evaluation import masking
 from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import TIERS, AttackRow
+
+Result = TypeVar("Result")
 
 
 class AttackFn(Protocol):
@@ -110,7 +112,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             part.training = was_training
 
 
-def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, seed: int = 0) -> dict[str, float]:
+class SeededRunner(Protocol):
+    """Returns what a function returns that draws from a random generator with a seed.
+
+    It may repeat what the function did for the same name before: a function of one name does the same every time.
+    """
+
+    def __call__(self, name: str, seed: int, function: Callable[[torch.Generator], Result], /) -> Result: ...  # noqa: D102 - see the class
+
+
+def evaluate(
+    classifier: nn.Module,
+    split: Split,
+    *,
+    epsilon: float,
+    tier: str,
+    seed: int = 0,
+    run_seeded: SeededRunner | None = None,
+) -> dict[str, float]:
     """Measure a classifier's accuracy without an attack and under every attack of a tier, on all images of a split.
 
     The result depends on the arguments alone.
@@ -121,14 +140,24 @@ def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, 
         epsilon: the attacks' L-infinity radius in pixels of [0, 1].
         tier: ``watch`` or ``rank``, see `tiers`.
         seed: of the attacks' random starts.
+        run_seeded: how the attacks run; by default as they are called. It is given the same network, split, epsilon and
+            tier every time.
 
     Returns:
         Shares of the images in [0, 1], as `AttackResults.accuracies` names them; the tier ``rank`` adds what
         `masking.check_masking` returns.
     """
-    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", tier))
+
+    def measure(rng: torch.Generator) -> AttackResults:
+        return run_attacks(classifier, split, epsilon, attacks_of(tier), rng)
+
+    number = seed_for(seed, "evaluation", tier)
     with evaluating(classifier):
-        metrics = run_attacks(classifier, split, epsilon, attacks_of(tier), rng).accuracies(tier)
+        if run_seeded is None:
+            results = measure(torch.Generator(device=split.images.device).manual_seed(number))
+        else:
+            results = run_seeded(f"evaluate {tier}", number, measure)
+        metrics = results.accuracies(tier)
         if tier == "rank":
             metrics |= masking.check_masking(classifier, split, epsilon, metrics, seed)
     return metrics
@@ -166,7 +195,8 @@ class AttackResults:
         """
         of_all = {row.name: self.after[row.name] for row in self.table if not row.survivors_only}
         correct = {"clean": self.clean, **of_all, "robust": self.still_correct(*self.after)}
-        return {accuracy_of(name, tier): int(images.sum()) / len(images) for name, images in correct.items()}
+        counts = torch.stack(list(correct.values())).sum(1).tolist()  # one wait for the device
+        return {accuracy_of(name, tier): count / len(self.clean) for name, count in zip(correct, counts, strict=True)}
 
 
 def run_attacks(
@@ -212,17 +242,29 @@ def _run_on_batch(
     for row in table:
         started = time.monotonic()
         attacked = survivors if row.survivors_only else torch.ones_like(clean)
+        if not attacks.drops_images(images):
+            after[row.name] = correct = _run_on_all(classifier, images, labels, epsilon, row, rng) & attacked
+            survivors = survivors & correct
+            seconds[row.name] = time.monotonic() - started
+            continue
         index = attacked.nonzero().squeeze(-1)
         correct = torch.zeros_like(clean)
         if len(index):
-            adversarial = row.run(classifier, images[index], labels[index], epsilon, rng=rng)
-            # NaN is no pixel, and a network's answer to it says nothing of its robustness.
-            adversarial = torch.where(adversarial.isfinite(), adversarial, images[index])
-            correct[index] = is_right(classifier, adversarial, labels[index])
+            correct[index] = _run_on_all(classifier, images[index], labels[index], epsilon, row, rng)
         after[row.name] = correct
         survivors = survivors & correct
         seconds[row.name] = time.monotonic() - started
     return AttackResults(table, clean, after, seconds)
+
+
+def _run_on_all(
+    classifier: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, row: Attack, rng: torch.Generator
+) -> torch.Tensor:
+    """Return which images are correct under an attack."""
+    adversarial = row.run(classifier, images, labels, epsilon, rng=rng)
+    # NaN is no pixel, and a network's answer to it says nothing of its robustness.
+    adversarial = torch.where(adversarial.isfinite(), adversarial, images)
+    return is_right(classifier, adversarial, labels)
 
 
 @torch.no_grad()

@@ -37,6 +37,7 @@ class GanLoop(TrainingLoop):
         turn_batches = config.ratio.turn_batches or self.minibatches.per_epoch
         self.turns = TurnCounter(build_ratio(config.ratio), turn_batches)
         self.generator_loss = LossMean()
+        self.updates.adopt(self.adversary.optimizer)
         self._reported = (0, 0)
 
     @property
@@ -55,8 +56,9 @@ class GanLoop(TrainingLoop):
             self._train_classifier(*self._classifier_minibatch())
             cycles = self.turns.cycles
             self.turns.count_minibatch(None)
-            if self.turns.cycles > cycles:
-                self.adversary.end_cycle(self.turns.cycles)
+            if self.turns.cycles > cycles and self.adversary.end_cycle(self.turns.cycles):
+                self.updates.forget("generator", "perturb")
+                self.updates.adopt(self.adversary.optimizer)
 
     def _train_generator(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
         """Train the generator; return its failure probability, None if it perturbs none of the images."""
@@ -64,10 +66,18 @@ class GanLoop(TrainingLoop):
         if not num_images:
             return None
         self.adversary.set_learning_rate(self.progress)
+        bound, adversary = self.updates.number("bound", self.bound), self.adversary
+        is_static = adversary.settings.goal != "source_to_target"
         update = self.meter.run(
             "generator",
             num_images,
-            lambda: self.adversary.update(self.classifier, images, labels, self.bound, self.rng),
+            lambda: self.updates.run(
+                "generator",
+                lambda images, labels: adversary.update(self.classifier, images, labels, bound, self.rng),
+                images,
+                labels,
+                is_static=is_static,
+            ),
         )
         if update is None:
             return None
@@ -87,19 +97,32 @@ class GanLoop(TrainingLoop):
         # Metered apart from the update, because the goal may perturb another number of images in every minibatch.
         perturbed = repeated
         if num_images:
-            perturbed = self.meter.run(
-                "perturb", num_images, lambda: self.perturb(repeated, repeated_labels, from_pool=True)
-            )
+            perturbed = self.meter.run("perturb", num_images, lambda: self._perturb(repeated, repeated_labels))
         clean_weight = self.config.clean_weight
-        self.meter.run(
+        self.run_update(
             "classifier",
-            len(labels),
-            lambda: self.update_classifier(mixed_loss(self.classifier, images, perturbed, labels, clean_weight)),
+            lambda images, perturbed, labels: self.descend(
+                mixed_loss(self.classifier, images, perturbed, labels, clean_weight)
+            ),
+            images,
+            perturbed,
+            labels,
         )
 
-    def perturb(self, images: torch.Tensor, labels: torch.Tensor, *, from_pool: bool = False) -> torch.Tensor:
+    def _perturb(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        bound, adversary = self.updates.number("bound", self.bound), self.adversary
+        return self.updates.run(
+            "perturb",
+            lambda images, labels: adversary.perturb(self.classifier, images, labels, bound, self.rng, from_pool=True),
+            images,
+            labels,
+            # Which generator of the pool perturbs is known only when it is drawn.
+            is_static=adversary.settings.goal != "source_to_target" and not adversary.pool,
+        )
+
+    def perturb(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Perturb images by the generator within the present bound; see `Adversary.perturb`."""
-        return self.adversary.perturb(self.classifier, images, labels, self.bound, self.rng, from_pool=from_pool)
+        return self.adversary.perturb(self.classifier, images, labels, self.bound, self.rng)
 
     def evaluate(self, tier: str) -> dict[str, float]:
         """Return the accuracies of a tier; of ``watch`` also those under the generator within its present bound.
@@ -141,6 +164,7 @@ class GanLoop(TrainingLoop):
         """See `TrainingLoop.restore`."""
         super().restore(state)
         self.adversary.restore(state["adversary"])
+        self.updates.adopt(self.adversary.optimizer)
         self.generator_minibatches.num_drawn = state["generator_drawn"]
         self.turns.restore(state["turns"])
         self._reported = tuple(state["reported"])

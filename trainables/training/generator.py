@@ -22,7 +22,7 @@ from trainables.networks.generator_losses import (
 from trainables.networks.generators import Generator, build_generator
 from trainables.networks.perturbation import SMALLEST, perturb_images, sample_inputs
 from trainables.schedules import value_at
-from trainables.training.optimizers import build_optimizer, descend, set_learning_rate
+from trainables.training.optimizers import build_optimizer, descend, set_learning_rate, state_of
 
 RESPONSIVE = 2.0
 """Outputs before the tanh up to this size are not penalised: the tanh still has 7 % of its greatest slope there."""
@@ -181,23 +181,28 @@ class Adversary:
         choice = int(torch.randint(1 + len(self.pool), (), generator=rng, device=rng.device))
         return (self.generator, *self.pool)[choice]
 
-    def end_cycle(self, cycle: int) -> None:
+    def end_cycle(self, cycle: int) -> bool:
         """Keep a copy of the generator in the pool, or replace it by a fresh one, when that is due.
 
         Args:
             cycle: the number of cycles that have ended, this one included.
+
+        Returns:
+            Whether the generator and its optimiser are other ones now.
         """
         settings = self.settings
         if settings.pool and cycle % settings.pool_every == 0:
             self.pool = [*self.pool, copy.deepcopy(self.generator)][-settings.pool :]
-        if settings.reinitialise_every and cycle % settings.reinitialise_every == 0:
-            self.generator, self.optimizer = self._build(cycle)
+        if not settings.reinitialise_every or cycle % settings.reinitialise_every:
+            return False
+        self.generator, self.optimizer = self._build(cycle)
+        return True
 
     def state(self) -> dict[str, Any]:
         """Return the state for a checkpoint; see `restore`."""
         return {
             "generator": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": state_of(self.optimizer),
             "pool": [past.state_dict() for past in self.pool],
         }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -23,8 +24,9 @@ from trainables.networks.classifiers import build_classifier
 from trainables.schedules import learning_rate_factor, value_at
 from trainables.training.averaging import WeightAverage
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
+from trainables.training.graphs import updates_on
 from trainables.training.minibatches import Minibatches
-from trainables.training.optimizers import build_optimizer, descend, set_learning_rate
+from trainables.training.optimizers import build_optimizer, descend, set_learning_rate, state_of
 from trainables.training.runtime import keep_freed_memory, training_passes
 
 
@@ -97,9 +99,10 @@ class TrainingLoop(ABC):
         self.average: WeightAverage | None = None
         if settings.average_decay is not None:
             self.average = WeightAverage(self.classifier, settings.average_decay)
-            self.optimizer.register_step_post_hook(self._update_average)
         self.minibatches = Minibatches(dataset.train, config.batch_size, seed_for(config.seed, "order"))
         self.rng = torch.Generator(device=device).manual_seed(seed_for(config.seed, "attack"))
+        self.updates = updates_on(device, self.rng)
+        self.updates.adopt(self.optimizer)
         self.meter = ComputeMeter(standard_flops_per_image(self.classifier) * len(dataset.train))
         self.classifier_loss = LossMean()
         self.num_reports = 0
@@ -109,10 +112,6 @@ class TrainingLoop(ABC):
     @abstractmethod
     def train_minibatch(self) -> None:
         """Train on one minibatch and add its cost to the meter."""
-
-    def _update_average(self, *_: object) -> None:
-        if self.average is not None:
-            self.average.update(self.classifier)
 
     @property
     def result(self) -> nn.Module:
@@ -140,12 +139,27 @@ class TrainingLoop(ABC):
         Raises:
             DivergedError: a loss or a weight is not finite.
         """
+        report = self.advance()
+        with self.updates.active():
+            while True:
+                try:
+                    next(report)
+                except StopIteration as end:
+                    metrics: dict[str, float] = end.value
+                    return metrics
+
+    def advance(self) -> Generator[None, None, dict[str, float]]:
+        """Do what `step` does in parts, one update each, and return what it returns.
+
+        Parts are run inside ``updates.active()``, so that several runs can share a device in turns.
+        """
         started = time.monotonic()
         report_at = min((self.num_reports + 1) * self.config.report_every, self.config.compute)
         while self.meter.compute < report_at:
             self.set_learning_rate()
             with training_passes(self.config.precision, self.device):
                 self.train_minibatch()
+            yield
         self.num_reports += 1
         losses = self.losses()
         self._check_finite(losses)
@@ -185,28 +199,49 @@ class TrainingLoop(ABC):
         settings = self.config.evaluation
         num_images = settings.rank_images if tier == "rank" else settings.watch_images
         images = self.dataset.validation.head(num_images)
-        return evaluate(self.result, images, epsilon=settings.epsilon, tier=tier, seed=self.config.seed)
+        return evaluate(
+            self.result,
+            images,
+            epsilon=settings.epsilon,
+            tier=tier,
+            seed=self.config.seed,
+            run_seeded=self.updates.run_seeded,
+        )
 
     def train_clean_minibatch(self) -> None:
         """Train the classifier on one clean minibatch."""
         images, labels = self.minibatches.next_minibatch()
-        self.meter.run(
+        self.run_update(
             "clean",
-            len(labels),
-            lambda: self.update_classifier(cross_entropy(self.classifier(images), labels).mean()),
+            lambda images, labels: self.descend(cross_entropy(self.classifier(images), labels).mean()),
+            images,
+            labels,
         )
 
-    def update_classifier(self, loss: torch.Tensor) -> None:
-        """Take one optimiser step on a loss, a scalar."""
-        descend(self.optimizer, loss, self.config.classifier.gradient_clip)
+    def run_update(self, kind: str, update: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> None:
+        """Run an update of the classifier, and add its cost to the meter and its loss to the mean.
+
+        Args:
+            kind: see `Updates.run`.
+            update: called with the tensors, returns the loss.
+            tensors: what differs from the last update of that kind; the last of them are the labels.
+        """
+        loss = self.meter.run(kind, len(tensors[-1]), lambda: self.updates.run(kind, update, *tensors))
         self.classifier_loss.add(loss)
+        if self.average is not None:
+            self.average.update(self.classifier)
+
+    def descend(self, loss: torch.Tensor) -> torch.Tensor:
+        """Take one optimiser step on a loss, a scalar, and return it."""
+        descend(self.optimizer, loss, self.config.classifier.gradient_clip)
+        return loss.detach()
 
     def state(self) -> dict[str, Any]:
         """Return the state for a checkpoint; see `restore`."""
         average = {} if self.average is None else {"average": self.average.state()}
         return average | {
             "classifier": self.classifier.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": state_of(self.optimizer),
             "drawn": self.minibatches.num_drawn,
             "rng": self.rng.get_state(),
             "meter": self.meter.state(),
@@ -221,6 +256,8 @@ class TrainingLoop(ABC):
         if self.average is not None:
             self.average.restore(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.updates.forget()  # an optimiser has other tensors now
+        self.updates.adopt(self.optimizer)
         self.minibatches.num_drawn = state["drawn"]
         self.rng.set_state(state["rng"])
         self.meter.restore(state["meter"])

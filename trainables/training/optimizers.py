@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,9 +28,18 @@ def build_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of the next step."""
+    """Set the learning rate of the next step: in place where it is a tensor, which a CUDA graph has the address of."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return an optimiser's state for a checkpoint, with its learning rates as numbers."""
+    state = optimizer.state_dict()
+    return {**state, "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]}
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, gradient_clip: float | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 
 from trainables.attacks import gradient
-from trainables.attacks.losses import LogitsFn, Loss, cross_entropy
+from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy
 from trainables.config import FgsmRandomStartConfig, FgsmRetrainingConfig, PgdConfig, TradesConfig
 from trainables.schedules import value_at, warmed_up
 from trainables.training.loop import TrainingLoop
@@ -63,11 +63,12 @@ class AdversarialLoop(TrainingLoop):
     def train_minibatch(self) -> None:
         """Attack a minibatch and train the classifier on it."""
         images, labels = self.minibatches.next_minibatch()
-        self.meter.run("attacked", len(labels), lambda: self.update(images, labels))
+        epsilon = self.updates.number("epsilon", self.epsilon)
+        self.run_update("attacked", lambda images, labels: self.update(images, labels, epsilon), images, labels)
 
     @abstractmethod
-    def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Attack images ``(batch, 1, 28, 28)`` with labels ``(batch,)`` and take one optimiser step."""
+    def update(self, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
+        """Attack images ``(batch, 1, 28, 28)`` with labels ``(batch,)``, take one optimiser step, return the loss."""
 
 
 class FgsmRetrainingLoop(AdversarialLoop):
@@ -75,24 +76,25 @@ class FgsmRetrainingLoop(AdversarialLoop):
 
     config: FgsmRetrainingConfig
 
-    def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def update(self, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
         """Train on clean and FGSM images, or on FGSM images alone where the clean ones have no weight."""
         if self.config.clean_weight:
-            self._update_on_both(images, labels, self.config.clean_weight)
-        else:
-            adversarial = gradient.fgsm(self.classifier, images, labels, self.epsilon)
-            self.update_classifier(cross_entropy(self.classifier(adversarial), labels).mean())
+            return self._update_on_both(images, labels, epsilon, self.config.clean_weight)
+        adversarial = gradient.fgsm(self.classifier, images, labels, epsilon)
+        return self.descend(cross_entropy(self.classifier(adversarial), labels).mean())
 
-    def _update_on_both(self, images: torch.Tensor, labels: torch.Tensor, clean_weight: float) -> None:
+    def _update_on_both(
+        self, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon, clean_weight: float
+    ) -> torch.Tensor:
         """Use one backward pass of the clean loss for its part of the update and for the attack's gradient."""
         self.optimizer.zero_grad(set_to_none=True)
         clean = clean_weight * cross_entropy(self.classifier(images.requires_grad_()), labels).mean()
         clean.backward()
-        adversarial = gradient.sign_step(images.detach(), cast(torch.Tensor, images.grad), self.epsilon)
+        adversarial = gradient.sign_step(images.detach(), cast(torch.Tensor, images.grad), epsilon)
         attacked = (1.0 - clean_weight) * cross_entropy(self.classifier(adversarial), labels).mean()
         attacked.backward()
         clip_and_step(self.optimizer, self.config.classifier.gradient_clip)
-        self.classifier_loss.add(clean.detach() + attacked.detach())
+        return clean.detach() + attacked.detach()
 
 
 class PgdLoop(AdversarialLoop):
@@ -103,10 +105,10 @@ class PgdLoop(AdversarialLoop):
 
     config: FgsmRandomStartConfig | PgdConfig
 
-    def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def update(self, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
         """Train on adversarial images."""
-        adversarial = _run_pgd(self, images, labels, cross_entropy)
-        self.update_classifier(cross_entropy(self.classifier(adversarial), labels).mean())
+        adversarial = _run_pgd(self, images, labels, epsilon, cross_entropy)
+        return self.descend(cross_entropy(self.classifier(adversarial), labels).mean())
 
 
 class TradesLoop(AdversarialLoop):
@@ -114,18 +116,20 @@ class TradesLoop(AdversarialLoop):
 
     config: TradesConfig
 
-    def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def update(self, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
         """Attack the divergence of the predictions, then train on the clean loss and the divergence."""
         with torch.no_grad():
             clean = self.classifier(images).log_softmax(-1)
-        adversarial = _run_pgd(self, images, labels, lambda logits, _: _divergence(clean, logits))
+        adversarial = _run_pgd(self, images, labels, epsilon, lambda logits, _: _divergence(clean, logits))
         logits, attacked = self.classifier(torch.cat([images, adversarial])).chunk(2)
         divergence = _divergence(logits.log_softmax(-1), attacked).mean()
-        self.update_classifier(cross_entropy(logits, labels).mean() + self.config.beta * divergence)
+        return self.descend(cross_entropy(logits, labels).mean() + self.config.beta * divergence)
 
 
-def _run_pgd(loop: PgdLoop | TradesLoop, images: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
-    settings, epsilon = loop.config.attack, loop.epsilon
+def _run_pgd(
+    loop: PgdLoop | TradesLoop, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon, loss: Loss
+) -> torch.Tensor:
+    settings = loop.config.attack
     step_size = settings.reach * epsilon / settings.steps
     return gradient.pgd(
         loop.classifier,

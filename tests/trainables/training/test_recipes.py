@@ -29,7 +29,8 @@ class TestFgsmRetraining:
             loop.train_minibatch()
             images, labels = twin.minibatches.next_minibatch()
             attacked = attacks.fgsm(twin.classifier, images, labels, epsilon)
-            twin.update_classifier(recipes.mixed_loss(twin.classifier, images, attacked, labels, clean_weight))
+            loss = recipes.mixed_loss(twin.classifier, images, attacked, labels, clean_weight)
+            twin.classifier_loss.add(twin.descend(loss))
         assert twin.classifier_loss.take() == pytest.approx(loop.classifier_loss.take(), rel=1e-5)
         pairs = zip(loop.classifier.parameters(), twin.classifier.parameters(), strict=True)
         for one, other in pairs:
