@@ -8,10 +8,14 @@ from collections.abc import Iterator
 
 import torch
 
+from trainables.attacks.gradient import drops_images
 from trainables.attacks.losses import Epsilon, LogitsFn, is_correct, margin
 
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After how many of 10,000 queries the share of the pixels in a square is halved."""
+
+_DROPPED_EVERY = 64
+"""After how many queries misclassified images are left out where the host would have to wait for the device."""
 
 
 @torch.no_grad()
@@ -24,6 +28,7 @@ def square(
     queries: int,
     rng: torch.Generator,
     p: float = 0.8,
+    drops: bool | None = None,
 ) -> torch.Tensor:
     """Return each image at the first point where it is misclassified, or else at the point of the largest margin.
 
@@ -40,26 +45,32 @@ def square(
         rng: draws stripes and squares, on the device of the images.
         p: share of the pixels in the first squares. The published schedule by which it shrinks over 10,000 queries is
             scaled to ``queries``.
+        drops: whether to leave out images as soon as they are misclassified; see `gradient.drops_images` for the
+            default. Otherwise they are left out now and then.
     """
     result = images.clone()
     index = is_correct(logits_fn(images), labels).nonzero().squeeze(-1)
     clean, current = images[index].flatten(1), images[index].flatten(1)
     highest = torch.full((len(index),), -torch.inf, dtype=images.dtype, device=images.device)
-    for positions, signs in _proposals(len(images), images.shape[-1], queries, p, rng):
+    every = 1 if (drops_images(images) if drops is None else drops) else _DROPPED_EVERY
+    survives = torch.ones_like(index, dtype=torch.bool)  # since images were last left out
+    for number, (positions, signs) in enumerate(_proposals(len(images), images.shape[-1], queries, p, rng), start=1):
         if not len(index):
             break
         pixels = positions[index]
         before, after = current.gather(1, pixels), (clean.gather(1, pixels) + epsilon * signs[index]).clamp_(0.0, 1.0)
         current.scatter_(1, pixels, after)
         logits = logits_fn(current.view(-1, *images.shape[1:]))
-        survives = is_correct(logits, labels[index])
         loss = margin(logits, labels[index])
-        is_worse = survives & (loss <= highest)
-        current.scatter_(1, pixels, torch.where(is_worse.unsqueeze(1), before, after))
+        is_correct_now = is_correct(logits, labels[index])
+        is_kept = ~survives | (is_correct_now & (loss <= highest))
+        current.scatter_(1, pixels, torch.where(is_kept.unsqueeze(1), before, after))
         highest = torch.maximum(loss, highest)
-        if not survives.all():
+        survives &= is_correct_now
+        if number % every == 0 and not survives.all():
             result[index[~survives]] = current[~survives].view(-1, *images.shape[1:])
             index, clean, current, highest = (tensor[survives] for tensor in (index, clean, current, highest))
+            survives = torch.ones_like(index, dtype=torch.bool)
     result[index] = current.view(-1, *images.shape[1:])
     return result
 

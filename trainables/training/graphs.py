@@ -235,7 +235,8 @@ class RecordedUpdates(Updates):
                 # A recipe may ask for the gradient of its images: that belongs to one update.
                 replay = self._recorder.record(lambda: update(*(place.detach() for place in places)), [rng])
         except Exception as error:  # whatever a device or a driver cannot do
-            _log.warning("the update %r runs without a CUDA graph, several times slower: %s", kind, error)
+            why = error.__context__ or error  # the first of two, if the end of the recording failed, too
+            _log.warning("the update %r runs without a CUDA graph, several times slower: %s", kind, why)
             rng.set_state(state)
             self._unrecordable.add(kind)
             return False

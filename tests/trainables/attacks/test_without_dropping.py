@@ -8,6 +8,7 @@ from tests.trainables.conftest import random_problem, rng_of
 from trainables.attacks.apgd import apgd, apgd_targeted
 from trainables.attacks.gradient import pgd_survivors
 from trainables.attacks.losses import LOSSES, is_correct
+from trainables.attacks.square import square
 
 ATTACKS = {
     "PGD": (pgd_survivors, {"steps": 6}),
@@ -17,8 +18,11 @@ ATTACKS = {
     "APGD, targets": (apgd_targeted, {"steps": 5, "num_targets": 3}),
 }
 
+# Square leaves images out after every 64 queries.
+WITH_SQUARE = {**ATTACKS, "Square": (square, {"queries": 150})}
 
-@pytest.mark.parametrize(("attack", "options"), ATTACKS.values(), ids=ATTACKS)
+
+@pytest.mark.parametrize(("attack", "options"), WITH_SQUARE.values(), ids=WITH_SQUARE)
 @pytest.mark.parametrize("seed", range(3))
 def test_both_return_the_same_images(attack, options, seed):
     model, images, labels = random_problem(seed, (16,))
