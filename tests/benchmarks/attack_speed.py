@@ -23,7 +23,7 @@ from trainables.config import parse
 from trainables.data.tensors import Dataset, load
 from trainables.storage.atomic import cache_folder
 from trainables.training import registry
-from trainables.training.runtime import keep_freed_memory
+from trainables.training.machine.runtime import keep_freed_memory
 
 EPSILON = 0.3
 NUM_IMAGES = 1000

@@ -14,7 +14,7 @@ from trainables.config import ClassifierConfig, GeneratorConfig
 from trainables.networks.classifiers import IMAGE_SHAPE, build_classifier
 from trainables.networks.generators import GENERATOR_BODIES
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
-from trainables.training.runtime import keep_freed_memory
+from trainables.training.machine.runtime import keep_freed_memory
 
 NUM_IMAGES = 128
 CHANNELS = 2  # the image and the gradient

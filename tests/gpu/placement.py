@@ -13,7 +13,7 @@ from trainables.config import parse
 from trainables.data.tensors import Dataset
 from trainables.training import registry
 from trainables.training.loop import TrainingLoop
-from trainables.training.runtime import training_passes
+from trainables.training.machine.runtime import training_passes
 
 UPDATES, PART = 40, 10
 

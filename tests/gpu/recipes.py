@@ -10,8 +10,8 @@ import torch
 from trainables.config import parse
 from trainables.data.tensors import Dataset, Split, load
 from trainables.training import registry
-from trainables.training.graphs import Updates
 from trainables.training.loop import TrainingLoop
+from trainables.training.machine.graphs import Updates
 
 BATCH_SIZE = 128
 

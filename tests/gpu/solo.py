@@ -11,8 +11,8 @@ import torch
 from tests.gpu.measuring import FORMATS, Rows, deterministic, host_ms, numbers, time_ms
 from tests.gpu.recipes import BATCH_SIZE, RECIPES, build, endless, on
 from trainables.data.tensors import Dataset
-from trainables.training.graphs import RecordedUpdates
 from trainables.training.loop import TrainingLoop
+from trainables.training.machine.graphs import RecordedUpdates
 
 
 def advance(loop: TrainingLoop) -> Callable[[], None]:

@@ -12,7 +12,7 @@ from tests.gpu.measuring import Rows
 from tests.gpu.recipes import QUICK, build, on
 from trainables.data.tensors import Dataset
 from trainables.training.loop import TrainingLoop
-from trainables.training.pack import Pack
+from trainables.worker.pack import Pack
 
 CASES = (
     ("graphs", 1, 15),

@@ -21,7 +21,7 @@ from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training import registry
 from trainables.training.gan import GanLoop
 from trainables.training.loop import TrainingLoop
-from trainables.training.runtime import set_num_threads
+from trainables.training.machine.runtime import set_num_threads
 from trainables.training.success import success_matrix
 
 NUM_IMAGES = 500

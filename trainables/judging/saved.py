@@ -21,7 +21,7 @@ from trainables.networks.bundle import read_bundle, read_checkpoint
 from trainables.networks.normalization import Normalization
 from trainables.networks.state_dicts import read_classifier_file
 from trainables.storage.checkpoint import RunCheckpoint
-from trainables.training.runtime import set_num_threads
+from trainables.training.machine.runtime import set_num_threads
 
 
 @dataclass(frozen=True)

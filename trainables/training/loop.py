@@ -24,10 +24,10 @@ from trainables.networks.classifiers import build_classifier
 from trainables.schedules import learning_rate_factor, value_at
 from trainables.training.averaging import WeightAverage
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
-from trainables.training.graphs import updates_on
+from trainables.training.machine.graphs import updates_on
+from trainables.training.machine.runtime import keep_freed_memory, training_passes
 from trainables.training.minibatches import Minibatches
 from trainables.training.optimizers import build_optimizer, descend, set_learning_rate, state_of
-from trainables.training.runtime import keep_freed_memory, training_passes
 
 
 class DivergedError(ArithmeticError):

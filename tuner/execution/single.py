@@ -93,7 +93,7 @@ def train(
     from trainables.networks.bundle import write_classifier
     from trainables.training import registry
     from trainables.training.loop import DivergedError
-    from trainables.training.runtime import set_num_threads
+    from trainables.training.machine.runtime import set_num_threads
 
     target = target.absolute()
     if target.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainables.training.runtime import supports_bfloat16
+from trainables.training.machine.runtime import supports_bfloat16
 from trainables.worker.device import assigned_device, memory_advice, prepare
 
 

@@ -15,7 +15,7 @@ from search_spaces.errors import SpaceError
 from tests.tuner.conftest import SPACE, train_all
 from trainables.config import parse
 from trainables.networks.classifiers import small_cnn
-from trainables.training import runtime
+from trainables.training.machine import runtime
 from trainables.training.published import PUBLISHED
 from tuner import Sweep
 from tuner.errors import UserError

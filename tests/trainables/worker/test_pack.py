@@ -7,7 +7,7 @@ import torch
 
 from tests.support.loops import is_same_state, without_seconds
 from trainables.training.loop import DivergedError
-from trainables.training.pack import Pack
+from trainables.worker.pack import Pack
 
 RUNS = {"one": ("gan", {"seed": 1}), "two": ("pgd", {"seed": 2}), "three": ("gan", {"seed": 3, "pretrain": 0.0})}
 SHORT = {"compute": 1.0}

@@ -7,8 +7,9 @@ from tests.support.loops import finish, tensors_of
 from trainables.attacks import gradient as attacks
 from trainables.errors import PrecisionError
 from trainables.networks import perturbation
-from trainables.training import registry, runtime
-from trainables.training.runtime import has_bfloat16, training_passes
+from trainables.training import registry
+from trainables.training.machine import runtime
+from trainables.training.machine.runtime import has_bfloat16, training_passes
 
 needs_bfloat16 = pytest.mark.skipif(
     not has_bfloat16(torch.device("cpu")), reason="this processor has neither AVX512_BF16 nor AMX"

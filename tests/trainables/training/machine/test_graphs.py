@@ -9,8 +9,8 @@ import torch
 
 from tests.support.loops import is_same_state
 from tests.trainables.training.test_restoring import RUNS
-from trainables.training import graphs
 from trainables.training.loop import TrainingLoop
+from trainables.training.machine import graphs
 
 
 class Repeats:
