@@ -48,7 +48,7 @@ class Updates:
         return value
 
     def run(self, kind: str, update: Callable[..., Result], *tensors: torch.Tensor, is_static: bool = True) -> Result:
-        """Return what an update returns; tensors of the result are valid until the next update of that kind.
+        """Return what an update returns; tensors of the result are valid until the next update.
 
         Args:
             kind: updates of one kind do the same operations on tensors of the same shapes.
