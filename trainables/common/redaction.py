@@ -7,6 +7,7 @@ value of an environment variable with such a name.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -33,11 +34,16 @@ _HEADER = re.compile(
     r"""(\bauthorization["']?\s*[:=]\s*["']?|\bbearer\s+(?=\S*\d))((?:basic|bearer|digest|token)\s+)?[^\s"',]+""",
     re.IGNORECASE,
 )
+_HEADER_NAME = re.compile("authorization|bearer", re.IGNORECASE)
 _KNOWN_FORM = re.compile(
     r"\b(gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{20,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}"
     r"|AIza[\w-]{30,}|dapi[0-9a-f]{32}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
+)
+_BEGINNINGS = (
+    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "hf_", "sk-", "xox", "AIza", "dapi", "eyJ"),
+    "-----BEGIN ",
 )
 # There, a user without a password says who connects, or which container is meant; elsewhere it may be a token.
 _USER_IS_NO_SECRET = re.compile(r"postgres|mysql|mariadb|mssql|oracle|mongodb|ssh|sftp|ftp|git\+ssh|hdfs|abfs|wasb")
@@ -47,15 +53,20 @@ _SHORTEST, _LONG = 6, 12  # characters; from the second on, a value is masked wi
 
 def redact(text: str) -> str:
     """Return text with every secret in it replaced by ``***``; other text is returned as it is."""
-    text = _URL.sub(_masked_url, text)
-    text = _OPTION.sub(_masked_option, text)
-    text = _HEADER.sub(rf"\g<1>{MASK}", text)
-    text = _ASSIGNED.sub(_masked_value, text)
-    text = _KNOWN_FORM.sub(MASK, text)
-    for secret in _secrets_of_this_process():
-        within_words = len(secret) >= _LONG or not secret.isalnum()
-        pattern = re.escape(secret) if within_words else rf"(?<!\w){re.escape(secret)}(?!\w)"
-        text = re.sub(pattern, MASK, text)
+    # A look for what every match has in it is much faster than the pattern, and most text has none of it.
+    if "://" in text:
+        text = _URL.sub(_masked_url, text)
+    if "=" in text:
+        text = _OPTION.sub(_masked_option, text)
+    if _HEADER_NAME.search(text):
+        text = _HEADER.sub(rf"\g<1>{MASK}", text)
+    if _SECRET_NAME.search(text):
+        text = _ASSIGNED.sub(_masked_value, text)
+    if any(beginning in text for beginning in _BEGINNINGS):
+        text = _KNOWN_FORM.sub(MASK, text)
+    for secret, pattern in _patterns_of(tuple(current_environment().items()), tuple(sys.argv)):
+        if secret in text:
+            text = pattern.sub(MASK, text)
     return text
 
 
@@ -123,11 +134,23 @@ def _masked_value(match: re.Match[str]) -> str:
     return f"{name}{relation}{quotation}{MASK}{quotation}"
 
 
-def _secrets_of_this_process() -> list[str]:
+@functools.lru_cache(maxsize=4)
+def _patterns_of(
+    variables: tuple[tuple[str, str], ...], arguments: tuple[str, ...]
+) -> list[tuple[str, re.Pattern[str]]]:
+    """Return the secrets in environment variables and arguments with the pattern that finds each."""
+    return [(secret, _pattern_of(secret)) for secret in _secrets_in(variables, arguments)]
+
+
+def _pattern_of(secret: str) -> re.Pattern[str]:
+    within_words = len(secret) >= _LONG or not secret.isalnum()
+    return re.compile(re.escape(secret) if within_words else rf"(?<!\w){re.escape(secret)}(?!\w)")
+
+
+def _secrets_in(variables: Sequence[tuple[str, str]], arguments: Sequence[str]) -> list[str]:
     """Return the secrets in environment variables and arguments, longest first, as they are and as a URL has them."""
-    variables = current_environment()
-    found = {value.strip() for name, value in variables.items() if _is_secret_variable(name, value)}
-    for text in (*variables.values(), *sys.argv):
+    found = {value.strip() for name, value in variables if _is_secret_variable(name, value)}
+    for text in (*(value for _, value in variables), *arguments):
         found |= set(_passwords_in(text.strip()))
     found |= {unquote(secret) for secret in found} | {quote(secret, safe="") for secret in found}
     return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
