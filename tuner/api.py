@@ -115,6 +115,7 @@ class Sweep:
         trials: int | None = None,
         max_concurrent: int | None = None,
         accept_code_change: bool = False,
+        repair: bool = False,
         detach: bool = False,
         insecure: bool = False,
     ) -> Sweep:
@@ -124,15 +125,17 @@ class Sweep:
             trials: extend it to this many.
             max_concurrent: how many runs may be executed at once from now on.
             accept_code_change: go on although the code that trains differs from that of its runs; it is recorded.
+            repair: first train runs again whose metrics or last checkpoint is damaged.
             detach: see `launch`.
             insecure: likewise.
 
         Raises:
             UserError: it has more trials already, its space was edited, the code that trains differs, or a driver is at
                 work on it.
+            SweepError: a run could not be repaired.
         """
         check_authentication(insecure=insecure)
-        if trials is None and max_concurrent is None and control.end_pause(self._sweep):
+        if trials is None and max_concurrent is None and not repair and control.end_pause(self._sweep):
             return self
         self._sweep = prepare_resume(
             self._sweep,
@@ -141,7 +144,7 @@ class Sweep:
             max_concurrent=max_concurrent,
             accept_code_change=accept_code_change,
         )
-        return self._drive(detach, insecure)
+        return self._drive(detach, insecure, repair=repair)
 
     def confirm(
         self,
@@ -151,6 +154,7 @@ class Sweep:
         baselines: Sequence[str] | None = None,
         tier: Tier = "rank",
         images: int | None = None,
+        accept_code_change: bool = False,
         insecure: bool = False,
     ) -> Confirmation | None:
         """Run its best configurations and its baselines again with fresh seeds, and compare them on test images.
@@ -161,6 +165,7 @@ class Sweep:
             baselines: names of the sweep's baselines; by default all.
             tier: of attacks that the test images are put under.
             images: only so many, from the first on; by default all.
+            accept_code_change: see `resume`.
             insecure: see `launch`.
 
         Returns:
@@ -170,13 +175,19 @@ class Sweep:
         from tuner.sweep.confirmation import read_confirmation
 
         options = ConfirmOptions(top=top, num_seeds=seeds, baselines=baselines, tier=tier, num_images=images)
-        self.ending = confirm(self._sweep, self._console, options, insecure=insecure)
+        self.ending = confirm(
+            self._sweep, self._console, options, accept_code_change=accept_code_change, insecure=insecure
+        )
         return read_confirmation(self._sweep) if self.ending.completed else None
 
-    def _drive(self, detach: bool, insecure: bool) -> Sweep:
+    def _drive(self, detach: bool, insecure: bool, *, repair: bool = False) -> Sweep:
         if detach:
-            start_detached(self._sweep, insecure=insecure)
+            start_detached(self._sweep, repair=repair, insecure=insecure)
             return self
+        if repair:
+            from tuner.execution.repair import repair_runs
+
+            repair_runs(self._sweep, self._console, insecure=insecure)
         from tuner.execution.search import search
 
         self.ending = search(self._sweep, self._console, insecure=insecure)

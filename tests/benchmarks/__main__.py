@@ -37,8 +37,8 @@ BENCHMARKS = {
     "storage": storage.measure,
     "scale": scale.measure,
 }
-LONG = {"scale"}
-"""Benchmarks that take half an hour or more: only by name."""
+LONG = {"scale", "storage"}
+"""Benchmarks that take many minutes: only by name."""
 
 
 def main(names: list[str]) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
+from typing import Any
 
-from trainables.errors import StorageError
+from trainables.errors import StorageError, UserError
+from trainables.storage.checked_json import read_json
 
 _MARKER = "sweep.json"
+_FORMATS = (1, 2, 3)
 
 
 class FolderGuard:
@@ -19,13 +21,13 @@ class FolderGuard:
         sweep_id: of the sweep, if it is to be verified, too.
 
     Raises:
-        StorageError: it is not there, or holds another sweep.
+        StorageError: it is not there, holds another sweep, or the file that says which one is damaged.
     """
 
     def __init__(self, folder: Path, sweep_id: str | None = None) -> None:
         self._folder = folder
         self._at_first = self._look()
-        if sweep_id is not None and json.loads((folder / _MARKER).read_bytes())["id"] != sweep_id:
+        if sweep_id is not None and self._read_id() != sweep_id:
             raise self._lost()
 
     def check(self) -> None:
@@ -52,6 +54,17 @@ class FolderGuard:
                 path.mkdir(exist_ok=True)
         except FileNotFoundError as error:
             raise self._lost() from error
+
+    def _read_id(self) -> object:
+        """Return the id of the sweep in the folder."""
+        path = self._folder / _MARKER
+        try:
+            content = read_json(path, dict[str, Any], remedy="put a copy of it in its place", formats=_FORMATS)
+        except FileNotFoundError as error:
+            raise self._lost() from error
+        except UserError as error:
+            raise StorageError(str(error)) from error
+        return content.get("id")
 
     def _look(self) -> os.stat_result:
         try:

@@ -187,6 +187,11 @@ class SweepStore:
             folder.rename(target)
         return target
 
+    def names_in(self, folder: Path) -> set[str]:
+        """Return the names of what is in a folder, here or in the object store; none if there is no such folder."""
+        here = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        return here | {name.partition("/")[0] for name in self._stored_files(folder)}
+
     def _stored_files(self, folder: Path) -> list[str]:
         """Return the names of the files of a folder in the object store, below it; none if there is no object store."""
         located = self._stored(folder)

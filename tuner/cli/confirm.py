@@ -12,7 +12,7 @@ from search_spaces.sections import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS
 from trainables.config import MAX_IMAGES
 from tuner.cli.cluster.remote import accept_ray
 from tuner.cli.exits import exit_for, exit_for_problems
-from tuner.cli.options import Home, SweepName
+from tuner.cli.options import AcceptCodeChange, Home, SweepName
 from tuner.cli.results.compare import print_confirmed
 from tuner.errors import INTERRUPTED
 from tuner.sweep.folder import SweepFolder
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tuner.execution.confirm import ConfirmOptions
 
 
-def confirm(
+def confirm(  # noqa: PLR0913, PLR0917  # an argument for each option
     ctx: typer.Context,
     sweep_name: SweepName,
     top: Annotated[
@@ -47,6 +47,7 @@ def confirm(
     workers: Annotated[
         int | None, typer.Option(min=1, max=MAX_WORKERS, help="Evaluating processes; by default one per core.")
     ] = None,
+    accept_code_change: AcceptCodeChange = False,
     output_format: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")] = "table",
     home_folder: Home = None,
 ) -> None:
@@ -64,7 +65,7 @@ def confirm(
     preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
     names = None if baselines is None else [name.strip() for name in baselines.split(",") if name.strip()]
     options = ConfirmOptions(top=top, num_seeds=seeds, baselines=names, tier=tier, num_images=images, workers=workers)
-    _confirm(sweep, console, options, insecure)
+    _confirm(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)
     if output_format == "json":
         from tuner.sweep.confirmation import read_confirmation
 
@@ -78,12 +79,14 @@ def confirm(
         exit_for_problems(snapshot.problems)
 
 
-def _confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions, insecure: bool) -> None:
+def _confirm(
+    sweep: SweepFolder, console: Console, options: ConfirmOptions, *, accept_code_change: bool, insecure: bool
+) -> None:
     how_to_go_on = f"`tuner confirm {sweep.name}` goes on where it stands"
     try:
         from tuner.execution.confirm import confirm as confirm_sweep
 
-        ending = confirm_sweep(sweep, console, options, insecure=insecure)
+        ending = confirm_sweep(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -18,7 +18,7 @@ from trainables.data import files as data_files
 from trainables.errors import printable
 from trainables.storage.sweep_store import SweepStore
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import Data, Home, is_local_path, per_channel, radius, table_console
+from tuner.cli.options import AcceptCodeChange, Data, Home, is_local_path, per_channel, radius, table_console
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import home, names
@@ -82,6 +82,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
         int | None,
         typer.Option(min=1, max=MAX_WORKERS, help="Processes for the runs of a sweep; by default one per core."),
     ] = None,
+    accept_code_change: AcceptCodeChange = False,
     output_format: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")] = "table",
     data: Data = None,
     home_folder: Home = None,
@@ -97,9 +98,17 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
         sweep = _open_sweep(source, home(home_folder))
         of_path = {"--tier rank": "typed" if tier == "rank" else None, **of_path, **of_state_dict}
         _refuse(of_path, "a file or folder", f"{source} is a sweep: strongest attacks, test images, its own epsilon")
-        _evaluate_sweep(sweep, images=images, autoattack=autoattack, workers=workers, output_format=output_format)
+        _evaluate_sweep(
+            sweep,
+            images=images,
+            autoattack=autoattack,
+            workers=workers,
+            accept_code_change=accept_code_change,
+            output_format=output_format,
+        )
         return
-    _refuse({"--workers": workers, "--home": home_folder}, "a sweep", f"{source} is a file or folder here")
+    of_sweep = {"--workers": workers, "--home": home_folder, "--accept-code-change": accept_code_change or None}
+    _refuse(of_sweep, "a sweep", f"{source} is a file or folder here")
     if Path(source).is_dir():
         _refuse(of_state_dict, "the file of a state_dict", f"{source} is a folder, which says that itself")
     tier = tier or "rank"
@@ -154,12 +163,15 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
     data: Path | None,
 ) -> dict[str, dict[str, Any]]:
     """Return what `evaluate_classifier` returns of a bundle or ``state_dict``, by the images."""
+    from tuner.execution import preflight
+
     if autoattack and tier != "final":
         raise UserError("--autoattack stands beside the strongest attacks: add --tier final")
     if epsilon is not None and not 0 < epsilon <= 1:
         raise UserError(f"--epsilon must be above 0 and at most 1, the whole range of a pixel, not {epsilon:g}")
     if dataset is not None and dataset not in data_files.names():
         raise UserError(f"there is no dataset {dataset!r}: {', '.join(data_files.names())}")
+    preflight.check_data_folder(data)
     recorded = _recorded(path)
     from trainables.judging.saved import evaluate_classifier, load_classifier
     from trainables.networks.normalization import Normalization
@@ -222,23 +234,29 @@ def _print_results(source: str, tier: _Tier, results: Mapping[str, dict[str, Any
 
 
 def _evaluate_sweep(
-    sweep: SweepFolder, *, images: int | None, autoattack: bool, workers: int | None, output_format: str
+    sweep: SweepFolder,
+    *,
+    images: int | None,
+    autoattack: bool,
+    workers: int | None,
+    accept_code_change: bool,
+    output_format: str,
 ) -> None:
     """Evaluate the complete runs of a sweep that have not been evaluated so, and print all of them."""
-    from tuner.execution.evaluation import complete_runs, evaluate_runs, evaluations_frame
+    from tuner.execution.evaluation import evaluate_sweep, evaluations_frame
     from tuner.results.terminal import evaluation as evaluation_tables
     from tuner.sweep.snapshot import read_snapshot
     from tuner.tracking.sync import mirror_now
 
     console = Console(stderr=True, markup=False)
     with sweep.lock():
-        evaluate_runs(
+        evaluate_sweep(
             sweep,
-            complete_runs(read_snapshot(sweep, is_locked=True)),
+            console,
             num_images=images,
             autoattack=autoattack,
             workers=workers,
-            tell=console.print,
+            accept_code_change=accept_code_change,
         )
         try:
             mirror_now(sweep, console, with_runs=False)

@@ -80,11 +80,7 @@ def resume(
     sweep = prepare_resume(
         sweep, console, trials=trials, max_concurrent=max_concurrent, accept_code_change=accept_code_change
     )
-    if repair:
-        from tuner.execution.repair import repair_runs
-
-        repair_runs(sweep, console, insecure=insecure)
-    _drive(sweep, detach, insecure, ready_fd)
+    _drive(sweep, detach, insecure, ready_fd, repair=repair)
 
 
 def copy(
@@ -100,23 +96,33 @@ def copy(
     console.print(text, soft_wrap=True, highlight=False)
 
 
-def _drive(sweep: SweepFolder, detach: bool, insecure: bool, ready_fd: int | None = None) -> None:
+def _drive(
+    sweep: SweepFolder, detach: bool, insecure: bool, ready_fd: int | None = None, *, repair: bool = False
+) -> None:
     how_to_go_on = f"`tuner resume {sweep.name}` goes on where it stands"
     if detach:
         from tuner.execution.launch import start_detached
 
-        pid = start_detached(sweep, insecure=insecure)
-        text = f"Process {pid} goes on with it: `tuner watch {sweep.name}` shows how, `tuner stop {sweep.name}` ends it"
+        pid = start_detached(sweep, repair=repair, insecure=insecure)
+        first = "looks for damaged runs, trains them again and then " if repair else ""
+        how = f"`tuner watch {sweep.name}` shows how, `tuner stop {sweep.name}` ends it"
+        text = f"Process {pid} {first}goes on with it: {how}"
         console.print(text, soft_wrap=True, highlight=False)
         return
     try:
         from tuner.execution.launch import report_ready
         from tuner.execution.search import search
 
-        def on_start() -> None:
-            if ready_fd is not None:
-                report_ready(ready_fd)
+        waiting = [] if ready_fd is None else [ready_fd]
 
+        def on_start() -> None:
+            if waiting:
+                report_ready(waiting.pop())
+
+        if repair:
+            from tuner.execution.repair import repair_runs
+
+            repair_runs(sweep, console, on_start, insecure=insecure)
         ending = search(sweep, console, on_start, insecure=insecure)
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
@@ -145,6 +151,7 @@ def train(
     """Train one configuration in this process, without Ray, and write its bundle."""
     from tuner.execution import preflight, single
 
+    preflight.check_data_folder(data)
     settings = single.read_configuration(configuration, assign or [])
     preflight.ensure_data(settings["dataset"]["name"], data, Console(stderr=True))
     typer.echo(single.train(settings, output, data, _print_report))

@@ -62,13 +62,21 @@ class ConfirmOptions:
         check_count("workers", self.workers, MAX_WORKERS)
 
 
-def confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions, *, insecure: bool = False) -> Ending:
+def confirm(
+    sweep: SweepFolder,
+    console: Console,
+    options: ConfirmOptions,
+    *,
+    accept_code_change: bool = False,
+    insecure: bool = False,
+) -> Ending:
     """Train what is left of a sweep's confirming, evaluate its runs on test images, and write ``confirm.json``.
 
     Args:
         sweep: the sweep.
         console: shows progress and warnings.
         options: what is confirmed, and how.
+        accept_code_change: go on although the code that trains differs from that of its runs.
         insecure: see `tuner.execution.driver.drive`.
 
     Raises:
@@ -76,7 +84,7 @@ def confirm(sweep: SweepFolder, console: Console, options: ConfirmOptions, *, in
         CheckpointError: a run's checkpoint is missing or damaged.
     """
     sweep.check_space()
-    change = check_software(sweep, console, accept_code_change=False)
+    change = check_software(sweep, console, accept_code_change=accept_code_change, command="confirm")
     if change is not None:
         with sweep.lock():
             record_software(sweep, change)

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
 
 from trainables.common.process_state import environment, safe_path
 from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import BENCHMARK
 from tuner.errors import CheckpointError, UserError
+from tuner.execution.software import check_software, record_software
 from tuner.results.export import num_threads
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
 from tuner.sweep.runs import Record, Tier
-from tuner.sweep.snapshot import Snapshot
+from tuner.sweep.snapshot import Snapshot, read_snapshot
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,37 @@ def evaluate_runs(
             raise
     if unusable:
         raise CheckpointError("\n".join(unusable))
+
+
+def evaluate_sweep(
+    sweep: SweepFolder,
+    console: Console,
+    *,
+    num_images: int | None,
+    autoattack: bool = False,
+    workers: int | None = None,
+    accept_code_change: bool = False,
+) -> None:
+    """Put the complete runs of a sweep's search under the strongest attacks, unless they have been so.
+
+    Args:
+        sweep: the sweep; the caller holds its lock.
+        console: shows what has been done.
+        num_images: see `evaluate_runs`, like `autoattack` and `workers`.
+        autoattack: likewise.
+        workers: likewise.
+        accept_code_change: evaluate with other code than that which trained the runs; it is recorded.
+
+    Raises:
+        UserError: no run is complete, a file is damaged, or runs are left and the code that evaluates differs.
+        CheckpointError: a run's checkpoint is gone or damaged.
+    """
+    records = complete_runs(read_snapshot(sweep, is_locked=True))
+    options = EvaluationOptions("final", num_images, autoattack, num_threads=1, data=None)
+    if not all(_is_evaluated(record, options) for record in records):
+        change = check_software(sweep, console, accept_code_change=accept_code_change, command="evaluate")
+        record_software(sweep, change)
+    evaluate_runs(sweep, records, num_images=num_images, autoattack=autoattack, workers=workers, tell=console.print)
 
 
 def _end_at_once() -> None:

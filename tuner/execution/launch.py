@@ -25,7 +25,7 @@ from tuner.execution import preflight
 from tuner.execution.software import check_software, record_software
 from tuner.storage.observations import Observation
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.homes import check_available, names
+from tuner.sweep.homes import check_available, is_open_to_others, names
 
 LOG = "driver.log"
 SpaceContent: TypeAlias = Mapping[str, object]
@@ -46,7 +46,7 @@ class LaunchOptions:
         max_concurrent: how many runs may be executed at once, from 1 on; by default its share of the cluster.
 
     Raises:
-        UserError: a number is out of bounds or no whole number.
+        UserError: a number is out of bounds or no whole number, or `data` is no folder.
     """
 
     name: str | None = None
@@ -58,6 +58,7 @@ class LaunchOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no sweep can have."""
+        preflight.check_data_folder(self.data)
         preflight.check_count("trials", self.trials, TRIALS_LIMIT)
         preflight.check_count("max_concurrent", self.max_concurrent, MAX_CONCURRENT)
 
@@ -90,6 +91,7 @@ def new_sweep(
         postgres.check(options.study_storage)
     earlier = _earlier_trials(parsed, options.warm_start, home, console) if options.warm_start else []
     preflight.ensure_data(parsed.dataset.name, options.data, console)
+    _say_if_open(SweepStore.of(home), console)
     return SweepFolder.create(
         name,
         text,
@@ -138,6 +140,7 @@ def prepare_resume(
             f"one a sweep of its own: `tuner copy {sweep.name} NEW`"
         )
         console.print(text, style="yellow", soft_wrap=True, highlight=False)
+    _say_if_open(sweep.store, console)
     change = check_software(sweep, console, accept_code_change=accept_code_change)
     with sweep.lock():
         sweep = sweep.extended(trials, max_concurrent)
@@ -147,13 +150,21 @@ def prepare_resume(
     return sweep
 
 
-def start_detached(sweep: SweepFolder, *, insecure: bool = False) -> int:
+def _say_if_open(store: SweepStore, console: Console) -> None:
+    """Say that others can read what is in the home: one that this release makes is private, an older one may not be."""
+    if is_open_to_others(store):
+        text = f"Other users of this machine can read {store.root}; `chmod o-rwx {store.root}` keeps them out"
+        console.print(text, style="yellow", soft_wrap=True, highlight=False)
+
+
+def start_detached(sweep: SweepFolder, *, repair: bool = False, insecure: bool = False) -> int:
     """Start a driver that outlives this process and its terminal, and return its pid; it writes to ``driver.log``.
 
     Returns once the driver holds the sweep's lock, which it then keeps, or has ended because nothing was left to do.
 
     Args:
         sweep: that it drives.
+        repair: it trains runs whose files are damaged again first, see `tuner.execution.repair.repair_runs`.
         insecure: let its Ray require no token, see `tuner.execution.ray_tune.start.start_ray`.
 
     Raises:
@@ -170,7 +181,7 @@ def start_detached(sweep: SweepFolder, *, insecure: bool = False) -> int:
         begin = file.tell()
         try:
             process = subprocess.Popen(
-                [*_driver_command(sweep, writable), *(["--insecure"] if insecure else [])],
+                _driver_command(sweep, writable, repair=repair, insecure=insecure),
                 env=python_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -187,9 +198,10 @@ def start_detached(sweep: SweepFolder, *, insecure: bool = False) -> int:
     return process.pid
 
 
-def _driver_command(sweep: SweepFolder, ready_fd: int) -> list[str]:
+def _driver_command(sweep: SweepFolder, ready_fd: int, *, repair: bool, insecure: bool) -> list[str]:
     where = sweep.store.url or str(sweep.store.root)
-    return python_command("tuner", "resume", sweep.name, "--home", where, "--ready-fd", str(ready_fd))
+    options = [option for option, given in {"--repair": repair, "--insecure": insecure}.items() if given]
+    return python_command("tuner", "resume", sweep.name, "--home", where, "--ready-fd", str(ready_fd), *options)
 
 
 def report_ready(ready_fd: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from search_spaces.configurations import configuration_for
 from search_spaces.errors import shown
 from search_spaces.schema import MAX_TRIALS, Resources, Space
+from trainables.common.redaction import redact
 from trainables.data import files as data_files
 from trainables.storage.atomic import write_whole
 from tuner.cluster import local_ray
@@ -113,6 +115,25 @@ def _bytes_per_run(space: Space) -> int:
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
     settings = space.settings(lambda parameter: suggest(trial, parameter))
     return 2 * 3 * 4 * num_parameters(parse(configuration_for(space, settings, 0)))
+
+
+def check_data_folder(folder: Path | None) -> None:
+    """Check that a folder of a dataset's files that a person has named is one; each file in it is checked later.
+
+    Args:
+        folder: None if the files are to be fetched.
+
+    Raises:
+        UserError: it is a URL, or no folder of this machine.
+    """
+    if folder is None or folder.is_dir():
+        return
+    if url := re.fullmatch(r"([A-Za-z][\w+.-]+):/+(.*)", str(folder)):
+        raise UserError(
+            f"--data {redact(f'{url[1]}://{url[2]}')} is a URL, and the files of a dataset are taken from a folder: "
+            "fetch them from there yourself and name the folder, or leave --data out and they are fetched"
+        )
+    raise UserError(f"--data {folder} is no folder on this machine: leave it out, and the files are fetched")
 
 
 def ensure_data(name: str, folder: Path | None, console: Console) -> Path | None:

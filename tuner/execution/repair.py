@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from rich.console import Console
@@ -18,7 +19,9 @@ from tuner.sweep.folder import SweepFolder
 from tuner.tracking.sync import warn
 
 
-def repair_runs(sweep: SweepFolder, console: Console, *, insecure: bool = False) -> None:
+def repair_runs(
+    sweep: SweepFolder, console: Console, on_start: Callable[[], None] = lambda: None, *, insecure: bool = False
+) -> None:
     """Train the runs of a sweep again whose metrics or last checkpoints are damaged, up to where they had ended.
 
     Every file of every ended run is read: this takes a while. Nothing is deleted.
@@ -26,6 +29,7 @@ def repair_runs(sweep: SweepFolder, console: Console, *, insecure: bool = False)
     Args:
         sweep: the sweep; its lock is held until the end.
         console: says what is done.
+        on_start: called once the lock is held.
         insecure: see `tuner.execution.driver.drive`.
 
     Raises:
@@ -35,6 +39,7 @@ def repair_runs(sweep: SweepFolder, console: Console, *, insecure: bool = False)
     tell = partial(warn, console)
     signals = GracefulSignals(f"Interrupted; `tuner resume {sweep.name} --repair` goes on where it stands")
     with sweep.lock(), environment_kept(), loggers_kept(), signals:
+        on_start()
         queue = RepairQueue(sweep, tell)
         if queue.num_left:
             check_storage(sweep, queue.num_left)

@@ -67,13 +67,16 @@ def _differing(before: dict[str, str], after: dict[str, str]) -> list[str]:
     return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
 
 
-def check_software(sweep: SweepFolder, console: Console, *, accept_code_change: bool) -> SoftwareChange | None:
+def check_software(
+    sweep: SweepFolder, console: Console, *, accept_code_change: bool, command: str = "resume"
+) -> SoftwareChange | None:
     """Say in what the software that is running differs from that of a sweep, and return it; None if it is the same.
 
     Args:
         sweep: that is about to go on.
         console: shows the difference in a line.
         accept_code_change: go on although the code that trains differs.
+        command: of `tuner` that is to go on, for the message.
 
     Raises:
         UserError: the code that trains differs from that of all of the sweep's runs, and this is not accepted; or
@@ -88,7 +91,7 @@ def check_software(sweep: SweepFolder, console: Console, *, accept_code_change: 
         raise UserError(
             f"the code that trains is not the one that trained the runs of {sweep.name!r}: {shown} differ{since}. New "
             f"runs could not be compared with them: go back to that code, or accept and record the change with `tuner "
-            f"resume {sweep.name} --accept-code-change`"
+            f"{command} {sweep.name} --accept-code-change`"
         )
     words = [*change.differences, *([f"accepted changes in the code that trains: {shown}"] if change.files else [])]
     if words:

@@ -16,7 +16,7 @@ from tuner.storage.journal import JournalWriter
 from tuner.storage.metrics_file import names_its_run
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import ENDED, STATES
-from tuner.sweep.runs import Record, Run, append_metrics, read_metrics
+from tuner.sweep.runs import Record, Run, append_metrics, read_last_metrics, read_metrics
 
 
 class RunQueue(Protocol):
@@ -185,7 +185,8 @@ def claim_folder(sweep: SweepFolder, run: Run, tell: Callable[[str], None], *, h
 
     What is damaged, or belongs to another run or other settings, is moved aside with the whole folder, and the run
     begins anew. So is what does not say of which run it is, unless the study knows that the run has started: then an
-    earlier release wrote it.
+    earlier release wrote it. Checkpoints of later reports than the metrics have are moved aside: reports would be
+    missing.
 
     Args:
         sweep: the sweep; its lock is held by the caller.
@@ -200,6 +201,24 @@ def claim_folder(sweep: SweepFolder, run: Run, tell: Callable[[str], None], *, h
     if reason and run.folder.exists():
         aside = sweep.store.move_aside(run.folder)
         tell(f"{run.key} begins anew: what lay in its folder is in {aside} now, because {reason}")
+    else:
+        _move_checkpoints_ahead(sweep, run, tell)
+
+
+def _move_checkpoints_ahead(sweep: SweepFolder, run: Run, tell: Callable[[str], None]) -> None:
+    """Move checkpoints aside that come after a report which the metrics have lost; the last one may be unheard of."""
+    last = int(read_last_metrics(run).get("step", 0))
+    folder = run.folder / "checkpoint"
+    steps = {int(name): name for name in sweep.store.names_in(folder) if name.isdecimal()}
+    ahead = [name for step, name in sorted(steps.items()) if step > last + 1]
+    if not ahead:
+        return
+    places = ", ".join(str(sweep.store.move_aside(folder / name)) for name in ahead)
+    start = max((step for step in steps if step <= last + 1), default=0)
+    tell(
+        f"{run.key} goes on from {f'its checkpoint of report {start}' if start else 'the beginning'}: its metrics end "
+        f"with report {last}, so after the newer checkpoints reports would be missing; those are in {places} now"
+    )
 
 
 def _reason_to_move(run: Run, has_started: bool) -> str:

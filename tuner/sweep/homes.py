@@ -70,6 +70,13 @@ def check_available(name: str, home: Path | SweepStore, study_storage: str | Non
         raise UserError(f"cannot write into {nearest}: choose another --home, or set TUNER_HOME")
 
 
+def is_open_to_others(store: SweepStore) -> bool:
+    """Return whether other users of this machine can enter or read the folder of all sweeps."""
+    folders = [store.root, *store.root.parents]
+    modes = [folder.stat().st_mode for folder in folders if folder.exists()]
+    return bool(modes) and store.root.exists() and modes[0] & 0o007 != 0 and all(mode & 0o001 for mode in modes[1:])
+
+
 def check_name(name: str) -> None:
     """Check that a name is allowed for a sweep.
 

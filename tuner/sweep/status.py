@@ -161,7 +161,15 @@ def _warnings(snapshot: Snapshot) -> dict[str, str]:
 
 
 def summary_line(summary: SweepSummary) -> str:
-    """Return a summary as one line of text."""
+    """Return a summary as one line of text, with the first problem in it."""
+    text = _progress_line(summary)
+    if summary.problems and summary.state != "unreadable":
+        more = f" (and {len(summary.problems) - 1} more)" if len(summary.problems) > 1 else ""
+        text += f"; {summary.problems[0]}{more}"
+    return text
+
+
+def _progress_line(summary: SweepSummary) -> str:
     counts = Counter(summary.trials) + Counter(summary.baselines)
     runs = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no runs yet"
     ended = sum(count for state, count in summary.trials.items() if state not in ("running", "unfinished"))
@@ -172,17 +180,14 @@ def summary_line(summary: SweepSummary) -> str:
         text += f", best {summary.best.run} {summary.best.metric} {shown:.1f}"
     if summary.why:
         text += f"; {summary.why}"
-    if summary.problems and summary.state != "unreadable":
-        more = f" (and {len(summary.problems) - 1} more)" if len(summary.problems) > 1 else ""
-        text += f"; {summary.problems[0]}{more}"
     return text
 
 
 def status_lines(status: SweepStatus) -> list[str]:
-    """Return a status as lines of text."""
+    """Return a status as lines of text, without its problems, of which each may be long."""
     cost, driver = status.cost, status.driver
     text = [
-        summary_line(status),
+        _progress_line(status),
         f"cost so far: {cost.compute:.1f} epochs of compute; {format_duration(cost.train_s)} of training and "
         f"{format_duration(cost.evaluation_s)} of evaluation; {cost.cpu_hours:.2f} CPU hours"
         + (f", {cost.gpu_hours:.2f} GPU hours" if cost.gpu_hours else ""),

@@ -63,7 +63,8 @@ def test_other_code_is_refused_by_name_until_it_is_accepted_which_is_recorded(co
     edit(code, CHANGED, "import torch", "import torch\n\nOTHER = 1")
     for command in (["resume", "tiny"], ["resume", "tiny", "--detach"], ["confirm", "tiny"]):
         status, output = run(*command, "--home", str(sweep.folder.parent))
-        assert (status, CHANGED in output, "--accept-code-change" in output) == (2, True, True), output
+        how = f"`tuner {command[0]} tiny --accept-code-change`"
+        assert (status, CHANGED in output, how in output) == (2, True, True), output
     assert (sweep.folder / "provenance.json").read_text() == original
     prepare_resume(sweep, QUIET, accept_code_change=True)
     content = json.loads((sweep.folder / "provenance.json").read_text())
@@ -75,6 +76,21 @@ def test_other_code_is_refused_by_name_until_it_is_accepted_which_is_recorded(co
     }
     prepare_resume(sweep, QUIET)  # it has been accepted
     assert len(resumed(sweep)) == 1
+
+
+def test_a_sweep_is_evaluated_with_other_code_only_if_it_is_accepted(code, trained_sweep, run):
+    home = ["--home", str(trained_sweep.folder.parent)]
+    edit(code, CHANGED, "import torch", "import torch\n\nOTHER = 1")
+    few = ["evaluate", "real", "--images", "1", "--workers", "1", *home]
+    status, output = run(*few)
+    assert (status, "`tuner evaluate real --accept-code-change`" in output) == (2, True), output
+    assert not list(trained_sweep.folder.glob("*/*/final.json"))
+    status, output = run(*few, "--accept-code-change")
+    assert status == 0, output
+    assert [entry["accepted_code_change"] for entry in resumed(trained_sweep)] == [True]
+    edit(code, CHANGED, "OTHER = 1", "OTHER = 2")
+    assert run(*few)[0] == 0  # nothing is left to be evaluated
+    assert len(resumed(trained_sweep)) == 1
 
 
 def test_going_back_to_code_that_trained_runs_is_no_change(code, make_sweep):

@@ -24,6 +24,29 @@ def accuracies(sweep: SweepFolder) -> dict[str, list[float]]:
     return {record.run.key: [one["watch/clean"] for one in read_metrics(record.run)] for record in read_records(sweep)}
 
 
+@pytest.mark.parametrize(
+    ("steps", "left", "start"),
+    [
+        ((1, 2), ["00000001", "00000002"], ""),
+        ((2, 3), ["00000002"], "its checkpoint of report 2"),
+        ((4, 5), [], "the beg"),
+    ],
+)
+def test_a_run_whose_metrics_are_behind_its_checkpoints_leaves_no_report_out(make_sweep, steps, left, start):
+    sweep = make_sweep()
+    ledger = Ledger(sweep)
+    run = ledger.next_run()
+    ledger.report(run.key, row(1))
+    for step in steps:
+        (run.folder / "checkpoint" / f"{step:08d}").mkdir(parents=True)
+    said: list[str] = []
+    Ledger(sweep, tell=said.append)
+    there = {path.name for path in (run.folder / "checkpoint").iterdir()}
+    assert sorted(name for name in there if name.isdecimal()) == left
+    assert len(there) == len(steps), "nothing is deleted"
+    assert [start in text and "its metrics end with report 1" in text for text in said] == [True] * bool(start)
+
+
 def test_with_other_settings_every_trial_begins_anew_and_the_old_files_are_kept(make_sweep):
     sweep = make_sweep()
     train_all(Ledger(sweep))
