@@ -18,6 +18,7 @@ from search_spaces.errors import shown
 from search_spaces.parameters import FloatRange, Fragments, Parameter, SchedulePart
 from search_spaces.parsing.schedules import schedule_part_values
 from search_spaces.schema import Space
+from trainables.config import parse
 from tuner.errors import UserError
 from tuner.search.distributions import distribution
 from tuner.storage.observations import Observation, read_observations
@@ -115,13 +116,14 @@ def _observation(space: Space, origin: str, record: Record, parameters: Mapping[
 def _parameters(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters' values, by dotted name, that give these complete settings in a space."""
     chosen: dict[str, Any] = {}
+    whole: dict[str, Any] = parse(dict(settings)).model_dump(mode="json")  # earlier releases had fewer settings
 
     def look_up(parameter: Parameter) -> Any:
-        chosen[parameter.name] = value = _value(parameter, settings)
+        chosen[parameter.name] = value = _value(parameter, whole)
         return value
 
     ours = flatten(configuration_for(space, space.settings(look_up), settings["seed"]))
-    theirs = flatten(dict(settings))
+    theirs = flatten(whole)
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             raise _MismatchError(f"{name} is {theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -174,7 +175,7 @@ def read_metrics(run: Run) -> list[dict[str, float]]:
     """
     with _damage_named(run):
         rows = metrics_file.read_rows(run.folder, run.identity)
-    return rename_reports(rows, run.settings["compute"])
+    return rename_reports(rows, _compute_of(run))
 
 
 def read_last_metrics(run: Run) -> dict[str, float]:
@@ -185,7 +186,11 @@ def read_last_metrics(run: Run) -> dict[str, float]:
     """
     with _damage_named(run):
         row = metrics_file.read_last_row(run.folder, run.identity)
-    return rename_reports([row], run.settings["compute"])[0]
+    return rename_reports([row], _compute_of(run))[0]
+
+
+def _compute_of(run: Run) -> float:
+    return float(run.settings.get("compute", math.inf))
 
 
 @contextlib.contextmanager
