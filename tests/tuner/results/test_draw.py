@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.tuner.conftest import row
+from tests.tuner.conftest import STEPS, row
 from trainables.judging.examples import load_run_dataset, render_examples
 from tuner.errors import UserError
 from tuner.results import figures as pictures
@@ -141,7 +141,7 @@ class TestWhatIsNotThere:
         (tmp_path / "data").mkdir()
         sweep = make_sweep(replace=("name: digits, validation: 200", "name: mnist, validation: 200"))
         ledger = Ledger(sweep)
-        ledger.complete(ledger.next_run().key, row(1))
+        ledger.complete(ledger.next_run().key, row(STEPS))
         sweep = replace(sweep, data=str(tmp_path / "data"))
         folder, missing = write_pictures(read_snapshot(sweep, with_rows=True), tmp_path / "out", "standard")
         assert [path.name for path in folder.iterdir()] == ["training.png"]
