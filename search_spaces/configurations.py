@@ -5,11 +5,13 @@ Imports nothing heavy: a wrong file is refused before anything starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from search_spaces.checks.assignments import assign
 from search_spaces.checks.baselines import PUBLISHED_SETTINGS, baseline_settings
 from search_spaces.checks.spaces import space_mistakes
+from search_spaces.errors import Mistake, SpaceError
 from search_spaces.library import text_of
 from search_spaces.parameters import Fixed
 from search_spaces.parsing.reader import read
@@ -33,6 +35,25 @@ def parse_space(text: str, source: str) -> Space:
         SpaceError: it has mistakes; the message lists all of them, under the name of the source.
     """
     return read(text, source, check=space_mistakes, published=PUBLISHED_SETTINGS)
+
+
+def assigned_space(text: str, source: str, assignments: Sequence[str]) -> str:
+    """Return the text of a space with values of a command line put in, see `search_spaces.checks.assignments.assign`.
+
+    Raises:
+        SpaceError: it has mistakes then; those of a value that was put in have no line.
+    """
+    if not assignments:
+        return text
+    parse_space(text, source)
+    assigned = assign(text, source, assignments)
+    try:
+        parse_space(assigned, source)
+    except SpaceError as error:
+        raise SpaceError(
+            f"{source} with --set", [Mistake(None, each.path, each.message) for each in error.mistakes]
+        ) from None
+    return f"{assigned.rstrip()}\n# as launched, with {' '.join(f'--set {each}' for each in assignments)}\n"
 
 
 def configuration_for(space: Space, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Self
-
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING, Self
 
 from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 MAX_SHOWN = 60  # characters of a value or key in a message
 MAX_MISTAKES = 100  # of one file that are listed

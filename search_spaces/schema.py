@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from search_spaces.grid import grid_points, num_grid_points
+from search_spaces.limits import MAX_SEEDS
 from search_spaces.parameters import Parameter, settings_of
 from search_spaces.sections import (
     MAX_BASELINES,
     MAX_FIRST,
     MAX_OBJECTIVES,
-    MAX_SEEDS,
     Baseline,
     Bounds,
     Budget,

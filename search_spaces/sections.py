@@ -9,18 +9,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from search_spaces.errors import shown
+from search_spaces.limits import MAX_CONFIRMED, MAX_SEEDS, NAME_PATTERN, TRIALS_LIMIT
 from trainables.config import MAX_NUMBER, Compute, with_default_validation
 from trainables.evaluation.earlier_names import present_name, present_watched_name
 
-NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SMALLEST_SHARE = 0.01  # of a processor
 _LONGEST = 87_600 * 3600.0  # seconds: ten years
-TRIALS_LIMIT = 1_000_000
-MAX_SEEDS = 1000
-MAX_CONFIRMED = 1000  # configurations
-MAX_CONCURRENT = 100_000  # runs, or processors
-MAX_WORKERS = 1024  # processes of one machine
 MAX_BASELINES = 100
 MAX_FIRST = 1000
 MAX_OBJECTIVES = 16

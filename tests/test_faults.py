@@ -153,11 +153,14 @@ FAULTS = {
     ],
     "the folder of a sweep is copied, moved, renamed or restored": [
         (
-            "tuner/execution/test_copying.py",
+            "tuner/execution/upkeep/test_copying.py",
             "test_a_copied_folder_is_refused_by_whatever_writes_and_the_original_goes_on",
         ),
-        ("tuner/execution/test_copying.py", "test_a_renamed_moved_or_restored_sweep_goes_on"),
-        ("tuner/execution/test_copying.py", "test_a_copy_is_a_sweep_of_its_own_and_the_original_stays_byte_for_byte"),
+        ("tuner/execution/upkeep/test_copying.py", "test_a_renamed_moved_or_restored_sweep_goes_on"),
+        (
+            "tuner/execution/upkeep/test_copying.py",
+            "test_a_copy_is_a_sweep_of_its_own_and_the_original_stays_byte_for_byte",
+        ),
         (DATABASE, "test_a_copy_has_rows_of_its_own"),
         (
             "integration/test_storage_ledgers.py",

@@ -13,13 +13,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from trainables.common.limits import MAX_IMAGES
 from trainables.schedules import MAX_VALUES, Schedulable, Schedule
 
 MAX_NUMBER = 1e6
 """The bound of numbers that have no tighter one: far beyond what any run has needed."""
 NUM_TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "digits": 1437}
 _FEWER_VALIDATION = {"digits": 200}  # by default, of datasets that are too small for the usual 5000
-MAX_IMAGES = 60_000
 MAX_REPORTS = 100_000
 
 Epsilon = Annotated[float, Field(ge=1e-6, le=1)]

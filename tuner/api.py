@@ -185,7 +185,7 @@ class Sweep:
             start_detached(self._sweep, repair=repair, insecure=insecure)
             return self
         if repair:
-            from tuner.execution.repair import repair_runs
+            from tuner.execution.upkeep.repair import repair_runs
 
             repair_runs(self._sweep, self._console, insecure=insecure)
         from tuner.execution.search import search
@@ -245,7 +245,7 @@ class Sweep:
         Raises:
             UserError: the name is taken, a driver is at work on the sweep, or it cannot be read or written.
         """
-        from tuner.execution.copying import copy_sweep
+        from tuner.execution.upkeep.copying import copy_sweep
 
         return Sweep(copy_sweep(self._sweep, name), quiet=self._console.quiet)
 

@@ -12,13 +12,14 @@ from pydantic_core import ErrorDetails
 
 from search_spaces.errors import Mistake, MistakeList, Path, SpaceError, UnreadableError, explain, unknown
 from search_spaces.grid import MAX_POINTS, grid_objection, num_grid_points
+from search_spaces.limits import MAX_SEEDS
 from search_spaces.parameters import Parameter
 from search_spaces.parsing.baselines import PublishedSettings, read_baselines
 from search_spaces.parsing.first import read_first
 from search_spaces.parsing.grammar import read_tree
 from search_spaces.parsing.yaml_document import parse
 from search_spaces.schema import Space
-from search_spaces.sections import MAX_SEEDS, Baseline, keys_of, submodel
+from search_spaces.sections import Baseline, keys_of, submodel
 
 
 @dataclass(frozen=True)

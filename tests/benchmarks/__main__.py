@@ -19,12 +19,14 @@ from tests.benchmarks import (
     scale,
     search,
     slots,
+    start,
     storage,
     trainers,
     updates,
 )
 
 BENCHMARKS = {
+    "start": start.measure,
     "slots": slots.measure,
     "updates": updates.measure,
     "commits": commits.measure,

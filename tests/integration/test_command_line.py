@@ -52,7 +52,7 @@ def lines(folder: Path) -> int:
 
 def test_launch_compare_export_evaluate(command_line: CommandLine):
     output = command_line.run("launch", "digits", "--name", "a")
-    assert "6 of 6 runs" in output
+    assert "6 of 6 runs ended" in output
     assert "against fgsm_retraining" in output
     bundle = command_line.run("export", "a").strip().splitlines()[-1]
     rows = json.loads(command_line.run("evaluate", bundle, "--format", "json"))
@@ -69,9 +69,9 @@ def test_launch_compare_export_evaluate(command_line: CommandLine):
     assert "is there already" in command_line.run("export", "a", code=2)
     for run in ("standard", "1"):
         command_line.run("export", "a", "--run", run, "--output", f"bundle-{run}")
-    assert "completed, 4 of 4 trials" in command_line.run("status")
+    assert "4 of 4 trials complete; 2 baselines" in command_line.run("status")
     again = command_line.run("resume", "a")
-    assert "running" not in again
+    assert "a is complete: 4 of 4 trials complete; 2 baselines; `tuner resume a --trials N` extends it" in again
     assert len(mlflow_children(command_line.home)) == 6
 
 

@@ -22,9 +22,9 @@ from tests.tuner.conftest import SPACE, row, train, train_all
 from tests.tuner.search.test_ledger import PRUNED_SPACE
 from trainables.storage.atomic import is_storage_trouble
 from tuner.errors import UserError
-from tuner.execution.copying import copy_sweep
 from tuner.execution.failures import FailurePolicy
 from tuner.execution.launch import LaunchOptions, new_sweep
+from tuner.execution.upkeep.copying import copy_sweep
 from tuner.results.follower import Follower
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database

@@ -14,8 +14,8 @@ from tests.tuner.conftest import REAL, SPACE, row, train_all, train_really
 from trainables.storage.object_store import store_at
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
-from tuner.execution.copying import copy_sweep
 from tuner.execution.evaluation import evaluate_runs
+from tuner.execution.upkeep.copying import copy_sweep
 from tuner.results.export import export_run
 from tuner.results.follower import Follower
 from tuner.search.ledger import Ledger

@@ -18,7 +18,9 @@ from trainables.evaluation.metrics import accuracies
 from trainables.evaluation.tiers import TIERS, AttackRow
 from tuner.results import compare, figures
 from tuner.results.frames import runs_frame
+from tuner.results.terminal.comparison import comparison_table
 from tuner.results.terminal.evaluation import rank_evaluation_table
+from tuner.results.terminal.output import print_table
 from tuner.search.ledger import Ledger
 from tuner.sweep.evaluations import EvaluationResults
 from tuner.sweep.folder import SweepFolder
@@ -96,10 +98,9 @@ def test_a_sweep_searches_by_it_and_shows_it_everywhere(added, tmp_path, monkeyp
         assert trial.outcome == "infeasible"  # of the constraint: no check for masking failed
         assert [METRIC in row for row in read_metrics(trial.run)] == [False, True]
 
-    table = compare.comparison_table(read_snapshot(sweep))
-    headings = [column.header for column in table.columns]
-    assert headings[3:8] == ["clean", "FGSM", "PGD", ROW.label, "robust"]
-    cells = list(table.columns[headings.index(ROW.label)].cells)
+    columns = by_heading(comparison_table(read_snapshot(sweep)))
+    assert list(columns)[3:8] == ["clean", "FGSM", "PGD", ROW.label, "robust"]
+    cells = columns[ROW.label]
     assert cells == [f"{100 * record.metrics[METRIC]:.1f}" for record in compare.rank_runs(read_snapshot(sweep))]
     assert runs_frame(list(records.values()))[METRIC].notna().all()
     drawn = figures.training("", read_metrics(trials[0].run), None).axes[0]
@@ -117,10 +118,15 @@ def test_a_bundle_of_before_is_evaluated_beside_its_recorded_metrics(added):
     now = EvaluationResults(dataset="digits", split="test", images=100, epsilon=0.2, metrics={**recorded, METRIC: 0.5})
     before = now.model_copy(update={"split": "validation", "metrics": recorded})
     table = rank_evaluation_table("bundle", {"recorded": before, "test": now})
-    columns = {column.header: list(column.cells) for column in table.columns}
+    columns = by_heading(table)
     assert list(columns) == ["split", "images", "clean", "fgsm", "rfgsm", "pgd", ROW.name, "robust", "masking"]
     assert columns[ROW.name] == ["-", "50.00"]
     assert columns["pgd"] == ["25.00", "25.00"]
+
+
+def by_heading(table):
+    """Return the cells of each column of a table by its heading."""
+    return {column.heading: [column.cell(row.values) for row in table.rows] for column in table.columns}
 
 
 def mlflow_metrics(sweep, records):
@@ -137,10 +143,10 @@ def mlflow_metrics(sweep, records):
 
 def test_a_sweep_of_before_is_shown_with_a_gap(trained_sweep, monkeypatch):
     """Runs that were measured before the row was added have no value of it."""
-    before = compare.comparison_table(read_snapshot(trained_sweep))
+    before = by_heading(comparison_table(read_snapshot(trained_sweep)))
     monkeypatch.setitem(TIERS, "rank", (*TIERS["rank"], ROW))
-    table = compare.comparison_table(read_snapshot(trained_sweep))
-    columns = {column.header: list(column.cells) for column in table.columns}
+    table = comparison_table(read_snapshot(trained_sweep))
+    columns = by_heading(table)
     assert columns.pop(ROW.label) == ["-"] * 4
-    assert columns == {column.header: list(column.cells) for column in before.columns}
-    Console(file=io.StringIO()).print(table)
+    assert columns == before
+    print_table(table, Console(file=io.StringIO()))

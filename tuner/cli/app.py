@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.console import Console
 
@@ -9,25 +11,33 @@ from tuner.cli import confirm, evaluate, launch, monitor, spaces, ui
 from tuner.cli.cluster import job, nodes
 from tuner.cli.cluster.remote import ClusterCommand
 from tuner.cli.exits import run_command
-from tuner.cli.options import Home, SweepName
+from tuner.cli.options import Home, SweepName, open_sweep
 from tuner.cli.results import checks, compare, files, runs
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.homes import home
+from tuner.cli.shell.help import HELP_OPTIONS, page, print_version
 
 app = typer.Typer(
     help="Hyperparameter search for adversarially robust classifiers: Optuna thinks, Ray runs, MLflow shows.",
+    epilog="`tuner launch quick` is a first search of a few minutes; `tuner COMMAND -h` shows examples.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=HELP_OPTIONS,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 console = Console(markup=False)  # paths and messages may hold brackets
 
 
-@app.command(cls=ClusterCommand)
+@app.callback()
+def _tuner(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the release and end.")
+    ] = False,
+) -> None:
+    """Declare the options that stand before a command."""
+
+
 def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
     """Write to MLflow what it lacks of a sweep; run again, it changes nothing."""
-    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    sweep = open_sweep(sweep_name, home_folder)
     from tuner.tracking.sync import mirror_now
 
     with sweep.lock():
@@ -38,30 +48,33 @@ def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
 for _command in (
     launch.launch,
     launch.resume,
-    launch.copy,
     monitor.status,
     monitor.watch,
     monitor.pause,
     monitor.stop,
     monitor.logs,
-    runs.trials,
-    checks.replay,
     compare.compare,
+    runs.trials,
+    runs.show,
     files.draw,
     files.export,
-    checks.verify,
     confirm.confirm,
     evaluate.evaluate,
+    checks.replay,
+    checks.verify,
+    launch.copy,
+    launch.delete,
+    sync,
 ):
-    app.command(cls=ClusterCommand)(_command)
+    app.command(cls=ClusterCommand, **page(_command.__name__))(_command)
 _FORWARDING = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 for _hidden in (evaluate.judge, job.job):
     app.command(hidden=True, add_help_option=False, context_settings=_FORWARDING)(_hidden)
-app.command()(launch.train)
-app.command()(spaces.data)
-app.command()(ui.ui)
-app.add_typer(spaces.app, name="spaces")
-app.add_typer(nodes.app, name="cluster")
+app.command(**page("train"))(launch.train)
+app.command(**page("data"))(spaces.data)
+app.command(**page("ui"))(ui.ui)
+app.add_typer(spaces.app, name="spaces", **page("spaces"))
+app.add_typer(nodes.app, name="cluster", **page("cluster"))
 
 
 def main() -> None:

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from search_spaces.sections import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS
-from trainables.config import MAX_IMAGES
+from search_spaces.limits import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS
+from trainables.common.limits import MAX_IMAGES
 from tuner.cli.cluster.remote import accept_ray
 from tuner.cli.exits import exit_for, exit_for_problems
-from tuner.cli.options import AcceptCodeChange, Home, SweepName
+from tuner.cli.options import AcceptCodeChange, Home, SweepName, open_sweep
+from tuner.cli.output import FormatOption, OutputOption, format_of, write_content, write_table
 from tuner.cli.results.compare import print_confirmed
 from tuner.errors import INTERRUPTED
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.homes import home
+from tuner.results.terminal.output import say
 
 if TYPE_CHECKING:
     from tuner.execution.confirm import ConfirmOptions
+    from tuner.sweep.folder import SweepFolder
 
 
 def confirm(  # noqa: PLR0913, PLR0917  # an argument for each option
@@ -28,27 +29,35 @@ def confirm(  # noqa: PLR0913, PLR0917  # an argument for each option
     top: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MAX_CONFIRMED, help="How many of the best configurations; by default the space's number."
+            metavar="N",
+            min=1,
+            max=MAX_CONFIRMED,
+            help="How many of the best configurations; by default the space's number.",
         ),
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=2, max=MAX_SEEDS, help="Fresh seeds for each; by default the space's number. More go on."),
+        typer.Option(
+            metavar="N", min=2, max=MAX_SEEDS, help="Fresh seeds for each; by default the space's number. More go on."
+        ),
     ] = None,
     baselines: Annotated[
-        str | None, typer.Option(help="Names of the sweep's baselines, by commas; by default all. '' for none.")
+        str | None,
+        typer.Option(metavar="NAMES", help="Names of the sweep's baselines, by commas; by default all. '' for none."),
     ] = None,
     images: Annotated[
-        int | None, typer.Option(min=1, max=MAX_IMAGES, help="Only the first so many test images.")
+        int | None, typer.Option(metavar="N", min=1, max=MAX_IMAGES, help="Only the first so many test images.")
     ] = None,
     tier: Annotated[Literal["rank", "final"], typer.Option(help="final: the strongest attacks, minutes a run.")] = (
         "rank"
     ),
     workers: Annotated[
-        int | None, typer.Option(min=1, max=MAX_WORKERS, help="Evaluating processes; by default one per core.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=MAX_WORKERS, help="Evaluating processes; by default one per core."),
     ] = None,
     accept_code_change: AcceptCodeChange = False,
-    output_format: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")] = "table",
+    output_format: FormatOption = None,
+    output: OutputOption = None,
     home_folder: Home = None,
 ) -> None:
     """Run the best configurations and the baselines again with fresh seeds, and compare them on test images.
@@ -58,25 +67,29 @@ def confirm(  # noqa: PLR0913, PLR0917  # an argument for each option
     from tuner.execution import preflight
     from tuner.execution.confirm import ConfirmOptions
 
+    chosen = format_of(output_format, output)
     insecure = accept_ray(ctx)
-    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
-    console = Console(stderr=output_format == "json", markup=False)
+    sweep = open_sweep(sweep_name, home_folder)
+    is_table = chosen == "table" and output is None
+    console = Console(stderr=not is_table, markup=False)
     preflight.check_resources(sweep.space.resources)
     preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
     names = None if baselines is None else [name.strip() for name in baselines.split(",") if name.strip()]
     options = ConfirmOptions(top=top, num_seeds=seeds, baselines=names, tier=tier, num_images=images, workers=workers)
     _confirm(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)
-    if output_format == "json":
-        from tuner.sweep.confirmation import read_confirmation
+    from tuner.sweep.snapshot import read_snapshot
 
-        confirmation = read_confirmation(sweep)
-        typer.echo(confirmation.to_json() if confirmation else "null")
-    else:
-        from tuner.sweep.snapshot import read_snapshot
-
-        snapshot = read_snapshot(sweep)
+    snapshot = read_snapshot(sweep)
+    if chosen == "json":
+        text = snapshot.confirmation.to_json() if snapshot.confirmation else "null"
+        write_content(text.encode() + b"\n", output)
+    elif is_table:
         print_confirmed(snapshot, console)
-        exit_for_problems(snapshot.problems)
+    elif snapshot.confirmation is not None:
+        from tuner.results.terminal.confirmation import configurations_table
+
+        write_table(configurations_table(snapshot.confirmation), chosen, output, console)
+    exit_for_problems(snapshot.problems)
 
 
 def _confirm(
@@ -88,6 +101,6 @@ def _confirm(
 
         ending = confirm_sweep(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)
     except KeyboardInterrupt:
-        console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
+        say(console, f"\nInterrupted; {how_to_go_on}")
         raise typer.Exit(INTERRUPTED) from None
     exit_for(ending, sweep.name, console, how_to_go_on)

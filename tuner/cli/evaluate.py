@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from search_spaces.sections import MAX_WORKERS
-from trainables.common.valid_json import dump_json
-from trainables.config import MAX_IMAGES
-from trainables.data import files as data_files
-from trainables.errors import printable
-from trainables.storage.sweep_store import SweepStore
+from search_spaces.limits import MAX_WORKERS
+from trainables.common.limits import MAX_IMAGES
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import AcceptCodeChange, Data, Home, is_local_path, per_channel, radius, table_console
+from tuner.cli.options import AcceptCodeChange, Data, Home, is_local_path, open_home, per_channel, radius
+from tuner.cli.output import Format, FormatOption, OutputOption, format_of, write_content, write_table
+from tuner.cli.shell import completion
 from tuner.errors import UserError
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.homes import home, names
 
 if TYPE_CHECKING:
+    from trainables.storage.sweep_store import SweepStore
     from tuner.results.export import BundleRecord
+    from tuner.sweep.folder import SweepFolder
 
 _Tier = Literal["rank", "final"]
 _Split = Literal["validation", "test", "both"]
@@ -34,7 +32,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
     source: Annotated[
         str,
         typer.Argument(
-            metavar="PATH|SWEEP",
+            metavar="FOLDER|FILE|SWEEP",
+            autocompletion=completion.sweeps,
             help="A folder that `tuner export` or `tuner train` wrote, a PyTorch state_dict, or the name of a sweep, "
             "every complete run of which is evaluated. If the name is also that of a file here, the file is meant.",
         ),
@@ -47,7 +46,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
         _Split | None, typer.Option(help="Which images: by default both, and for final test. Not of a sweep: test.")
     ] = None,
     images: Annotated[
-        int | None, typer.Option(min=1, max=MAX_IMAGES, help="Only the first so many images of each split.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=MAX_IMAGES, help="Only the first so many images of each split."),
     ] = None,
     epsilon: Annotated[
         float | None,
@@ -57,8 +57,13 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
             help="The attacks' radius in (0, 1], like 0.3 or 8/255; by default a bundle's own, or 0.3.",
         ),
     ] = None,
-    architecture: Annotated[str | None, typer.Option(help="Of a state_dict; by default the one that fits.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Of a state_dict; by default mnist.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a state_dict; by default the one that fits.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="DATASET", autocompletion=completion.datasets, help="Of a state_dict; by default mnist."),
+    ] = None,
     mean: Annotated[
         float | None,
         typer.Option(
@@ -80,10 +85,13 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=MAX_WORKERS, help="Processes for the runs of a sweep; by default one per core."),
+        typer.Option(
+            metavar="N", min=1, max=MAX_WORKERS, help="Processes for the runs of a sweep; by default one per core."
+        ),
     ] = None,
     accept_code_change: AcceptCodeChange = False,
-    output_format: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")] = "table",
+    output_format: FormatOption = None,
+    output: OutputOption = None,
     data: Data = None,
     home_folder: Home = None,
 ) -> None:
@@ -91,20 +99,21 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
 
     The runs of a sweep are put under the strongest attacks on test images; what is measured is not measured again.
     """
+    chosen = format_of(output_format, output)
     of_path: dict[str, object] = {"--split": split, "--epsilon": epsilon, "--data": data}
     of_state_dict: dict[str, object] = {"--architecture": architecture, "--dataset": dataset}
     of_state_dict |= {"--mean": mean, "--std": std}
     if not is_local_path(source):
-        sweep = _open_sweep(source, home(home_folder))
+        sweep = _open_sweep(source, open_home(home_folder))
         of_path = {"--tier rank": "typed" if tier == "rank" else None, **of_path, **of_state_dict}
         _refuse(of_path, "a file or folder", f"{source} is a sweep: strongest attacks, test images, its own epsilon")
         _evaluate_sweep(
             sweep,
+            (chosen, output),
             images=images,
             autoattack=autoattack,
             workers=workers,
             accept_code_change=accept_code_change,
-            output_format=output_format,
         )
         return
     of_sweep = {"--workers": workers, "--home": home_folder, "--accept-code-change": accept_code_change or None}
@@ -126,10 +135,13 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
         autoattack=autoattack,
         data=data,
     )
-    if output_format == "json":
-        typer.echo(dump_json(results if tier == "final" else _flat(results)))
+    if chosen == "json":
+        from trainables.common.valid_json import dump_json
+
+        content = dump_json(results if tier == "final" else _flat(results))
+        write_content(content.encode() + b"\n", output)
     else:
-        _print_results(source, tier, results)
+        _print_results(source, tier, results, (chosen, output))
 
 
 def _refuse(options: Mapping[str, object], kind: str, reason: str) -> None:
@@ -140,6 +152,9 @@ def _refuse(options: Mapping[str, object], kind: str, reason: str) -> None:
 
 
 def _open_sweep(name: str, where: SweepStore) -> SweepFolder:
+    from tuner.sweep.folder import SweepFolder
+    from tuner.sweep.homes import names
+
     try:
         return SweepFolder.open(name, home=where)
     except UserError as error:
@@ -169,6 +184,8 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
         raise UserError("--autoattack stands beside the strongest attacks: add --tier final")
     if epsilon is not None and not 0 < epsilon <= 1:
         raise UserError(f"--epsilon must be above 0 and at most 1, the whole range of a pixel, not {epsilon:g}")
+    from trainables.data import files as data_files
+
     if dataset is not None and dataset not in data_files.names():
         raise UserError(f"there is no dataset {dataset!r}: {', '.join(data_files.names())}")
     preflight.check_data_folder(data)
@@ -218,33 +235,40 @@ def _recorded(path: Path) -> BundleRecord | None:
     return read_bundle_record(path)
 
 
-def _print_results(source: str, tier: _Tier, results: Mapping[str, dict[str, Any]]) -> None:
+def _print_results(
+    source: str, tier: _Tier, results: Mapping[str, dict[str, Any]], where: tuple[Format, Path | None]
+) -> None:
     from tuner.results.terminal import evaluation as evaluation_tables
+    from tuner.results.terminal.output import say
     from tuner.sweep.evaluations import EvaluationResults
 
     console = Console(markup=False)
     typed = {name: EvaluationResults.model_validate(result) for name, result in results.items()}
+    if where != ("table", None):
+        write_table(evaluation_tables.rank_evaluation_table(source, typed), *where, console)
+        return
     if tier == "rank":
-        table_console(console).print(evaluation_tables.rank_evaluation_table(source, typed))
+        write_table(evaluation_tables.rank_evaluation_table(source, typed), *where, console, "`--format csv`")
     else:
         for result in typed.values():
             evaluation_tables.print_evaluation(source, result, console)
     for note in dict.fromkeys(note for result in typed.values() for note in result.notes):
-        console.print(f"note: {printable(note)}", highlight=False, soft_wrap=True)
+        say(console, f"note: {note}")
 
 
 def _evaluate_sweep(
     sweep: SweepFolder,
+    where: tuple[Format, Path | None],
     *,
     images: int | None,
     autoattack: bool,
     workers: int | None,
     accept_code_change: bool,
-    output_format: str,
 ) -> None:
     """Evaluate the complete runs of a sweep that have not been evaluated so, and print all of them."""
     from tuner.execution.evaluation import evaluate_sweep, evaluations_frame
     from tuner.results.terminal import evaluation as evaluation_tables
+    from tuner.results.terminal.output import say
     from tuner.sweep.snapshot import read_snapshot
     from tuner.tracking.sync import mirror_now
 
@@ -261,12 +285,15 @@ def _evaluate_sweep(
         try:
             mirror_now(sweep, console, with_runs=False)
         except UserError as error:
-            console.print(f"{error}; `tuner sync {sweep.name}` tries again", style="yellow", soft_wrap=True)
+            say(console, f"{error}; `tuner sync {sweep.name}` tries again", "yellow")
     snapshot = read_snapshot(sweep, with_evaluations=True)
-    if output_format == "json":
-        typer.echo(evaluations_frame(snapshot).to_json(orient="records", indent=2))
+    if where[0] == "table":
+        table = evaluation_tables.sweep_evaluations_table(snapshot)
+        write_table(table, *where, Console(markup=False), "`--format csv`")
     else:
-        table_console(Console(markup=False)).print(evaluation_tables.sweep_evaluations_table(snapshot))
+        from tuner.results.frames import encode_frame
+
+        write_content(encode_frame(evaluations_frame(snapshot), where[0]), where[1])
     exit_for_problems(snapshot.problems)
 
 

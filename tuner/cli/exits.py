@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from trainables.common.process_state import redacted_output
 from trainables.common.redaction import redact
-from trainables.errors import printable
-from trainables.storage.atomic import is_storage_trouble
 from tuner.errors import FAILED, MISTAKE, STOPPED, SweepError, TunerError
+from tuner.results.terminal.output import say
 
 if TYPE_CHECKING:
     from tuner.execution.driver import Ending
@@ -36,12 +34,12 @@ def exit_for(ending: Ending, name: str, console: Console, how_to_go_on: str) -> 
     """
     if not ending.mirrored:
         text = f"MLflow is not up to date: `tuner sync {name}` brings it there"
-        console.print(text, style="yellow", soft_wrap=True)
+        say(console, text, "yellow")
     if ending.stopped:
-        console.print(f"Stopped on request; {how_to_go_on}", soft_wrap=True)
+        say(console, f"Stopped on request; {how_to_go_on}")
         raise typer.Exit(STOPPED)
     if ending.signal is not None:
-        console.print(f"Interrupted; {how_to_go_on}", soft_wrap=True)
+        say(console, f"Interrupted; {how_to_go_on}")
         raise typer.Exit(128 + ending.signal)
     if ending.failure:
         raise SweepError(f"{ending.failure}; put that right, then {how_to_go_on}")
@@ -82,6 +80,8 @@ def _run_to_exit(command: Callable[[], object]) -> None:
     try:
         command()
     except OSError as error:  # `StorageError` among them
+        from trainables.storage.atomic import is_storage_trouble
+
         if not is_storage_trouble(error):
             raise
         _print_error(f"cannot be written: {error}; nothing that was reported is lost")
@@ -96,4 +96,4 @@ def _print_traceback(*error: Any) -> None:
 
 
 def _print_error(text: str) -> None:
-    Console(stderr=True).print(Text.assemble(("error: ", "red"), printable(text)), soft_wrap=True)
+    say(Console(stderr=True), f"error: {text}", "red")

@@ -2,36 +2,77 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from search_spaces.sections import TRIALS_LIMIT
+from search_spaces.limits import TRIALS_LIMIT
 from tuner.cli.cluster.remote import accept_ray
 from tuner.cli.exits import exit_for, exit_for_problems
-from tuner.cli.options import AcceptCodeChange, Data, Detach, Home, MaxConcurrent, StudyStorage, SweepName
+from tuner.cli.options import (
+    AcceptCodeChange,
+    Data,
+    Detach,
+    Home,
+    MaxConcurrent,
+    StudyStorage,
+    SweepName,
+    open_home,
+    open_sweep,
+)
 from tuner.cli.results.compare import print_comparison
-from tuner.errors import INTERRUPTED
-from tuner.sweep import control
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.homes import home
+from tuner.cli.shell import completion
+from tuner.errors import INTERRUPTED, UserError
+from tuner.results.terminal.output import say, say_all
+
+if TYPE_CHECKING:
+    from tuner.execution.launch import LaunchOptions
+    from tuner.sweep.folder import SweepFolder
 
 console = Console(markup=False)  # paths and messages may hold brackets
 
 
-def launch(
+def launch(  # noqa: PLR0913, PLR0917  # an argument for each option
     ctx: typer.Context,
-    space: Annotated[str, typer.Argument(help="A packaged space (`tuner spaces list`) or a YAML file.")],
-    name: Annotated[str | None, typer.Option(help="The sweep's name; by default that of the space.")] = None,
+    space: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPACE",
+            autocompletion=completion.spaces,
+            help="A packaged space (`tuner spaces list`) or a YAML file.",
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The sweep's name; by default that of the space.")
+    ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, max=TRIALS_LIMIT, help="Trials, instead of the space's number.")
+        int | None, typer.Option(metavar="N", min=1, max=TRIALS_LIMIT, help="Trials, instead of the space's number.")
+    ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            autocompletion=completion.space_settings,
+            help="Instead of what the space says, like budget.trials=20 or generator.width=32.",
+        ),
     ] = None,
     warm_start: Annotated[
-        list[str] | None, typer.Option("--warm-start", metavar="SWEEP", help="Begin with an earlier sweep's trials.")
+        list[str] | None,
+        typer.Option(
+            "--warm-start",
+            metavar="SWEEP",
+            autocompletion=completion.sweeps,
+            help="Begin with an earlier sweep's trials.",
+        ),
     ] = None,
     max_concurrent: MaxConcurrent = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would run, for how long, with how much memory, on what.")
+    ] = False,
     detach: Detach = False,
     home_folder: Home = None,
     study_storage: StudyStorage = None,
@@ -40,7 +81,6 @@ def launch(
     """Start a sweep: search the space on Ray, with its baselines beside it."""
     from tuner.execution.launch import LaunchOptions, new_sweep
 
-    insecure = accept_ray(ctx)
     options = LaunchOptions(
         name=name,
         trials=trials,
@@ -48,17 +88,32 @@ def launch(
         warm_start=warm_start or (),
         study_storage=study_storage,
         max_concurrent=max_concurrent,
+        assignments=assign or (),
     )
-    sweep = new_sweep(space, home(home_folder), console, options)
-    console.print(f"Sweep {sweep.name} in {sweep.place}", soft_wrap=True, highlight=False)
+    if dry_run:
+        _say_what_would_run(space, options, home_folder)
+        return
+    insecure = accept_ray(ctx)
+    sweep = new_sweep(space, open_home(home_folder), console, options)
+    say(console, f"Sweep {sweep.name} in {sweep.place}")
     _drive(sweep, detach, insecure)
+
+
+def _say_what_would_run(space: str, options: LaunchOptions, home_folder: str | None) -> None:
+    from tuner.execution.estimate import estimate, estimate_lines
+    from tuner.execution.launch import check_launch
+
+    store = open_home(home_folder)
+    parsed, name = check_launch(space, store, options)
+    found = estimate(parsed, options.trials, options.data, options.max_concurrent)
+    say_all(console, estimate_lines(parsed, found, name, str(store)))
 
 
 def resume(
     ctx: typer.Context,
     sweep_name: SweepName,
     trials: Annotated[
-        int | None, typer.Option(min=1, max=TRIALS_LIMIT, help="Extend the sweep to this many trials.")
+        int | None, typer.Option(metavar="N", min=1, max=TRIALS_LIMIT, help="Extend the sweep to this many trials.")
     ] = None,
     max_concurrent: MaxConcurrent = None,
     accept_code_change: AcceptCodeChange = False,
@@ -71,16 +126,46 @@ def resume(
 ) -> None:
     """Continue a sweep whatever has ended it, extend it, or end the pause of its driver."""
     from tuner.execution.launch import prepare_resume
+    from tuner.sweep import control
 
     insecure = accept_ray(ctx)
-    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    sweep = open_sweep(sweep_name, home_folder)
     if trials is None and max_concurrent is None and not repair and control.end_pause(sweep):
-        console.print(f"{sweep.name} goes on; `tuner watch {sweep.name}` shows it", soft_wrap=True, highlight=False)
+        say(console, f"{sweep.name} goes on; `tuner watch {sweep.name}` shows it")
+        return
+    if trials is None and max_concurrent is None and not repair and _is_complete(sweep):
+        if not detach:
+            _bring_up_to_date(sweep)
         return
     sweep = prepare_resume(
         sweep, console, trials=trials, max_concurrent=max_concurrent, accept_code_change=accept_code_change
     )
     _drive(sweep, detach, insecure, ready_fd, repair=repair)
+
+
+def _is_complete(sweep: SweepFolder) -> bool:
+    """Return whether nothing of a sweep is left to train, and say so at once."""
+    from tuner.sweep.snapshot import read_snapshot
+    from tuner.sweep.status import describe_runs, summarize
+
+    sweep.check_space()
+    snapshot = read_snapshot(sweep)
+    if snapshot.state != "completed" or snapshot.problems:
+        return False
+    how = f"`tuner resume {sweep.name} --trials N` extends it, `tuner compare {sweep.name}` shows it"
+    say(console, f"{sweep.name} is complete: {describe_runs(summarize(snapshot))}; {how}")
+    return True
+
+
+def _bring_up_to_date(sweep: SweepFolder) -> None:
+    """Send to MLflow what it lacks of a complete sweep."""
+    from tuner.tracking.sync import mirror_now
+
+    try:
+        with sweep.lock():
+            mirror_now(sweep, console)
+    except UserError as error:
+        say(console, f"{error}; `tuner sync {sweep.name}` tries again", "yellow")
 
 
 def copy(
@@ -89,11 +174,36 @@ def copy(
     home_folder: Home = None,
 ) -> None:
     """Copy a sweep, with everything it holds, to one of its own: `tuner resume NEW` leaves the original as it is."""
-    from tuner.execution.copying import copy_sweep
+    from tuner.execution.upkeep.copying import copy_sweep
 
-    copied = copy_sweep(SweepFolder.open(sweep_name, home=home(home_folder)), new_name)
+    copied = copy_sweep(open_sweep(sweep_name, home_folder), new_name)
     text = f"{copied.name} in {copied.place}; `tuner resume {copied.name}` goes on where {sweep_name} stood"
-    console.print(text, soft_wrap=True, highlight=False)
+    say(console, text)
+
+
+def delete(
+    sweep_name: SweepName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete it without asking.")] = False,
+    home_folder: Home = None,
+) -> None:
+    """Delete a sweep with all its runs, after asking; exported bundles and copies stay.
+
+    In MLflow its runs are deleted, too, where they can be restored until `mlflow gc`.
+    """
+    from tuner.execution.upkeep.deleting import delete_sweep, what_is_deleted
+
+    sweep = open_sweep(sweep_name, home_folder)
+    with sweep.driver_lock.held():  # refuses, before it asks, while a driver is at work
+        pass
+    what = what_is_deleted(sweep)
+    runs = "1 run" if what.runs == 1 else f"{what.runs:,} runs"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError(f"there is no terminal to ask at: `tuner delete {sweep.name} --yes` deletes it")
+        typer.confirm(f"Delete {sweep.name} with {runs} ({what.bytes / 1e6:.1f} MB) in {sweep.place}?", abort=True)
+    for line in delete_sweep(sweep):
+        say(console, line, "yellow")
+    say(console, f"{sweep.name} is deleted: {runs}, {what.bytes / 1e6:.1f} MB")
 
 
 def _drive(
@@ -107,7 +217,7 @@ def _drive(
         first = "looks for damaged runs, trains them again and then " if repair else ""
         how = f"`tuner watch {sweep.name}` shows how, `tuner stop {sweep.name}` ends it"
         text = f"Process {pid} {first}goes on with it: {how}"
-        console.print(text, soft_wrap=True, highlight=False)
+        say(console, text)
         return
     try:
         from tuner.execution.launch import report_ready
@@ -120,32 +230,44 @@ def _drive(
                 report_ready(waiting.pop())
 
         if repair:
-            from tuner.execution.repair import repair_runs
+            from tuner.execution.upkeep.repair import repair_runs
 
             repair_runs(sweep, console, on_start, insecure=insecure)
         ending = search(sweep, console, on_start, insecure=insecure)
     except KeyboardInterrupt:
-        console.print(f"\nInterrupted; {how_to_go_on}", soft_wrap=True)
+        say(console, f"\nInterrupted; {how_to_go_on}")
         raise typer.Exit(INTERRUPTED) from None
     exit_for(ending, sweep.name, console, how_to_go_on)
     from tuner.sweep.snapshot import read_snapshot
 
     snapshot = read_snapshot(sweep)
     print_comparison(snapshot, console)
-    console.print(
-        f"`tuner export {sweep.name}` writes the best configuration; `tuner ui {sweep.name}` shows every run",
-        soft_wrap=True,
-    )
+    how = f"`tuner export {sweep.name}` writes the best configuration; `tuner ui {sweep.name}` shows every run"
+    say(console, how)
     exit_for_problems(snapshot.problems)
 
 
 def train(
     configuration: Annotated[
         str,
-        typer.Argument(help="A trainable or published configuration (`tuner spaces list`), a JSON file or a bundle."),
+        typer.Argument(
+            metavar="CONFIGURATION",
+            autocompletion=completion.configurations,
+            help="A trainable or published configuration (`tuner spaces list`), a JSON file or a bundle.",
+        ),
     ],
-    assign: Annotated[list[str] | None, typer.Option("--set", help="Like classifier.learning_rate=0.01.")] = None,
-    output: Annotated[Path, typer.Option(help="The bundle to write.")] = Path("exports/trained"),
+    assign: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            autocompletion=completion.trainable_settings,
+            help="Like classifier.learning_rate=0.01.",
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The bundle to write.")] = Path(
+        "exports/trained"
+    ),
     data: Data = None,
 ) -> None:
     """Train one configuration in this process, without Ray, and write its bundle."""

@@ -5,73 +5,110 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
 
-from trainables.storage.bounded import open_regular
-from trainables.storage.sweep_store import SweepStore
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import Home, SweepName
+from tuner.cli.options import Home, SweepName, open_home, open_sweep
+from tuner.cli.output import (
+    ColumnsOption,
+    Format,
+    FormatOption,
+    OutputOption,
+    SortOption,
+    View,
+    format_of,
+    write_content,
+    write_table,
+)
+from tuner.cli.shell import completion
 from tuner.errors import FAILED, INTERRUPTED, STOPPED, UserError
-from tuner.sweep import control
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.homes import home, names
-from tuner.sweep.runs import Record, State
+
+if TYPE_CHECKING:
+    from trainables.storage.sweep_store import SweepStore
+    from tuner.sweep.control import Request
+    from tuner.sweep.folder import SweepFolder
+    from tuner.sweep.runs import Record
 
 console = Console(markup=False)
 _AT_ONCE = 1 << 20  # bytes
 
 
 def status(
-    sweep_name: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="A name; by default all sweeps.")] = None,
-    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print it.")] = "text",
+    sweep_name: Annotated[
+        str | None,
+        typer.Argument(metavar="SWEEP", autocompletion=completion.sweeps, help="A name; by default all sweeps."),
+    ] = None,
+    sort: SortOption = None,
+    columns: ColumnsOption = None,
+    output_format: FormatOption = None,
+    output: OutputOption = None,
     home_folder: Home = None,
 ) -> None:
-    """Print the progress of sweeps; of a single one also its cost so far and the time left."""
+    """Print how far sweeps have come; of a single one also its cost so far and the time left."""
+    chosen, where, view = format_of(output_format, output), open_home(home_folder), View(columns, sort)
+    if sweep_name is None:
+        _print_summaries(where, view, chosen, output)
+        return
+    from tuner.results.terminal.output import say_all
+    from tuner.results.terminal.overview import summaries_table
     from tuner.sweep.snapshot import read_snapshot
-    from tuner.sweep.status import SweepSummary, status_lines, status_of, summarize_named, summary_line
+    from tuner.sweep.status import status_lines, status_of
 
-    where = home(home_folder)
-    found = [sweep_name] if sweep_name else names(where)
-    if not found and output_format == "text":
-        console.print(f"no sweeps in {where}: `tuner launch quick` starts one", soft_wrap=True)
-    if sweep_name:
-        detail = status_of(read_snapshot(SweepFolder.open(sweep_name, home=where), with_rows=True))
-        text, lines, problems = detail.to_json(), status_lines(detail), list(detail.problems)
+    detail = status_of(read_snapshot(open_sweep(sweep_name, home_folder), with_rows=True))
+    if chosen == "json":
+        write_content(detail.to_json().encode() + b"\n", output)
+    elif chosen == "table" and output is None and view == View():
+        say_all(console, status_lines(detail))
     else:
-        summaries = [summarize_named(name, where) for name in found]
-        text, lines = SweepSummary.list_to_json(summaries), [summary_line(summary) for summary in summaries]
-        problems = []  # each is in the line of its sweep
-    if output_format == "json":
-        typer.echo(text)
+        write_table(view.apply(summaries_table([detail], str(where))), chosen, output, console)
+    exit_for_problems(detail.problems)
+
+
+def _print_summaries(where: SweepStore, view: View, chosen: Format, output: Path | None) -> None:
+    """Print all sweeps of a home; what is wrong with a sweep is in its row."""
+    from tuner.results.terminal.output import say, say_all
+    from tuner.results.terminal.overview import summaries_table, summary_notes
+    from tuner.sweep.homes import names
+    from tuner.sweep.status import SweepSummary, summarize_named
+
+    found = names(where)
+    summaries = [summarize_named(name, where) for name in found]
+    if chosen == "json":
+        write_content(SweepSummary.list_to_json(summaries).encode() + b"\n", output)
+    elif chosen == "table" and output is None and not found:
+        say(console, f"no sweeps in {where}: `tuner launch quick` starts one")
     else:
-        for line in lines:
-            console.print(line, soft_wrap=True, highlight=False)
-    exit_for_problems(problems)
+        write_table(view.apply(summaries_table(summaries, str(where))), chosen, output, console)
+        if chosen == "table" and output is None:
+            say_all(console, summary_notes(summaries))
 
 
 def watch(
-    sweep_name: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="By default the running one.")] = None,
+    sweep_name: Annotated[
+        str | None,
+        typer.Argument(metavar="SWEEP", autocompletion=completion.sweeps, help="By default the running one."),
+    ] = None,
     home_folder: Home = None,
 ) -> None:
     """Show the live table of a sweep until its driver ends; the exit code is that of the driver."""
-    where = home(home_folder)
-    sweep = SweepFolder.open(sweep_name or _only_running(where), home=where)
+    where = open_home(home_folder)
+    sweep = open_sweep(sweep_name or _only_running(where), home_folder)
     from tuner.results.terminal.live import watch_sweep
+    from tuner.results.terminal.output import say, say_all
     from tuner.sweep.snapshot import read_snapshot
     from tuner.sweep.status import status_lines, status_of
 
     try:
         watch_sweep(sweep, console)
     except KeyboardInterrupt:
-        console.print(f"\nThe sweep goes on; `tuner watch {sweep.name}` shows it again", soft_wrap=True)
+        say(console, f"\nThe sweep goes on; `tuner watch {sweep.name}` shows it again")
         raise typer.Exit(INTERRUPTED) from None
     snapshot = read_snapshot(sweep, with_rows=True)
     detail = status_of(snapshot)
-    for line in status_lines(detail):
-        console.print(line, soft_wrap=True, highlight=False)
+    say_all(console, status_lines(detail))
     exit_for_problems(detail.problems)
     if detail.state == "failed":
         raise typer.Exit(FAILED)
@@ -81,18 +118,23 @@ def watch(
 
 def stop(sweep_name: SweepName, home_folder: Home = None) -> None:
     """Ask a sweep's driver to end as soon as each run has reported; nothing is lost, and its exit code is 3."""
-    _request(SweepFolder.open(sweep_name, home=home(home_folder)), "stop", "ends")
+    _request(open_sweep(sweep_name, home_folder), "stop", "ends")
 
 
 def pause(sweep_name: SweepName, home_folder: Home = None) -> None:
     """Ask a sweep's driver to release its processors as soon as each run has reported, until `tuner resume`."""
-    _request(SweepFolder.open(sweep_name, home=home(home_folder)), "pause", "pauses")
+    _request(open_sweep(sweep_name, home_folder), "pause", "pauses")
 
 
 def logs(
     sweep_name: SweepName,
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A trial's number or a baseline; by default the driver.")
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            autocompletion=completion.runs,
+            help="A trial's number or a baseline; by default the driver.",
+        ),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Print what is added until the run or its driver ends.")
@@ -100,11 +142,12 @@ def logs(
     home_folder: Home = None,
 ) -> None:
     """Print the log of a run, or of the driver: attempts, reports, warnings, output, tracebacks."""
-    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    sweep = open_sweep(sweep_name, home_folder)
     if run is None:
         _print_driver_log(sweep, follow)
         return
     from tuner.results.selection import choose_run
+    from tuner.sweep.runs import State
     from tuner.sweep.snapshot import read_snapshot
 
     def read_run(key: str) -> Record:
@@ -147,6 +190,8 @@ def _print_growing(sweep: SweepFolder, path: Path, is_growing: Callable[[], bool
 
 def _print_from(path: Path, begin: int) -> int:
     """Print a file from a byte on; return how many bytes there were."""
+    from trainables.storage.bounded import open_regular
+
     printed = 0
     try:
         with open_regular(path) as file:
@@ -161,6 +206,9 @@ def _print_from(path: Path, begin: int) -> int:
 
 
 def _only_running(where: SweepStore) -> str:
+    from tuner.sweep.folder import SweepFolder
+    from tuner.sweep.homes import names
+
     running = [name for name in names(where) if SweepFolder.open(name, home=where).is_running()]
     if len(running) != 1:
         which = f"these run: {', '.join(running)}" if running else f"none runs in {where}"
@@ -168,8 +216,12 @@ def _only_running(where: SweepStore) -> str:
     return running[0]
 
 
-def _request(sweep: SweepFolder, request: control.Request, effect: str) -> None:
+def _request(sweep: SweepFolder, request: Request, effect: str) -> None:
+    from tuner.results.terminal.output import say
+
     text = f"{sweep.name} {effect} once each run has reported; `tuner resume {sweep.name}` goes on"
+    from tuner.sweep import control
+
     if not control.ask_driver(sweep, request):
         text = f"{sweep.name}'s driver has not answered: it has just begun or is about to end; see `tuner status`"
-    console.print(text, soft_wrap=True, highlight=False)
+    say(console, text)

@@ -1,17 +1,26 @@
-"""Options that several commands share, and the console that tables are printed on."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from search_spaces.sections import MAX_CONCURRENT
+from search_spaces.limits import MAX_CONCURRENT
 from trainables.attacks.radii import parse_radius
+from tuner.cli.shell import completion
 
-SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name; `tuner status` lists them.")]
+if TYPE_CHECKING:
+    from trainables.storage.sweep_store import SweepStore
+    from tuner.sweep.folder import SweepFolder
+
+SweepName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SWEEP", autocompletion=completion.sweeps, help="A sweep's name; `tuner status` lists them."
+    ),
+]
 Home = Annotated[
     str | None,
     typer.Option(
@@ -22,7 +31,8 @@ Home = Annotated[
     ),
 ]
 Data = Annotated[
-    Path | None, typer.Option("--data", help="Folder with the dataset's files; by default they are fetched.")
+    Path | None,
+    typer.Option("--data", metavar="FOLDER", help="Folder with the dataset's files; by default they are fetched."),
 ]
 StudyStorage = Annotated[
     str | None,
@@ -37,6 +47,7 @@ MaxConcurrent = Annotated[
     int | None,
     typer.Option(
         "--max-concurrent",
+        metavar="N",
         min=1,
         max=MAX_CONCURRENT,
         help="Runs executed at once; by default its share of the cluster.",
@@ -50,6 +61,20 @@ Detach = Annotated[
     bool,
     typer.Option("--detach", help="Return at once; a process of its own drives the sweep and outlives the terminal."),
 ]
+
+
+def open_home(place: str | None) -> SweepStore:
+    """Return the store of all sweeps: see `tuner.sweep.homes.home`."""
+    from tuner.sweep.homes import home
+
+    return home(place)
+
+
+def open_sweep(name: str, place: str | None) -> SweepFolder:
+    """Return the sweep of a name in a home: see `tuner.sweep.folder.SweepFolder.open`."""
+    from tuner.sweep.folder import SweepFolder
+
+    return SweepFolder.open(name, home=open_home(place))
 
 
 def radius(text: str) -> float:
@@ -73,16 +98,6 @@ def per_channel(text: str) -> float:
     if "," in text.strip(" ,()[]"):
         raise typer.BadParameter(f"images have one channel, so one number is enough, not {text[:60]!r}")
     return radius(text.strip(" ,()[]"))
-
-
-_TABLE_WIDTH = 144  # characters
-
-
-def table_console(console: Console) -> Console:
-    """Return a console for tables: the given one, or one wide enough for them if the output is a file or a pipe."""
-    if console.is_terminal:
-        return console
-    return Console(file=console.file, width=max(console.width, _TABLE_WIDTH), markup=False)
 
 
 def is_local_path(source: str) -> bool:

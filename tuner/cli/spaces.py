@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from search_spaces import SpaceError, library
-from trainables.data import files as data_files
-from trainables.training.published import PUBLISHED
 from tuner.cli.options import Data
+from tuner.cli.output import FormatOption, OutputOption, format_of, write_table
+from tuner.cli.shell import completion
+from tuner.cli.shell.help import page
 from tuner.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,23 +22,29 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(help="List, check and show search spaces.", no_args_is_help=True)
-SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="A packaged space or a YAML file.")]
+SpaceName = Annotated[
+    str, typer.Argument(metavar="SPACE", autocompletion=completion.spaces, help="A packaged space or a YAML file.")
+]
 
 
-@app.command("list")
-def list_spaces() -> None:
+@app.command("list", **page("spaces list"))
+def list_spaces(output_format: FormatOption = None, output: OutputOption = None) -> None:
     """List the packaged search spaces, and the published configurations that a space or `tuner train` can name."""
-    from search_spaces.configurations import load_space
+    from tuner.results.terminal.library import published_table, spaces_table
 
-    for name in library.names():
-        space = load_space(name)
-        typer.echo(f"{name:<18} {space.num_trials:>4} trials of {space.budget.compute:g}  {space.description}")
-    typer.echo("\nPublished configurations, for `baselines`, `first` and `tuner train`:")
-    for name, published in PUBLISHED.items():
-        typer.echo(f"{name:<21} {published.settings['trainable']:<18} {published.source}")
+    chosen, console = format_of(output_format, output), Console(markup=False)
+    if chosen == "table" and output is None:
+        write_table(spaces_table(), chosen, None, console, "`--format csv`")
+        console.print()
+        write_table(published_table(), chosen, None, console, "`--format csv`")
+        return
+    spaces, published = spaces_table(), published_table()
+    rows = tuple(replace(row, values={"kind": "space", **row.values}) for row in spaces.rows)
+    rows += tuple(replace(row, values={"kind": "published", **row.values}) for row in published.rows)
+    write_table(replace(spaces, rows=rows), chosen, output, console)
 
 
-@app.command()
+@app.command(**page("spaces check"))
 def check(space: SpaceName) -> None:
     """Check a search-space file; every mistake is listed at once."""
     from search_spaces.configurations import load_space
@@ -48,12 +54,18 @@ def check(space: SpaceName) -> None:
     typer.echo(f"{space}: fine: {parsed.num_trials} trials of {parsed.trainable}, {varying} parameters vary")
 
 
-@app.command()
+@app.command(**page("spaces show"))
 def show(
     space: SpaceName,
-    picture: Annotated[Path | None, typer.Option(help="Also draw its schedules into this PNG.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Also draw its schedules into this PNG.")
+    ] = None,
 ) -> None:
     """Print a search-space file with examples of its schedules as comments, or a published configuration."""
+    from search_spaces import library
+    from search_spaces.errors import SpaceError
+    from trainables.training.published import PUBLISHED
+
     if space in PUBLISHED:
         if picture is not None:
             raise UserError(f"{space} is a published configuration: --picture draws the schedules of a space")
@@ -92,20 +104,25 @@ def _draw(name: str, previews: Sequence[SchedulePreview], target: Path) -> None:
 
 
 def data(
-    names: Annotated[list[str] | None, typer.Argument(help="Datasets to fetch; none: only list them.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATASET", autocompletion=completion.datasets, help="Datasets to fetch; none: only list them."
+        ),
+    ] = None,
     folder: Data = None,
+    output_format: FormatOption = None,
+    output: OutputOption = None,
 ) -> None:
     """Fetch datasets and verify their checksums, or list all datasets and whether they are here."""
+    from trainables.data import files as data_files
     from tuner.execution import preflight
+    from tuner.results.terminal.library import datasets_table
 
+    chosen = format_of(output_format, output)
     unknown = [name for name in names or [] if name not in data_files.names()]
     if unknown:
         raise UserError(f"no dataset named {', '.join(unknown)}; there are {', '.join(data_files.names())}")
     for name in names or []:
         preflight.ensure_data(name, folder, Console(stderr=True))
-    table = Table("dataset", "images", "verified", "where", "sha256")
-    for name in data_files.names():
-        state = data_files.status(name, folder)
-        verified = "yes" if state.present else state.problem or "not fetched"
-        table.add_row(name, f"{state.num_images:,}", verified, str(state.path), state.digest[:12])
-    Console(markup=False).print(table)
+    write_table(datasets_table(folder), chosen, output, Console(markup=False), "`--format csv`")

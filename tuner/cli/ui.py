@@ -13,10 +13,9 @@ from rich.console import Console
 
 from trainables.common.process_state import python_environment, unmasked_output
 from trainables.common.redaction import redact
-from tuner.cli.options import Home
-from tuner.cluster import nodes
+from tuner.cli.options import Home, open_home
+from tuner.cli.shell import completion
 from tuner.errors import UserError
-from tuner.sweep.homes import home
 
 if TYPE_CHECKING:
     from tuner.tracking.views import Table
@@ -26,11 +25,17 @@ console = Console(markup=False, highlight=False, soft_wrap=True)
 
 def ui(
     sweep_name: Annotated[
-        str | None, typer.Argument(metavar="[SWEEP]", help="Whose table is opened; by default that of all sweeps.")
+        str | None,
+        typer.Argument(
+            metavar="SWEEP",
+            autocompletion=completion.sweeps,
+            help="Whose table is opened; by default that of all sweeps.",
+        ),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
+            metavar="PORT",
             min=1,
             max=65535,
             show_default="5000",
@@ -38,7 +43,10 @@ def ui(
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Beyond this machine with passwords; MLFLOW_SERVER_ALLOWED_HOSTS: its names.")
+        str,
+        typer.Option(
+            metavar="HOST", help="Beyond this machine with passwords; MLFLOW_SERVER_ALLOWED_HOSTS: its names."
+        ),
     ] = "127.0.0.1",
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Open to whoever reaches it, without a token or password.")
@@ -46,10 +54,11 @@ def ui(
     home_folder: Home = None,
 ) -> None:
     """Show the table of a sweep, or of all sweeps, in MLflow until Ctrl-C; the link that is printed has a token."""
+    from tuner.cluster import nodes
     from tuner.tracking import web
     from tuner.tracking.server import quiet_mlflow, server_command, tracking_uri
 
-    store = home(home_folder)
+    store = open_home(home_folder)
     where = store.root
     if not where.is_dir():
         raise UserError(f"there are no sweeps in {where}: `tuner launch quick` starts one; see --home")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search_spaces.sections import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS, Budget
-from trainables.config import MAX_IMAGES
+from search_spaces.limits import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS
+from search_spaces.sections import Budget
+from trainables.common.limits import MAX_IMAGES
 from tuner.execution.dispatcher import Observer
 from tuner.execution.driver import Ending, drive
 from tuner.execution.evaluation import evaluate_runs

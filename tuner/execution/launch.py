@@ -13,16 +13,17 @@ from typing import TypeAlias
 from rich.console import Console
 
 from search_spaces import library
-from search_spaces.configurations import parse_space
+from search_spaces.configurations import assigned_space, parse_space
+from search_spaces.limits import MAX_CONCURRENT, TRIALS_LIMIT
 from search_spaces.parsing.python_data import text_of_data
 from search_spaces.schema import Space
-from search_spaces.sections import MAX_CONCURRENT, TRIALS_LIMIT
 from trainables.common.process_state import python_command, python_environment
 from trainables.storage.bounded import append_regular
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution import preflight
 from tuner.execution.software import check_software, record_software
+from tuner.results.terminal.output import say
 from tuner.storage.observations import Observation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import check_available, is_open_to_others, names
@@ -44,6 +45,7 @@ class LaunchOptions:
         warm_start: names of earlier sweeps, whose trials the search begins with.
         study_storage: URL of the database that holds the study; by default a file in the sweep's folder does.
         max_concurrent: how many runs may be executed at once, from 1 on; by default its share of the cluster.
+        assignments: values that are put into the space, like ``budget.trials=20`` or ``generator.width=32``.
 
     Raises:
         UserError: a number is out of bounds or no whole number, or `data` is no folder.
@@ -55,6 +57,7 @@ class LaunchOptions:
     warm_start: Sequence[str] = ()
     study_storage: str | None = None
     max_concurrent: int | None = None
+    assignments: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Refuse numbers that no sweep can have."""
@@ -80,11 +83,8 @@ def new_sweep(
         UserError: the name is taken or not allowed, the home or the database cannot be written, this machine lacks a
             resource, or no earlier trial fits.
     """
-    text, source = _text_of(space)
-    parsed = parse_space(text, source)
-    preflight.check_resources(parsed.resources)
-    name = options.name or _free_name(parsed.name, home)
-    check_available(name, home, options.study_storage)
+    text, source = _launched_text(space, options)
+    parsed, name = check_launch(space, home, options)
     if options.study_storage is not None:
         from tuner.storage import postgres
 
@@ -103,6 +103,27 @@ def new_sweep(
         study_storage=options.study_storage,
         max_concurrent=options.max_concurrent,
     )
+
+
+def check_launch(
+    space: str | Path | SpaceContent, home: Path | SweepStore, options: LaunchOptions
+) -> tuple[Space, str]:
+    """Return the space that would be searched and the name of the sweep, once neither can be refused.
+
+    Raises:
+        SpaceError: the space has mistakes.
+        UserError: the name is taken or not allowed, the home cannot be written, or this machine lacks a resource.
+    """
+    parsed = parse_space(*_launched_text(space, options))
+    preflight.check_resources(parsed.resources)
+    name = options.name or _free_name(parsed.name, home)
+    check_available(name, home, options.study_storage)
+    return parsed, name
+
+
+def _launched_text(space: str | Path | SpaceContent, options: LaunchOptions) -> tuple[str, str]:
+    text, source = _text_of(space)
+    return assigned_space(text, source, options.assignments), source
 
 
 def prepare_resume(
@@ -133,13 +154,13 @@ def prepare_resume(
     preflight.check_count("trials", trials, TRIALS_LIMIT)
     preflight.check_count("max_concurrent", max_concurrent, MAX_CONCURRENT)
     if keys := sweep.taken_over_keys():
-        console.print(f"Edited in space.yaml, and taken over: {', '.join(keys)}", soft_wrap=True, highlight=False)
+        say(console, f"Edited in space.yaml, and taken over: {', '.join(keys)}")
     if elsewhere := sweep.brought_from():
         text = (
             f"{sweep.name} was last driven in {elsewhere.place} on {elsewhere.host}. If it is still there, make this "
             f"one a sweep of its own: `tuner copy {sweep.name} NEW`"
         )
-        console.print(text, style="yellow", soft_wrap=True, highlight=False)
+        say(console, text, "yellow")
     _say_if_open(sweep.store, console)
     change = check_software(sweep, console, accept_code_change=accept_code_change)
     with sweep.lock():
@@ -154,7 +175,7 @@ def _say_if_open(store: SweepStore, console: Console) -> None:
     """Say that others can read what is in the home: one that this release makes is private, an older one may not be."""
     if is_open_to_others(store):
         text = f"Other users of this machine can read {store.root}; `chmod o-rwx {store.root}` keeps them out"
-        console.print(text, style="yellow", soft_wrap=True, highlight=False)
+        say(console, text, "yellow")
 
 
 def start_detached(sweep: SweepFolder, *, repair: bool = False, insecure: bool = False) -> int:
@@ -164,7 +185,7 @@ def start_detached(sweep: SweepFolder, *, repair: bool = False, insecure: bool =
 
     Args:
         sweep: that it drives.
-        repair: it trains runs whose files are damaged again first, see `tuner.execution.repair.repair_runs`.
+        repair: it trains runs whose files are damaged again first, see `tuner.execution.upkeep.repair.repair_runs`.
         insecure: let its Ray require no token, see `tuner.execution.ray_tune.start.start_ray`.
 
     Raises:
@@ -232,7 +253,7 @@ def _earlier_trials(
     observations, left_out = collect_observations(space, [SweepFolder.open(name, home=home) for name in sweeps])
     console.print(f"Warm start: {len(observations)} earlier trials fit this space", highlight=False)
     for line in left_out:
-        console.print(f"  {line}", soft_wrap=True, highlight=False)
+        say(console, f"  {line}")
     return observations
 
 

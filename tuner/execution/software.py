@@ -15,6 +15,7 @@ from rich.console import Console
 
 from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
+from tuner.results.terminal.output import say
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.provenance import Provenance, Resumption, Software, read_provenance, software
 
@@ -95,7 +96,7 @@ def check_software(
         )
     words = [*change.differences, *([f"accepted changes in the code that trains: {shown}"] if change.files else [])]
     if words:
-        console.print(f"{sweep.name} goes on with other software: {'; '.join(words)}", soft_wrap=True, highlight=False)
+        say(console, f"{sweep.name} goes on with other software: {'; '.join(words)}")
     return change
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.common.valid_json import dump_json
 from trainables.evaluation.metrics import TIME, all_metrics
@@ -16,8 +14,13 @@ from trainables.storage.atomic import write_whole
 from tuner.errors import UserError
 from tuner.sweep.runs import Record, describe_ratio
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Format = Literal["csv", "json", "parquet"]
-_RUN_COLUMNS = {
+SETTINGS = "settings."
+"""What the keys of settings begin with, among the values of a run."""
+RUN_COLUMNS = {  # of every table of runs, whatever they have measured
     "run": "string",
     "kind": "string",
     "trainable": "string",
@@ -27,6 +30,7 @@ _RUN_COLUMNS = {
     "number": "int64",
     "value": "float64",
 }
+_DTYPES = {**RUN_COLUMNS, "reason": "string"}
 
 
 def runs_frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -37,30 +41,46 @@ def runs_frame(records: Sequence[Record]) -> pd.DataFrame:
     run lacks the setting; if its values are lists or of several types, they are written as JSON strings. Seconds end in
     ``_s``; compute is in epochs of standard training.
     """
-    runs = pd.DataFrame([_columns_of(record) for record in records], columns=list(_RUN_COLUMNS))
-    measured = dict.fromkeys(name for record in records for name in record.metrics if name != TIME)
-    known = [name for name in all_metrics() if name in measured]
-    columns_of_metrics = list(dict.fromkeys([*known, *measured]))
-    metrics = pd.DataFrame([record.metrics for record in records], columns=columns_of_metrics, dtype=float)
-    settings = [{f"settings.{name}": value for name, value in _flat(record.run.settings)} for record in records]
-    names = dict.fromkeys(name for row in settings for name in row)
-    columns = {name: _typed([row.get(name) for row in settings]) for name in names}
-    reason = pd.Series([record.reason for record in records], name="reason", dtype="string")
-    return pd.concat([runs.astype(_RUN_COLUMNS), metrics, reason, pd.DataFrame(columns)], axis=1)
+    return frame_of([run_values(record) for record in records], list(RUN_COLUMNS))
 
 
-def _columns_of(record: Record) -> dict[str, Any]:
+def frame_of(rows: Sequence[Mapping[str, object]], first: Sequence[str] = ()) -> pd.DataFrame:
+    """Return rows of values as a table of typed columns: see `runs_frame`.
+
+    Args:
+        rows: values by key; what a row lacks is missing there.
+        first: keys whose columns come first, and are there without any row.
+    """
+    import pandas as pd
+
+    keys = dict.fromkeys([*first, *(key for row in rows for key in row)])
+    places = {name: place for place, name in enumerate(all_metrics())}
+
+    def place_of(key: str) -> tuple[bool, bool, bool, int]:
+        place = -1 if key in first else places.get(key, len(places))
+        return key not in first, key.startswith(SETTINGS), key == "reason", place
+
+    ordered = sorted(keys, key=place_of)
+    return pd.DataFrame({key: _column(key, [row.get(key) for row in rows]) for key in ordered})
+
+
+def run_values(record: Record) -> dict[str, object]:
+    """Return what a table has of a run, by key: what it is, how it ended, its last metrics, its settings."""
     run = record.run
     ratio = run.settings.get("ratio")
+    metrics = {name: value for name, value in record.metrics.items() if name != TIME}
     return {
         "run": run.key,
         "kind": run.kind,
-        "number": run.number,
         "trainable": run.settings["trainable"],
         "schedule": describe_ratio(ratio) if ratio else None,
         "state": "damaged" if record.is_damaged else record.state,
         "feasible": record.feasible,
+        "number": run.number,
         "value": record.value,
+        **metrics,
+        "reason": record.reason,
+        **{SETTINGS + name: value for name, value in _flat(run.settings)},
     }
 
 
@@ -71,7 +91,16 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return flat
 
 
+def _column(key: str, values: list[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    dtype = _DTYPES.get(key) or ("float64" if key in all_metrics() else None)
+    return pd.Series(values, dtype=dtype) if dtype else _typed(values)
+
+
 def _typed(values: list[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
     kinds = {type(value) for value in values if value is not None}
     for types, dtype in (({bool}, "boolean"), ({int}, "Int64"), ({int, float}, "float64"), ({str}, "string")):
         if kinds <= types:
@@ -81,6 +110,8 @@ def _typed(values: list[Any]) -> pd.Series[Any]:
 
 def encode_frame(table: pd.DataFrame, output_format: Format) -> bytes:
     """Return a table as the content of a file; JSON is a list of rows."""
+    import pandas as pd
+
     if output_format == "csv":
         return table.to_csv(index=False).encode()
     if output_format == "json":

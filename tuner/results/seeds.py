@@ -1,30 +1,13 @@
-"""Compares configurations with several seeds: means, ranges, and leads in pairs of equal seeds."""
+"""Compares configurations with several seeds: leads in pairs of equal seeds."""
 
 from __future__ import annotations
 
 from statistics import mean
 
-from rich.table import Table
-
-from trainables.evaluation.metrics import accuracies, metric_named
+from trainables.evaluation.metrics import metric_named
 from tuner.search.repeats import group_repeats
 from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import Snapshot
-
-
-def seeds_table(snapshot: Snapshot) -> Table:
-    """Return a row for every configuration: its accuracies as mean (lowest to highest) over seeds, in percent."""
-    result = Table(title=f"{snapshot.name}: mean over seeds (lowest to highest) of the runs that ran to the end")
-    for column in ("configuration", "trainable", "runs"):
-        result.add_column(column)
-    columns = accuracies("comparison")
-    for measure in columns:
-        result.add_column(measure.label, justify="right", no_wrap=True)
-    for group in group_repeats(snapshot.space, snapshot.records):
-        cells = [_spread(list(group.values(metric.name).values())) for metric in columns]
-        style = "cyan" if group.first.run.kind == "baseline" else None
-        result.add_row(group.name, group.first.run.label, group.outcomes, *cells, style=style)
-    return result
 
 
 def has_several_seeds(snapshot: Snapshot) -> bool:
@@ -56,10 +39,3 @@ def lead_sentences(snapshot: Snapshot) -> list[str]:
                 f"{metric_named(metric).words} ({min(leads):+.1f} to {max(leads):+.1f}; pairs: {len(leads)})"
             )
     return lines
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return "-"
-    text = f"{100 * mean(values):.1f}"
-    return f"{text} ({100 * min(values):.1f}-{100 * max(values):.1f})" if len(values) > 1 else text

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from search_spaces.sections import NAME_PATTERN
+from search_spaces.limits import NAME_PATTERN
 from trainables.errors import StorageError
 from trainables.storage.atomic import cache_folder, make_private
 from trainables.storage.object_store import check_url, is_url, path_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -58,6 +58,7 @@ class SweepSummary:
         num_trials: trials that the sweep asks for.
         trials: number of trials by state; those that no driver works on are ``unfinished``, not ``running``.
         baselines: number of baselines, likewise.
+        num_baselines: baselines that the sweep asks for, each seed counted.
         best: the best trial; None if no trial is eligible.
         created: when the sweep was created, as ISO 8601; None if it is unreadable.
         problems: what is wrong with files of the sweep, and what to do about it.
@@ -72,6 +73,7 @@ class SweepSummary:
     best: BestRun | None
     created: str | None
     problems: tuple[str, ...] = field(default=(), kw_only=True)
+    num_baselines: int = field(default=0, kw_only=True)
 
     def to_json(self) -> str:
         """Return what ``tuner status --format json`` prints."""
@@ -122,6 +124,7 @@ def summarize(snapshot: Snapshot) -> SweepSummary:
         best=BestRun(winner.run.key, snapshot.space.objective.metric, winner.value) if winner else None,
         created=snapshot.sweep.created,
         problems=snapshot.problems,
+        num_baselines=snapshot.sweep.num_runs - snapshot.sweep.num_trials,
     )
 
 
@@ -162,25 +165,57 @@ def _warnings(snapshot: Snapshot) -> dict[str, str]:
 
 def summary_line(summary: SweepSummary) -> str:
     """Return a summary as one line of text, with the first problem in it."""
-    text = _progress_line(summary)
+    return "; ".join([_progress_line(summary, why=False), *notes_of(summary)])
+
+
+def _progress_line(summary: SweepSummary, *, why: bool = True) -> str:
+    text = f"{summary.name}: {summary.state}"
+    if summary.state != "unreadable":
+        text += f", {describe_runs(summary)}"
+    if summary.best:
+        text += f", best {summary.best.run} {summary.best.metric} {shown_value(summary.best)}"
+    return f"{text}; {summary.why}" if why and summary.why else text
+
+
+def shown_value(best: BestRun) -> str:
+    """Return the value of the best trial as it is shown: shares of the images are in percent."""
+    value = best.value or 0.0
+    return f"{100 * value if metric_named(best.metric).is_share else value:.1f}"
+
+
+def describe_runs(summary: SweepSummary) -> str:
+    """Return how many runs a sweep asks for and what has become of them: the numbers add up."""
+    trials = describe_counts(summary.trials, summary.num_trials, "trials", summary.state == "completed")
+    if not summary.num_baselines:
+        return trials
+    if summary.baselines == {"complete": summary.num_baselines}:
+        return f"{trials}; {summary.num_baselines} {'baseline' if summary.num_baselines == 1 else 'baselines'}"
+    return f"{trials}; {describe_counts(summary.baselines, summary.num_baselines, 'baselines')}"
+
+
+def describe_counts(counts: Mapping[str, int], total: int, what: str, has_ended: bool = False) -> str:
+    """Return what has become of a number of runs: ``6 of 8 trials complete, 2 pruned``.
+
+    Args:
+        counts: of the runs that have begun, by state.
+        total: how many are asked for.
+        what: they are.
+        has_ended: whether those that have not begun never will.
+    """
+    others = [f"{count} {state}" for state, count in counts.items() if state != "complete" and count]
+    waiting = total - sum(counts.values())
+    if waiting > 0:
+        others.append(f"{waiting} {'not needed' if has_ended else 'to come'}")
+    return ", ".join([f"{counts.get('complete', 0)} of {total:,} {what} complete", *others])
+
+
+def notes_of(summary: SweepSummary) -> list[str]:
+    """Return what a person should know beside a sweep's state: why it is so, and what is wrong with its files."""
+    notes = [summary.why] if summary.why else []
     if summary.problems and summary.state != "unreadable":
         more = f" (and {len(summary.problems) - 1} more)" if len(summary.problems) > 1 else ""
-        text += f"; {summary.problems[0]}{more}"
-    return text
-
-
-def _progress_line(summary: SweepSummary) -> str:
-    counts = Counter(summary.trials) + Counter(summary.baselines)
-    runs = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no runs yet"
-    ended = sum(count for state, count in summary.trials.items() if state not in ("running", "unfinished"))
-    text = f"{summary.name}: {summary.state}, {ended} of {summary.num_trials} trials ({runs})"
-    if summary.best:
-        value = summary.best.value or 0.0
-        shown = 100 * value if metric_named(summary.best.metric).is_share else value
-        text += f", best {summary.best.run} {summary.best.metric} {shown:.1f}"
-    if summary.why:
-        text += f"; {summary.why}"
-    return text
+        notes.append(f"{summary.problems[0]}{more}")
+    return notes
 
 
 def status_lines(status: SweepStatus) -> list[str]:

@@ -156,3 +156,22 @@ def start_page(page: str) -> str:
         page: see `view_page`.
     """
     return _START.format(page=page)
+
+
+def count_runs_and_files(database: Path, sweep_id: str) -> tuple[int, int]:
+    """Return how many runs of a sweep a SQLite database of MLflow has that are not deleted, and their files nearby.
+
+    Raises:
+        OSError: the database cannot be read.
+    """
+    query = (
+        "SELECT runs.artifact_uri FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid "
+        "WHERE tags.key = 'tuner.sweep_id' AND tags.value = ? AND runs.lifecycle_stage = 'active'"
+    )
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            places = [str(place) for (place,) in connection.execute(query, (sweep_id,))]
+    except sqlite3.Error as error:
+        raise OSError(f"{database} cannot be read: {error}") from error
+    folders = [Path(place.removeprefix("file://")) for place in places]
+    return len(places), sum(path.is_file() for folder in folders if folder.is_dir() for path in folder.rglob("*"))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 
+from search_spaces.configurations import assigned_space, parse_space
 from search_spaces.errors import SpaceError
+from search_spaces.library import names, text_of
 from tests.tuner.conftest import SPACE, train_all
 from trainables.config import parse
 from trainables.networks.classifiers import small_cnn
@@ -20,8 +24,10 @@ from trainables.training.published import PUBLISHED
 from tuner import Sweep
 from tuner.errors import UserError
 from tuner.execution.driver import Ending
+from tuner.execution.launch import LaunchOptions, new_sweep
 from tuner.execution.single import read_configuration
 from tuner.search.ledger import Ledger
+from tuner.tracking.server import EXPERIMENT, connect, quiet_mlflow
 
 BAD = {
     "a space that is not there": (["launch", "qick"], ["neither a file nor a packaged", "'quick'"]),
@@ -53,6 +59,28 @@ BAD = {
     "an epsilon that is no number": (["evaluate", "net.pt", "--epsilon", "8/0"], ["8/0 divides by zero"]),
     "a dataset that is none": (["evaluate", "net.pt", "--dataset", "imagenet"], ["mnist, fashion_mnist, digits"]),
     "a sweep to draw that is not there": (["draw", "nothing"], ["no sweep named 'nothing'"]),
+    "a key that is set and unknown": (
+        ["launch", "digits", "--set", "budgit.trials=2"],
+        ["--set", "did you mean 'budget'?"],
+    ),
+    "a setting that is set and unknown": (
+        ["launch", "digits", "--set", "generator.widht=3"],
+        ["digits.yaml with --set: parameters.generator.widht: unknown key", "did you mean 'width'?"],
+    ),
+    "a value that is set and impossible": (
+        ["launch", "digits", "--set", "budget.trials=-1", "--set", "generator.width=x"],
+        [
+            "budget.trials: must be greater than or equal to 1, not -1",
+            "generator.width: must be a valid integer, not 'x'",
+        ],
+    ),
+    "a key below a value": (["launch", "digits", "--set", "budget.trials.x=1"], ["no key can stand below it"]),
+    "no assignment": (["launch", "digits", "--set", "generator"], ["takes KEY=VALUE"]),
+    "broken YAML that is set": (["launch", "digits", "--set", "generator.width={"], ["not valid YAML"]),
+    "a file of no format": (["spaces", "list", "--output", "spaces.doc"], [".csv, .json, .parquet, .txt"]),
+    "two formats": (["spaces", "list", "-o", "a.csv", "--format", "json"], ["leave one of them out"]),
+    "Parquet on a terminal": (["status", "--format", "parquet"], ["name a file with --output"]),
+    "a sweep to delete that is not there": (["delete", "nothing", "--yes"], ["no sweep named 'nothing'"]),
     "no trials": (["launch", "digits", "--trials", "0"], ["--trials"]),
     "too many trials": (["launch", "digits", "--trials", "9" * 18], ["--trials", "1000000"]),
     "too many images": (["evaluate", "digits", "--images", "9" * 18], ["--images", "60000"]),
@@ -144,8 +172,14 @@ def test_status_of_all_and_of_one(run, make_sweep):
     train_all(Ledger(make_sweep("one")))
     make_sweep("two")
     output = run("status", "--home", ".")[1]
-    assert "one: completed, 4 of 4 trials (6 complete), best trial-0003 robust 40.0" in output
-    assert "two: interrupted, 0 of 4 trials (no runs yet)" in output
+    one, two = (line.split() for line in output.splitlines()[3:])
+    assert one == ["one", "completed", "4", "of", "4", "trials", "complete;", "2", "baselines", "40.0", "trial-0003"]
+    begun = "0 of 4 trials complete, 4 to come; 0 of 2 baselines complete, 2 to come"
+    assert two == f"two interrupted {begun} - -".split()
+    alone = run("status", "one", "--home", ".")[1]
+    assert "one: completed, 4 of 4 trials complete; 2 baselines, best trial-0003 robust 40.0" in alone
+    rows = json.loads(run("status", "--home", ".", "--format", "json")[1])
+    assert [(row["name"], row["num_trials"], row["num_baselines"]) for row in rows] == [("one", 4, 2), ("two", 4, 2)]
 
 
 def test_compare_as_table_csv_json_and_picture(run, make_sweep):
@@ -229,34 +263,113 @@ def test_trials_cannot_be_fewer_than_there_are(run, make_sweep):
     assert "must not be below the sweep's 4" in output
 
 
-def test_help_loads_nothing_heavy():
-    check = (
-        "import sys; sys.argv = ['tuner', '--help']\n"
-        "from tuner.cli.app import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'ray', 'optuna', 'mlflow', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
-        "sys.exit(f'loaded {heavy}' if heavy else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    for command in (
-        "launch",
-        "resume",
-        "status",
-        "watch",
-        "pause",
-        "stop",
-        "logs",
-        "trials",
-        "replay",
-        "compare",
-        "draw",
-        "export",
-        "train",
-        "evaluate",
-        "spaces",
-        "data",
-        "ui",
-    ):
-        assert command in done.stdout
+def test_values_that_are_set_are_in_the_space_of_the_sweep(tmp_path):
+    options = LaunchOptions(assignments=["budget.trials=7", "generator.width=8", "classifier={weight_decay: 1/8}"])
+    sweep = new_sweep("digits", tmp_path, Console(quiet=True), options)
+    assert sweep.num_trials == 7
+    fixed = {one.name: one.domain for one in sweep.space.parameters}
+    assert fixed["generator.width"].value == 8
+    text = (sweep.folder / "space.yaml").read_text()
+    assert "# as launched, with --set budget.trials=7 --set generator.width=8" in text
+    before = text_of("digits")[0]
+    assert next(line for line in before.splitlines() if line.startswith("#")) in text
+    assert assigned_space(before, "digits.yaml", []) == before
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_packaged_space_keeps_its_meaning_when_a_value_is_set(name):
+    text, source = text_of(name)
+    again = parse_space(assigned_space(text, source, ["description=other"]), source)
+    assert again == parse_space(text, source).model_copy(update={"description": "other"})
+
+
+def test_a_sweep_is_deleted_whole_and_only_after_a_yes(run, make_sweep, monkeypatch, tmp_path):
+    sweep = make_sweep()
+    train_all(Ledger(sweep))
+    make_sweep("other")
+    code, output = run("delete", "tiny", "--home", ".")
+    assert (code, "`tuner delete tiny --yes`" in output) == (2, True)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    with sweep.lock():
+        code, output = run("delete", "tiny", "--home", ".", "--yes")
+        assert (code, "is being run by process" in output) == (2, True)
+    assert sweep.folder.is_dir()
+    assert "tiny is deleted: 6 runs" in run("delete", "tiny", "--home", ".", "--yes")[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other"]
+    assert "other" in run("status", "--home", ".")[1]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_deleted_sweep_is_gone_from_mlflow_and_no_other(run, make_sweep, monkeypatch, tmp_path):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("tiny", "other"):
+        make_sweep(name, num_trials=1)
+        run("sync", name, "--home", ".")
+    run("delete", "tiny", "--home", ".", "--yes")
+    with quiet_mlflow():
+        client = connect(tmp_path)
+        runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    assert {found.data.tags["tuner.sweep"] for found in runs} == {"other"}
+
+
+def test_sweeps_are_compared_with_each_other_if_their_numbers_can_be(run, make_sweep):
+    for name, replaced in {
+        "one": ("compute: 3", "compute: 3"),
+        "two": ("compute: 3", "compute: 4"),
+        "closer": ("epsilon", "epsilon"),
+        "epsilon": ("evaluation: {", "evaluation: {epsilon: 0.1, "),
+        "split": ("validation: 200", "validation: 300"),
+    }.items():
+        train_all(Ledger(make_sweep(name, replace=replaced, num_trials=1)))
+    code, output = run("compare", "one", "two", "--home", ".")
+    assert code == 0
+    assert "Mind that they differ in compute per run: one 3, two 4." in output
+    assert "which is within the noise of 100 validation images" in output
+    rows = json.loads(run("compare", "one", "two", "--home", ".", "--format", "json")[1])
+    assert {row["sweep"] for row in rows} == {"one", "two"}
+    for other, told in {
+        "epsilon": "epsilons differ (one 0.3, epsilon 0.1)",
+        "split": "validation images differ",
+    }.items():
+        code, output = run("compare", "one", other, "--home", ".")
+        assert (code, told in output) == (2, True), output
+
+
+def test_a_table_is_cut_sorted_and_written_as_its_suffix_says(run, make_sweep, tmp_path):
+    train_all(Ledger(make_sweep()))
+    by_compute = ("compare", "tiny", "--home", ".", "--sort", "-robust", "--top", "2", "--columns", "run,robust")
+    rows = json.loads(run(*by_compute, "--format", "json")[1])
+    assert [row["run"] for row in rows] == ["baseline-standard", "trial-0000", "baseline-fgsm_retraining", "trial-0001"]
+    assert rows[0].keys() == {"run", "robust"}
+    for suffix, read in {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}.items():
+        assert run(*by_compute, "-o", f"table.{suffix}")[1].strip() == f"table.{suffix}"
+        assert len(read(tmp_path / f"table.{suffix}")) == 4
+    run(*by_compute, "-o", "table.txt")
+    assert "trial-0000" in (tmp_path / "table.txt").read_text()
+    code, output = run("compare", "tiny", "--home", ".", "--sort", "robusd")
+    assert (code, "did you mean 'robust'?" in output) == (2, True)
+
+
+def test_all_that_is_known_of_a_run_is_shown(run, make_sweep):
+    train_all(Ledger(make_sweep()))
+    text = run("show", "tiny", "--home", ".")[1]
+    assert text.startswith("trial-0003 of tiny: gan ")
+    assert "complete, the best trial" in text
+    about = json.loads(run("show", "tiny", "standard", "--home", ".", "--format", "json")[1])
+    assert (about["run"], about["best"], len(about["reports"])) == ("baseline-standard", False, 3)
+    assert about["settings"]["trainable"] == "standard"
+    assert run("show", "tiny", "17", "--home", ".")[0] == 2
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("tuner.execution.estimate._MEASURED_S", 0.1)
+    code, output = run("launch", "digits", "--dry-run", "--name", "first", "--set", "budget.trials=7")
+    assert code == 0, output
+    assert "Would launch first in" in output
+    assert "7 trials of gan" in output
+    assert re.search(r"time: (at most )?\d+ \w+, \d+ \w+ per trial", output)
+    assert re.search(r"memory: about \d+\.\d GB", output)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert "on: the Ray cluster" in run("launch", "digits", "--dry-run")[1]
+    assert run("launch", "digits", "--dry-run", "--set", "budget.trials=0")[0] == 2

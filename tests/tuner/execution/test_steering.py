@@ -153,7 +153,7 @@ def test_a_driver_is_paused_resumed_and_stopped_from_the_command_line(run, drive
     assert process.stdout.readline() == "goes on\n"
     assert "ends once each run has reported" in run("stop", "tiny", "--home", ".")[1]
     assert process.wait(20) == 0
-    assert "tiny: interrupted, 0 of 4 trials (no runs yet); stopped on request" in run("status", "--home", ".")[1]
+    assert "; stopped on request" in run("status", "tiny", "--home", ".")[1]
     code, output = run("watch", "tiny", "--home", ".")
     assert (code, "stopped on request" in output) == (3, True)
 
@@ -338,7 +338,9 @@ def test_status_of_a_sweep_in_the_midst(make_sweep):
         paused = summarize(read_snapshot(sweep))
         assert (paused.state, paused.baselines) == ("paused", {"complete": 1, "unfinished": 1})
     about = summarize(read_snapshot(sweep))
-    assert summary_line(about) == "tiny: interrupted, 0 of 4 trials (1 complete, 1 unfinished)"
+    assert summary_line(about) == (
+        "tiny: interrupted, 0 of 4 trials complete, 4 to come; 1 of 2 baselines complete, 1 unfinished"
+    )
 
 
 def test_status_says_which_budget_ended_a_search(make_sweep):
@@ -346,6 +348,7 @@ def test_status_says_which_budget_ended_a_search(make_sweep):
     train_all(Ledger(sweep))
     about = summarize(read_snapshot(sweep))
     assert (about.state, about.trials) == ("completed", {"complete": 2})
+    assert "2 of 4 trials complete, 2 not needed; 2 baselines" in summary_line(about)
     assert "the total compute of 6 is spent" in summary_line(about)
 
 
@@ -353,9 +356,9 @@ def test_a_sweep_that_gave_up_has_failed_and_says_why(run, make_sweep):
     sweep = make_sweep()
     ledger = Ledger(sweep)
     ledger.give_up("the disk is full")
-    assert (
-        summary_line(summarize(read_snapshot(sweep))) == "tiny: failed, 0 of 4 trials (no runs yet); the disk is full"
-    )
+    line = summary_line(summarize(read_snapshot(sweep)))
+    assert line.startswith("tiny: failed, 0 of 4 trials complete, 4 to come;")
+    assert line.endswith("; the disk is full")
     assert run("watch", "tiny", "--home", ".")[0] == 1
     ledger.give_up("")
     assert run("watch", "tiny", "--home", ".")[0] == 130
@@ -369,8 +372,9 @@ def test_a_sweep_that_cannot_be_read_hides_no_other(run, make_sweep):
     make_sweep("whole")
     code, output = run("status", "--home", ".")
     assert code == 0
-    assert "broken: unreadable" in output
-    assert "whole: interrupted" in output
+    states = {line.split()[0]: line.split()[1] for line in output.splitlines()[3:5]}
+    assert states == {"broken": "unreadable", "whole": "interrupted"}
+    assert "not valid YAML" in output
     assert run("status", "broken", "--home", ".")[0] == 2
 
 

@@ -14,12 +14,13 @@ from rich.console import Console
 from search_spaces.sections import Budget
 from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train_all
 from tuner.errors import UserError
-from tuner.results.compare import comparison_sentences, comparison_table, rank_runs
+from tuner.results.compare import comparison_sentences, rank_runs
 from tuner.results.draw import draw_comparison
 from tuner.results.frames import runs_frame
-from tuner.results.seeds import seeds_table
 from tuner.results.selection import choose_run
+from tuner.results.terminal.comparison import comparison_table, seeds_table
 from tuner.results.terminal.live import LiveTable, progress
+from tuner.results.terminal.output import print_table
 from tuner.search.ledger import Ledger
 from tuner.search.repeats import group_repeats
 from tuner.sweep.folder import SweepFolder
@@ -27,9 +28,9 @@ from tuner.sweep.snapshot import read_snapshot
 from tuner.sweep.status import format_duration
 
 
-def shown(renderable) -> str:
+def shown(table) -> str:
     console = Console(file=io.StringIO(), width=140)
-    console.print(renderable)
+    print_table(table, console)
     return console.file.getvalue()
 
 
@@ -66,7 +67,7 @@ def test_an_empty_sweep_can_be_compared(make_sweep, tmp_path):
     sweep = make_sweep()
     assert comparison_sentences(read_snapshot(sweep)) == ["No trial has run to the end yet."]
     assert draw_comparison(read_snapshot(sweep, with_rows=True), tmp_path / "none.png") is None
-    Console(file=io.StringIO()).print(comparison_table(read_snapshot(sweep)))
+    print_table(comparison_table(read_snapshot(sweep)), Console(file=io.StringIO()))
     assert runs_frame(rank_runs(read_snapshot(sweep))).empty
 
 
@@ -188,7 +189,7 @@ def test_lines_where_there_is_no_terminal(make_sweep):
     lines = console.file.getvalue().splitlines()
     assert len(lines) == 6
     assert "trial-0003" in lines[-1]
-    assert "6 of 6 runs, best trial-0003 40.0" in lines[-1]
+    assert "6 of 6 runs ended, best trial-0003 40.0" in lines[-1]
     assert progress(ledger, BUDGET) == 1
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from trainables.common.process_state import python_environment
 from trainables.judging.examples import ClassifiedImages, Examples
 from tuner.results import figures as pictures
-from tuner.results.compare import interval
+from tuner.statistics import interval
 
 ROWS = [
     {

@@ -14,8 +14,9 @@ import pytest
 from search_spaces.configurations import parse_space
 from tests.tuner.conftest import row
 from trainables.evaluation.earlier_names import rename_reports, rename_results
-from tuner.results.compare import comparison_sentences, comparison_table, rank_runs
+from tuner.results.compare import comparison_sentences, rank_runs
 from tuner.results.frames import runs_frame
+from tuner.results.terminal.comparison import comparison_table
 from tuner.results.terminal.confirmation import configurations_table, confirmation_sentences
 from tuner.search.ledger import Ledger
 from tuner.search.replay import read_pruner, replay_trials
@@ -28,6 +29,11 @@ from tuner.tracking.writer import MlflowWriter
 
 SAVED = Path(__file__).parents[2] / "fixtures" / "sweep-earlier-names.tar.xz"
 ACCURACIES = ["clean", "fgsm", "rfgsm", "pgd", "robust"]
+
+
+def cells_of(table):
+    """Return the cells of each column of a table by its heading."""
+    return {column.heading: [column.cell(row.values) for row in table.rows] for column in table.columns}
 
 
 @pytest.fixture
@@ -72,8 +78,8 @@ def test_what_was_measured_in_training_and_at_the_end_are_told_apart(saved):
 def test_complete_and_pruned_runs_stand_in_two_columns(saved):
     snapshot = read_snapshot(saved)
     ranked = rank_runs(snapshot)
-    table = {column.header: list(column.cells) for column in comparison_table(snapshot).columns}
-    for record, robust, watched in zip(ranked, table["robust"], table["watch\nrobust"], strict=True):
+    table = cells_of(comparison_table(snapshot))
+    for record, robust, watched in zip(ranked, table["robust"], table["watch robust"], strict=True):
         assert (robust == "-") is (record.state != "complete")
         assert (watched == "-") is (record.state == "complete")
     partial = [record.metrics["watch/robust"] for record in ranked if record.state != "complete"]
@@ -115,7 +121,7 @@ def test_its_confirmation_is_shown(saved):
     assert set(ACCURACIES) <= set(winner.test)
     assert winner.runs[0].test.metrics["robust"] == pytest.approx(0.47)
     assert "% robust accuracy on 100 test images" in " ".join(confirmation_sentences(confirmation))
-    table = {column.header: list(column.cells) for column in configurations_table(confirmation).columns}
+    table = cells_of(configurations_table(confirmation))
     assert "-" not in table["robust"]
 
 

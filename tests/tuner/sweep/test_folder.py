@@ -275,7 +275,7 @@ def test_what_is_written_past_the_store_of_a_sweep_is_listed():
         if re.search(r"from trainables\.storage\.atomic import [^\n]*(write_|append_|whole_)", path.read_text())
     }
     assert past == {
-        "execution/copying.py",  # files of a new sweep, which its store gets as a folder
+        "execution/upkeep/copying.py",  # files of a new sweep, which its store gets as a folder
         "cluster/payload.py",  # what a cluster sends to this machine
         "execution/preflight.py",  # a probe of the disk
         "execution/single.py",  # a folder of the user's choice, and so for the next three

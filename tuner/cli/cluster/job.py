@@ -15,13 +15,16 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from trainables.common.process_state import python_command, python_environment
 from tuner.cli.exits import run_command
-from tuner.cluster.payload import BEGIN, REQUEST, CommandResult, Request, StderrMarker, check_releases, pack, releases
 from tuner.errors import MISTAKE, UserError
+
+if TYPE_CHECKING:
+    from tuner.cluster.payload import Request
 
 _DESCRIPTION = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
@@ -38,6 +41,8 @@ def run(request: Request, arguments: list[str], tuner: Callable[..., object]) ->
         UserError: a release differs, or neither the command nor ``TUNER_HOME`` says where the sweeps are.
         SystemExit: always if the command is not captured; it holds the exit code.
     """
+    from tuner.cluster.payload import StderrMarker, check_releases, releases
+
     check_releases(request.versions, releases())
     if not {"--home", "--storage"} & set(arguments) and not os.environ.get("TUNER_HOME"):
         raise UserError("where are the cluster's sweeps? say --storage FOLDER or URL, or set TUNER_HOME on its nodes")
@@ -54,6 +59,8 @@ def run(request: Request, arguments: list[str], tuner: Callable[..., object]) ->
 
 
 def _captured(request: Request, arguments: list[str], folder: Path) -> int:
+    from tuner.cluster.payload import CommandResult, pack
+
     completed = subprocess.run(
         python_command("tuner", *arguments), env=python_environment(), capture_output=True, check=False
     )
@@ -68,6 +75,8 @@ def _captured(request: Request, arguments: list[str], folder: Path) -> int:
 
 def job(ctx: typer.Context) -> None:
     """Run the command that follows, as the job that this process is."""
+    from tuner.cluster.payload import BEGIN, REQUEST, Request, StderrMarker
+
     print(BEGIN, flush=True)
     try:
         request = Request.decode(json.loads(os.environ[_DESCRIPTION])["metadata"][REQUEST])

@@ -8,45 +8,54 @@ from typing import Annotated
 
 import typer
 
-from search_spaces.sections import MAX_CONCURRENT
-from tuner.cluster import auth, nodes
+from search_spaces.limits import MAX_CONCURRENT
+from tuner.cli.shell.help import page
 from tuner.errors import UserError
 
 app = typer.Typer(help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True)
 Cpus = Annotated[
-    int | None, typer.Option("--cpus", min=0, max=MAX_CONCURRENT, help="Processors to offer; by default all.")
+    int | None,
+    typer.Option("--cpus", metavar="N", min=0, max=MAX_CONCURRENT, help="Processors to offer; by default all."),
 ]
-Gpus = Annotated[int | None, typer.Option("--gpus", min=0, max=MAX_CONCURRENT, help="GPUs to offer; by default all.")]
+Gpus = Annotated[
+    int | None, typer.Option("--gpus", metavar="N", min=0, max=MAX_CONCURRENT, help="GPUs to offer; by default all.")
+]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Without a token: whoever reaches it runs code on it.")]
 _FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-@app.command(context_settings=_FURTHER)
+@app.command(context_settings=_FURTHER, **page("cluster head"))
 def head(
     ctx: typer.Context,
-    host: Annotated[str, typer.Option(help="Where its dashboard and Jobs API listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1024, max=65535, help="Where other nodes join.")] = 6379,
-    dashboard_port: Annotated[int, typer.Option(min=1024, max=65535, help="Of the dashboard and Jobs API.")] = 8265,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Where its dashboard and Jobs API listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", min=1024, max=65535, help="Where other nodes join.")] = 6379,
+    dashboard_port: Annotated[
+        int, typer.Option(metavar="PORT", min=1024, max=65535, help="Of the dashboard and Jobs API.")
+    ] = 8265,
     cpus: Cpus = None,
     gpus: Gpus = None,
     insecure: Insecure = False,
 ) -> None:
     """Start a cluster's head here, until Ctrl-C; further options go to `ray start` as they are."""
+    from tuner.cluster import auth, nodes
+
     command = nodes.head_command(host, port, dashboard_port, cpus=cpus, gpus=gpus, further=ctx.args)
     if not insecure and not os.environ.get("RAY_AUTH_TOKEN"):
         typer.echo(f"The cluster's token is in {auth.make_token()}: other nodes and clients need it")
     _become(command, insecure)
 
 
-@app.command(context_settings=_FURTHER)
+@app.command(context_settings=_FURTHER, **page("cluster join"))
 def join(
     ctx: typer.Context,
-    address: Annotated[str, typer.Argument(help="The head's HOST:PORT.")],
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The head's HOST:PORT.")],
     cpus: Cpus = None,
     gpus: Gpus = None,
     insecure: Insecure = False,
 ) -> None:
     """Let this machine join a cluster, until Ctrl-C; further options go to `ray start` as they are."""
+    from tuner.cluster import auth, nodes
+
     command = nodes.join_command(address, cpus=cpus, gpus=gpus, further=ctx.args)
     if not insecure and auth.read_token() is None:
         raise UserError(
@@ -56,6 +65,8 @@ def join(
 
 
 def _become(command: list[str], insecure: bool) -> None:
+    from tuner.cluster import nodes
+
     environment = nodes.environment(insecure=insecure)
     sys.stdout.flush()
     os.execve(command[0], command, environment)  # noqa: S606

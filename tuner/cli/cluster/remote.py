@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from search_spaces import library
 from tuner.cli.options import is_local_path
 from tuner.errors import UserError
 
@@ -114,7 +113,8 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
     sweep = parameters.get("sweep_name") or parameters.get("source") or parameters.get("name")
     files: dict[str, str] = {}
     if ctx.command.name == "launch":
-        text, source, name = _space(parameters["space"])
+        text, source, name = _space(parameters["space"], parameters.get("assign") or ())
+        options = [option for option in options if option[0] != "assign"]  # they are in the text
         sweep, arguments, files = sweep or name, [source], {source: text}
         options = [("name", ["--name", sweep]), *(option for option in options if option[0] != "name")]
     if sweep:
@@ -131,11 +131,13 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
     )
 
 
-def _space(name_or_path: str) -> tuple[str, str, str]:
-    """Return the text of a space without mistakes, the name of its file, and its own name."""
-    from search_spaces.configurations import parse_space
+def _space(name_or_path: str, assignments: Sequence[str]) -> tuple[str, str, str]:
+    """Return the text of a space without mistakes, with values put in, the name of its file, and its own name."""
+    from search_spaces import library
+    from search_spaces.configurations import assigned_space, parse_space
 
     text, source = library.text_of(name_or_path)
+    text = assigned_space(text, source, assignments)
     return text, Path(source).name, parse_space(text, source).name
 
 

@@ -1,85 +1,125 @@
-"""The command that compares the runs of a sweep, and what others print of it."""
+"""The command that compares the runs of a sweep, or of several, and what others print of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import Home, SweepName, table_console
+from tuner.cli.options import Home, SweepName, open_sweep
+from tuner.cli.output import (
+    ColumnsOption,
+    FormatOption,
+    OutputOption,
+    SortOption,
+    TopOption,
+    View,
+    format_of,
+    write_table,
+)
+from tuner.cli.shell import completion
 from tuner.errors import UserError
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.homes import home
 
 if TYPE_CHECKING:
     from tuner.sweep.snapshot import Snapshot
 
 
-def print_comparison(snapshot: Snapshot, console: Console) -> None:
+def print_comparison(snapshot: Snapshot, console: Console, view: View | None = None) -> None:
     """Print the table of a sweep, what follows from it, and the result of confirming it."""
-    from tuner.results.compare import comparison_sentences, comparison_table
-    from tuner.results.seeds import has_several_seeds, seeds_table
+    from tuner.results.compare import comparison_sentences
+    from tuner.results.seeds import has_several_seeds
+    from tuner.results.terminal.comparison import comparison_table, seeds_table
+    from tuner.results.terminal.output import print_table, say, say_all
+    from tuner.sweep.status import describe_runs, summarize
 
-    whole = table_console(console)
-    whole.print(comparison_table(snapshot))
+    write_table((view or View()).apply(comparison_table(snapshot)), "table", None, console)
     if has_several_seeds(snapshot):
-        whole.print(seeds_table(snapshot))
-    for line in comparison_sentences(snapshot):
-        console.print(line, soft_wrap=True, highlight=False)
+        print_table(seeds_table(snapshot), console)
+    say(console, f"{describe_runs(summarize(snapshot))}.")
+    say_all(console, comparison_sentences(snapshot))
     print_confirmed(snapshot, console)
 
 
 def print_confirmed(snapshot: Snapshot, console: Console) -> None:
     """Print the result of confirming a sweep; nothing if it has not been confirmed."""
     from tuner.results.terminal.confirmation import configurations_table, confirmation_sentences, differences_table
+    from tuner.results.terminal.output import print_table, say, say_all
     from tuner.search.confirmation import newer_leaders
 
     confirmation = snapshot.confirmation
     if confirmation is None:
         return
-    table_console(console).print(configurations_table(confirmation))
+    hint = f"`tuner confirm {snapshot.name} --format json`"
+    print_table(configurations_table(confirmation), console, hint)
     if confirmation.differences:
-        table_console(console).print(differences_table(confirmation))
-    for line in confirmation_sentences(confirmation):
-        console.print(line, soft_wrap=True, highlight=False)
+        print_table(differences_table(confirmation), console, hint)
+    say_all(console, confirmation_sentences(confirmation))
     newer = newer_leaders(
         snapshot.space, snapshot.records, [configuration.name for configuration in confirmation.configurations]
     )
     if newer:
         said = f"The search has found better since: {', '.join(newer[: confirmation.top])}"
-        console.print(f"{said}; `tuner confirm {snapshot.name}` takes it in.", soft_wrap=True, highlight=False)
+        say(console, f"{said}; `tuner confirm {snapshot.name}` takes it in.")
 
 
 def compare(
     sweep_name: SweepName,
-    output_format: Annotated[
-        Literal["table", "csv", "json"], typer.Option("--format", help="How to print it.")
-    ] = "table",
-    picture: Annotated[Path | None, typer.Option(help="Also draw accuracy by compute into this PNG.")] = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SWEEP",
+            autocompletion=completion.sweeps,
+            help="Further sweeps, on the same images and with the same epsilon.",
+        ),
+    ] = None,
+    top: TopOption = None,
+    sort: SortOption = None,
+    columns: ColumnsOption = None,
+    output_format: FormatOption = None,
+    output: OutputOption = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Also draw accuracy by compute into this PNG.")
+    ] = None,
     home_folder: Home = None,
 ) -> None:
-    """Compare a sweep's trials with its baselines."""
-    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    """Compare a sweep's trials with its baselines, or several sweeps with each other."""
+    chosen = format_of(output_format, output)
+    if picture is not None and others:
+        raise UserError("--picture draws one sweep: name one")
+    sweeps = [open_sweep(name, home_folder) for name in dict.fromkeys((sweep_name, *(others or ())))]
     from tuner.sweep.snapshot import read_snapshot
 
-    snapshot = read_snapshot(sweep, with_rows=picture is not None)
-    if output_format == "table":
-        print_comparison(snapshot, Console(markup=False))
+    view, console = View(columns, sort, top), Console(markup=False)
+    snapshots = [read_snapshot(sweep, with_rows=picture is not None) for sweep in sweeps]
+    if len(snapshots) > 1:
+        from tuner.results.several import check_comparable, several_sentences
+        from tuner.results.terminal.comparison import several_table
+        from tuner.results.terminal.output import say_all
+
+        check_comparable(snapshots)
+        write_table(view.apply(several_table(snapshots)), chosen, output, console)
+        if chosen == "table" and output is None:
+            say_all(console, several_sentences(snapshots))
+    elif chosen == "table" and output is None:
+        print_comparison(snapshots[0], console, view)
     else:
-        from tuner.results.compare import rank_runs
-        from tuner.results.frames import encode_frame, runs_frame
+        from tuner.results.terminal.comparison import comparison_table
 
-        typer.echo(encode_frame(runs_frame(rank_runs(snapshot)), output_format), nl=False)
+        write_table(view.apply(comparison_table(snapshots[0])), chosen, output, console)
     if picture is not None:
-        from tuner.results.draw import draw_comparison
+        _draw(snapshots[0], picture)
+    exit_for_problems([problem for snapshot in snapshots for problem in snapshot.problems])
 
-        snapshot.require_whole()
-        try:
-            drawn = draw_comparison(snapshot, picture)
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot draw {picture}: {error}") from error
-        typer.echo(f"picture: {drawn}" if drawn else "nothing to draw yet: no run has reported", err=True)
-    exit_for_problems(snapshot.problems)
+
+def _draw(snapshot: Snapshot, picture: Path) -> None:
+    from tuner.results.draw import draw_comparison
+
+    snapshot.require_whole()
+    try:
+        drawn = draw_comparison(snapshot, picture)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot draw {picture}: {error}") from error
+    typer.echo(f"picture: {drawn}" if drawn else "nothing to draw yet: no run has reported", err=True)

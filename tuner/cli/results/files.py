@@ -7,27 +7,35 @@ from typing import Annotated
 
 import typer
 
-from tuner.cli.options import Home, SweepName
+from tuner.cli.options import Home, SweepName, open_sweep
+from tuner.cli.shell import completion
 from tuner.errors import MISTAKE
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.homes import home
 
 RunName = Annotated[
-    str | None, typer.Option("--run", help="A trial's number or a baseline; by default the best trial.")
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        autocompletion=completion.runs,
+        help="A trial's number or a baseline; by default the best trial.",
+    ),
 ]
 
 
 def draw(
     sweep_name: SweepName,
     run: RunName = None,
-    output: Annotated[Path | None, typer.Option(help="Folder to make; by default pictures/SWEEP-RUN.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder to make; by default pictures/SWEEP-RUN."),
+    ] = None,
     home_folder: Home = None,
 ) -> None:
     """Draw a run: images under attack, accuracies, losses, ratio, and accuracy by epsilon beside the baselines.
 
     The exit code is 2 if one of the pictures could not be drawn.
     """
-    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    sweep = open_sweep(sweep_name, home_folder)
     from tuner.results.draw import write_pictures
     from tuner.sweep.snapshot import read_snapshot
 
@@ -45,11 +53,14 @@ def draw(
 def export(
     sweep_name: SweepName,
     run: RunName = None,
-    output: Annotated[Path | None, typer.Option(help="Folder to make; by default exports/SWEEP-RUN.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder to make; by default exports/SWEEP-RUN."),
+    ] = None,
     home_folder: Home = None,
 ) -> None:
     """Write a run's configuration, weights, metrics and provenance as a folder that stands alone."""
-    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
+    sweep = open_sweep(sweep_name, home_folder)
     from tuner.results.export import export_run
     from tuner.sweep.snapshot import read_snapshot
 

@@ -1,38 +1,83 @@
-"""Commands that show the runs of a sweep: all of them as a table."""
+"""Commands that show the runs of a sweep: all of them as a table, or all that is known of one."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 import typer
+from rich.console import Console
 
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import Home, SweepName
-from tuner.errors import UserError
-from tuner.sweep.folder import SweepFolder
-from tuner.sweep.homes import home
+from tuner.cli.options import Home, SweepName, open_sweep
+from tuner.cli.output import (
+    ColumnsOption,
+    FormatOption,
+    OutputOption,
+    SortOption,
+    TopOption,
+    View,
+    default_format,
+    format_of,
+    write_content,
+    write_table,
+)
+from tuner.cli.shell import completion
 
 
 def trials(
     sweep_name: SweepName,
-    output_format: Annotated[
-        Literal["csv", "json", "parquet"], typer.Option("--format", help="How to write it.")
-    ] = "csv",
-    output: Annotated[Path | None, typer.Option(help="The file to write; by default it is printed.")] = None,
+    top: TopOption = None,
+    sort: SortOption = None,
+    columns: ColumnsOption = None,
+    output_format: FormatOption = None,
+    output: OutputOption = None,
     home_folder: Home = None,
 ) -> None:
-    """Write a table with one row per run of a sweep: its kind, outcome, last metrics and settings."""
-    sweep = SweepFolder.open(sweep_name, home=home(home_folder))
-    if output is None and output_format == "parquet":
-        raise UserError("Parquet is not for a terminal: name a file with --output")
-    from tuner.results.frames import encode_frame, runs_frame, write_frame
+    """Write a row for each run of a sweep: its kind, outcome, last metrics and settings.
+
+    On a terminal it is a table of the settings that differ; in a pipe, CSV with everything.
+    """
+    chosen = format_of(output_format, output, default_format())
+    sweep = open_sweep(sweep_name, home_folder)
+    from tuner.results.terminal.runs import runs_table
     from tuner.sweep.snapshot import read_snapshot
 
     snapshot = read_snapshot(sweep)
-    table = runs_frame(snapshot.records)
-    if output is None:
-        typer.echo(encode_frame(table, output_format), nl=False)
-    else:
-        typer.echo(write_frame(table, output_format, output))
+    table = View(columns, sort, top).apply(runs_table(snapshot))
+    write_table(table, chosen, output, Console(markup=False))
     exit_for_problems(snapshot.problems)
+
+
+def show(
+    sweep_name: SweepName,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            autocompletion=completion.runs,
+            help="A trial's number or a baseline; by default the best trial.",
+        ),
+    ] = None,
+    output_format: FormatOption = None,
+    output: OutputOption = None,
+    home_folder: Home = None,
+) -> None:
+    """Show all that is known of a run: how it ended, its settings, and what it measured report by report."""
+    chosen = format_of(output_format, output)
+    sweep = open_sweep(sweep_name, home_folder)
+    from tuner.results.selection import choose_run
+    from tuner.results.terminal.runs import describe_run, reports_table, run_document
+    from tuner.sweep.runs import State
+    from tuner.sweep.snapshot import read_snapshot
+
+    snapshot = read_snapshot(sweep, with_rows=True, with_evaluations=True)
+    record = choose_run(snapshot, run, get_args(State))
+    if chosen == "json":
+        write_content(run_document(snapshot, record).encode() + b"\n", output)
+        return
+    console = Console(markup=False)
+    if chosen == "table" and output is None:
+        from tuner.results.terminal.output import say_all
+
+        say_all(console, describe_run(snapshot, record))
+    write_table(reports_table(snapshot, record), chosen, output, console, "`--format csv`")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.table import Table
-
 from trainables.evaluation.metrics import accuracies, metric_named
 from tuner.results.confirmation import SIGNIFICANT, is_better, leads_of
+from tuner.results.terminal.columns import Column, Row, Table, Values
 from tuner.statistics import LEVEL, MIN_BOOTSTRAP
 from tuner.sweep.confirmation import Confirmation, ConfirmedConfiguration, Interval, Lead, MeanOverSeeds
 
@@ -16,41 +15,102 @@ _LEVEL = f"{100 * LEVEL:g} %"
 
 def configurations_table(confirmation: Confirmation) -> Table:
     """Return a row for every configuration: its means over the fresh seeds with their intervals, in percent."""
-    table = Table(
-        title=f"{confirmation.sweep}: {confirmation.images:,} test images, epsilon {confirmation.epsilon:g}, "
+    measured = accuracies("comparison")
+    columns = (
+        Column("configuration", "configuration", "name", text=_marked_name),
+        Column("label", "trainable", "name", rank=6),
+        Column("seeds", "seeds", rank=5),
+        _mean_column("validation", confirmation.metric, "validation", rank=2),
+        *(_mean_column(metric.name, metric.name, metric.label, _rank(metric.name)) for metric in measured),
+    )
+    ordered = sorted(confirmation.configurations, key=lambda one: _sort_key(confirmation, one))
+    title = (
+        f"{confirmation.sweep}: {confirmation.images:,} test images, epsilon {confirmation.epsilon:g}, "
         f"tier {confirmation.tier}: mean over fresh seeds ({_LEVEL}, Student's t)"
     )
-    for column in ("configuration", "trainable", "seeds"):
-        table.add_column(column, no_wrap=column == "configuration")
-    columns = accuracies("comparison")
-    for column in ("validation", *(metric.label for metric in columns)):
-        table.add_column(column, justify="right")
-    for one in sorted(confirmation.configurations, key=lambda one: _sort_key(confirmation, one)):
-        is_winner = one.name == confirmation.winner
-        style = "bold" if is_winner else "cyan" if one.is_baseline else "dim" if one.elimination_reason else None
-        cells = [_cell(one.validation, confirmation.metric)]
-        cells += [_cell(one.test.get(metric.name), metric.name) for metric in columns]
-        seeds = str(sum(run.validation is not None for run in one.runs))
-        masked = f" ({one.num_masked} masked)" if one.num_masked else ""
-        name = one.display_name + (" *" if is_winner else "")
-        table.add_row(name, one.label + masked, seeds, *cells, style=style)
-    return table
+    return Table(title, columns, tuple(_row(confirmation, one) for one in ordered))
+
+
+def _row(confirmation: Confirmation, one: ConfirmedConfiguration) -> Row:
+    is_winner = one.name == confirmation.winner
+    style = "bold" if is_winner else "cyan" if one.is_baseline else "dim" if one.elimination_reason else None
+    masked = f" ({one.num_masked} masked)" if one.num_masked else ""
+    values: dict[str, object] = {
+        "configuration": one.display_name,
+        "label": one.label + masked,
+        "winner": is_winner,
+        "seeds": sum(run.validation is not None for run in one.runs),
+        **_mean_values("validation", one.validation),
+    }
+    for metric in accuracies("comparison"):
+        values |= _mean_values(metric.name, one.test.get(metric.name))
+    return Row(values, style)
+
+
+def _mean_values(key: str, value: MeanOverSeeds | None) -> dict[str, object]:
+    parts = (None, None, None) if value is None else (value.mean, value.low, value.high)
+    return dict(zip((key, f"{key}_low", f"{key}_high"), parts, strict=True))
+
+
+def _mean_column(key: str, metric: str, heading: str, rank: int) -> Column:
+    def text(values: Values) -> str:
+        mean, low, high = (values.get(name) for name in (key, f"{key}_low", f"{key}_high"))
+        return _cell(mean, low, high, metric)
+
+    return Column(key, heading, rank=rank, text=text, better="max", also=(f"{key}_low", f"{key}_high"))
+
+
+def _rank(metric: str) -> int:
+    return {"robust": 0, "clean": 3}.get(metric, 4)
+
+
+def _marked_name(values: Values) -> str:
+    return f"{values['configuration']} *" if values["winner"] else str(values["configuration"])
 
 
 def differences_table(confirmation: Confirmation) -> Table:
     """Return the winner's lead over each baseline in pairs of equal seeds, with both intervals and p-values."""
-    table = Table(
-        title=f"{confirmation.winner} against each baseline: points of {_words(confirmation.test_metric)} on test "
+    columns = (
+        Column("against", "against", "name"),
+        Column("pairs", "pairs", rank=3),
+        Column("difference", "difference", text=lambda values: _signed(values["difference"])),
+        _interval_column("student", f"{_LEVEL} Student's t", rank=1),
+        _interval_column("bootstrap", f"{_LEVEL} bootstrap (BCa)", rank=4),
+        Column("p", "p", rank=2, text=lambda values: _p(values["p"])),
+        Column("p_holm", "p (Holm)", text=lambda values: _p(values["p_holm"])),
+    )
+    rows = [
+        Row(
+            {
+                "against": lead.against,
+                "pairs": lead.num_pairs,
+                "difference": lead.mean,
+                **_interval_values("student", lead.student),
+                **_interval_values("bootstrap", lead.bootstrap),
+                "p": lead.p_value,
+                "p_holm": lead.p_corrected,
+            }
+        )
+        for lead in confirmation.differences
+    ]
+    title = (
+        f"{confirmation.winner} against each baseline: points of {_words(confirmation.test_metric)} on test "
         f"images, pairs of equal seeds"
     )
-    table.add_column("against")
-    for column in ("pairs", "difference", f"{_LEVEL} Student's t", f"{_LEVEL} bootstrap (BCa)", "p", "p (Holm)"):
-        table.add_column(column, justify="right")
-    for lead in confirmation.differences:
-        intervals = [_points(lead.student), _points(lead.bootstrap)]
-        p_values = [_p(lead.p_value), _p(lead.p_corrected)]
-        table.add_row(lead.against, str(lead.num_pairs), f"{100 * lead.mean:+.1f}", *intervals, *p_values)
-    return table
+    return Table(title, columns, tuple(rows))
+
+
+def _interval_values(key: str, interval: Interval | None) -> dict[str, object]:
+    low, high = interval or (None, None)
+    return {f"{key}_low": low, f"{key}_high": high}
+
+
+def _interval_column(key: str, heading: str, rank: int) -> Column:
+    def text(values: Values) -> str:
+        low, high = values[f"{key}_low"], values[f"{key}_high"]
+        return _points((low, high)) if isinstance(low, float) and isinstance(high, float) else "-"
+
+    return Column(f"{key}_low", heading, rank=rank, text=text, also=(f"{key}_high",))
 
 
 def confirmation_sentences(confirmation: Confirmation) -> list[str]:
@@ -144,18 +204,22 @@ def _sort_key(confirmation: Confirmation, configuration: ConfirmedConfiguration)
     return configuration.name != confirmation.winner, mean is None, sign * mean.mean if mean else 0.0
 
 
-def _cell(value: MeanOverSeeds | None, metric: str) -> str:
-    if value is None:
+def _cell(mean: object, low: object, high: object, metric: str) -> str:
+    if not isinstance(mean, float):
         return "-"
     is_share = metric_named(metric).is_share
     scale, digits = (100, 1) if is_share else (1, 3)
-    text = f"{scale * value.mean:.{digits}f}"
-    if value.low is None or value.high is None:
+    text = f"{scale * mean:.{digits}f}"
+    if not isinstance(low, float) or not isinstance(high, float):
         return text
-    low, high = scale * value.low, scale * value.high
+    low, high = scale * low, scale * high
     if is_share:  # the interval knows nothing of where accuracies end
         low, high = max(low, 0.0), min(high, 100.0)
     return f"{text} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def _signed(value: object) -> str:
+    return f"{100 * value:+.1f}" if isinstance(value, float) else "-"
 
 
 def _points(interval: Interval | None, *, signed: bool = True) -> str:
@@ -165,7 +229,9 @@ def _points(interval: Interval | None, *, signed: bool = True) -> str:
     return f"{low:+.1f} to {high:+.1f}" if signed else f"{max(low, 0.0):.1f}-{min(high, 100.0):.1f}"
 
 
-def _p(value: float, *, sign: bool = False) -> str:
+def _p(value: object, *, sign: bool = False) -> str:
+    if not isinstance(value, float):
+        return "-"
     return "< 0.001" if value < 0.0005 else f"{'= ' if sign else ''}{value:.3f}"
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import mean
+from dataclasses import replace
 
 from rich.console import Console
-from rich.table import Table
 
 from trainables.errors import printable
 from trainables.evaluation.checks import from_metrics
-from trainables.evaluation.metrics import accuracies
+from trainables.evaluation.metrics import Metric, accuracies
+from tuner.results.terminal.columns import Column, Row, Table, fixed, metric_column, percent
+from tuner.results.terminal.comparison import spread_column, spread_values
+from tuner.results.terminal.output import print_table, say
 from tuner.search.repeats import Repeats, group_repeats
 from tuner.statistics import interval
 from tuner.sweep.evaluations import EvaluationResults
@@ -27,18 +29,26 @@ def rank_evaluation_table(source: str, results: Mapping[str, EvaluationResults])
         source: of the classifier, for the title.
         results: of the tier ``rank`` by the name of the images that they were measured on; not empty.
     """
-    table = Table(title=f"{printable(source)}: accuracy in percent, {describe(next(iter(results.values())))}")
-    table.add_column("split")
-    table.add_column("images", justify="right")
-    names = [metric.name for metric in accuracies("all")]
-    for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("masking")
+    measured = accuracies("all")
+    columns = (
+        Column("split", "split", "name"),
+        Column("images", "images", rank=1, text=lambda values: f"{values['images']:,}"),
+        *(_accuracy(metric) for metric in measured),
+        Column("masking", "masking", "words", rank=2),
+    )
+    rows = []
     for where, result in results.items():
-        metrics = result.metrics
-        cells = [f"{100 * metrics[name]:.2f}" if name in metrics else "-" for name in names]
-        table.add_row(where, f"{result.images:,}", *cells, describe_masking(metrics))
-    return table
+        shares = {metric.name: result.metrics.get(metric.name) for metric in measured}
+        rows.append(
+            Row({"split": where, "images": result.images, **shares, "masking": describe_masking(result.metrics)})
+        )
+    title = f"{printable(source)}: accuracy in percent, {describe(next(iter(results.values())))}"
+    return Table(title, columns, tuple(rows))
+
+
+def _accuracy(metric: Metric) -> Column:
+    column = metric_column(metric, {"robust": 0, "clean": 0}.get(metric.name, 3), metric.name)
+    return replace(column, text=lambda values: percent(values[metric.name], 2))
 
 
 def describe(result: EvaluationResults) -> str:
@@ -56,27 +66,36 @@ def describe_masking(metrics: dict[str, float]) -> str:
 
 def print_evaluation(source: str, results: EvaluationResults, console: Console) -> None:
     """Print the results of the tier ``final``: every attack, the accuracies with their intervals, masking checks."""
-    table = Table(title=f"{printable(source)}: {results.images:,} {results.split} images of {describe(results)}")
-    for column in ("attack", "alone %", "standing %", "seconds"):
-        table.add_column(column, justify="left" if column == "attack" else "right")
-    table.add_row("none", "", f"{100 * results.metrics['clean']:.2f}", "")
-    for attack in results.attacks:
-        alone = "" if attack.alone is None else f"{100 * attack.alone:.2f}"
-        table.add_row(attack.name, alone, f"{100 * attack.standing:.2f}", f"{attack.seconds:.1f}")
-    console.print(table)
+    columns = (
+        Column("attack", "attack", "name"),
+        Column("alone", "alone %", text=lambda values: _share(values["alone"])),
+        Column("standing", "standing %", text=lambda values: _share(values["standing"])),
+        Column("seconds", "seconds", rank=1, text=fixed("seconds")),
+    )
+    attacks = [
+        Row({"attack": each.name, "alone": each.alone, "standing": each.standing, "seconds": each.seconds})
+        for each in results.attacks
+    ]
+    clean = Row({"attack": "none", "alone": None, "standing": results.metrics["clean"], "seconds": None})
+    title = f"{printable(source)}: {results.images:,} {results.split} images of {describe(results)}"
+    print_table(Table(title, columns, (clean, *attacks)), console)
     for name in ("clean", "robust"):
         accuracy = results.metrics[name]
         low, high = interval(accuracy, results.images)
-        console.print(f"{name}: {100 * accuracy:.2f} % (95 %: {100 * low:.1f}-{100 * high:.1f})", highlight=False)
+        say(console, f"{name}: {100 * accuracy:.2f} % (95 %: {100 * low:.1f}-{100 * high:.1f})")
     if results.autoattack is not None:
-        console.print(
+        say(
+            console,
             f"AutoAttack standard: {100 * results.autoattack.accuracy:.2f} %, {results.autoattack.seconds:.0f} s; "
             f"all of the above {sum(attack.seconds for attack in results.attacks):.0f} s",
-            highlight=False,
         )
     curve = "  ".join(f"{epsilon:g}: {100 * accuracy:.1f}" for epsilon, accuracy in results.accuracy_by_epsilon)
-    console.print(f"PGD by epsilon: {curve}", highlight=False, soft_wrap=True)
-    console.print(f"masking: {describe_masking(results.metrics)}", highlight=False, soft_wrap=True)
+    say(console, f"PGD by epsilon: {curve}")
+    say(console, f"masking: {describe_masking(results.metrics)}")
+
+
+def _share(value: object) -> str:
+    return "" if value is None else percent(value, 2)
 
 
 def sweep_evaluations_table(snapshot: Snapshot) -> Table:
@@ -93,33 +112,32 @@ def sweep_evaluations_table(snapshot: Snapshot) -> Table:
     images = {result.images for _, results in evaluated for result in results}
     shown = " or ".join(f"{count:,}" for count in sorted(images))
     epsilon = snapshot.space.evaluation.epsilon
-    table = Table(
-        title=f"{snapshot.name}: {shown} test images of {snapshot.space.dataset.name}, epsilon {epsilon:g}, "
-        "tier final, mean over seeds (lowest to highest)"
-    )
     measured = accuracies("comparison")
-    headings = [_HEADINGS.get(metric.name, metric.label) for metric in measured]
-    for column in ("configuration", "runs", *headings, "masking"):
-        table.add_column(column, justify="left" if column in ("configuration", "masking") else "right")
+    columns = (
+        Column("configuration", "configuration", "name"),
+        Column("runs", "runs", rank=5),
+        *(spread_column(metric, _HEADINGS.get(metric.name, metric.label)) for metric in measured),
+        Column("masking", "masking", "words", rank=2),
+    )
+    rows = []
     for group, results in evaluated:
         metrics = [result.metrics for result in results]
-        cells = [_spread([each[metric.name] for each in metrics if metric.name in each]) for metric in measured]
         run = group.first.run
-        name = run.name if run.kind == "baseline" else run.label
-        table.add_row(name, str(len(results)), *cells, _describe_masking_of_runs(metrics))
-    return table
+        values: dict[str, object] = {"configuration": run.name if run.kind == "baseline" else run.label}
+        values["runs"] = len(results)
+        for metric in measured:
+            values |= spread_values(metric.name, [each[metric.name] for each in metrics if metric.name in each])
+        rows.append(Row({**values, "masking": _describe_masking_of_runs(metrics)}))
+    title = (
+        f"{snapshot.name}: {shown} test images of {snapshot.space.dataset.name}, epsilon {epsilon:g}, "
+        "tier final, mean over seeds (lowest to highest)"
+    )
+    return Table(title, columns, tuple(rows))
 
 
 def _results(snapshot: Snapshot, group: Repeats) -> list[EvaluationResults]:
     keys = [record.run.key for record in group.records]
     return [snapshot.evaluations[key] for key in keys if key in snapshot.evaluations]
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return "-"
-    text = f"{100 * mean(values):.1f}"
-    return text if len(values) == 1 else f"{text} ({100 * min(values):.1f}-{100 * max(values):.1f})"
 
 
 def _describe_masking_of_runs(metrics: Sequence[dict[str, float]]) -> str:

@@ -9,13 +9,16 @@ from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from search_spaces.schema import MAX_TRIALS
 from search_spaces.sections import Budget
 from trainables.evaluation.metrics import Metric, accuracies, watched_accuracies
 from tuner.results.follower import REFRESH_EVERY_S, Follower
+from tuner.results.terminal.columns import Column, Row, Table, cells, fixed, metric_column
+from tuner.results.terminal.layout import fit
+from tuner.results.terminal.output import as_renderable
 from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best
@@ -24,6 +27,7 @@ from tuner.sweep.state import compute_spent, seconds_spent
 from tuner.sweep.status import format_duration
 
 _ROWS_KEPT = 20
+_OTHER_LINES = 6  # of a terminal, for the heading and the summary
 _SUMMARY_EVERY_S = 1.0  # its cost grows with the number of runs
 
 
@@ -101,7 +105,7 @@ class LiveTable:
             self._console.print(self._line(record), markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, record: Record) -> str:
-        measured = [metric for metric in _columns() if metric.name in record.metrics]
+        measured = [metric for metric in _shown() if metric.name in record.metrics]
         cells = "  ".join(f"{metric.label} {_percent(record, metric)}" for metric in measured)
         compute = record.metrics.get("compute", 0.0)
         reason = f"  ({record.reason.strip().splitlines()[-1]})" if record.reason else ""
@@ -121,33 +125,24 @@ class LiveTable:
     def _screen(self) -> Group:
         return Group(self._table(), Text(self._summary()))
 
-    def _table(self) -> Table:
-        table = Table()
-        for name in ("run", "trainable", "state"):
-            table.add_column(name)
-        for name in ("compute", *(metric.label.replace(" ", "\n") for metric in _columns())):
-            table.add_column(name, justify="right")
+    def _table(self) -> RichTable:
         records = list(self._ledger.records.values())
         winner = best(records, self._mode)
-        for record in records[-_ROWS_KEPT:]:
-            style = "bold green" if record is winner else "dim" if record.state in ("pruned", "failed") else None
-            compute = f"{record.metrics.get('compute', 0.0):.1f}"
-            cells = (
-                record.run.key,
-                record.run.label,
-                record.outcome,
-                compute,
-                *(_percent(record, metric) for metric in _columns()),
-            )
-            table.add_row(*cells, style=style)
-        return table
+        most = min(_ROWS_KEPT, max(self._console.height - _OTHER_LINES, 1))
+        rows = tuple(_row(record, is_best=record is winner) for record in records[-most:])
+        table = Table("", _columns(), rows)
+        return as_renderable(table, fit(table.columns, cells(table), self._console.width), self._console)
 
     def _summary(self) -> str:
         records = list(self._ledger.records.values())
         ended = sum(record.state != "running" for record in records)
         winner = best(records, self._mode)
         at_most = "at most " if self._budget.trials is None and self._ledger.num_runs >= MAX_TRIALS else ""
-        text = f"{ended} of {at_most}{self._ledger.num_runs} runs"
+        total, running = self._ledger.num_runs, len(records) - ended
+        text = f"{ended} of {at_most}{total:,} runs ended"
+        text += f", {running} running" if running else ""
+        waiting = total - len(records)
+        text += f", {at_most}{waiting:,} to come" if waiting > 0 else ""
         if self._phase() != "running":
             text = f"{self._phase()}: {text}"
         if winner is not None:
@@ -159,7 +154,7 @@ class LiveTable:
         return text
 
 
-def _columns() -> list[Metric]:
+def _shown() -> list[Metric]:
     """Return the accuracies that are shown: those of every report, then those at the end."""
     return [*watched_accuracies("overview"), *accuracies("overview")]
 
@@ -168,6 +163,22 @@ def _percent(record: Record, metric: Metric) -> str:
     """Return an accuracy of a run in percent, at equal width."""
     value = record.metrics.get(metric.name)
     return "    -" if value is None else f"{100 * value:5.1f}"
+
+
+def _columns() -> tuple[Column, ...]:
+    return (
+        Column("run", "run", "name"),
+        Column("label", "trainable", "name", rank=4),
+        Column("outcome", "state", "words", rank=2),
+        Column("compute", "compute", rank=3, text=fixed("compute")),
+        *(metric_column(metric, 0 if metric.name.endswith("robust") else 1) for metric in _shown()),
+    )
+
+
+def _row(record: Record, *, is_best: bool) -> Row:
+    style = "bold green" if is_best else "dim" if record.state in ("pruned", "failed") else None
+    about = {"run": record.run.key, "label": record.run.label, "outcome": record.outcome}
+    return Row({**record.metrics, "compute": record.metrics.get("compute", 0.0), **about}, style)
 
 
 def watch_sweep(sweep: SweepFolder, console: Console) -> None:

@@ -27,7 +27,16 @@ from tuner.sweep.homes import check_available
 from tuner.sweep.reader import open_journal, open_writer
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
-_NOT_COPIED = {"owner.json", "request.json", "phase.json", "driver.log", "sweep.json", "study.journal", "attempt"}
+_NOT_COPIED = {
+    "owner.json",
+    "request.json",
+    "phase.json",
+    "driver.log",
+    "sweep.json",
+    "study.journal",
+    "attempt",
+    "mirrored.json",
+}
 """What is of a driver, not of the sweep, and what is made anew."""
 _CONFIRMED = "confirm.json"
 _OF_CHECKPOINT, _TENSORS = "state.json", "tensors.safetensors"

@@ -14,9 +14,9 @@ from rich.console import Console
 from tests.tuner.conftest import SPACE, train_all
 from tests.tuner.sweep import test_snapshot
 from tuner.errors import UserError
-from tuner.execution import copying
-from tuner.execution.copying import copy_sweep
 from tuner.execution.launch import prepare_resume
+from tuner.execution.upkeep import copying
+from tuner.execution.upkeep.copying import copy_sweep
 from tuner.results.export import export_run
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder

@@ -1,0 +1,63 @@
+"""What Tab offers, asked as bash asks: by environment variables and the words of the line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tuner.conftest import train_all
+from tuner.search.ledger import Ledger
+
+
+@pytest.fixture
+def complete(run, monkeypatch):
+    """Return a function that returns what is offered for the last word of a line."""
+
+    def complete(line: str) -> list[str]:
+        words = line.split(" ")
+        monkeypatch.setenv("_TUNER_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        return [word.rsplit(",", 1)[-1] for word in run()[1].split()]
+
+    return complete
+
+
+@pytest.fixture
+def home(make_sweep, monkeypatch, tmp_path):
+    train_all(Ledger(make_sweep()))
+    make_sweep("other")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("tuner comp", ["compare"]),
+        ("tuner spaces ", ["list", "check", "show"]),
+        ("tuner launch qu", ["quick"]),
+        ("tuner launch mi", ["mine.yaml"]),
+        ("tuner launch quick --set budget.tr", ["budget.trials=", "budget.trial_timeout="]),
+        ("tuner launch quick --set generator.wi", ["generator.width="]),
+        ("tuner train wo", ["wong_2020"]),
+        ("tuner train gan --set generator.wi", ["generator.width="]),
+        ("tuner data dig", ["digits"]),
+        ("tuner compare tiny --format pa", ["parquet"]),
+        ("tuner compare --home nowhere ", []),
+        ("tuner show nowhere ", []),
+        ("tuner launch nowhere --set x", []),
+    ],
+)
+def test_without_sweeps(complete, tmp_path, line, offered):
+    (tmp_path / "mine.yaml").write_text("")
+    assert sorted(complete(line)) == sorted(offered)
+
+
+def test_sweeps_and_their_runs(complete, home, monkeypatch):
+    assert complete(f"tuner compare --home {home} ") == ["other", "tiny"]
+    assert complete(f"tuner compare --home {home} tiny o") == ["other"]
+    monkeypatch.setenv("TUNER_HOME", str(home))
+    assert complete("tuner resume t") == ["tiny"]
+    assert complete("tuner show tiny ") == ["0", "1", "2", "3", "fgsm_retraining", "standard"]
+    assert complete("tuner logs tiny sta") == ["standard"]
+    assert complete("tuner show other ") == []
+    assert complete("tuner export tiny --run 3") == ["3"]

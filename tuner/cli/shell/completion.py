@@ -1,0 +1,136 @@
+"""What the shell offers when Tab is pressed: sweeps, runs, spaces, settings. It looks at folders, not into studies."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, get_origin
+
+import typer
+
+Complete = Callable[[typer.Context, str], list[str]]
+
+
+def _matching(offer: Callable[[Mapping[str, Any]], Iterable[str]]) -> Complete:
+    """Return a completion that offers what begins like the word; nothing if what it looks at cannot be read."""
+
+    @wraps(offer)
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        try:
+            return [word for word in offer(_typed(ctx)) if word.startswith(incomplete)]
+        except Exception:  # a message would stand in the middle of the command line
+            return []
+
+    complete.__annotations__ = {"ctx": typer.Context, "incomplete": str}
+    del complete.__wrapped__  # typer would read its parameters
+    return complete
+
+
+def _typed(ctx: typer.Context) -> dict[str, Any]:
+    """Return the values of parameters that were typed; before the value of an option, arguments are not parsed yet."""
+    arguments = [parameter for parameter in ctx.command.params if parameter.param_type_name == "argument"]
+    unparsed = {str(parameter.name): word for parameter, word in zip(arguments, ctx.args, strict=False)}
+    return {**unparsed, **{name: value for name, value in ctx.params.items() if value is not None}}
+
+
+def _home(parameters: Mapping[str, Any]) -> Path:
+    """Return the folder of all sweeps; an object store is not asked for the sake of a completion."""
+    place = str(parameters.get("home_folder") or os.environ.get("TUNER_HOME") or "sweeps")
+    return Path(place)
+
+
+@_matching
+def sweeps(parameters: Mapping[str, Any]) -> Iterable[str]:
+    """Return the names of the sweeps in the home."""
+    return sorted(path.parent.name for path in _home(parameters).glob("*/sweep.json"))
+
+
+@_matching
+def runs(parameters: Mapping[str, Any]) -> Iterable[str]:
+    """Return the numbers of a sweep's trials and the names of its baselines."""
+    folder = _home(parameters) / str(parameters["sweep_name"])
+    numbers = sorted(int(path.name) for path in (folder / "trials").iterdir() if path.name.isdigit())
+    baselines = folder / "baselines"
+    named = sorted(path.name for path in baselines.iterdir()) if baselines.is_dir() else []
+    return [*map(str, numbers), *(name for name in named if ".aside-" not in name)]
+
+
+@_matching
+def spaces(parameters: Mapping[str, Any]) -> Iterable[str]:
+    """Return the packaged spaces, and the YAML files right here."""
+    return [*sorted(path.stem for path in _packaged().glob("*.yaml")), *_here("*.yaml")]
+
+
+@_matching
+def space_settings(parameters: Mapping[str, Any]) -> Iterable[str]:
+    """Return what ``--set`` of a launch takes: keys of the space file, and settings of its trainable."""
+    from search_spaces.schema import Space
+
+    text = _text_of(str(parameters["space"]))
+    match = re.search(r"^trainable:\s*(\w+)", text, re.MULTILINE)
+    yield from _keys(Space)
+    yield from _settings_of(match.group(1)) if match else ()
+
+
+@_matching
+def configurations(parameters: Mapping[str, Any]) -> Iterable[str]:
+    """Return what can be trained by its name: trainables and published configurations, and JSON files right here."""
+    from trainables.config import CONFIGURATIONS
+    from trainables.training.published import PUBLISHED
+
+    return [*CONFIGURATIONS, *PUBLISHED, *_here("*.json")]
+
+
+@_matching
+def trainable_settings(parameters: Mapping[str, Any]) -> Iterable[str]:
+    """Return what ``--set`` of ``tuner train`` takes: settings of the trainable."""
+    from trainables.training.published import PUBLISHED
+
+    name = str(parameters["configuration"])
+    return _settings_of(PUBLISHED[name].settings["trainable"] if name in PUBLISHED else name)
+
+
+@_matching
+def datasets(parameters: Mapping[str, Any]) -> Iterable[str]:
+    """Return the names of the datasets."""
+    from trainables.data.files import names
+
+    return names()
+
+
+def _settings_of(trainable: str) -> Iterable[str]:
+    from trainables.config import CONFIGURATIONS
+
+    return _keys(CONFIGURATIONS[trainable])
+
+
+def _keys(model: Any, prefix: str = "") -> Iterable[str]:
+    """Yield the keys of a pydantic model and of those in it, each with the ``=`` that follows it."""
+    from search_spaces.sections import submodel
+
+    for name, field in model.model_fields.items():
+        key = prefix + str(field.validation_alias or name)
+        is_list = get_origin(field.annotation) in (tuple, list, Mapping)
+        inner = None if is_list else submodel(model, str(field.validation_alias or name))
+        if inner is None:
+            yield f"{key}="
+        else:
+            yield from _keys(inner, f"{key}.")
+
+
+def _text_of(space: str) -> str:
+    packaged = _packaged() / f"{space}.yaml"
+    return (packaged if packaged.is_file() else Path(space)).read_text(encoding="utf-8")
+
+
+def _packaged() -> Path:
+    import search_spaces
+
+    return Path(search_spaces.__path__[0]) / "packaged"
+
+
+def _here(pattern: str) -> list[str]:
+    return sorted(path.name for path in Path().glob(pattern))

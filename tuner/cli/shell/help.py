@@ -1,0 +1,91 @@
+"""What ``--help`` says of each command: one short sentence for lists, and examples that can be typed as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+_PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "launch": (
+        "Start a sweep: search a space, baselines beside it.",
+        (
+            "tuner launch gan --name first --trials 100",
+            "tuner launch quick --set generator.width=32 --set budget.trials=20",
+            "tuner launch quick --dry-run",
+        ),
+    ),
+    "resume": ("Go on with a sweep, or extend it.", ("tuner resume first", "tuner resume first --trials 200")),
+    "status": ("Print how far sweeps have come.", ("tuner status", "tuner status first --format json")),
+    "watch": ("Show a sweep's live table.", ("tuner watch first",)),
+    "pause": ("Let a driver release its processors.", ("tuner pause first",)),
+    "stop": ("Let a driver end; nothing is lost.", ("tuner stop first",)),
+    "logs": ("Print the log of a run or of the driver.", ("tuner logs first 7 --follow",)),
+    "compare": (
+        "Compare trials with baselines, or sweeps.",
+        (
+            "tuner compare first --top 5 --sort clean",
+            "tuner compare first --columns run,robust,generator.width",
+            "tuner compare first second",
+            "tuner compare first --output first.csv",
+        ),
+    ),
+    "trials": (
+        "Write every run as a row.",
+        ("tuner trials first --sort robust", "tuner trials first -o first.parquet"),
+    ),
+    "show": ("Show all that is known of a run.", ("tuner show first 7", "tuner show first standard --format json")),
+    "draw": ("Draw a run's pictures.", ("tuner draw first --run 7",)),
+    "export": ("Write a run as a folder that stands alone.", ("tuner export first",)),
+    "confirm": ("Run the best again, on test images.", ("tuner confirm first --top 3 --seeds 5",)),
+    "evaluate": (
+        "Measure a classifier, or all of a sweep.",
+        ("tuner evaluate exports/first-trial-0007", "tuner evaluate first --images 1000"),
+    ),
+    "replay": ("Try another pruner on past curves.", ("tuner replay first --pruner median",)),
+    "verify": ("Check every file of a sweep.", ("tuner verify first",)),
+    "copy": ("Copy a sweep to one of its own.", ("tuner copy first second",)),
+    "delete": ("Delete a sweep, after asking.", ("tuner delete first",)),
+    "sync": ("Bring MLflow up to date with a sweep.", ("tuner sync first",)),
+    "ui": ("Open the sweeps of a home in MLflow.", ("tuner ui", "tuner ui first")),
+    "train": (
+        "Train one configuration, without Ray.",
+        ("tuner train gan --set ratio.generator_turns=2 --output exports/one",),
+    ),
+    "data": ("Fetch datasets, or list them.", ("tuner data mnist",)),
+    "spaces": ("List, check and show search spaces.", ()),
+    "spaces list": ("List spaces and published configurations.", ("tuner spaces list",)),
+    "spaces check": ("Check a search-space file.", ("tuner spaces check mine.yaml",)),
+    "spaces show": ("Print a space with its schedules.", ("tuner spaces show gan --picture gan.png",)),
+    "cluster": ("Start the nodes of a Ray cluster.", ()),
+    "cluster head": ("Start a cluster's head here.", ("tuner cluster head --host 10.0.0.5",)),
+    "cluster join": ("Let this machine join a cluster.", ("tuner cluster join 10.0.0.5:6379",)),
+}
+
+
+def page(command: str) -> dict[str, Any]:
+    """Return what a command is registered with: its short help, and examples below its options."""
+    short, lines = _PAGES[command]
+    epilog = "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+    return {"short_help": short, **({"epilog": epilog} if lines else {})}
+
+
+def examples() -> dict[str, tuple[str, ...]]:
+    """Return the examples of every command, by its words after ``tuner``."""
+    return {command: lines for command, (_, lines) in _PAGES.items()}
+
+
+def print_version(value: bool) -> None:
+    """Print the release and end, if that is asked for."""
+    if not value:
+        return
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        release = version("adversarial-tuner")
+    except PackageNotFoundError:
+        release = "unknown: it is not installed"
+    typer.echo(f"adversarial-tuner {release} (Python {platform.python_version()})")
+    raise typer.Exit

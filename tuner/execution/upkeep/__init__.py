@@ -1,0 +1,1 @@
+"""What is done to whole sweeps between drives: copies, repairs, deletions."""

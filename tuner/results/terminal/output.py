@@ -1,0 +1,113 @@
+"""Prints tables and sentences: within the width of a terminal, and whole into a pipe or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from trainables.errors import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from tuner.results.terminal.columns import Table
+    from tuner.results.terminal.layout import Layout
+
+_LINES = "    \n    \n ── \n    \n    \n    \n    \n    \n"
+
+
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """Print a sentence: its words are wrapped where a terminal ends, and never cut; elsewhere it stays one line."""
+    width = console.width if console.is_terminal else None
+    for line in printable(text).split("\n"):
+        console.print(Text("\n".join(_wrapped(line, width)), style=style or ""), soft_wrap=True, highlight=False)
+
+
+def _wrapped(line: str, width: int | None) -> list[str]:
+    if width is None:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip(" "))]
+    lines = wrap(
+        line.strip(" "),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines or [""]
+
+
+def say_all(console: Console, lines: Iterable[str], style: str | None = None) -> None:
+    """Print sentences, each on a line of its own."""
+    for line in lines:
+        say(console, line, style)
+
+
+def print_table(table: Table, console: Console, hint: str = "") -> None:
+    """Print a table, and below it which columns a terminal was too narrow for.
+
+    Args:
+        table: what is printed.
+        console: a terminal, whose width the table fits; or a pipe or file, which gets all of it.
+        hint: what else shows these columns, as in "`--columns` or `--format csv`"; by default only a wider terminal.
+    """
+    from tuner.results.terminal.columns import cells
+    from tuner.results.terminal.layout import fit
+
+    width = console.width if console.is_terminal else None
+    layout = fit(table.columns, cells(table), width)
+    say(console, table.title, "italic")
+    wide = console
+    if layout.width > console.width:
+        wide = Console(
+            file=console.file,
+            width=layout.width,
+            force_terminal=console.is_terminal,
+            no_color=console.no_color,
+            markup=False,
+        )
+    wide.print(as_renderable(table, layout, console), crop=False)
+    if table.note:
+        say(console, table.note, "dim")
+    if layout.left_out:
+        say(console, left_out(table, layout, console.width, hint), "dim")
+
+
+def left_out(table: Table, layout: Layout, width: int, hint: str = "") -> str:
+    """Return which columns are not shown, and what shows them."""
+    names = ", ".join(table.columns[index].heading for index in layout.left_out)
+    ways = f"a wider terminal, {hint}" if hint else "a wider terminal"
+    verb = "show" if " and " in hint else "shows"
+    return f"Left out, for want of room in {width} columns: {names}; {ways} {verb} them."
+
+
+def as_renderable(table: Table, layout: Layout, console: Console) -> RichTable:
+    """Return a table for rich, with the columns and widths of a layout."""
+    from rich.box import Box
+    from rich.table import Table as RichTable
+
+    from tuner.results.terminal.layout import ELLIPSIS, shorten
+
+    shown = RichTable(box=Box(_LINES), show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for index, width in layout.shown:
+        column = table.columns[index]
+        shown.add_column(
+            Text(column.heading, overflow="fold"), width=width, justify="right" if column.kind == "number" else "left"
+        )
+    is_unicode = console.encoding.lower().startswith("utf")
+    for row in table.rows:
+        texts = []
+        for index, width in layout.shown:
+            column = table.columns[index]
+            text = printable(column.cell(row.values))
+            if column.kind == "name":
+                text = shorten(text, width)
+                text = text if is_unicode else text.replace(ELLIPSIS, "~")
+            texts.append(Text(text, overflow="fold"))
+        shown.add_row(*texts, style=row.style)
+    return shown
