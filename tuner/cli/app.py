@@ -38,11 +38,12 @@ def _tuner(
 def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
     """Write to MLflow what it lacks of a sweep; run again, it changes nothing."""
     sweep = open_sweep(sweep_name, home_folder)
+    from tuner.results.terminal.output import say
     from tuner.tracking.sync import mirror_now
 
     with sweep.lock():
         mirror_now(sweep, console)
-    console.print(f"MLflow has every run of {sweep.name}")
+    say(console, f"MLflow has every run of {sweep.name}")
 
 
 for _command in (

@@ -122,19 +122,22 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
         _refuse(of_state_dict, "the file of a state_dict", f"{source} is a folder, which says that itself")
     tier = tier or "rank"
     split = split or ("test" if tier == "final" else "both")
-    results = _evaluate_path(
-        Path(source),
-        tier=tier,
-        splits=("validation", "test") if split == "both" else (split,),
-        images=images,
-        epsilon=epsilon,
-        architecture=architecture,
-        dataset=dataset,
-        mean=mean,
-        std=std,
-        autoattack=autoattack,
-        data=data,
-    )
+    from tuner.results.terminal.waiting import waiting
+
+    with waiting(Console(stderr=True, markup=False), f"Evaluating {source}", in_logs=False):
+        results = _evaluate_path(
+            Path(source),
+            tier=tier,
+            splits=("validation", "test") if split == "both" else (split,),
+            images=images,
+            epsilon=epsilon,
+            architecture=architecture,
+            dataset=dataset,
+            mean=mean,
+            std=std,
+            autoattack=autoattack,
+            data=data,
+        )
     if chosen == "json":
         from trainables.common.valid_json import dump_json
 

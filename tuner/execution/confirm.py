@@ -19,6 +19,7 @@ from tuner.execution.evaluation import evaluate_runs
 from tuner.execution.preflight import check_count
 from tuner.execution.software import check_software, record_software
 from tuner.results.confirmation import write_confirmation
+from tuner.results.terminal.waiting import counting
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.sweep.folder import SweepFolder
@@ -128,14 +129,16 @@ class ConfirmStage:
     def finish(self, mirror: Observer) -> str:
         """Evaluate the complete runs on test images, and write ``confirm.json``."""
         options, records = self._options, list(self.queue.records.values())
-        evaluate_runs(
-            self._sweep,
-            [record for record in records if record.state == "complete"],
-            tier=options.tier,
-            num_images=options.num_images,
-            workers=options.workers,
-            tell=self._console.print,
-        )
+        with counting(self._console, "Evaluating on test images") as on_progress:
+            evaluate_runs(
+                self._sweep,
+                [record for record in records if record.state == "complete"],
+                tier=options.tier,
+                num_images=options.num_images,
+                workers=options.workers,
+                tell=self._console.print,
+                on_progress=on_progress,
+            )
         write_confirmation(self._sweep, self._plan, records, options.tier, self.queue.record_result)
         for record in records:
             mirror.changed(record)

@@ -26,6 +26,7 @@ from tuner.execution.ray_tune.node_checks import verify_nodes
 from tuner.execution.ray_tune.runner import execute
 from tuner.execution.ray_tune.start import start_ray
 from tuner.results.terminal.live import LiveTable
+from tuner.results.terminal.waiting import waiting
 from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
@@ -247,7 +248,8 @@ def drive(
 
 def _train(sweep: SweepFolder, stage: Stage, control: Control, mirror: Mirror, console: Console, insecure: bool) -> str:
     """Train until nothing is left or the driver is to end, through any number of pauses; return why it failed."""
-    start_ray(insecure=insecure)
+    with waiting(console, "Starting Ray"):
+        start_ray(insecure=insecure)
     goes_on = True
     live = LiveTable(
         stage.queue, console, budget=stage.budget, mode=sweep.space.objective.mode, phase=lambda: control.phase

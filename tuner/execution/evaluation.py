@@ -21,6 +21,7 @@ from trainables.evaluation.tiers import BENCHMARK
 from tuner.errors import CheckpointError, UserError
 from tuner.execution.software import check_software, record_software
 from tuner.results.export import num_threads
+from tuner.results.terminal.waiting import OnProgress, counting
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
 from tuner.sweep.runs import Record, Tier
@@ -55,6 +56,7 @@ def evaluate_runs(
     autoattack: bool = False,
     workers: int | None,
     tell: Callable[[str], object],
+    on_progress: OnProgress = lambda done, total: None,
 ) -> None:
     """Evaluate runs that have not been evaluated on these test images.
 
@@ -66,6 +68,7 @@ def evaluate_runs(
         autoattack: whether AutoAttack standard is run on the same images; with the strongest attacks only.
         workers: how many runs are evaluated at once; by default as many as there are cores.
         tell: is told what has been done.
+        on_progress: is told how many of the runs that were left are done.
 
     Raises:
         UserError: a worker was killed.
@@ -84,7 +87,9 @@ def evaluate_runs(
         jobs = {pool.submit(_evaluate, sweep, record, options): record for record in left}
         unusable: list[str] = []
         try:
-            for job in as_completed(jobs):
+            on_progress(0, len(left))
+            for number, job in enumerate(as_completed(jobs), 1):
+                on_progress(number, len(left))
                 if isinstance(job.exception(), CheckpointError):
                     unusable.append(f"{jobs[job].run.key}: {job.exception()}")
                     continue
@@ -129,7 +134,16 @@ def evaluate_sweep(
     if not all(_is_evaluated(record, options) for record in records):
         change = check_software(sweep, console, accept_code_change=accept_code_change, command="evaluate")
         record_software(sweep, change)
-    evaluate_runs(sweep, records, num_images=num_images, autoattack=autoattack, workers=workers, tell=console.print)
+    with counting(console, "Evaluating on test images") as on_progress:
+        evaluate_runs(
+            sweep,
+            records,
+            num_images=num_images,
+            autoattack=autoattack,
+            workers=workers,
+            tell=console.print,
+            on_progress=on_progress,
+        )
 
 
 def _end_at_once() -> None:

@@ -19,6 +19,7 @@ from trainables.data import files as data_files
 from trainables.storage.atomic import write_whole
 from tuner.cluster import local_ray
 from tuner.errors import UserError
+from tuner.results.terminal.output import say
 from tuner.search.distributions import suggest
 from tuner.sweep.folder import SweepFolder
 
@@ -145,8 +146,12 @@ def ensure_data(name: str, folder: Path | None, console: Console) -> Path | None
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(f"{name} data", total=None)
+        lines: list[str] = []
 
         def show(done: int, total: int, what: str) -> None:
+            if not console.is_terminal and what not in lines:  # in a log, a line for each file
+                lines.append(what)
+                say(console, what, "dim")
             bar.update(task, description=what, completed=done, total=total or None)
 
         return data_files.ensure(name, folder, on_progress=show)

@@ -22,6 +22,7 @@ from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
 from tuner.results.draw import draw_sweep
 from tuner.results.terminal.output import say
+from tuner.results.terminal.waiting import waiting
 from tuner.sweep.folder import FORMAT, SweepFolder
 from tuner.sweep.snapshot import Snapshot, read_snapshot
 from tuner.tracking.artifacts import database_file
@@ -134,10 +135,10 @@ def draw_pictures(
     Returns:
         The PNGs by the key of the run that they show.
     """
-    if with_runs:
-        console.print("Drawing the best trial and the baselines", style="dim")
+    what = "Drawing the best trial and the baselines" if with_runs else "Drawing the sweep"
     try:
-        drawn = draw_sweep(snapshot, folder, with_runs=with_runs)
+        with waiting(console, what, in_logs=with_runs):
+            drawn = draw_sweep(snapshot, folder, with_runs=with_runs)
     except Exception as error:  # whatever drawing raises
         warn(console, f"The pictures could not be drawn: {error}")
         return {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from tuner.cli.options import Home, SweepName, open_sweep
 from tuner.cli.shell import completion
@@ -37,11 +38,13 @@ def draw(
     """
     sweep = open_sweep(sweep_name, home_folder)
     from tuner.results.draw import write_pictures
+    from tuner.results.terminal.waiting import waiting
     from tuner.sweep.snapshot import read_snapshot
 
     snapshot = read_snapshot(sweep, with_rows=True)
     snapshot.require_whole()
-    folder, missing = write_pictures(snapshot, output, run)
+    with waiting(Console(stderr=True, markup=False), "Drawing", in_logs=False):
+        folder, missing = write_pictures(snapshot, output, run)
     for picture in sorted(folder.iterdir()):
         typer.echo(picture)
     for what in missing:
