@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first round: to do one again, or to go on")
     parser.add_argument("--corpus", type=Path, help="where the files are made, and kept; by default they are made anew")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a damaged file is put back
     print(f"seed {arguments.seed}", flush=True)
     rounds = range(arguments.first, arguments.first + arguments.rounds)
     results, failures = [], set()
