@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -205,6 +205,24 @@ def damaged_metrics(run: Run, reason: str) -> DamagedRunError:
     """Return the error that says that the metrics of a run cannot be used, why, and what to do."""
     path = run.folder / metrics_file.FILE
     return DamagedRunError(f"{path} cannot be used: {reason}; {run.remedy}", reason)
+
+
+def check_no_report_lost(run: Run, metrics: Mapping[str, float], reported: int) -> None:
+    """Check that the metrics of a run that has not ended have each report that the study has.
+
+    Args:
+        run: the run, which no driver trains now.
+        metrics: of the last report in its file; empty if there is none.
+        reported: number of the last report by the study, which gets each one later than that file; 0 if none.
+
+    Raises:
+        DamagedRunError: they do not.
+    """
+    last = int(metrics.get("step", 0))
+    # A run that goes on from before its last report, because files of it were damaged, is behind the study for a while.
+    aside = [*run.folder.parent.glob(f"{run.folder.name}.aside-*"), *run.folder.glob("checkpoint/*.aside-*")]
+    if last < reported and not aside:
+        raise damaged_metrics(run, f"the last report in it is {last}, and by the study it was {reported}")
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:

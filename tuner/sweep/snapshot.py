@@ -34,7 +34,7 @@ from tuner.sweep.reader import (
     run_of,
     verify_reports,
 )
-from tuner.sweep.runs import Kind, Record, read_last_metrics, read_metrics
+from tuner.sweep.runs import Kind, Record, check_no_report_lost, read_last_metrics, read_metrics
 from tuner.sweep.state import GAVE_UP, SweepState, state_of_records
 
 Rows = Sequence[Mapping[str, float]]
@@ -144,6 +144,8 @@ def read_snapshot(
                 rows[run.key] = read_metrics(run)
                 verify_reports(sweep, run, trial, rows[run.key])
             metrics = (rows[run.key][-1] if rows[run.key] else {}) if with_rows else read_last_metrics(run)
+            if not (is_running or trial.state.is_finished()):
+                check_no_report_lost(run, metrics, trial.last_step or 0)
             record = make_record(sweep, run, trial, metrics)
         except (UserError, OSError) as error:
             found.add(run.key, str(error))

@@ -110,3 +110,18 @@ def test_an_empty_sweep_and_one_that_is_driven(make_sweep):
         assert (snapshot.state, snapshot.driver.pid > 0, snapshot.driven_since > 0) == ("running", True, True)
         assert read_snapshot(sweep, is_locked=False).state == "failed"
     assert (read_snapshot(sweep).state, read_snapshot(sweep).reason) == ("failed", "the disk is full")
+
+
+def test_an_unfinished_run_that_has_lost_its_last_report_is_noticed(make_sweep):
+    sweep = make_sweep(replace=("baselines: [standard, fgsm_retraining]\n", ""))
+    ledger = Ledger(sweep)
+    run = ledger.next_run()
+    for step in (1, 2):
+        ledger.report(run.key, row(step, 0.5))
+    assert read_snapshot(sweep, is_locked=False).problems == ()
+    path = run.folder / "metrics.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    (problem,) = read_snapshot(sweep, is_locked=False).problems
+    assert "cannot be used: the last report in it is 1, and by the study it was 2" in problem
+    assert read_snapshot(sweep, is_locked=True).problems == ()  # a driver may be training it up to there
+    assert Ledger(sweep).next_run() == run
