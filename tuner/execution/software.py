@@ -17,7 +17,7 @@ from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
 from tuner.results.terminal.output import say
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.provenance import Provenance, Resumption, Software, read_provenance, software
+from tuner.sweep.provenance import Provenance, Resumption, Software, software
 
 _NUM_SHOWN = 4
 _COMMIT_LENGTH = 12
@@ -83,7 +83,7 @@ def check_software(
         UserError: the code that trains differs from that of all of the sweep's runs, and this is not accepted; or
             ``provenance.json`` is missing or damaged.
     """
-    change = compare_software(read_provenance(sweep.folder, sweep.id), software())
+    change = compare_software(sweep.read_provenance(), software())
     if change is None:
         return None
     shown = ", ".join(change.files[:_NUM_SHOWN]) + (", ..." if len(change.files) > _NUM_SHOWN else "")

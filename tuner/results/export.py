@@ -14,7 +14,6 @@ from trainables.evaluation.earlier_names import rename_results
 from trainables.storage.atomic import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.results.selection import choose_run
-from tuner.sweep.provenance import read_provenance
 from tuner.sweep.runs import Record, num_images
 from tuner.sweep.snapshot import Snapshot
 
@@ -65,7 +64,7 @@ def write_account(
 
 def _origin(snapshot: Snapshot, record: Record) -> dict[str, Any]:
     sweep = snapshot.sweep
-    of_sweep = read_provenance(sweep.folder, sweep.id)
+    of_sweep = sweep.read_provenance()
     threads = num_threads(sweep.space.resources.cpu)
     names = {"sweep": sweep.name, "sweep_id": sweep.id, "run": record.run.key}
     confirmation = snapshot.confirmation if record.run.kind == "confirm" else None

@@ -13,7 +13,6 @@ from tuner.storage.driver_lock import read_owner
 from tuner.storage.observations import read_observations
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import WARM_START, SweepFolder
-from tuner.sweep.provenance import read_provenance
 from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import Snapshot, read_snapshot
 
@@ -72,7 +71,7 @@ def verify_sweep(name: str, home: SweepStore) -> Verification:
 def _checks_of_sweep(sweep: SweepFolder, snapshot: Snapshot) -> Iterator[Callable[[], object]]:
     yield sweep.check_space
     yield lambda: read_owner(sweep.folder, sweep.id)
-    yield lambda: read_provenance(sweep.folder, sweep.id)
+    yield sweep.read_provenance
     yield lambda: read_observations(sweep.folder / WARM_START, sweep.id)
     for record in (*snapshot.records, *snapshot.confirming_records):
         for tier in EVALUATION_FILES:

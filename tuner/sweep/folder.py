@@ -41,7 +41,7 @@ from tuner.sweep.identity import (
     read_space,
     refuse_copy,
 )
-from tuner.sweep.provenance import provenance, versions
+from tuner.sweep.provenance import Provenance, provenance, read_provenance, versions
 
 if TYPE_CHECKING:
     from trainables.storage.checkpoint import RunCheckpoint
@@ -226,9 +226,22 @@ class SweepFolder:
             launched=self._space_now(),
             location=self._location(self.folder),
         )
+        if self.launched is None:
+            self._name_in_provenance()
         if sweep != self:
             self.store.write_json(self.folder / "sweep.json", sweep._meta)
         return sweep
+
+    def _name_in_provenance(self) -> None:
+        """Add to the provenance of an earlier release to which sweep it belongs."""
+        path = self.folder / "provenance.json"
+        with contextlib.suppress(FileNotFoundError):
+            content = read_json(path, dict[str, Any], remedy=_PUT_BACK, sweep_id=self.id)
+            self.store.write_json(path, {**content, "sweep_id": self.id})
+
+    def read_provenance(self) -> Provenance:
+        """Return where the results of the sweep come from, see `tuner.sweep.provenance.read_provenance`."""
+        return read_provenance(self.folder, self.id, names_sweep=self.launched is not None)
 
     def write_copy(self, name: str, folder: Path) -> SweepFolder:
         """Return a sweep with an id of its own that goes on where this one stands, and write its ``sweep.json``.

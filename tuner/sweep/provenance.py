@@ -114,7 +114,8 @@ class Resumption(Software):
 class Provenance(Software):
     """The content of ``provenance.json``: the software, machine, command, space and data of a result.
 
-    A sweep that went on with other software has an entry of `resumed` for each.
+    A sweep that went on with other software has an entry of `resumed` for each. Files of releases before format 3 of
+    sweeps do not say to which sweep they belong.
     """
 
     format: int
@@ -122,6 +123,7 @@ class Provenance(Software):
     command: list[str]
     space: str
     dataset: DatasetOrigin
+    sweep_id: NotRequired[str]
     resumed: NotRequired[list[Resumption]]
 
 
@@ -144,18 +146,22 @@ def provenance(*, source: str, dataset: str) -> Provenance:
     }
 
 
-def read_provenance(folder: Path, sweep_id: str) -> Provenance:
+def read_provenance(folder: Path, sweep_id: str, *, names_sweep: bool) -> Provenance:
     """Return where the results of a sweep come from, as its folder says it.
 
     Args:
         folder: of the sweep.
         sweep_id: of the sweep.
+        names_sweep: whether the file has to say to which sweep it belongs.
 
     Raises:
-        UserError: ``provenance.json`` is missing or damaged.
+        UserError: ``provenance.json`` is missing, damaged or of another sweep.
     """
     path, remedy = folder / "provenance.json", "put a copy of it in its place; nothing was changed"
     try:
-        return read_json(path, Provenance, remedy=remedy, sweep_id=sweep_id)
+        content = read_json(path, Provenance, remedy=remedy, sweep_id=sweep_id)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: {remedy}") from error
+    if names_sweep and "sweep_id" not in content:
+        raise UserError(f"{path} does not say to which sweep it belongs, as that of an earlier release: {remedy}")
+    return content

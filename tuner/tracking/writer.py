@@ -21,7 +21,6 @@ from tuner.sweep.confirmation import FILE as CONFIRMED
 from tuner.sweep.confirmation import read_confirmation
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.provenance import read_provenance
 from tuner.sweep.runs import (
     SWEEP,
     Record,
@@ -80,7 +79,7 @@ class MlflowWriter:
 
     def __init__(self, sweep: SweepFolder) -> None:
         self._sweep = sweep
-        self._provenance = read_provenance(sweep.folder, sweep.id)
+        self._provenance = sweep.read_provenance()
         self._client = connect(sweep.folder.parent)
         self._experiment_id = experiment(self._client, sweep.folder.parent)
         self._mirrored = self._find()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.tuner.conftest import train_all
 from trainables.storage import checkpoint
 from tuner.errors import UserError
+from tuner.execution.copying import copy_sweep
 from tuner.results.compare import rank_runs
 from tuner.results.export import export_run
 from tuner.results.frames import runs_frame
@@ -66,3 +68,13 @@ def test_of_a_format_that_is_not_read_the_release_is_named(saved):
     path.write_text(json.dumps({key: value for key, value in meta.items() if key != "sha256"}))
     with pytest.raises(UserError, match=r"format 4; this release reads formats 1 to 3: .* adversarial-tuner 3\.0\.0"):
         SweepFolder.open("saved", home=saved.folder.parent)
+
+
+def test_its_provenance_does_not_fit_a_sweep_of_this_release(saved, tmp_path):
+    assert "sweep_id" not in saved.read_provenance()
+    sweep = SweepFolder.create("new", (saved.folder / "space.yaml").read_text(), "new.yaml", home=tmp_path)
+    shutil.copy(saved.folder / "provenance.json", sweep.folder)
+    with pytest.raises(UserError, match="does not say to which sweep it belongs"):
+        sweep.read_provenance()
+    for goes_on in (saved.extended(4), copy_sweep(saved, "copied")):
+        assert goes_on.read_provenance()["sweep_id"] == goes_on.id

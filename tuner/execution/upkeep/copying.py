@@ -92,7 +92,7 @@ def _copy_files(sweep: SweepFolder, copy: SweepFolder, folder: Path) -> dict[str
             _copy_file(path, target)
         if path.name == _CONFIRMED:  # the study holds its digest
             replaced[_digest(path)] = _digest(target)
-    _add_origin(sweep, folder / "provenance.json")
+    _add_origin(sweep, copy, folder / "provenance.json")
     return replaced
 
 
@@ -163,13 +163,15 @@ def _with(value: Json, replaced: Mapping[str, str]) -> Json:
     return replaced.get(value, value) if isinstance(value, str) else value
 
 
-def _add_origin(sweep: SweepFolder, path: Path) -> None:
+def _add_origin(sweep: SweepFolder, copy: SweepFolder, path: Path) -> None:
     """Add to the provenance of a copy what it was copied from."""
     content = _read_json(path)
     time = datetime.now(UTC).isoformat(timespec="seconds")
     origin: Json = {"sweep": sweep.name, "sweep_id": sweep.id, "place": sweep.place, "time": time}
     earlier = content.get("copied_from", [])
-    write_json(path, {**content, "copied_from": [*(earlier if isinstance(earlier, list) else []), origin]})
+    write_json(
+        path, {**content, "sweep_id": copy.id, "copied_from": [*(earlier if isinstance(earlier, list) else []), origin]}
+    )
 
 
 def _copy_study(sweep: SweepFolder, copy: SweepFolder, replaced: Mapping[str, str]) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.results.draw import draw_run
-from tuner.sweep.provenance import read_provenance
 from tuner.sweep.runs import SWEEP, Record, flatten, read_metrics
 from tuner.sweep.snapshot import Snapshot
 from tuner.tracking.artifacts import fetch_files, is_there, send_file
@@ -99,7 +98,7 @@ class ModelLogger:
 
         sweep, target = self.snapshot.sweep, self.folder / "model"
         images = example_images(self.record.run.settings, Path(sweep.data) if sweep.data else None)
-        versions = {**read_provenance(sweep.folder, sweep.id)["versions"], "mlflow": installed("mlflow")}
+        versions = {**sweep.read_provenance()["versions"], "mlflow": installed("mlflow")}
         mlflow.pyfunc.save_model(
             str(target),
             loader_module=LOADER,
