@@ -69,6 +69,7 @@ class OpenRun:
         reports: its trial in the study that prunes, which takes its reports; with a single objective, the same one.
         last_row: step of the last row in its metrics file.
         last_report: step of the last report in the study that prunes.
+        is_sealed: whether this driver has added a row to its metrics file.
     """
 
     record: Record
@@ -76,6 +77,7 @@ class OpenRun:
     reports: Trial
     last_row: int
     last_report: int
+    is_sealed: bool = False
 
 
 class OpenRuns:
@@ -122,7 +124,7 @@ class OpenRuns:
         if metrics["step"] > run.last_row:
             self._guard.make(run.record.run.folder)
             append_metrics(run.record.run, {**metrics, "time": time.time()}, self._store)
-            run.last_row = int(metrics["step"])
+            run.last_row, run.is_sealed = int(metrics["step"]), True
         self._records[key] = run.record = replace(run.record, metrics=metrics)
         return run
 
@@ -165,7 +167,8 @@ class OpenRuns:
         """
         self._guard.check()
         run = self._runs.pop(key)
-        run.trial.set_user_attr(ENDED, {"seconds": round(ended_s, 3), "step": run.last_row})
+        ended = {"seconds": round(ended_s, 3), "step": run.last_row, "sealed": run.is_sealed}
+        run.trial.set_user_attr(ENDED, ended)
         if "reason" in known:
             run.trial.set_user_attr("reason", known["reason"])
         run.trial.study.tell(run.trial, values, state=state)

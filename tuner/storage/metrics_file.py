@@ -54,22 +54,32 @@ def append_row(folder: Path, row: dict[str, float], identity: RunIdentity, store
     store.append(path, b"".join(checksums.seal(line) + b"\n" for line in lines), sync=True)
 
 
-def read_rows(folder: Path, identity: RunIdentity) -> list[dict[str, float]]:
+def read_rows(folder: Path, identity: RunIdentity, *, is_sealed: bool = False) -> list[dict[str, float]]:
     """Return the metrics of every report of a run, in their order; a line that a crash cut off is left out.
 
+    Args:
+        folder: of the run.
+        identity: of the run.
+        is_sealed: whether the last line must have a checksum.
+
     Raises:
         DamagedLineError: a line is damaged, or the file belongs to another run.
     """
-    return [_parse(line) for line in _verified_lines(folder, identity)]
+    return [_parse(line) for line in _verified_lines(folder, identity, is_sealed)]
 
 
-def read_last_row(folder: Path, identity: RunIdentity) -> dict[str, float]:
+def read_last_row(folder: Path, identity: RunIdentity, *, is_sealed: bool = False) -> dict[str, float]:
     """Return the metrics of a run's last report, empty if it has not reported; every line is verified.
 
+    Args:
+        folder: of the run.
+        identity: of the run.
+        is_sealed: see `read_rows`.
+
     Raises:
         DamagedLineError: a line is damaged, or the file belongs to another run.
     """
-    lines = _verified_lines(folder, identity)
+    lines = _verified_lines(folder, identity, is_sealed)
     return _parse(lines[-1]) if lines else {}
 
 
@@ -93,12 +103,14 @@ def _split(content: bytes) -> list[bytes]:
     return content.split(b"\n")[:-1]  # what follows the last line break was cut off by a crash
 
 
-def _verified_lines(folder: Path, identity: RunIdentity) -> list[bytes]:
+def _verified_lines(folder: Path, identity: RunIdentity, is_sealed: bool) -> list[bytes]:
     """Return the lines with metrics, each of them verified."""
     lines = _whole_lines(folder)
     checksums = LineChecksums()
     for line in lines:
         checksums.check(line)
+    if is_sealed and lines and LineChecksums.after(lines[-1]) is None:
+        raise DamagedLineError("it has no checksums, as that of an earlier release")
     if lines and lines[0].startswith(_FIRST_KEY):
         _check_header(lines[0], identity)
         return lines[1:]

@@ -97,6 +97,8 @@ def read_evaluation(run: Run, tier: Tier = "final") -> EvaluationResults | None:
         results = read_json(path, EvaluationResults, remedy=_REMEDY, sweep_id=run.sweep_id)
     except FileNotFoundError:
         return None
+    if results.run is None and run.is_sealed:
+        raise UserError(f"{path} does not say of which run it is, as that of an earlier release: {_REMEDY}")
     if results.run not in (None, run.key):
         raise UserError(f"{path} belongs to another run, {results.run}: {_REMEDY}")
     return results if "tier" in results.model_fields_set else results.model_copy(update={"tier": tier})

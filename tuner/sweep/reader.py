@@ -36,7 +36,8 @@ STATES: dict[TrialState, State] = {
 CONFIRMED = "confirmed"
 """Attribute of the study of confirming: the SHA-256 of ``confirm.json``."""
 ENDED = "ended"
-"""Attribute of a trial: ``seconds`` (see `tuner.sweep.runs.Record.ended_s`) and the ``step`` of its last report."""
+"""Attribute of a trial: ``seconds`` (see `tuner.sweep.runs.Record.ended_s`), the ``step`` of its last report, and
+whether it is ``sealed`` (see `tuner.sweep.runs.Run.is_sealed`)."""
 _ENDED_S = "ended_s"  # what earlier releases wrote of it: the seconds alone
 
 
@@ -235,7 +236,8 @@ def run_of(sweep: SweepFolder, kind: Kind, trial: FrozenTrial) -> Run:
         key, folder = f"{configuration}.seed{seed}", sweep.folder / "confirm" / configuration / f"seed-{seed}"
     else:
         key, folder = f"trial-{trial.number:04d}", sweep.folder / "trials" / f"{trial.number:04d}"
-    return Run(key, kind, trial.number, trial.user_attrs["settings"], folder, sweep.id, sweep.name)
+    is_sealed = trial.user_attrs.get(ENDED, {}).get("sealed", False)
+    return Run(key, kind, trial.number, trial.user_attrs["settings"], folder, sweep.id, sweep.name, is_sealed)
 
 
 def open_writer(sweep: SweepFolder, study_lock: StudyLock | None) -> JournalWriter:

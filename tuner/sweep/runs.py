@@ -37,6 +37,8 @@ class Run:
         folder: where its metrics and its checkpoints are.
         sweep_id: id of its sweep.
         sweep_name: name of its sweep, for messages.
+        is_sealed: whether the last line of its metrics has a checksum, and its evaluations say of which run they are:
+            this release has written the last report and the end of it.
     """
 
     key: str
@@ -46,6 +48,7 @@ class Run:
     folder: Path
     sweep_id: str = ""
     sweep_name: str = ""
+    is_sealed: bool = field(default=False, compare=False)
 
     @cached_property
     def identity(self) -> RunIdentity:
@@ -174,7 +177,7 @@ def read_metrics(run: Run) -> list[dict[str, float]]:
         DamagedRunError: a line is damaged, or the file belongs to another run.
     """
     with _damage_named(run):
-        rows = metrics_file.read_rows(run.folder, run.identity)
+        rows = metrics_file.read_rows(run.folder, run.identity, is_sealed=run.is_sealed)
     return rename_reports(rows, _compute_of(run))
 
 
@@ -185,7 +188,7 @@ def read_last_metrics(run: Run) -> dict[str, float]:
         DamagedRunError: a line is damaged, or the file belongs to another run.
     """
     with _damage_named(run):
-        row = metrics_file.read_last_row(run.folder, run.identity)
+        row = metrics_file.read_last_row(run.folder, run.identity, is_sealed=run.is_sealed)
     return rename_reports([row], _compute_of(run))[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -125,3 +126,19 @@ def test_an_unfinished_run_that_has_lost_its_last_report_is_noticed(make_sweep):
     assert "cannot be used: the last report in it is 1, and by the study it was 2" in problem
     assert read_snapshot(sweep, is_locked=True).problems == ()  # a driver may be training it up to there
     assert Ledger(sweep).next_run() == run
+
+
+def test_metrics_and_evaluations_of_an_earlier_release_are_not_taken_for_those_of_this_one(make_sweep):
+    """They have no checksum, and do not say of which run they are; the objective is the same."""
+    sweep = make_sweep()
+    train_all(Ledger(sweep))
+    before = read_snapshot(sweep, with_evaluations=True)
+    assert before.problems == ()
+    records = before.records[:2]
+    rows = [{**row, "clean_accuracy": 0.99} for row in read_metrics(records[0].run)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (records[0].run.folder / "metrics.jsonl").write_text(lines)
+    results = {"dataset": "digits", "split": "test", "images": 9, "epsilon": 0.3, "metrics": {}}
+    (records[1].run.folder / "final.json").write_text(json.dumps(results))
+    problems = read_snapshot(sweep, with_evaluations=True).problems
+    assert ["it has no checksums" in problems[0], "does not say of which run it is" in problems[1]] == [True, True]
