@@ -61,6 +61,7 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
 def test_other_images_are_judged_anew(trained_sweep):
     record = next(iter(Ledger(trained_sweep).records.values()))
     saved = {"dataset": "digits", "split": "test", "images": 7, "epsilon": 0.2, "metrics": {}, "asked": 7}
+    saved["run"] = record.run.key
     (record.run.folder / "final.json").write_text(json.dumps(saved))
     shown = []
     complete = complete_runs(read_snapshot(trained_sweep))

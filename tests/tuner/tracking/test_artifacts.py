@@ -111,7 +111,13 @@ def test_of_a_database_elsewhere_they_are_beside_it_and_those_of_earlier_release
 
 def test_files_that_are_missing_there_are_sent_again(home):
     results = EvaluationResults(
-        tier="rank", dataset="digits", split="test", images=1, epsilon=0.3, metrics={"robust": 0.5}
+        tier="rank",
+        dataset="digits",
+        split="test",
+        images=1,
+        epsilon=0.3,
+        metrics={"robust": 0.5},
+        run="trial-0000",
     )
     (home / "tiny/trials/0000/test.json").write_text(results.model_dump_json())
     _sync(home)
