@@ -70,6 +70,7 @@ def test_of_a_format_that_is_not_read_the_release_is_named(saved):
         SweepFolder.open("saved", home=saved.folder.parent)
 
 
+@pytest.mark.parametrize("saved", SAVED[:1], indirect=True, ids=["1"])
 def test_its_provenance_does_not_fit_a_sweep_of_this_release(saved, tmp_path):
     assert "sweep_id" not in saved.read_provenance()
     sweep = SweepFolder.create("new", (saved.folder / "space.yaml").read_text(), "new.yaml", home=tmp_path)
