@@ -25,6 +25,7 @@ _FIRST_KEY = b'{"format":'
 _CHECKSUM = "crc"
 _TAIL_BYTES = 4096
 _MAX_BYTES = 256 * 1024**2
+_MAX_STEP = 2**53
 
 
 def append_row(folder: Path, row: dict[str, float], identity: RunIdentity, store: SweepStore) -> None:
@@ -134,9 +135,13 @@ def _check_header(line: bytes, identity: RunIdentity) -> None:
 def _parse(line: bytes) -> dict[str, float]:
     row = _load(line)
     row.pop(_CHECKSUM, None)
-    if "step" not in row or not all(type(value) in (float, int) for value in row.values()):
+    if not all(type(value) in (float, int) for value in row.values()) or not _is_step(row.get("step", -1)):
         raise DamagedLineError(f"a line is no report: {line[:80].decode(errors='replace')!r}")
     return row
+
+
+def _is_step(value: float) -> bool:
+    return 0 <= value <= _MAX_STEP and float(value).is_integer()
 
 
 def _load(line: bytes) -> dict[str, float]:

@@ -91,7 +91,13 @@ def test_a_file_of_another_run_is_not_read(tmp_path, other, expected):
         read_last_metrics(run_in(tmp_path))
 
 
-@pytest.mark.parametrize("line", [b"[1]", b"{", b'{"step": "1"}', b'{"robust": 0.5}', b"[" * 100_000, b"\xff\x00"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"[1]", b"{", b'{"step": "1"}', b'{"robust": 0.5}', b"[" * 100_000, b"\xff\x00"),
+        *(b'{"step": 1e400}', b'{"step": NaN}', b'{"step": -1}', b'{"step": 1.5}', b'{"step": 1' + b"0" * 400 + b"}"),
+    ],
+)
 def test_of_an_older_file_a_line_that_is_no_report_is_noticed(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line + b"\n")
     with pytest.raises(DamagedRunError):

@@ -8,11 +8,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tuner.execution.copying import copy_sweep
 
 from tests.tuner.conftest import train_all
 from trainables.storage import checkpoint
 from tuner.errors import UserError
+from tuner.execution.upkeep.copying import copy_sweep
 from tuner.results.compare import rank_runs
 from tuner.results.export import export_run
 from tuner.results.frames import runs_frame
