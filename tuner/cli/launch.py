@@ -149,6 +149,7 @@ def _is_complete(sweep: SweepFolder) -> bool:
     from tuner.sweep.status import describe_runs, summarize
 
     sweep.check_space()
+    sweep.check_place()
     snapshot = read_snapshot(sweep)
     if snapshot.state != "completed" or snapshot.problems:
         return False
@@ -161,11 +162,11 @@ def _bring_up_to_date(sweep: SweepFolder) -> None:
     """Send to MLflow what it lacks of a complete sweep."""
     from tuner.tracking.sync import mirror_now
 
-    try:
-        with sweep.lock():
+    with sweep.lock():
+        try:
             mirror_now(sweep, console)
-    except UserError as error:
-        say(console, f"{error}; `tuner sync {sweep.name}` tries again", "yellow")
+        except UserError as error:
+            say(console, f"{error}; `tuner sync {sweep.name}` tries again", "yellow")
 
 
 def copy(
