@@ -276,6 +276,7 @@ def test_what_is_written_past_the_store_of_a_sweep_is_listed():
     }
     assert past == {
         "execution/upkeep/copying.py",  # files of a new sweep, which its store gets as a folder
+        "cli/output.py",  # a file of the user's choice
         "cluster/payload.py",  # what a cluster sends to this machine
         "execution/preflight.py",  # a probe of the disk
         "execution/single.py",  # a folder of the user's choice, and so for the next three
