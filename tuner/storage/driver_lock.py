@@ -1,8 +1,13 @@
-"""The lock of a sweep, which one driver holds at a time, and which process that is."""
+"""The lock of a sweep, which one driver holds at a time, and which process that is.
+
+The driver also writes how many lines it leaves in the study's journal: the checksums of the lines show that each is
+what was written, but not that the last ones are there.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -12,7 +17,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from trainables.storage.bounded import open_regular
 from trainables.storage.checked_json import read_json
+from trainables.storage.folder_guard import FolderGuard
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.file_lock import is_locked, locked
@@ -24,17 +31,28 @@ OWNER = "owner.json"
 JOURNAL = "study.journal"
 _FORMAT = 1
 _LOCK = ".lock"
+_AT_ONCE = 1 << 20  # bytes
 # How long a driver waits for the lock: longer than a look by `tuner status` holds it.
 _LOCK_WAIT_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Driver:
-    """The process that drives a sweep, or drove it last; the content of ``owner.json``."""
+    """The process that drives a sweep, or drove it last; the content of ``owner.json``.
+
+    Attributes:
+        format: version of the file's format.
+        pid: of the process.
+        host: name of its machine.
+        lines: how many lines the study's journal had when the process began or, once it has ended by itself, when it
+            ended. None if a database holds the study, and in files of earlier releases.
+    """
 
     format: int
     pid: int
     host: str
+    lines: int | None = None
 
 
 def read_owner(folder: Path, sweep_id: str) -> Driver | None:
@@ -51,6 +69,34 @@ def read_owner(folder: Path, sweep_id: str) -> Driver | None:
         return read_json(folder / OWNER, Driver, remedy="the next driver writes it again", sweep_id=sweep_id)
     except FileNotFoundError:
         return None
+
+
+def read_lines_left(folder: Path, sweep_id: str) -> int:
+    """Return how many lines the study's journal has at least, by what its last driver has written; 0 if nothing.
+
+    Args:
+        folder: of the sweep.
+        sweep_id: of the sweep.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    owner = read_owner(folder, sweep_id)
+    return (owner.lines or 0) if owner else 0
+
+
+def lost_lines(folder: Path, present: int, left: int) -> str:
+    """Return the words for a study's journal that has lost its last lines.
+
+    Args:
+        folder: of the sweep.
+        present: number of lines that are there.
+        left: number of lines that its last driver has left.
+    """
+    return (
+        f"{folder / JOURNAL} has {present} lines, and its last driver left {left}: it is an older copy, or its end was "
+        "cut off; put the newer one in its place"
+    )
 
 
 @dataclass(frozen=True)
@@ -71,7 +117,7 @@ class SweepLock:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[StudyLock | None]:
-        """Hold the lock, which keeps drivers away; only `write_owner` makes a driver of the holder.
+        """Hold the lock, which keeps drivers away; only `driven` makes a driver of the holder.
 
         Yields:
             The lock of the study's database; None if a file holds the study.
@@ -95,10 +141,39 @@ class SweepLock:
             who = f"process {holder.pid} on {holder.host}" if holder else "process ? on ?"
             raise UserError(f"sweep {self.folder.name!r} is being run by {who}") from error
 
-    def write_owner(self) -> None:
-        """Write that this process is the driver; the lock is held by it."""
+    @contextlib.contextmanager
+    def driven(self) -> Iterator[None]:
+        """Be the driver, which ``owner.json`` names, while this is entered; the lock is held by the caller."""
+        guard = FolderGuard(self.folder)
+        begin = self._num_lines()
+        try:
+            left = read_lines_left(self.folder, self.sweep_id)
+        except UserError:  # damaged: it is written anew
+            left = 0
+        if left > (begin or 0):
+            _log.warning("%s", lost_lines(self.folder, begin or 0, left))
+        self._write_owner(max(begin, left) if begin is not None else None)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # the number before this drive stays
+                guard.check()
+                if self._num_lines() != begin:
+                    self._write_owner(self._num_lines())
+
+    def _write_owner(self, lines: int | None) -> None:
         owner = {"format": _FORMAT, "sweep_id": self.sweep_id, "pid": os.getpid(), "host": socket.gethostname()}
-        self.store.write_json(self.folder / OWNER, owner)
+        self.store.write_json(self.folder / OWNER, {**owner, "lines": lines})
+
+    def _num_lines(self) -> int | None:
+        """Return the number of lines of the study's journal; None if a database, which counts them, holds the study."""
+        if self.study_storage is not None:
+            return None
+        try:
+            with open_regular(self.folder / JOURNAL) as file:
+                return sum(part.count(b"\n") for part in iter(lambda: file.read(_AT_ONCE), b""))
+        except FileNotFoundError:
+            return 0
 
     def study(self) -> contextlib.AbstractContextManager[StudyLock | None]:
         """Return the lock of what holds the study: its database, which drivers on other hosts share, or its file."""

@@ -336,8 +336,8 @@ class SweepFolder:
         """
         with self.driver_lock.held() as study_lock:
             self.check_place()
-            self.driver_lock.write_owner()
-            yield study_lock
+            with self.driver_lock.driven():
+                yield study_lock
 
     @property
     def driver_lock(self) -> SweepLock:

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from trainables.common.process_state import garbage_collection_paused
 from trainables.evaluation.earlier_names import present_name
 from tuner.errors import UserError
+from tuner.storage.driver_lock import lost_lines, read_lines_left
 from tuner.storage.journal import FileReader, Journal, JournalReader, JournalWriter, replaying
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
@@ -70,13 +71,17 @@ def read_studies(sweep: SweepFolder, tell: Callable[[str], None] | None = None) 
 
     Args:
         sweep: the sweep.
-        tell: is told if the journal ends in a line that a crash cut off.
+        tell: is told if the journal ends in a line that a crash cut off, or has lost its last lines. Only for a sweep
+            that no driver is at work on.
 
     Raises:
         UserError: the journal is damaged, or its database cannot be reached.
     """
+    left = _lines_left(sweep, tell) if tell else 0  # before the journal, to which a driver may add lines meanwhile
     backend = open_journal(sweep)
     if backend is None:
+        if tell and left:
+            tell(lost_lines(sweep.folder, 0, left))
         return {}
     studies = {}
     with replaying(backend.place):
@@ -89,7 +94,17 @@ def read_studies(sweep: SweepFolder, tell: Callable[[str], None] | None = None) 
             f"{backend.place} ends in an unfinished line of {backend.num_unfinished_bytes} bytes, as a crash leaves "
             f"it, which is not read; `tuner resume {sweep.name}` goes on without it"
         )
+    if tell is not None and backend.checksums.num_lines < left:
+        tell(lost_lines(sweep.folder, backend.checksums.num_lines, left))
     return studies
+
+
+def _lines_left(sweep: SweepFolder, tell: Callable[[str], None]) -> int:
+    try:
+        return read_lines_left(sweep.folder, sweep.id)
+    except UserError as error:
+        tell(str(error))
+        return 0
 
 
 def ended_or_running(studies: Mapping[str, StudyContent], kinds: Sequence[Kind]) -> Iterator[tuple[Kind, FrozenTrial]]:
