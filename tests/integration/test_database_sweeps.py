@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos.invariants import check_end
 from tests.integration.conftest import CommandLine
+from tests.support.marks import files_with
 from tests.support.postgres import PostgresServer
 from tests.support.raylets import raylets
 from tests.support.servers import MlflowServer
@@ -98,8 +99,7 @@ def test_nothing_is_lost_and_nothing_is_there_twice(
         sweep = SweepFolder.open(name, home=home)
         check_end(sweep, mlflow.uri)
         assert not sweep.journal.exists()
-        for path in (sweep.folder / "sweep.json", sweep.folder / "provenance.json"):
-            assert postgres.password not in path.read_text()
+        assert not files_with(home, postgres.password)
         assert "completed, 3 of 3 trials" in command_line.run("status", "--home", str(home))
     assert pictures(mlflow.uri)
 

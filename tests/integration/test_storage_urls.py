@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.conftest import CommandLine
 from tests.support.clusters import RayCluster
+from tests.support.marks import files_with
 from tests.support.postgres import PostgresServer
 from tests.support.s3 import BUCKET, S3Server
 from trainables.storage.object_store import store_at
@@ -38,7 +39,7 @@ parameters:
 
 @pytest.fixture
 def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch):
-    """Give a store, and the options of a launch on a cluster that keeps nothing but Ray's own files."""
+    """Give a cluster that keeps nothing but Ray's own files, a store, and the options of a launch."""
     with contextlib.closing(S3Server()) as server:
         own = {
             **server.environment,
@@ -53,7 +54,7 @@ def stored(command_line: CommandLine, postgres: PostgresServer, monkeypatch: pyt
         (command_line.folder / "space.yaml").write_text(SPACE)
         cluster = RayCluster(command_line.folder / "token", cpus=2, **server.environment)
         command_line.environment = cluster.environment_inside | own
-        yield server, ["space.yaml", "--study-storage", postgres.database()]
+        yield cluster, server, ["space.yaml", "--study-storage", postgres.database()]
         cluster.end()
 
 
@@ -72,7 +73,7 @@ def wait_until(command, condition) -> None:
 
 
 def test_a_machine_that_is_lost_takes_nothing_with_it(command_line, stored):
-    server, options = stored
+    cluster, server, options = stored
     command = command_line.start("launch", *options)
     wait_until(command, lambda rows: sum(map(len, rows.values())) > 4)
     with server.away():
@@ -104,3 +105,5 @@ def test_a_machine_that_is_lost_takes_nothing_with_it(command_line, stored):
     assert said.count(" attempt: ") >= 2
     command_line.run("export", "stored", "--output", "bundle")
     assert (command_line.folder / "bundle" / "classifier.safetensors").exists()
+    secrets = [command_line.environment[name] for name in ("AWS_SECRET_ACCESS_KEY", "PGPASSWORD")]
+    assert not [*files_with(command_line.folder, *secrets), *files_with(cluster.folder, *secrets)]

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import OF_FAIR_WORKERS
+from tests.support.marks import files_with
 from tests.support.servers import MlflowServer
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
@@ -62,7 +63,7 @@ SECRETS = (
 MARK = "5ec2e7ba5e5ec2e7ba5e5ec2e7ba5e5e"
 USER = "me"
 # As it is, and as HTTP has it.
-MARKS = (MARK.encode(), base64.b64encode(f"{USER}:{MARK}".encode()).rstrip(b"="))
+MARKS = (MARK, base64.b64encode(f"{USER}:{MARK}".encode()).decode().rstrip("="))
 
 
 class _Refusal(http.server.BaseHTTPRequestHandler):
@@ -144,7 +145,7 @@ def surroundings() -> Iterator[Surroundings]:
             made.run("evaluate", "a", "--images", "20")
             assert "cannot be written" in made.run("sync", "a", code=2)
         assert asked_with
-        assert MARKS[1] in asked_with[0].encode()
+        assert MARKS[1] in asked_with[0]
         assert "cannot be written" in made.run("sync", "a", code=2)  # nobody listens
         made.mlflow.start()
         made.run("sync", "a")
@@ -165,12 +166,11 @@ def test_no_secret_of_the_environment_is_printed_or_in_any_file(surroundings: Su
     surroundings.run("verify", "a")
     assert "***" in surroundings.run("ui", code=2)
     assert "MLflow cannot be written" in surroundings.run("logs", "a")
-    assert not [mark for mark in MARKS if mark.decode() in surroundings.printed]
-    files = [path for path in surroundings.folder.rglob("*") if path.is_file()]
-    names = {path.name for path in files}
+    assert not [mark for mark in MARKS if mark in surroundings.printed]
+    names = {path.name for path in surroundings.folder.rglob("*")}
     assert "runtime_env_agent.log" in names, "Ray's session is not where it was looked for"
     assert {"driver.log", "server.db", "provenance.json"} <= names
-    assert not [path for path in files if any(mark in path.read_bytes() for mark in MARKS)]
+    assert not files_with(surroundings.folder, *MARKS)
 
 
 def test_other_users_cannot_enter_the_session_of_ray(surroundings: Surroundings):

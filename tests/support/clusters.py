@@ -76,7 +76,7 @@ class RayCluster:
             token.touch(mode=0o600)
             token.write_text("0" * 64)
         # Paths of sockets may have 107 characters, and a test's folder is longer than that.
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self.token = token
         self.nodes: list[Node] = []
         port, dashboard_port = free_port(), free_port()
@@ -129,10 +129,10 @@ class RayCluster:
         """End all nodes, workers first."""
         for node in reversed(self.nodes):
             node.end()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, *arguments: str, before: Sequence[str] = (), **variables: str) -> Node:
-        folder = self._folder / str(len(self.nodes))
+        folder = self.folder / str(len(self.nodes))
         folder.mkdir()
         # By default these have one port each, which a second node of this machine would miss.
         further = ["--dashboard-agent-listen-port", str(free_port())]
