@@ -179,8 +179,10 @@ def _pruned(space: Space, pruner: Pruner, records: Mapping[int, Record], rows: M
         if is_last and state == "complete":  # the last report of all is not shown to the pruner
             study.tell(trial, records[number].value)
             continue
-        trial.report(row[space.prune_on.metric], int(row["step"]))
-        if trial.should_prune():
+        watched = row.get(space.prune_on.metric)  # None at the end of a run that a killed driver has not ended
+        if watched is not None:
+            trial.report(watched, int(row["step"]))
+        if watched is not None and trial.should_prune():
             pruned[number] = row["compute"]
         if number in pruned or (is_last and state != "running"):
             ended_badly = state == "failed" and number not in pruned

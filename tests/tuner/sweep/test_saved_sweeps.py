@@ -17,6 +17,7 @@ from tuner.results.compare import rank_runs
 from tuner.results.export import export_run
 from tuner.results.frames import runs_frame
 from tuner.search.ledger import Ledger
+from tuner.search.replay import read_pruner, replay_trials
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best
 from tuner.sweep.reader import read_records
@@ -79,3 +80,11 @@ def test_its_provenance_does_not_fit_a_sweep_of_this_release(saved, tmp_path):
         sweep.read_provenance()
     for goes_on in (saved.extended(4), copy_sweep(saved, "copied")):
         assert goes_on.read_provenance()["sweep_id"] == goes_on.id
+
+
+def test_a_trial_whose_driver_was_killed_before_its_end_was_written_is_replayed(saved):
+    lines = saved.journal.read_bytes().splitlines(keepends=True)
+    saved.journal.write_bytes(b"".join(lines[:-1]))
+    snapshot = read_snapshot(saved, with_rows=True)
+    assert snapshot.records[-1].state == "running"
+    assert replay_trials(snapshot, read_pruner("median")).complete == 1
