@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from tests.gpu import cifar, judging, packs, placement, solo, trials
+from tests.gpu import cifar, judging, pack_trials, packs, placement, solo, trials
 from tests.gpu.measuring import Rows
 from tests.gpu.recipes import load_images
 from trainables.data.tensors import Dataset
@@ -31,9 +31,10 @@ SECTIONS: dict[str, tuple[Callable[[Rows, Dataset], None], float]] = {
     "graphs": (solo.measure_graphs, 35),
     "stacked": (packs.measure_stacked, 80),
     "streams": (packs.measure_streams, 25),
-    "packs": (trials.measure_packs, 100),
-    "trials": (trials.measure, 75),
-    "reports": (solo.measure_reports, 12),
+    "packs": (pack_trials.measure, 125),
+    "processes": (pack_trials.measure_processes, 55),
+    "trials": (trials.measure, 90),
+    "reports": (solo.measure_reports, 25),
     "placement": (placement.measure, 45),
     "judging": (judging.measure, 90),
     "cifar": (cifar.measure, 25),

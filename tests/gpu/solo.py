@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -103,14 +104,23 @@ def _waits(recipe: str, dataset: Dataset) -> dict[str, Any]:
 
 
 def _waits_of_reports(dataset: Dataset) -> dict[str, Any]:
-    loop = build({**endless("pgd"), "compute": 2.0, "report_every": 2.0}, dataset)
+    loop = build({**endless("gan"), "compute": 2.0, "report_every": 1.0}, dataset)
     loop.step()
     counts = {tier: len(waits(lambda tier=tier: loop.evaluate(tier))) for tier in ("watch", "rank")}
-    seconds = {f"{tier}_s": time_ms(lambda tier=tier: loop.evaluate(tier), warm_up=1) / 1e3 for tier in counts}
+    seconds = {f"{tier}_s": _once(lambda tier=tier: loop.evaluate(tier)) for tier in counts}
     with loop.updates.active():
         for tier in counts:
-            seconds[f"{tier}_graph_s"] = time_ms(lambda tier=tier: loop.evaluate(tier), warm_up=3) / 1e3
+            for how in ("eager", "recording", "graph"):
+                seconds[f"{tier}_{how}_s"] = _once(lambda tier=tier: loop.evaluate(tier))
+        counts |= {f"{tier}_graph": len(waits(lambda tier=tier: loop.measure(tier))) for tier in tuple(counts)}
     return {**{f"{tier}_waits": count for tier, count in counts.items()}, **seconds}
+
+
+def _once(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def waits(function: Callable[[], object]) -> list[str]:

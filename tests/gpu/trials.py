@@ -1,8 +1,9 @@
-"""Whole runs of `quick`'s first configuration with their evaluations: in one process, in several, and in packs."""
+"""Whole runs of `quick`'s first configuration with their evaluations, one a process: in one process and in several."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,19 +13,15 @@ from tests.gpu.measuring import Rows
 from tests.gpu.recipes import QUICK, build, on
 from trainables.data.tensors import Dataset
 from trainables.training.loop import TrainingLoop
-from trainables.worker.pack import Pack
 
 CASES = (
-    ("graphs", 1, 15),
-    ("eager", 1, 20),
     ("graphs", 8, 12),
-    ("eager", 8, 15),
     ("graphs", 16, 12),
+    ("graphs", 1, 15),
+    ("eager", 8, 15),
+    ("eager", 1, 20),
 )
 """How updates run, the number of processes that share the GPU, and the seconds after which no report is begun."""
-
-PACKS = ((16, 16, False, 25), (32, 32, False, 35), (32, 16, True, 30))
-"""How many runs, how many at a time, whether products of matrices are in tf32, and the seconds at most."""
 
 
 def measure(rows: Rows, dataset: Dataset) -> None:
@@ -37,12 +34,24 @@ def measure(rows: Rows, dataset: Dataset) -> None:
         )
 
 
-def _measured(how: str, num_processes: int, limit_s: float, dataset: Dataset) -> dict[str, Any]:
-    """Run processes side by side; each has a whole run, or as much of it as fits."""
+def side_by_side(num_processes: int, limit_s: float, serve: Callable[..., None], *arguments: Any) -> list[Any]:
+    """Run processes at the same time and return what each puts into the queue.
+
+    Args:
+        num_processes: how many.
+        limit_s: about how many seconds they take.
+        serve: called in each with its number, the arguments, a barrier of all, and the queue.
+        arguments: see `serve`.
+
+    Raises:
+        RuntimeError: one put an ``error``.
+    """
     context = multiprocessing.get_context("fork")  # the dataset is there already, and CUDA is not started yet
     barrier, queue = context.Barrier(num_processes), context.Queue()
-    arguments = (how, limit_s, dataset, barrier, queue)
-    processes = [context.Process(target=_serve, args=(seed, *arguments), daemon=True) for seed in range(num_processes)]
+    processes = [
+        context.Process(target=serve, args=(number, *arguments, barrier, queue), daemon=True)
+        for number in range(num_processes)
+    ]
     for process in processes:
         process.start()
     try:
@@ -53,6 +62,12 @@ def _measured(how: str, num_processes: int, limit_s: float, dataset: Dataset) ->
             process.kill()
     if errors := [result["error"] for result in results if "error" in result]:
         raise RuntimeError(errors[0])
+    return results
+
+
+def _measured(how: str, num_processes: int, limit_s: float, dataset: Dataset) -> dict[str, Any]:
+    """Run processes side by side; each has a whole run, or as much of it as fits."""
+    results = side_by_side(num_processes, limit_s, _serve, how, limit_s, dataset)
     per_second = sum(result["progress"] / result["seconds"] for result in results)
     return {
         "trials_per_hour": 3600 * per_second,
@@ -91,51 +106,3 @@ def _train(loop: TrainingLoop, limit_s: float) -> dict[str, Any]:
         **{name: metrics[name] for name in ("train_s", "evaluation_s")},
         "robust": metrics.get("robust", metrics["watch/robust"]),
     }
-
-
-def _in_a_pack(num_runs: int, width: int, limit_s: float, dataset: Dataset, tf32: bool = False) -> dict[str, Any]:
-    """Train whole runs in a pack: one that is done makes room for the next."""
-    there = on(dataset, "cuda")
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.cuda.synchronize()
-    started, pack, last = time.monotonic(), Pack(), {}
-    loops: list[TrainingLoop] = []
-    robust, errors = [], []
-    while len(loops) < num_runs or len(pack):
-        while len(pack) < width and len(loops) < num_runs:
-            loops.append(build({**QUICK, "seed": len(loops)}, there))
-            pack.enter(str(len(loops)), loops[-1])
-        for outcome in pack.turn():
-            if outcome.error is not None:
-                errors.append(f"{type(outcome.error).__name__}: {outcome.error}")
-            elif outcome.metrics and outcome.metrics["compute"] >= QUICK["compute"]:
-                robust.append(outcome.metrics["robust"])
-                last = outcome.metrics
-        if time.monotonic() > started + limit_s:
-            break
-    torch.cuda.synchronize()
-    seconds = time.monotonic() - started
-    torch.backends.cuda.matmul.allow_tf32 = False
-    return {
-        "trials_per_hour": 3600 * sum(loop.progress for loop in loops) / seconds,
-        "seconds": seconds,
-        "done": len(robust),
-        "robust": sum(robust) / max(len(robust), 1),
-        "lowest_robust": min(robust, default=0.0),
-        "train_s": last.get("train_s", 0.0),
-        "evaluation_s": last.get("evaluation_s", 0.0),
-        "errors": errors[:2],
-        "mb": torch.cuda.memory_reserved() / 1e6,
-    }
-
-
-def measure_packs(rows: Rows, dataset: Dataset) -> None:
-    """Time whole runs in packs of one process."""
-    for num_runs, width, tf32, limit_s in PACKS:
-        what = f"{num_runs} runs in a pack of {width}{', tf32' if tf32 else ''}"
-        arguments = (num_runs, width, limit_s, dataset, tf32)
-        rows.attempt(
-            what,
-            lambda arguments=arguments: _in_a_pack(*arguments),
-            needs_s=8,
-        )

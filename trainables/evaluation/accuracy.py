@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -24,10 +24,9 @@ from trainables.attacks.losses import LogitsFn
 from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
+from trainables.evaluation.measured import Measured, MeasureRunner, as_called
 from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import TIERS, AttackRow
-
-Result = TypeVar("Result")
 
 
 class AttackFn(Protocol):
@@ -112,24 +111,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             part.training = was_training
 
 
-class SeededRunner(Protocol):
-    """Returns what a function returns that draws from a random generator with a seed.
-
-    It may repeat what the function did for the same name before: a function of one name does the same every time.
-    """
-
-    def __call__(self, name: str, seed: int, function: Callable[[torch.Generator], Result], /) -> Result: ...  # noqa: D102 - see the class
-
-
-def evaluate(
-    classifier: nn.Module,
-    split: Split,
-    *,
-    epsilon: float,
-    tier: str,
-    seed: int = 0,
-    run_seeded: SeededRunner | None = None,
-) -> dict[str, float]:
+def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, seed: int = 0) -> dict[str, float]:
     """Measure a classifier's accuracy without an attack and under every attack of a tier, on all images of a split.
 
     The result depends on the arguments alone.
@@ -140,27 +122,52 @@ def evaluate(
         epsilon: the attacks' L-infinity radius in pixels of [0, 1].
         tier: ``watch`` or ``rank``, see `tiers`.
         seed: of the attacks' random starts.
-        run_seeded: how the attacks run; by default as they are called. It is given the same network, split, epsilon and
-            tier every time.
 
     Returns:
         Shares of the images in [0, 1], as `AttackResults.accuracies` names them; the tier ``rank`` adds what
         `masking.check_masking` returns.
     """
+    return measure(classifier, split, epsilon=epsilon, tier=tier, seed=seed).read()
 
-    def measure(rng: torch.Generator) -> AttackResults:
-        return run_attacks(classifier, split, epsilon, attacks_of(tier), rng)
 
-    number = seed_for(seed, "evaluation", tier)
+def measure(
+    classifier: nn.Module,
+    split: Split,
+    *,
+    epsilon: float,
+    tier: str,
+    seed: int = 0,
+    runner: MeasureRunner | None = None,
+) -> Measured:
+    """Measure what `evaluate` returns, without waiting for the device.
+
+    Args:
+        classifier: see `evaluate`, as for the other arguments.
+        split: see `evaluate`; the first images of one and the same, whatever their number, if a runner is given.
+        epsilon: see `evaluate`.
+        tier: see `evaluate`.
+        seed: see `evaluate`.
+        runner: how functions of the classifier run; by default as they are called.
+    """
+    runner = runner or as_called(split.images.device)
+    table, of_what = attacks_of(tier), (tier, len(split), epsilon)
+
+    def attack(networks: Sequence[nn.Module], rng: torch.Generator) -> torch.Tensor:
+        return run_attacks(networks[0], split, epsilon, table, rng).counts()
+
+    def look_at_gradients(networks: Sequence[nn.Module], rng: torch.Generator) -> torch.Tensor:
+        return masking.measure_gradients(networks[0], split, epsilon, rng)
+
+    def metrics(values: Sequence[torch.Tensor]) -> dict[str, float]:
+        found = _accuracies(table, values[0], len(split), tier)
+        return found | masking.judge(values[1], epsilon, len(split), found) if tier == "rank" else found
+
     with evaluating(classifier):
-        if run_seeded is None:
-            results = measure(torch.Generator(device=split.images.device).manual_seed(number))
-        else:
-            results = run_seeded(f"evaluate {tier}", number, measure)
-        metrics = results.accuracies(tier)
+        tensors = [runner(("accuracy", *of_what), seed_for(seed, "evaluation", tier), [classifier], attack)]
         if tier == "rank":
-            metrics |= masking.check_masking(classifier, split, epsilon, metrics, seed)
-    return metrics
+            number = seed_for(seed, masking.PURPOSE)
+            tensors.append(runner(("masking", *of_what), number, [classifier], look_at_gradients))
+    return Measured(tuple(tensors), metrics)
 
 
 @dataclass(frozen=True)
@@ -193,10 +200,17 @@ class AttackResults:
         Args:
             tier: that the table is of.
         """
-        of_all = {row.name: self.after[row.name] for row in self.table if not row.survivors_only}
-        correct = {"clean": self.clean, **of_all, "robust": self.still_correct(*self.after)}
-        counts = torch.stack(list(correct.values())).sum(1).tolist()  # one wait for the device
-        return {accuracy_of(name, tier): count / len(self.clean) for name, count in zip(correct, counts, strict=True)}
+        return _accuracies(self.table, self.counts(), len(self.clean), tier)
+
+    def counts(self) -> torch.Tensor:
+        """Return how many images are correct by metric, in the order of `accuracies`, on the images' device."""
+        of_all = [self.after[row.name] for row in self.table if not row.survivors_only]
+        return torch.stack([self.clean, *of_all, self.still_correct(*self.after)]).sum(1)
+
+
+def _accuracies(table: Sequence[Attack], counts: torch.Tensor, num_images: int, tier: str) -> dict[str, float]:
+    names = ["clean", *(row.name for row in table if not row.survivors_only), "robust"]
+    return {accuracy_of(name, tier): count / num_images for name, count in zip(names, counts.tolist(), strict=True)}
 
 
 def run_attacks(

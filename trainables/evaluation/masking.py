@@ -23,6 +23,9 @@ IMAGES_AT_ONCE = 500
 LARGE_EPSILON = 0.5
 """At this radius any image can be turned into plain grey, so no net can be better than chance."""
 
+PURPOSE = "masking"
+"""What the seed of the random points is drawn for."""
+
 _LARGE_STEPS = 20
 
 
@@ -43,14 +46,41 @@ def check_masking(
         ``gradient_cosine``, ``zero_gradients`` (a share), ``large_epsilon``, ``masking_<check>`` and
         ``masking_failures``.
     """
-    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "masking"))
-    cosines, zeros, right = 0.0, 0, 0
+    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, PURPOSE))
+    return judge(measure_gradients(classifier, split, epsilon, rng), epsilon, len(split), accuracies)
+
+
+def measure_gradients(classifier: LogitsFn, split: Split, epsilon: float, rng: torch.Generator) -> torch.Tensor:
+    """Measure what `judge` judges, without waiting for the device.
+
+    Args:
+        classifier: see `check_masking`, as for split and epsilon.
+        split: see `check_masking`.
+        epsilon: see `check_masking`.
+        rng: of the random points, on the images' device.
+
+    Returns:
+        For each batch the sum of the cosines, the number of images with a zero gradient, and the number that are right
+        at the large epsilon: ``(batches, 3)`` as float64.
+    """
+    rows = []
     for images, labels in split.batches(IMAGES_AT_ONCE):
         cosine, is_zero = gradient_signs(classifier, images, labels, epsilon, rng)
-        cosines += float(cosine.sum())
-        zeros += int(is_zero.sum())
-        right += int(_right_at_large_epsilon(classifier, images, labels, rng).sum())
-    num_images = len(split)
+        right = _right_at_large_epsilon(classifier, images, labels, rng)
+        rows.append(torch.stack([cosine.sum().double(), is_zero.sum().double(), right.sum().double()]))
+    return torch.stack(rows)
+
+
+def judge(values: torch.Tensor, epsilon: float, num_images: int, accuracies: Mapping[str, float]) -> dict[str, float]:
+    """Return what `check_masking` returns.
+
+    Args:
+        values: what `measure_gradients` returned.
+        epsilon: see `check_masking`.
+        num_images: how many images were measured.
+        accuracies: see `check_masking`.
+    """
+    cosines, zeros, right = (sum(column) for column in zip(*values.tolist(), strict=True))
     measured = {
         "gradient_cosine": cosines / num_images,
         "zero_gradients": zeros / num_images,

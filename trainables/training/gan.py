@@ -14,13 +14,14 @@ import torch
 from trainables.common.seeds import seed_for
 from trainables.config import GanConfig
 from trainables.data.tensors import Dataset
+from trainables.evaluation.measured import Measured, joined
 from trainables.schedules import value_at, warmed_up
 from trainables.training.generator import Adversary
 from trainables.training.loop import LossMean, TrainingLoop
 from trainables.training.minibatches import Minibatches
 from trainables.training.ratio import TurnCounter, build_ratio
 from trainables.training.recipes import mixed_loss
-from trainables.training.success import saturation, success_counts, success_rates
+from trainables.training.success import measure_generator
 
 
 class GanLoop(TrainingLoop):
@@ -124,19 +125,25 @@ class GanLoop(TrainingLoop):
         """Perturb images by the generator within the present bound; see `Adversary.perturb`."""
         return self.adversary.perturb(self.classifier, images, labels, self.bound, self.rng)
 
-    def evaluate(self, tier: str) -> dict[str, float]:
-        """Return the accuracies of a tier; of ``watch`` also those under the generator within its present bound.
+    def measure(self, tier: str) -> Measured:
+        """Measure the accuracies of a tier; of ``watch`` also those under the generator within its present bound.
 
-        See `TrainingLoop.evaluate`, `success_rates` and `saturation`.
+        See `TrainingLoop.measure` and `measure_generator`.
         """
-        accuracies = super().evaluate(tier)
+        accuracies = super().measure(tier)
         if tier != "watch":
             return accuracies
-        settings = self.config.generator
         images = self.dataset.validation.head(self.config.evaluation.watch_images)
         measured = (self.result, self.adversary, images, self.bound, self.config.seed)
-        rates = success_rates(success_counts(*measured), settings.source, settings.target)
-        return {**accuracies, **rates, **saturation(*measured)}
+        return joined(accuracies, measure_generator(*measured, runner=self.updates.measure))
+
+    def losses_to_choose(self) -> list[LossMean]:
+        """See `TrainingLoop.losses_to_choose`."""
+        return self.turns.losses_to_choose()
+
+    def loss_means(self) -> list[LossMean]:
+        """See `TrainingLoop.loss_means`."""
+        return [*super().loss_means(), self.generator_loss]
 
     def losses(self) -> dict[str, float]:
         """Return also the generator's loss, the cycles so far, and generator turns per cycle since the last report."""

@@ -68,6 +68,12 @@ class Adversary:
         rate = value_at(settings.learning_rate, 0.0)
         return generator, build_optimizer(generator.parameters(), settings.optimizer, rate)
 
+    def with_generator(self, generator: nn.Module) -> Adversary:
+        """Return this adversary with another network of the same structure, to perturb images with."""
+        other = copy.copy(self)
+        other.generator = cast(Generator, generator)
+        return other
+
     def set_learning_rate(self, progress: float) -> None:
         """Set the optimiser's learning rate to that of a progress in [0, 1]."""
         set_learning_rate(self.optimizer, value_at(self.settings.learning_rate, progress))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import torch
@@ -19,12 +19,14 @@ from trainables.attacks.losses import cross_entropy
 from trainables.common.seeds import seed_for
 from trainables.config import TrainingConfig
 from trainables.data.tensors import Dataset
-from trainables.evaluation.accuracy import evaluate
+from trainables.evaluation.accuracy import measure
+from trainables.evaluation.measured import Measured
 from trainables.networks.classifiers import build_classifier
 from trainables.schedules import learning_rate_factor, value_at
 from trainables.training.averaging import WeightAverage
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
 from trainables.training.machine.graphs import updates_on
+from trainables.training.machine.reading import Reading
 from trainables.training.machine.runtime import keep_freed_memory, training_passes
 from trainables.training.minibatches import Minibatches
 from trainables.training.optimizers import build_optimizer, descend, set_learning_rate, state_of
@@ -50,6 +52,16 @@ class LossMean:
     def is_empty(self) -> bool:
         """Whether no loss was added since the last `take`."""
         return not self._count
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """The sum on the device, if a loss was added; see `fetched`."""
+        return [self._sum] if isinstance(self._sum, torch.Tensor) else []
+
+    def fetched(self, values: Sequence[torch.Tensor]) -> None:
+        """Take over what `tensors` returned, on the host, so that nothing waits for the device."""
+        for value in values:
+            self._sum = value
 
     def mean(self) -> float | None:
         """Return the mean of the losses added since the last `take`, None if there were none."""
@@ -101,7 +113,7 @@ class TrainingLoop(ABC):
             self.average = WeightAverage(self.classifier, settings.average_decay)
         self.minibatches = Minibatches(dataset.train, config.batch_size, seed_for(config.seed, "order"))
         self.rng = torch.Generator(device=device).manual_seed(seed_for(config.seed, "attack"))
-        self.updates = updates_on(device, self.rng)
+        self.updates = updates_on(device, self.rng, dataset)
         self.updates.adopt(self.optimizer)
         self.meter = ComputeMeter(standard_flops_per_image(self.classifier) * len(dataset.train))
         self.classifier_loss = LossMean()
@@ -143,34 +155,73 @@ class TrainingLoop(ABC):
         with self.updates.active():
             while True:
                 try:
-                    next(report)
+                    reading = next(report)
                 except StopIteration as end:
                     metrics: dict[str, float] = end.value
                     return metrics
+                if reading is not None:
+                    reading.wait()
 
-    def advance(self) -> Generator[None, None, dict[str, float]]:
-        """Do what `step` does in parts, one update each, and return what it returns.
+    def advance(self) -> Generator[Reading | None, None, dict[str, float]]:
+        """Do what `step` does in parts, and return what it returns.
 
         Parts are run inside ``updates.active()``, so that several runs can share a device in turns.
+
+        Yields:
+            None after an update, or values that the next part reads: until they are ready it only yields them again.
         """
         started = time.monotonic()
         report_at = min((self.num_reports + 1) * self.config.report_every, self.config.compute)
         while self.meter.compute < report_at:
+            yield from self._fetch(self.losses_to_choose())
             self.set_learning_rate()
             with training_passes(self.config.precision, self.device):
                 self.train_minibatch()
-            yield
+            yield None
         self.num_reports += 1
+        (is_finite,) = yield from self._fetch(self.loss_means(), self._weights_are_finite())
         losses = self.losses()
-        self._check_finite(losses)
+        self._check_finite(losses, bool(is_finite))
         trained = time.monotonic()
-        accuracies = self.evaluate("watch")
+        accuracies = yield from self._read(self.measure("watch"))
         if self.done:
-            accuracies |= self.evaluate("rank")
+            accuracies |= yield from self._read(self.measure("rank"))
         self.train_s += trained - started
         self.evaluation_s += time.monotonic() - trained
         seconds = {"train_s": self.train_s, "evaluation_s": self.evaluation_s}
         return {**accuracies, **losses, "step": self.num_reports, "compute": self.meter.compute, **seconds}
+
+    def _fetch(
+        self, means: Sequence[LossMean], *others: torch.Tensor
+    ) -> Generator[Reading, None, tuple[torch.Tensor, ...]]:
+        """Fetch losses from the device, and return the values of other tensors on the host."""
+        counts = [len(mean.tensors) for mean in means]
+        tensors = [*(tensor for mean in means for tensor in mean.tensors), *others]
+        if not tensors:
+            return ()
+        values = yield from self._values(tensors)
+        for mean, count in zip(means, counts, strict=True):
+            mean.fetched(values[:count])
+            values = values[count:]
+        return values
+
+    def _read(self, measured: Measured) -> Generator[Reading, None, dict[str, float]]:
+        values = yield from self._values(measured.tensors)
+        return measured.metrics(values)
+
+    def _values(self, tensors: Sequence[torch.Tensor]) -> Generator[Reading, None, tuple[torch.Tensor, ...]]:
+        reading = self.updates.read(tensors)
+        while not reading.is_ready():
+            yield reading
+        return reading.values()
+
+    def losses_to_choose(self) -> list[LossMean]:
+        """Return the losses whose means decide what the next minibatch trains."""
+        return []
+
+    def loss_means(self) -> list[LossMean]:
+        """Return the means that `losses` takes."""
+        return [self.classifier_loss]
 
     def set_learning_rate(self) -> None:
         """Set the classifier's learning rate to that of the present progress."""
@@ -178,10 +229,13 @@ class TrainingLoop(ABC):
         rate = value_at(settings.learning_rate, self.progress) * learning_rate_factor(settings.schedule, self.progress)
         set_learning_rate(self.optimizer, rate)
 
-    def _check_finite(self, losses: dict[str, float]) -> None:
-        wrong = [f"{name} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)]
+    def _weights_are_finite(self) -> torch.Tensor:
         # The last loss was measured before the last update, whose effect shows only in the weights.
-        if not torch.nn.utils.parameters_to_vector(self.classifier.parameters()).isfinite().all():
+        return torch.nn.utils.parameters_to_vector(self.classifier.parameters()).isfinite().all()
+
+    def _check_finite(self, losses: dict[str, float], weights_are_finite: bool) -> None:
+        wrong = [f"{name} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)]
+        if not weights_are_finite:
             wrong.append("the classifier's weights are not finite")
         if wrong:
             raise DivergedError(f"{' and '.join(wrong)} after {self.meter.compute:.2f} epochs of compute")
@@ -192,20 +246,24 @@ class TrainingLoop(ABC):
         return {} if mean is None else {"classifier_loss": mean}
 
     def evaluate(self, tier: str) -> dict[str, float]:
-        """Return the accuracies in [0, 1] of a tier, ``watch`` or ``rank``, on the first validation images.
+        """Return the accuracies in [0, 1] of a tier; see `measure`."""
+        return self.measure(tier).read()
 
-        The configuration says on how many. See `trainables.evaluation.accuracy.evaluate`.
+    def measure(self, tier: str) -> Measured:
+        """Measure the accuracies in [0, 1] of a tier, ``watch`` or ``rank``, on the first validation images.
+
+        The configuration says on how many. See `trainables.evaluation.accuracy.measure`.
         """
         settings = self.config.evaluation
         num_images = settings.rank_images if tier == "rank" else settings.watch_images
         images = self.dataset.validation.head(num_images)
-        return evaluate(
+        return measure(
             self.result,
             images,
             epsilon=settings.epsilon,
             tier=tier,
             seed=self.config.seed,
-            run_seeded=self.updates.run_seeded,
+            runner=self.updates.measure,
         )
 
     def train_clean_minibatch(self) -> None:

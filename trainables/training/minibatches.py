@@ -6,6 +6,7 @@ import torch
 
 from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
+from trainables.training.machine.reading import without_wait
 
 
 class Minibatches:
@@ -42,5 +43,5 @@ class Minibatches:
         if self._order_of is None or self._order_of[0] != epoch:
             rng = torch.Generator().manual_seed(seed_for(self._seed, "epoch", epoch))
             order = torch.randperm(len(self._split), generator=rng)
-            self._order_of = (epoch, order.to(self._split.images.device))
+            self._order_of = (epoch, without_wait(order, self._split.images.device))
         return self._order_of[1]

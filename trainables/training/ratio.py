@@ -112,6 +112,11 @@ class TurnCounter:
         mean = self._last_turn.mean() if isinstance(self._last_turn, LossMean) else self._last_turn
         return math.inf if mean is None else mean
 
+    def losses_to_choose(self) -> list[LossMean]:
+        """Return the loss that the schedule may read at the next call of `generator_is_next`."""
+        is_read = self._batches_left == 0 and self._turns_in_cycle > 0 and isinstance(self._ratio, Adaptive)
+        return [self._last_turn] if is_read and isinstance(self._last_turn, LossMean) else []
+
     def generator_is_next(self, progress: float) -> bool:
         """Return whether the next minibatch trains the generator; between two turns this asks the schedule.
 

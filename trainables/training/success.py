@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from trainables.attacks.losses import Epsilon
 from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
 from trainables.evaluation.accuracy import evaluating
 from trainables.evaluation.masking import IMAGES_AT_ONCE
+from trainables.evaluation.measured import Measured, MeasureRunner, as_called
 from trainables.evaluation.metrics import PRE_ACTIVATION, SATURATION
 from trainables.networks.classifiers import NUM_CLASSES
 from trainables.training.generator import Adversary
 
 SATURATED_BEYOND = 3.0
 _SATURATION_IMAGES = 100
+_COUNTS, _SATURATION = ("evaluation", "generator"), ("evaluation", "saturation")  # what seeds are drawn for
 
 
 def success_counts(
@@ -37,16 +41,61 @@ def success_counts(
     Returns:
         Counts ``(10, 10)`` as int64.
     """
-    device = split.images.device
-    rng = torch.Generator(device=device).manual_seed(seed_for(seed, "evaluation", "generator"))
-    counts = torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64, device=device)
-    with evaluating(classifier), torch.no_grad():
-        for images, labels in split.batches(IMAGES_AT_ONCE):
-            logits = classifier(adversary.perturb(classifier, images, labels, bound, rng))
-            is_finite = logits.isfinite().all(-1)
-            predicted = torch.where(is_finite, logits.argmax(-1), (labels + 1) % NUM_CLASSES)
-            counts.index_put_((labels, predicted), torch.ones_like(labels), accumulate=True)
-    return counts
+    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, *_COUNTS))
+    with evaluating(classifier):
+        return _count(classifier, adversary, split, bound, rng)
+
+
+@torch.no_grad()
+def _count(
+    classifier: nn.Module, adversary: Adversary, split: Split, bound: Epsilon, rng: torch.Generator
+) -> torch.Tensor:
+    cells = torch.zeros(NUM_CLASSES**2, dtype=torch.int64, device=split.images.device)
+    for images, labels in split.batches(IMAGES_AT_ONCE):
+        logits = classifier(adversary.perturb(classifier, images, labels, bound, rng))
+        is_finite = logits.isfinite().all(-1)
+        predicted = torch.where(is_finite, logits.argmax(-1), (labels + 1) % NUM_CLASSES)
+        cells.scatter_add_(0, labels * NUM_CLASSES + predicted, torch.ones_like(labels))
+    return cells.view(NUM_CLASSES, NUM_CLASSES)
+
+
+def measure_generator(
+    classifier: nn.Module,
+    adversary: Adversary,
+    split: Split,
+    bound: float,
+    seed: int,
+    *,
+    runner: MeasureRunner,
+) -> Measured:
+    """Measure `success_rates` and `saturation` without waiting for the device; see there for the arguments.
+
+    Args:
+        classifier: see `success_counts`, as for the next four.
+        adversary: see `success_counts`.
+        split: see `success_counts`.
+        bound: see `success_counts`.
+        seed: see `success_counts`.
+        runner: how functions of classifier and generator run.
+    """
+    settings = adversary.settings
+    if settings.goal == "source_to_target":  # how many images that is, only the device knows
+        runner = as_called(split.images.device)
+
+    def count(networks: Sequence[nn.Module], rng: torch.Generator, bound: Epsilon) -> torch.Tensor:
+        return _count(networks[0], adversary.with_generator(networks[1]), split, bound, rng)
+
+    def saturate(networks: Sequence[nn.Module], rng: torch.Generator, bound: Epsilon) -> torch.Tensor:
+        return _saturate(networks[0], adversary.with_generator(networks[1]), split, bound, rng)
+
+    networks, of_what = [classifier, adversary.generator], (len(split), settings.model_dump_json())
+    with evaluating(classifier):
+        counts = runner(("counts", *of_what), seed_for(seed, *_COUNTS), networks, count, bound)
+        saturated = runner(("saturation", *of_what), seed_for(seed, *_SATURATION), networks, saturate, bound)
+    return Measured(
+        (counts, saturated),
+        lambda values: success_rates(values[0], settings.source, settings.target) | _saturation_rates(values[1]),
+    )
 
 
 def success_matrix(
@@ -95,12 +144,25 @@ def saturation(
         slope is below 1 % of its greatest one; ``generator/pre_activation``, their mean size there. Both are left out
         where the generator's goal perturbs none of the images, the second also where it is not finite.
     """
-    images, labels = split.batch(torch.arange(min(len(split), _SATURATION_IMAGES), device=split.images.device))
-    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", "saturation"))
+    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, *_SATURATION))
     with evaluating(classifier):
-        sizes = adversary.pre_activations(classifier, images, labels, bound, rng).abs()
+        return _saturation_rates(_saturate(classifier, adversary, split, bound, rng))
+
+
+def _saturate(
+    classifier: nn.Module, adversary: Adversary, split: Split, bound: Epsilon, rng: torch.Generator
+) -> torch.Tensor:
+    """Return the mean size and the share that is not saturated, or an empty tensor where no image is perturbed."""
+    images, labels = split.batch(torch.arange(min(len(split), _SATURATION_IMAGES), device=split.images.device))
+    sizes = adversary.pre_activations(classifier, images, labels, bound, rng).abs()
     if not len(sizes):
+        return sizes.new_empty(0)
+    return torch.stack([sizes.mean(), (sizes <= SATURATED_BEYOND).float().mean()])
+
+
+def _saturation_rates(saturated: torch.Tensor) -> dict[str, float]:
+    if not len(saturated):
         return {}
-    mean = float(sizes.mean())
-    share = 1.0 - float((sizes <= SATURATED_BEYOND).float().mean())  # what is not a number is saturated
+    mean, responsive = saturated.tolist()
+    share = 1.0 - responsive  # what is not a number is saturated
     return {SATURATION: share} | ({PRE_ACTIVATION: mean} if math.isfinite(mean) else {})

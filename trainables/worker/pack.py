@@ -6,13 +6,18 @@ numbers of a run are those that it has alone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 
 from trainables.training.loop import TrainingLoop
+from trainables.training.machine.reading import Reading
 
 UPDATES_PER_TURN = 16
-"""So many updates wait on the device's queue for each run while the host is busy with the report of another."""
+"""So many updates wait on the device's queue for each run while the host is busy with the others."""
+
+_PAUSE_S = 1e-4
+"""How long the host sleeps where all runs wait for the device."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Pack:
 
     def __init__(self, updates_per_turn: int = UPDATES_PER_TURN) -> None:
         self._updates_per_turn = updates_per_turn
-        self._runs: dict[str, tuple[TrainingLoop, Generator[None, None, dict[str, float]]]] = {}
+        self._is_waiting = True
+        self._runs: dict[str, tuple[TrainingLoop, Generator[Reading | None, None, dict[str, float]]]] = {}
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -57,11 +63,18 @@ class Pack:
         Raises:
             KeyError: no run of that name is there.
         """
-        del self._runs[name]
+        loop, _ = self._runs.pop(name)
+        loop.updates.finish()
 
     def turn(self) -> list[Outcome]:
-        """Let every run take some updates; return those that reported or ended, of which done and failed ones leave."""
-        outcomes = (self._advance(name) for name in tuple(self._runs))
+        """Let every run take some updates; return those that reported or ended, of which done and failed ones leave.
+
+        A run that waits for numbers from the device takes none; if all do, the host sleeps for a moment.
+        """
+        self._is_waiting = True
+        outcomes = [self._advance(name) for name in tuple(self._runs)]
+        if self._is_waiting:
+            time.sleep(_PAUSE_S)
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _advance(self, name: str) -> Outcome | None:
@@ -69,14 +82,18 @@ class Pack:
         try:
             with loop.updates.active():
                 for _ in range(self._updates_per_turn):
-                    next(report)
+                    if next(report) is not None:
+                        return None
+                    self._is_waiting = False
         except StopIteration as end:
+            self._is_waiting = False
             if loop.done:
                 self.leave(name)
             else:
                 self._runs[name] = (loop, loop.advance())
             return Outcome(name, metrics=end.value)
         except Exception as error:  # whatever a run raises ends that run alone
+            self._is_waiting = False
             self.leave(name)
             return Outcome(name, error=error)
         return None

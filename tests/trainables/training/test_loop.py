@@ -56,8 +56,8 @@ class TestEveryRecipe:
     def test_watched_at_every_report_and_ranked_at_the_last(self, trainable, loop_of):
         loop = loop_of(trainable)
         tiers = []
-        evaluate = loop.evaluate
-        loop.evaluate = lambda tier: tiers.append(tier) or evaluate(tier)
+        measure = loop.measure
+        loop.measure = lambda tier: tiers.append(tier) or measure(tier)
         finish(loop)
         assert tiers == ["watch"] * 4 + ["rank"]
 

@@ -13,17 +13,17 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 import torch
+from torch import nn
 
 from trainables.attacks.losses import Epsilon
+from trainables.training.machine.evaluations import Evaluations, Measure, evaluations_on, number_on
+from trainables.training.machine.reading import Reading
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
-_EAGER_UPDATES = 3
+_EAGER_UPDATES = 1
 """How many updates of a kind run before it is recorded: they build the state of optimisers, handles and workspaces."""
-
-_EAGER_EVALUATIONS = 1
-"""The same for what `Updates.run_seeded` runs."""
 
 _MAX_SHAPES = 4
 """How many shapes of minibatches each kind is captured for; each graph keeps memory of its own."""
@@ -58,9 +58,18 @@ class Updates:
         """
         return update(*tensors)
 
-    def run_seeded(self, kind: str, seed: int, update: Callable[[torch.Generator], Result]) -> Result:
-        """Return what a function returns that draws from a random generator with this seed; otherwise as `run`."""
-        return update(torch.Generator(device=self._device).manual_seed(seed))
+    def measure(
+        self, kind: Hashable, seed: int, networks: Sequence[nn.Module], function: Measure, *numbers: float
+    ) -> torch.Tensor:
+        """Return what a function measures of networks in evaluation mode; see `Evaluations.measure`."""
+        return function(networks, torch.Generator(device=self._device).manual_seed(seed), *numbers)
+
+    def read(self, tensors: Sequence[torch.Tensor]) -> Reading:
+        """Return values that the host reads, once they are there."""
+        return Reading(tensors)
+
+    def finish(self) -> None:
+        """Wait until all that was submitted is done, before the memory that it uses is given back."""
 
     def forget(self, *kinds: str) -> None:
         """Drop what was captured of some kinds, or of all: they use networks or optimisers that were replaced."""
@@ -77,6 +86,10 @@ class Recorder(Protocol):
         """Return whether the caller is inside such a context."""
         ...
 
+    def finish(self) -> None:
+        """Wait until all that was submitted in such contexts is done."""
+        ...
+
     def record(self, update: Callable[[], Result], rngs: Sequence[torch.Generator]) -> Callable[[], Result]:
         """Return a function that repeats an update, which draws from some random generators."""
         ...
@@ -85,9 +98,10 @@ class Recorder(Protocol):
 class CudaGraphs:
     """Records updates as CUDA graphs, on a stream of its own."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, priority: int = 0) -> None:
+        """Begin on a stream: torch has 32 of each priority, and then gives the same ones again."""
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device, priority)
         self._pool = torch.cuda.graph_pool_handle()
 
     @contextmanager
@@ -101,9 +115,20 @@ class CudaGraphs:
         with torch.cuda.stream(self._stream):
             yield
 
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """See `EvaluationRecorder`."""
+        with self.active():
+            yield
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+
     def is_active(self) -> bool:
         """See `Recorder`."""
         return bool(torch.cuda.current_stream(self._device) == self._stream)
+
+    def finish(self) -> None:
+        """See `Recorder`."""
+        self._stream.synchronize()
 
     def record(self, update: Callable[[], Result], rngs: Sequence[torch.Generator]) -> Callable[[], Result]:
         """See `Recorder`."""
@@ -143,19 +168,25 @@ class RecordedUpdates(Updates):
     What cannot be recorded goes on as it is called, which the log says once for each kind.
     """
 
-    def __init__(self, device: torch.device, recorder: Recorder, rng: torch.Generator) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        recorder: Recorder,
+        rng: torch.Generator,
+        evaluations: Evaluations | None = None,
+    ) -> None:
         """Begin without recordings.
 
         Args:
             device: where the updates are computed.
             recorder: records them.
             rng: what the updates of `run` draw from.
+            evaluations: measure networks; None measures them as `Updates` does.
         """
         super().__init__(device)
-        self._recorder, self._rng = recorder, rng
+        self._recorder, self._rng, self._evaluations = recorder, rng, evaluations
         self._optimizers: WeakSet[torch.optim.Optimizer] = WeakSet()
         self._numbers: dict[str, torch.Tensor] = {}
-        self._seeded: dict[str, torch.Generator] = {}
         self._num_runs: dict[Hashable, int] = {}
         self._recorded: dict[str, dict[Hashable, _Recorded]] = {}
         self._unrecordable: set[str] = set()
@@ -169,28 +200,31 @@ class RecordedUpdates(Updates):
     def adopt(self, optimizer: torch.optim.Optimizer) -> None:
         """See `Updates`."""
         for group in optimizer.param_groups:
-            group["lr"] = self._new_number(float(group["lr"]))
+            if not isinstance(group["lr"], torch.Tensor):  # one that is there was adopted before
+                group["lr"] = number_on(self._device, group["lr"])
         self._optimizers.add(optimizer)
 
     def number(self, name: str, value: float) -> Epsilon:
         """See `Updates`."""
         if name not in self._numbers:
-            self._numbers[name] = self._new_number(value)
+            self._numbers[name] = number_on(self._device, value)
         return self._numbers[name].fill_(value)
-
-    def _new_number(self, value: float) -> torch.Tensor:
-        # Fused optimisers read float32 on a GPU; on a CPU float64 rounds like the number itself.
-        dtype = torch.float32 if self._device.type == "cuda" else torch.float64
-        return torch.tensor(value, dtype=dtype, device=self._device)
 
     def run(self, kind: str, update: Callable[..., Result], *tensors: torch.Tensor, is_static: bool = True) -> Result:
         """See `Updates`."""
-        return self._run(kind, update, tensors, self._rng, _EAGER_UPDATES) if is_static else update(*tensors)
+        return self._run(kind, update, tensors) if is_static else update(*tensors)
 
-    def run_seeded(self, kind: str, seed: int, update: Callable[[torch.Generator], Result]) -> Result:
+    def measure(
+        self, kind: Hashable, seed: int, networks: Sequence[nn.Module], function: Measure, *numbers: float
+    ) -> torch.Tensor:
         """See `Updates`."""
-        rng = self._seeded.setdefault(kind, torch.Generator(device=self._device)).manual_seed(seed)
-        return self._run(kind, lambda: update(rng), (), rng, _EAGER_EVALUATIONS)
+        if self._evaluations is None or not self._recorder.is_active():
+            return super().measure(kind, seed, networks, function, *numbers)
+        return self._evaluations.measure(kind, seed, networks, function, *numbers)
+
+    def finish(self) -> None:
+        """See `Updates`."""
+        self._recorder.finish()
 
     def forget(self, *kinds: str) -> None:
         """See `Updates`."""
@@ -198,46 +232,32 @@ class RecordedUpdates(Updates):
             self._recorded.pop(kind, None)
         self._num_runs = {key: num for key, num in self._num_runs.items() if kinds and key[0] not in kinds}  # type: ignore[index]
 
-    def _run(
-        self,
-        kind: str,
-        update: Callable[..., Result],
-        tensors: tuple[torch.Tensor, ...],
-        rng: torch.Generator,
-        num_eager: int,
-    ) -> Result:
+    def _run(self, kind: str, update: Callable[..., Result], tensors: tuple[torch.Tensor, ...]) -> Result:
         if kind in self._unrecordable or not self._recorder.is_active():
             return update(*tensors)
         recorded = self._recorded.setdefault(kind, {})
         key = (kind, *((tensor.shape, tensor.dtype) for tensor in tensors))
         if key not in recorded:
             num_runs = self._num_runs[key] = self._num_runs.get(key, 0) + 1
-            if num_runs <= num_eager or len(recorded) >= _MAX_SHAPES:
+            if num_runs <= _EAGER_UPDATES or len(recorded) >= _MAX_SHAPES:
                 return update(*tensors)
-            if not self._record(kind, key, update, tensors, rng):
+            if not self._record(kind, key, update, tensors):
                 return update(*tensors)
         result: Result = recorded[key](tensors)
         return result
 
-    def _record(
-        self,
-        kind: str,
-        key: Hashable,
-        update: Callable[..., Any],
-        tensors: tuple[torch.Tensor, ...],
-        rng: torch.Generator,
-    ) -> bool:
+    def _record(self, kind: str, key: Hashable, update: Callable[..., Any], tensors: tuple[torch.Tensor, ...]) -> bool:
         """Record an update without running it; return whether that worked."""
         places = tuple(tensor.detach().clone() for tensor in tensors)
-        state = rng.get_state()
+        state = self._rng.get_state()
         try:
             with self._capturable():
                 # A recipe may ask for the gradient of its images: that belongs to one update.
-                replay = self._recorder.record(lambda: update(*(place.detach() for place in places)), [rng])
+                replay = self._recorder.record(lambda: update(*(place.detach() for place in places)), [self._rng])
         except Exception as error:  # whatever a device or a driver cannot do
             why = error.__context__ or error  # the first of two, if the end of the recording failed, too
             _log.warning("the update %r runs without a CUDA graph, several times slower: %s", kind, why)
-            rng.set_state(state)
+            self._rng.set_state(state)
             self._unrecordable.add(kind)
             return False
         self._recorded[kind][key] = _Recorded(places, replay)
@@ -256,6 +276,10 @@ class RecordedUpdates(Updates):
                 group["capturable"] = False
 
 
-def updates_on(device: torch.device, rng: torch.Generator) -> Updates:
-    """Return how the updates of a run that draws from a random generator run on a device."""
-    return RecordedUpdates(device, CudaGraphs(device), rng) if device.type == "cuda" else Updates(device)
+def updates_on(device: torch.device, rng: torch.Generator, dataset: object) -> Updates:
+    """Return how the updates of a run on a dataset that draws from a random generator run on a device."""
+    if device.type != "cuda":
+        return Updates(device)
+    # Before the updates of all runs; and of a priority of its own, so that no run has the same stream.
+    evaluations = evaluations_on(dataset, device, lambda: CudaGraphs(device, priority=-1))
+    return RecordedUpdates(device, CudaGraphs(device), rng, evaluations)

@@ -7,10 +7,11 @@ from copy import deepcopy
 import pytest
 import torch
 
-from tests.support.loops import is_same_state
+from tests.support.loops import finish, is_same_state, without_seconds
 from tests.trainables.training.test_restoring import RUNS
 from trainables.training.loop import TrainingLoop
 from trainables.training.machine import graphs
+from trainables.training.machine.evaluations import Evaluations
 
 
 class Repeats:
@@ -22,6 +23,11 @@ class Repeats:
     @contextmanager
     def active(self):
         yield
+
+    joined = active
+
+    def finish(self):
+        pass
 
     def is_active(self):
         return True
@@ -49,8 +55,9 @@ class Repeats:
         return repeat
 
 
-def recorded(loop, recorder):
-    loop.updates = graphs.RecordedUpdates(loop.device, recorder, loop.rng)
+def recorded(loop, recorder, evaluations=None):
+    evaluations = evaluations or Evaluations(loop.device, recorder)
+    loop.updates = graphs.RecordedUpdates(loop.device, recorder, loop.rng, evaluations)
     loop.updates.adopt(loop.optimizer)
     if hasattr(loop, "adversary"):
         loop.updates.adopt(loop.adversary.optimizer)
@@ -111,3 +118,19 @@ def test_what_cannot_be_recorded_runs_as_it_is_called_and_the_log_says_so_once(l
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
         "the update 'attacked' runs without a CUDA graph, several times slower"
     ]
+
+
+def test_runs_share_recorded_evaluations_and_each_has_its_own_numbers(loop_of):
+    recorder = Repeats()
+    evaluations, loops = Evaluations(torch.device("cpu"), recorder), []
+    for seed in (1, 2, 3):
+        ours, alone = (loop_of("gan", seed=seed, pretrain=0.0, compute=1.0) for _ in range(2))
+        loops.append((recorded(ours, recorder, evaluations), alone))
+    counts = []
+    for ours, alone in loops:
+        assert without_seconds(finish(ours)) == without_seconds(finish(alone))
+        counts.append(len(evaluations._recorded))
+    assert counts == [3, 5, 5]  # watch, and of the generator counts and saturation; then also rank and masking
+    deeper = recorded(loop_of("gan", generator={"width": 5}, compute=1.0), recorder, evaluations)
+    finish(deeper)
+    assert len(evaluations._recorded) == 7  # generators of another structure
