@@ -151,7 +151,7 @@ def _profiled(dataset: Dataset) -> dict[str, Any]:
         trials.turn()
     profile.disable()
     torch.cuda.synchronize()
-    seconds, count = time.monotonic() - begun, _num_minibatches(trials) - drawn
+    seconds, count = time.monotonic() - begun, max(_num_minibatches(trials) - drawn, 1)
     found = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     largest = sorted(found.items(), key=lambda item: -item[1][2])[:15]
     top = [

@@ -53,12 +53,13 @@ class TestEveryRecipe:
 
 
 @needs_bfloat16
-@pytest.mark.parametrize(("trainable", "module"), [("pgd", attacks), ("gan", perturbation)])
-def test_projection_is_in_float32_and_the_passes_are_not(loop_of, monkeypatch, trainable, module):
+@pytest.mark.parametrize("trainable", ["pgd", "gan"])
+def test_projection_is_in_float32_and_the_passes_are_not(loop_of, monkeypatch, trainable):
     loop = loop_of(trainable, precision="bfloat16", **({"pretrain": 0.0} if trainable == "gan" else {}))
     projected, computed = [], []
-    project = attacks.project
-    monkeypatch.setattr(module, "project", lambda *of: projected.append(project(*of)) or projected[-1])
+    project, gradient = perturbation.project, attacks.input_gradient
+    monkeypatch.setattr(perturbation, "project", lambda *of: projected.append(project(*of)) or projected[-1])
+    monkeypatch.setattr(attacks, "input_gradient", lambda net, at, *of: projected.append(at) or gradient(net, at, *of))
     layer = next(layer for layer in loop.classifier.modules() if isinstance(layer, torch.nn.Linear))
     layer.register_forward_hook(lambda layer, inputs, output: computed.append(output.dtype))
     with training_passes("bfloat16", loop.device):
