@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +101,10 @@ def test_nothing_is_lost_and_nothing_is_there_twice(
         check_end(sweep, mlflow.uri)
         assert not sweep.journal.exists()
         assert not files_with(home, postgres.password)
-        assert "completed, 3 of 3 trials" in command_line.run("status", "--home", str(home))
+        assert (
+            json.loads(command_line.run("status", name, "--home", str(home), "--format", "json"))["state"]
+            == "completed"
+        )
     assert pictures(mlflow.uri)
 
 

@@ -40,8 +40,9 @@ def evaluate_bundle(folder, split, **options):
 
 
 def measured_in(report):
-    """Return what an evaluation adds to a report."""
-    return {name: value for name, value in report.items() if name not in ("classifier_loss", *COUNTS)}
+    """Return what the evaluation at the end adds to a report."""
+    others = ("classifier_loss", *COUNTS)
+    return {name: value for name, value in report.items() if name not in others and not name.startswith("watch/")}
 
 
 class TestRoundTrip:
