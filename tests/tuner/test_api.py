@@ -68,7 +68,7 @@ def test_every_mistake_in_a_launch_is_a_user_error(tmp_path):
         "did you mean 'digits'": {"space": "digitz"},
         "did you mean 'budget'": {"space": {"name": "a", "trainable": "gan", "budgit": {"trials": 1, "compute": 1}}},
         "--study-storage must be": {"space": "digits", "study_storage": "sqlite:///nowhere"},
-        "lacks|is missing": {"space": "quick", "data": tmp_path / "none"},
+        "lacks|is missing|is no folder": {"space": "quick", "data": tmp_path / "none"},
         "no sweep named 'earlier'": {"space": "digits", "warm_start": ["earlier"]},
         "max_concurrent must be at least 1": {"space": "digits", "max_concurrent": 0},
     }
