@@ -89,11 +89,22 @@ def parse_json(
     if sweep_id and content.get("sweep_id", sweep_id) != sweep_id:
         raise UserError(f"{path} belongs to another sweep, of the id {_shown(content['sweep_id'])}: {remedy}")
     try:
-        validated: _Content = _adapter(model).validate_json(json.dumps(content), strict=True)
+        validated: _Content = _validate(model, content)
     except ValidationError as error:
         reasons = (f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors()[:5])
         raise UserError(f"{path} is damaged ({'; '.join(reasons)}): {remedy}") from error
     return validated
+
+
+def _validate(model: type[_Content], content: dict[str, Any]) -> _Content:
+    try:
+        return _adapter(model).validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        # A path that is no valid UTF-8 has half surrogate pairs, which pydantic's parser refuses.
+        if error.errors()[0]["type"] != "json_invalid":
+            raise
+        validated: _Content = _adapter(model).validate_python(content)
+        return validated
 
 
 def _parse(path: Path, text: bytes, remedy: str) -> dict[str, Any]:

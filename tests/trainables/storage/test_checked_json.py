@@ -42,3 +42,9 @@ def test_a_change_is_noticed_and_named(tmp_path, before, after, reason):
     path.write_bytes(text.replace(before, after, 1))
     with pytest.raises(UserError, match=rf"file\.json is damaged \({reason}.*\): put a copy of it in its place"):
         read(path)
+
+
+def test_a_path_that_is_no_valid_utf_8_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"home": "/donn\udcc3\udca9es"})
+    assert read_json(path, dict[str, str], remedy="none") == {"home": "/donn\udcc3\udca9es"}
