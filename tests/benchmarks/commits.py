@@ -1,6 +1,6 @@
 """Processor seconds of an earlier commit beside the present tree's: both run in turns, on one thread each.
 
-The earlier commit is checked out from the history into a temporary worktree.
+The code of the earlier commit is taken from the history.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
 from rich.table import Table
 
 from tests.benchmarks.attack_speed import robust_weights
+from tests.benchmarks.earlier import COMMIT, ROOT, extract, has_commit, why_missing
 
-EARLIER = "2673672"
 AIMS = {
     "PGD update": 1.35,
     "generator loop": 1.18,
@@ -30,7 +28,6 @@ AIMS = {
 ROUNDS = 25
 INTERVAL = 7
 """The eighth smallest and the eighth largest of 25 ratios enclose their median with a confidence of 96 %."""
-ROOT = Path(__file__).parents[2]
 
 
 class Side:
@@ -64,13 +61,15 @@ class Side:
 
 def measure() -> Table:
     """Return the ratio of every measurement: the median round, and the interval of the median."""
-    table = Table(title=f"commits: processor seconds of {EARLIER}, divided by those of this tree; one thread")
-    for name in ("what", f"{EARLIER}, ms", "now, ms", "ratio", "interval", "aim"):
+    table = Table(title=f"commits: processor seconds of {COMMIT}, divided by those of this tree; one thread")
+    for name in ("what", f"{COMMIT}, ms", "now, ms", "ratio", "interval", "aim"):
         table.add_column(name, justify="left" if name == "what" else "right")
-    if not _has_commit():
-        table.caption = f"not measured: the history of {ROOT} has no commit {EARLIER} (git fetch --unshallow)"
+    if not has_commit():
+        table.caption = why_missing()
         return table
-    with _worktree() as tree:
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        tree = Path(folder)
+        extract(tree)
         weights = robust_weights()
         sides = [Side(tree, weights), Side(ROOT, weights)]
         try:
@@ -94,27 +93,3 @@ def _round(sides: list[Side], name: str, number: int) -> tuple[float, float]:
     order = (0, 1) if number % 2 else (1, 0)
     seconds = {which: sides[which].seconds(name) for which in order}
     return seconds[0], seconds[1]
-
-
-def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
-
-
-def _has_commit() -> bool:
-    try:
-        return _git("cat-file", "-e", f"{EARLIER}^{{commit}}").returncode == 0
-    except FileNotFoundError:  # no git
-        return False
-
-
-@contextmanager
-def _worktree() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        tree = Path(folder) / "earlier"
-        made = _git("worktree", "add", "--detach", str(tree), EARLIER)
-        if made.returncode:
-            raise RuntimeError(f"git worktree add failed: {made.stderr.strip()}")
-        try:
-            yield tree
-        finally:
-            _git("worktree", "remove", "--force", str(tree))

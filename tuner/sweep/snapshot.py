@@ -233,8 +233,8 @@ def _compare(snapshot: Snapshot, found: _Damage, is_running: bool) -> None:
     if unknown:
         found.add(
             sweep.journal.name,
-            f"{unknown[0]} holds a run that the study in {place_of_study(sweep)} does not know ({len(unknown)} such "
-            "folders): the study is an older copy or has lost lines; put the newer one in its place",
+            f"{unknown[0]} holds a run that the study in {place_of_study(sweep)} does not know (folders like it: "
+            f"{len(unknown)}): the study is an older copy or has lost lines; put the newer one in its place",
         )
 
 

@@ -12,6 +12,8 @@ from tuner.results.confirmation import is_confirmed, leads_of
 from tuner.results.terminal.confirmation import configuration_sentences
 from tuner.sweep.confirmation import Confirmation, ConfirmedConfiguration, Interval, MeanOverSeeds
 from tuner.sweep.runs import flatten
+from tuner.tracking.mlflow_internals import PARAM_LENGTH, PARAMS_PER_BATCH
+from tuner.tracking.server import PARENT_TAG, RUN_TAG, SWEEP_TAG
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -22,8 +24,7 @@ CONFIGURATION = "configuration"
 _FORMAT = 1
 """Of what these runs hold. A sync replaces those of another format."""
 
-_SWEEP_TAG, _KEY_TAG, _PARENT_TAG, _DIGEST_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId", "tuner.confirm"
-_PARAM_LENGTH, _PARAMS_PER_BATCH = 6000, 100
+_DIGEST_TAG = "tuner.confirm"
 
 
 def write_configurations(client: MlflowClient, experiment_id: str, parent_id: str, confirmation: Confirmation) -> None:
@@ -38,11 +39,11 @@ def write_configurations(client: MlflowClient, experiment_id: str, parent_id: st
         confirmation: of the sweep.
     """
     digest = hashlib.sha256(f"{_FORMAT} {confirmation.to_json()}".encode()).hexdigest()[:16]
-    query = f"tags.`{_SWEEP_TAG}` = '{confirmation.sweep_id}' AND tags.`tuner.kind` = '{CONFIGURATION}'"
+    query = f"tags.`{SWEEP_TAG}` = '{confirmation.sweep_id}' AND tags.`tuner.kind` = '{CONFIGURATION}'"
     current: set[str] = set()
     outdated: list[str] = []
     for run in client.search_runs([experiment_id], query, max_results=1000):
-        key, is_whole = run.data.tags[_KEY_TAG], run.info.status == "FINISHED"
+        key, is_whole = run.data.tags[RUN_TAG], run.info.status == "FINISHED"
         if is_whole and run.data.tags.get(_DIGEST_TAG) == digest and key not in current:
             current.add(key)
         else:
@@ -68,9 +69,9 @@ def _write(
     label = "" if configuration.label == configuration.display_name else f" {configuration.label}"
     name = f"{configuration.display_name}{label}, {num_runs} seeds"
     tags = {
-        _SWEEP_TAG: confirmation.sweep_id,
-        _KEY_TAG: _key(configuration),
-        _PARENT_TAG: parent_id,
+        SWEEP_TAG: confirmation.sweep_id,
+        RUN_TAG: _key(configuration),
+        PARENT_TAG: parent_id,
         _DIGEST_TAG: digest,
         "tuner.sweep": confirmation.sweep,
         "tuner.kind": CONFIGURATION,
@@ -81,10 +82,10 @@ def _write(
     run_id = client.create_run(experiment_id, None, tags, name).info.run_id
     now = int(time.time() * 1000)
     metrics = [Metric(name, value, now, 0) for name, value in _numbers(confirmation, configuration)]
-    params = [Param(name, value[:_PARAM_LENGTH]) for name, value in flatten(configuration.settings).items()]
+    params = [Param(name, value[:PARAM_LENGTH]) for name, value in flatten(configuration.settings).items()]
     client.log_batch(run_id, metrics)
-    for start in range(0, len(params), _PARAMS_PER_BATCH):
-        client.log_batch(run_id, params=params[start : start + _PARAMS_PER_BATCH])
+    for start in range(0, len(params), PARAMS_PER_BATCH):
+        client.log_batch(run_id, params=params[start : start + PARAMS_PER_BATCH])
     client.set_terminated(run_id)
 
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _LOCKED_S = 60
 RUN_NAME, CREATED, DURATION = "attributes.`Run Name`", "runDateAndNestInfo", "duration"
 """Columns of the table of runs that are always there."""
+PARAM_LENGTH, PARAMS_PER_BATCH = 6000, 100
+"""The longest value of a parameter, and how many of them one request takes."""
+
 MAX_VIEW_LENGTH = 5000  # of a tag of an experiment
 _VIEW = "mlflow.sharedViewState."
 NARROW_STYLE = b"<style>@media (max-width: 640px) { aside { display: none !important } }</style>"
@@ -158,19 +161,19 @@ def start_page(page: str) -> str:
     return _START.format(page=page)
 
 
-def count_runs_and_files(database: Path, sweep_id: str) -> tuple[int, int]:
-    """Return how many runs of a sweep a SQLite database of MLflow has that are not deleted, and their files nearby.
+def count_runs_and_files(database: Path, tag: str, value: str) -> tuple[int, int]:
+    """Return how many runs with a tag a SQLite database of MLflow has that are not deleted, and their files nearby.
 
     Raises:
         OSError: the database cannot be read.
     """
     query = (
         "SELECT runs.artifact_uri FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid "
-        "WHERE tags.key = 'tuner.sweep_id' AND tags.value = ? AND runs.lifecycle_stage = 'active'"
+        "WHERE tags.key = ? AND tags.value = ? AND runs.lifecycle_stage = 'active'"
     )
     try:
         with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-            places = [str(place) for (place,) in connection.execute(query, (sweep_id,))]
+            places = [str(place) for (place,) in connection.execute(query, (tag, value))]
     except sqlite3.Error as error:
         raise OSError(f"{database} cannot be read: {error}") from error
     folders = [Path(place.removeprefix("file://")) for place in places]

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 
 EXPERIMENT = "adversarial-tuner"
+SWEEP_TAG, RUN_TAG, PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
+"""Which sweep a run of MLflow is of, which of its runs it is, and under which run MLflow shows it."""
+
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

@@ -28,7 +28,7 @@ from tuner.sweep.snapshot import Snapshot, read_snapshot
 from tuner.tracking.artifacts import database_file
 from tuner.tracking.mlflow_internals import count_runs_and_files
 from tuner.tracking.registry.champion import register_champion
-from tuner.tracking.server import EXPERIMENT, connect, quiet_mlflow, tracking_uri
+from tuner.tracking.server import EXPERIMENT, SWEEP_TAG, connect, quiet_mlflow, tracking_uri
 from tuner.tracking.writer import MlflowWriter
 
 FILE = "mirrored.json"
@@ -109,7 +109,7 @@ def delete_runs(sweep: SweepFolder) -> None:
         with quiet_mlflow():
             client = connect(home)
             found = client.get_experiment_by_name(EXPERIMENT)
-            query, token = f"tags.`tuner.sweep_id` = '{sweep.id}'", None
+            query, token = f"tags.`{SWEEP_TAG}` = '{sweep.id}'", None
             runs = []
             while found is not None and token != "":
                 page = client.search_runs([found.experiment_id], query, max_results=1000, page_token=token)
@@ -194,7 +194,7 @@ def _now(sweep: SweepFolder) -> _Mirrored | None:
     database = database_file(uri)
     if database is None or not database.exists() or sweep.study_storage is not None:
         return None
-    runs, files = count_runs_and_files(database, sweep.id)
+    runs, files = count_runs_and_files(database, SWEEP_TAG, sweep.id)
     return _Mirrored(FORMAT, _content(sweep.folder), hashlib.sha256(uri.encode()).hexdigest()[:16], runs, files)
 
 

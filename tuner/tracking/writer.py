@@ -31,14 +31,14 @@ from tuner.sweep.runs import (
 from tuner.sweep.snapshot import Rows, Snapshot
 from tuner.tracking.artifacts import is_there, send_file
 from tuner.tracking.confirmed import write_configurations
+from tuner.tracking.mlflow_internals import PARAM_LENGTH, PARAMS_PER_BATCH
 from tuner.tracking.presentation import num_ended, run_name, sweep_metrics, sweep_note, sweep_parameters
-from tuner.tracking.server import connect, experiment
+from tuner.tracking.server import PARENT_TAG, RUN_TAG, SWEEP_TAG, connect, experiment
 from tuner.tracking.views import all_sweeps_view, configurations_view, page_of, sweep_view, write_view
 
-_METRICS_PER_BATCH, _PARAMS_PER_BATCH, _PARAM_LENGTH = 1000, 100, 6000
+_METRICS_PER_BATCH = 1000
 _ENDINGS = {"completed": "FINISHED", "failed": "FAILED"}  # of a sweep; any other is KILLED
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
-_SWEEP_TAG, _KEY_TAG, _PARENT_TAG = "tuner.sweep_id", "tuner.run", "mlflow.parentRunId"
 _NAME_TAG, _STATE_TAG, _NOTE_TAG, _OUR_NOTE_TAG = "tuner.sweep", "tuner.state", "mlflow.note.content", "tuner.note"
 _SETTINGS_TAG = "tuner.settings"
 _CONFIRM_TAG, _FRONT_TAG = "tuner.confirm", "tuner.front"
@@ -110,24 +110,24 @@ class MlflowWriter:
         return by_key
 
     def _search(self) -> Iterator[tuple[str, _Mirrored]]:
-        token = None
+        step, token = metric_named("step").mlflow_name, None
         while True:
             page = self._client.search_runs(
-                [self._experiment_id], f"tags.`{_SWEEP_TAG}` = '{self._sweep.id}'", max_results=1000, page_token=token
+                [self._experiment_id], f"tags.`{SWEEP_TAG}` = '{self._sweep.id}'", max_results=1000, page_token=token
             )
             for run in page:
                 yield (
-                    run.data.tags[_KEY_TAG],
+                    run.data.tags[RUN_TAG],
                     _Mirrored(
                         run.info.run_id,
-                        int(run.data.metrics.get(metric_named("step").mlflow_name, 0)),
+                        int(run.data.metrics.get(step, 0)),
                         run.info.status,
                         has_params=bool(run.data.params),
                         has_data=bool(run.inputs and run.inputs.dataset_inputs),
                         artifact_uri=run.info.artifact_uri,
                         sent={tag: run.data.tags[tag] for tag in _FILE_TAGS if tag in run.data.tags},
                         started_ms=run.info.start_time,
-                        parent=run.data.tags.get(_PARENT_TAG),
+                        parent=run.data.tags.get(PARENT_TAG),
                         settings=run.data.tags.get(_SETTINGS_TAG),
                         name=run.info.run_name,
                         sweep=run.data.tags.get(_NAME_TAG),
@@ -139,7 +139,7 @@ class MlflowWriter:
                 return
 
     def _create(self, key: str, name: str, tags: dict[str, str], started_ms: int | None = None) -> _Mirrored:
-        always = {_SWEEP_TAG: self._sweep.id, _KEY_TAG: key, _NAME_TAG: self._sweep.name}
+        always = {SWEEP_TAG: self._sweep.id, RUN_TAG: key, _NAME_TAG: self._sweep.name}
         commit = self._provenance["git_commit"]
         if commit:
             always["mlflow.source.git.commit"] = commit
@@ -151,7 +151,7 @@ class MlflowWriter:
             has_params=False,
             has_data=False,
             artifact_uri=run.info.artifact_uri,
-            parent=tags.get(_PARENT_TAG),
+            parent=tags.get(PARENT_TAG),
             settings=tags.get(_SETTINGS_TAG),
             name=name,
             sweep=self._sweep.name,
@@ -188,12 +188,12 @@ class MlflowWriter:
             self._set_aside(run.key, mirrored)
             mirrored = None
         if mirrored is None:
-            tags = {_PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
+            tags = {PARENT_TAG: self._parent.run_id, "tuner.kind": run.kind, "trainable": run.settings["trainable"]}
             tags[_SETTINGS_TAG] = run.identity.settings
             name = run_name(self._sweep.space, run)
             mirrored = self._create(run.key, name, {**tags, "label": run.label}, _started_ms(rows))
         elif mirrored.parent != self._parent.run_id:
-            self._client.set_tag(mirrored.run_id, _PARENT_TAG, self._parent.run_id)
+            self._client.set_tag(mirrored.run_id, PARENT_TAG, self._parent.run_id)
             mirrored.parent = self._parent.run_id
         self._log_data(mirrored)
         status = _STATUS[record.state]
@@ -221,7 +221,7 @@ class MlflowWriter:
 
     def _set_aside(self, key: str, mirrored: _Mirrored) -> None:
         """Take its key from a run whose settings are others than those of the run that has the key now."""
-        self._client.set_tag(mirrored.run_id, _KEY_TAG, f"{key}.aside-{mirrored.run_id[:8]}")
+        self._client.set_tag(mirrored.run_id, RUN_TAG, f"{key}.aside-{mirrored.run_id[:8]}")
         if mirrored.status == "RUNNING":
             self._client.set_terminated(mirrored.run_id, "KILLED")
         del self._mirrored[key]
@@ -259,15 +259,15 @@ class MlflowWriter:
         unsent = list(rows)
         names = mlflow_names({name for row in rows for name in row})
         while unsent or parameters or labels:
-            room = _METRICS_PER_BATCH - min(len(parameters), _PARAMS_PER_BATCH) - len(labels)
+            room = _METRICS_PER_BATCH - min(len(parameters), PARAMS_PER_BATCH) - len(labels)
             metrics: list[Metric] = []
             while unsent and len(metrics) + len(unsent[0]) <= room:
                 row = unsent.pop(0)
                 at = int(row[TIME] * 1000), int(row["step"])
                 metrics += [Metric(names[name], value, *at) for name, value in row.items() if name != TIME]
                 mirrored.last_step = at[1]
-            self._client.log_batch(mirrored.run_id, metrics, parameters[:_PARAMS_PER_BATCH], labels)
-            parameters, labels = parameters[_PARAMS_PER_BATCH:], []
+            self._client.log_batch(mirrored.run_id, metrics, parameters[:PARAMS_PER_BATCH], labels)
+            parameters, labels = parameters[PARAMS_PER_BATCH:], []
 
     def present(self, snapshot: Snapshot) -> None:
         """Bring up to date what the sweep amounts to: its table, and the note, parameters and metrics of its own run.
@@ -360,7 +360,7 @@ def _ended_ms(rows: Rows) -> int | None:
 
 
 def _parameters(settings: dict[str, Any]) -> dict[str, str]:
-    return {name: value[:_PARAM_LENGTH] for name, value in flatten(settings).items()}
+    return {name: value[:PARAM_LENGTH] for name, value in flatten(settings).items()}
 
 
 def _ending(record: Record) -> dict[str, str]:

@@ -6,12 +6,10 @@ identities. They take turns, so that whatever else the machine does meets both.
 
 from __future__ import annotations
 
-import io
 import os
 import statistics
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from math import comb
@@ -19,9 +17,9 @@ from pathlib import Path
 
 from rich.table import Table
 
+from tests.benchmarks.earlier import COMMIT, ROOT, extract, has_commit, why_missing
 from tests.benchmarks.slots import temporary_home
 
-COMMIT = "2673672"
 NUM_TRIALS = 10_000
 ROUNDS = 11
 AIM = 1.2
@@ -31,7 +29,6 @@ OPERATIONS = {
     "driver": "50 reports, driver",
     "worker": "50 reports, worker",
 }
-_ROOT = Path(__file__).parents[3]
 
 
 def measure() -> Table:
@@ -40,9 +37,12 @@ def measure() -> Table:
     table = Table(title=f"storage: seconds of processor time, {num_trials:,} trials, beside {COMMIT}")
     for name in ("operation", "now", COMMIT, "now / before", "95 % of it", "aim"):
         table.add_column(name, justify="left" if name == "operation" else "right")
+    if not has_commit():
+        table.caption = why_missing()
+        return table
     with temporary_home() as home, ExitStack() as stack:
-        _extract(home / "code")
-        codes = {"now": _ROOT, "before": home / "code"}
+        extract(home / "code")
+        codes = {"now": ROOT, "before": home / "code"}
         sides = {name: stack.enter_context(_side(code, home / name)) for name, code in codes.items()}
         for side in sides.values():
             for request in (f"fill {num_trials}", "prepare_driver", "prepare_worker"):
@@ -55,14 +55,6 @@ def measure() -> Table:
             table.add_row(title, *times, f"{statistics.median(ratios):.2f}", f"{low:.2f}-{high:.2f}", f"<= {AIM}")
     table.caption = f"medians of {ROUNDS} rounds, in which both sides take turns"
     return table
-
-
-def _extract(folder: Path) -> None:
-    """Put the code of the earlier commit into a folder."""
-    command = ["git", "archive", COMMIT, "tuner", "trainables", "search_spaces"]
-    archive = subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.PIPE)
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(folder, filter="data")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from trainables.attacks.losses import Epsilon
+from trainables.evaluation.measured import as_called
 from trainables.training.machine.evaluations import Evaluations, Measure, evaluations_on, number_on
 from trainables.training.machine.reading import Reading
 
@@ -62,7 +63,7 @@ class Updates:
         self, kind: Hashable, seed: int, networks: Sequence[nn.Module], function: Measure, *numbers: float
     ) -> torch.Tensor:
         """Return what a function measures of networks in evaluation mode; see `Evaluations.measure`."""
-        return function(networks, torch.Generator(device=self._device).manual_seed(seed), *numbers)
+        return as_called(self._device)(kind, seed, networks, function, *numbers)
 
     def read(self, tensors: Sequence[torch.Tensor]) -> Reading:
         """Return values that the host reads, once they are there."""

@@ -50,7 +50,7 @@ def _description(snapshot: Snapshot, record: Record) -> Iterator[str]:
     if run.key in snapshot.damaged:
         yield snapshot.damaged[run.key]
     if record.metrics and not record.is_damaged:
-        yield f"on validation images: {_shares(record.metrics)}"
+        yield f"accuracy on validation images in %: {_shares(record.metrics)}"
         if masking := describe_masking(record.metrics):
             yield f"masking: {masking} ({len(from_metrics(record.metrics))} checks)"
         seconds = (record.metrics["train_s"], record.metrics["evaluation_s"])
@@ -60,7 +60,8 @@ def _description(snapshot: Snapshot, record: Record) -> Iterator[str]:
         )
     if run.key in snapshot.evaluations:
         results = snapshot.evaluations[run.key]
-        yield f"on {results.images:,} {results.split} images, tier {results.tier}: {_shares(results.metrics)}"
+        images = f"{results.images:,} {results.split} images"
+        yield f"accuracy on {images} in %, tier {results.tier}: {_shares(results.metrics)}"
     yield f"folder: {run.folder}"
     yield "settings:"
     for name, value in flatten(run.settings).items():
@@ -70,7 +71,7 @@ def _description(snapshot: Snapshot, record: Record) -> Iterator[str]:
 def _shares(metrics: dict[str, float]) -> str:
     shown = [metric for metric in accuracies("all") if metric.name in metrics]
     shown = shown or [metric for metric in watched_accuracies("all") if metric.name in metrics]
-    return ", ".join(f"{metric.label} {100 * metrics[metric.name]:.1f}" for metric in shown) + " %"
+    return ", ".join(f"{metric.label} {100 * metrics[metric.name]:.1f}" for metric in shown)
 
 
 def reports_table(snapshot: Snapshot, record: Record) -> Table:

@@ -21,8 +21,8 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import Snapshot, read_snapshot
 from tuner.tracking.artifacts import is_there
-from tuner.tracking.registry.logged_model import DIGEST_TAG, MODEL_FILE, RUN_TAG, SWEEP_TAG, ModelLogger, Say
-from tuner.tracking.server import connect, experiment, quiet_mlflow
+from tuner.tracking.registry.logged_model import DIGEST_TAG, MODEL_FILE, ModelLogger, Say
+from tuner.tracking.server import RUN_TAG, SWEEP_TAG, connect, experiment, quiet_mlflow
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

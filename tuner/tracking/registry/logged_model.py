@@ -15,7 +15,8 @@ from tuner.results.draw import draw_run
 from tuner.sweep.runs import SWEEP, Record, flatten, read_metrics
 from tuner.sweep.snapshot import Snapshot
 from tuner.tracking.artifacts import fetch_files, is_there, send_file
-from tuner.tracking.mlflow_internals import latest_metrics
+from tuner.tracking.mlflow_internals import PARAM_LENGTH, latest_metrics
+from tuner.tracking.server import RUN_TAG, SWEEP_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -25,9 +26,8 @@ LOADER = "trainables.networks.registered"
 """The module that MLflow imports to load a model. Every model has its name in it, so it must not change."""
 
 MODEL_FILE = "MLmodel"
-SWEEP_TAG, RUN_TAG, DIGEST_TAG = "tuner.sweep_id", "tuner.run", "tuner.digest"
+DIGEST_TAG = "tuner.digest"
 _NEEDED = ("adversarial-tuner", "torch", "mlflow")
-_PARAM_LENGTH = 6000
 
 Say = Callable[[str], object]
 
@@ -70,7 +70,7 @@ class ModelLogger:
             f"{self.snapshot.name}-{run.key.replace('.', '-')}",
             mirrored.info.run_id,
             tags,
-            {name: value[:_PARAM_LENGTH] for name, value in flatten(run.settings).items()},
+            {name: value[:PARAM_LENGTH] for name, value in flatten(run.settings).items()},
             "classifier",
         )
         if str(model.status) != "READY" or not is_there(model.artifact_location, MODEL_FILE):
