@@ -50,11 +50,12 @@ readers = _module("tuner.sweep.reader", "tuner.studies")
 Folder = getattr(folders, "SweepFolder", None) or folders.Sweep
 
 
-def _metrics(step: int) -> dict[str, float]:
+def _metrics(step: int, *, at_end: bool = False) -> dict[str, float]:
     """Return as many metrics as a run reports, of as many digits."""
     names = ("clean", "fgsm", "pgd", "robust", "transfer", "random")
     draw = random.Random(step).random
-    metrics = {f"{name}_accuracy": draw() for name in names} | {f"{name}_loss": 3 * draw() for name in names}
+    accuracy = "{}_accuracy" if _IS_EARLIER else "{}" if at_end else "watch/{}"
+    metrics = {accuracy.format(name): draw() for name in names} | {f"{name}_loss": 3 * draw() for name in names}
     times = {"train_s": draw(), "evaluation_s": draw(), "compute": 0.1 * step}
     return {**metrics, **times, "step": step}
 
@@ -72,7 +73,7 @@ class Side:
         with mock.patch("os.fsync"):
             ledger = ledgers.Ledger(sweep)
             for _ in range(num_trials):
-                ledger.complete(ledger.next_run().key, _metrics(1))
+                ledger.complete(ledger.next_run().key, _metrics(1, at_end=True))
         sweep.extended(num_trials)
 
     def records(self) -> None:
@@ -94,7 +95,7 @@ class Side:
         key = self._ledger.next_run().key
         for step in range(1, NUM_REPORTS):
             self._ledger.report(key, _metrics(step))
-        self._ledger.complete(key, _metrics(NUM_REPORTS))
+        self._ledger.complete(key, _metrics(NUM_REPORTS, at_end=True))
 
     def prepare_worker(self) -> None:
         """Make a run whose training does nothing."""
