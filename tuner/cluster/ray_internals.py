@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 _KEY_VALUE = ("_internal_kv_get", "_internal_kv_put", "_internal_kv_del", "_internal_kv_list")
-_CONTROLLER_METHODS = ("_cleanup_cached_actors", "_unstage_trial_with_resources", "stop_trial")
+_CONTROLLER_METHODS = ("_cleanup_cached_actors", "_unstage_trial_with_resources", "checkpoint", "stop_trial")
 _CONTROLLER_ATTRIBUTES = (
     "_failed_trials",
     "_live_trials",
@@ -130,6 +130,23 @@ def environment_not_copied() -> contextlib.AbstractContextManager[None]:
     node.
     """
     return _replaced(class_cache, "ENV_VARS_TO_PROPAGATE", frozenset())
+
+
+def snapshot_only_at_end() -> contextlib.AbstractContextManager[None]:
+    """Let Tune save its own state when it ends, and not before.
+
+    Nobody reads these snapshots, but Tune refuses to end without one. A second would be written while the first is
+    copied in the background, and the copy may fail on its temporary file.
+    """
+    from ray.tune.execution.tune_controller import TuneController
+
+    checkpoint = TuneController.checkpoint
+
+    def checkpoint_if_forced(self: TuneController, force: bool = False, wait: bool = False) -> None:
+        if force:
+            checkpoint(self, force=force, wait=wait)
+
+    return _replaced(TuneController, "checkpoint", checkpoint_if_forced)
 
 
 class JobClient(JobSubmissionClient):

@@ -8,7 +8,7 @@ import string
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from trainables.common import redaction
@@ -86,6 +86,7 @@ def test_no_secret_option_of_a_url_survives(scheme, host, option, secret):
 
 @given(NAMES, st.text(string.ascii_letters + string.digits + "/+@:!", min_size=1), st.sampled_from(["", "'", '"']))
 def test_no_secret_after_a_name_survives(name, secret, quotation):
+    assume(secret.lower() not in ("basic", "bearer", "digest", "token"))  # a scheme: what follows is masked, too
     assert redact(f"x=1 {name}={quotation}{secret}{quotation} y=2") == f"x=1 {name}={quotation}{MASK}{quotation} y=2"
     assert redact_arguments(["a", f"{name}={secret}", "b"]) == ["a", f"{name}={MASK}", "b"]
 

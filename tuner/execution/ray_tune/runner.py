@@ -17,7 +17,7 @@ from search_spaces.schema import Resources
 from trainables.common.process_state import environment, loggers_kept
 from trainables.worker.context import WorkerContext
 from trainables.worker.trainable import RunTrainable
-from tuner.cluster.ray_internals import environment_not_copied
+from tuner.cluster.ray_internals import environment_not_copied, snapshot_only_at_end
 from tuner.execution.dispatcher import Dispatcher, Observer
 from tuner.execution.failures import FailurePolicy
 from tuner.execution.ray_tune.capacity import Capacity, await_machines
@@ -33,7 +33,6 @@ from tuner.search.open_runs import RunQueue
 
 _NO_CONTEXT = WorkerContext()
 _TUNE_VARIABLES = {
-    "TUNE_GLOBAL_CHECKPOINT_S": str(10**6),  # Tune's own snapshots are not used
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",  # observers show progress, Tune does not
     "TUNE_MAX_PENDING_TRIALS_PG": str(10**6),  # the dispatcher decides how many runs wait
@@ -46,6 +45,7 @@ def _quiet_tune() -> Iterator[None]:
         signal_handlers_given_back(),
         environment(_TUNE_VARIABLES),
         environment_not_copied(),
+        snapshot_only_at_end(),
         loggers_kept(["ray"]),
     ):
         logging.getLogger("ray").setLevel(logging.ERROR)  # Ray may have been started by somebody else
