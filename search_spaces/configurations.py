@@ -5,18 +5,24 @@ Imports nothing heavy: a wrong file is refused before anything starts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from search_spaces.checks.assignments import assign
 from search_spaces.checks.baselines import PUBLISHED_SETTINGS, baseline_settings
+from search_spaces.checks.rungs import EARLIER_RUNGS, default_rung
 from search_spaces.checks.spaces import space_mistakes
 from search_spaces.errors import Mistake, SpaceError
 from search_spaces.library import text_of
 from search_spaces.parameters import Fixed
 from search_spaces.parsing.reader import read
+from search_spaces.parsing.yaml_document import parse
 from search_spaces.schema import Space
-from trainables.config import CONFIGURATIONS, parse
+from search_spaces.sections import Pruner
+from trainables.config import CONFIGURATIONS
+from trainables.config import parse as parse_settings
 
 
 def load_space(name_or_path: str) -> Space:
@@ -34,7 +40,38 @@ def parse_space(text: str, source: str) -> Space:
     Raises:
         SpaceError: it has mistakes; the message lists all of them, under the name of the source.
     """
-    return read(text, source, check=space_mistakes, published=PUBLISHED_SETTINGS)
+    return with_first_rung(read(text, source, check=space_mistakes, published=PUBLISHED_SETTINGS))
+
+
+def parse_launched_space(text: str, source: str, rungs: Mapping[str, float] = EARLIER_RUNGS) -> Space:
+    """Return the search space of a sweep that exists, which keeps the first rung that it was launched with.
+
+    Args:
+        text: of its file.
+        source: what to call it in messages.
+        rungs: the `min_resource` of each pruner that the text names none for; by default that of earlier releases. It
+            may lie before the end of warm-up and pretraining.
+
+    Raises:
+        SpaceError: it has mistakes; the message lists all of them, under the name of the source.
+    """
+    check = partial(space_mistakes, is_launched=True)
+    return with_first_rung(read(text, source, check=check, published=PUBLISHED_SETTINGS), rungs)
+
+
+def with_first_rung(space: Space, rungs: Mapping[str, float] | None = None) -> Space:
+    """Return a space whose pruner, if it has one, names its `min_resource`.
+
+    Args:
+        space: a space; a `min_resource` that it names is kept.
+        rungs: the default by the pruner's name; without one, `search_spaces.checks.rungs.default_rung`.
+    """
+    chosen = space.search.pruner.chosen
+    if chosen is None or chosen[1].min_resource is not None:
+        return space
+    by_rule = default_rung(CONFIGURATIONS[space.trainable], space.parameters, space.budget.compute)
+    pruner = space.search.pruner.with_first_rung((rungs or {}).get(chosen[0], by_rule))
+    return space.model_copy(update={"search": space.search.model_copy(update={"pruner": pruner})})
 
 
 def assigned_space(text: str, source: str, assignments: Sequence[str]) -> str:
@@ -54,6 +91,32 @@ def assigned_space(text: str, source: str, assignments: Sequence[str]) -> str:
             f"{source} with --set", [Mistake(None, each.path, each.message) for each in error.mistakes]
         ) from None
     return f"{assigned.rstrip()}\n# as launched, with {' '.join(f'--set {each}' for each in assignments)}\n"
+
+
+def with_named_rung(text: str, source: str, rung: float, why: str) -> str:
+    """Return the text of a space whose pruner names its first rung.
+
+    Args:
+        text: of a space without mistakes that has a pruner.
+        source: what to call it in messages.
+        rung: the compute from which on trials are compared; it may lie before the end of warm-up and pretraining.
+        why: where the rung comes from, for a comment.
+    """
+    space = parse_space(text, source)
+    pruner = space.search.pruner.with_first_rung(rung).model_dump(exclude_none=True)
+    changes = [f"search.pruner={json.dumps(pruner)}"]
+    named = assign(text, source, changes)
+    try:
+        parse_space(named, source)
+    except SpaceError:
+        named = assign(named, source, ["search.accept_early_rungs=true"])
+    return f"{named.rstrip()}\n# search.pruner: {why}\n"
+
+
+def names_first_rung(text: str) -> bool:
+    """Return whether the text of a space without mistakes has no pruner, or one that names its first rung."""
+    pruner = Pruner.model_validate((parse(text).data.get("search") or {}).get("pruner", "none"))
+    return pruner.chosen is None or pruner.chosen[1].min_resource is not None
 
 
 def configuration_for(space: Space, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -102,5 +165,5 @@ def _complete(space: Space, trainable: str, settings: Mapping[str, Any], seed: i
         "seed": seed,
     }
     settings = {"compute": space.budget.compute, **settings, **shared}
-    configuration: dict[str, Any] = parse(settings).model_dump(mode="json")
+    configuration: dict[str, Any] = parse_settings(settings).model_dump(mode="json")
     return configuration

@@ -154,9 +154,13 @@ class Budget(Section):
 
 
 class SuccessiveHalving(Section):
-    """Keep one of `reduction_factor` trials at `min_resource` compute, and again at each multiple by the factor."""
+    """Keep one of `reduction_factor` trials at `min_resource` compute, and again at each multiple by the factor.
 
-    min_resource: Compute = 1.0
+    By default `min_resource` is the first report after warm-up and pretraining, here and for the other pruners, see
+    `search_spaces.checks.rungs.default_rung`.
+    """
+
+    min_resource: Compute | None = None
     reduction_factor: Annotated[int, Field(ge=2, le=1000)] = 3
 
 
@@ -164,13 +168,13 @@ class Median(Section):
     """Stop a trial below the median of the earlier ones, after `startup_trials` of them and `min_resource` compute."""
 
     startup_trials: Annotated[int, Field(ge=0, le=TRIALS_LIMIT)] = 5
-    min_resource: Annotated[float, Field(ge=0, le=MAX_NUMBER)] = 0.0
+    min_resource: Annotated[float, Field(ge=0, le=MAX_NUMBER)] | None = None
 
 
 class Hyperband(Section):
     """Successive halving in brackets that begin at `min_resource` compute and at each multiple by the factor."""
 
-    min_resource: Compute = 1.0
+    min_resource: Compute | None = None
     reduction_factor: Annotated[int, Field(ge=2, le=1000)] = 3
 
 
@@ -194,16 +198,38 @@ class Pruner(Section):
             raise ValueError(f"must be none or one of {', '.join(cls.model_fields)}, alone or as {{name: {{...}}}}")
         return value
 
+    @property
+    def chosen(self) -> tuple[str, SuccessiveHalving | Hyperband | Median] | None:
+        """The name of the pruner and its settings; None if there is none."""
+        for name in Pruner.model_fields:
+            if (settings := getattr(self, name)) is not None:
+                return name, settings
+        return None
+
+    @property
+    def first_rung(self) -> float | None:
+        """The compute from which on trials are compared; None without a pruner, and if it names none."""
+        return None if self.chosen is None else self.chosen[1].min_resource
+
+    def with_first_rung(self, compute: float) -> Pruner:
+        """Return the pruner with this `min_resource`; one that has none of its own is meant, or ``none``."""
+        if self.chosen is None:
+            return self
+        name, settings = self.chosen
+        return self.model_copy(update={name: settings.model_copy(update={"min_resource": compute})})
+
 
 class Search(Section):
     """How the next configuration is chosen, and when a weak trial is stopped.
 
-    `prune_on` is what trials are compared by while they train; see `Space.prune_on` for the default.
+    `prune_on` is what trials are compared by while they train; see `Space.prune_on` for the default. With
+    `accept_early_rungs`, a pruner may compare them before the end of warm-up and pretraining.
     """
 
     sampler: Literal["tpe", "gp", "nsga2", "random", "qmc", "grid"] = "tpe"
     pruner: Pruner = Pruner.model_validate("none")
     prune_on: Objective | None = None
+    accept_early_rungs: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @field_validator("prune_on", mode="before")

@@ -9,14 +9,19 @@ from search_spaces.checks.combinations import combination_mistakes
 from search_spaces.checks.fields import leaf_values, model_mistakes, value_mistakes
 from search_spaces.checks.metrics import metric_mistakes
 from search_spaces.checks.parameters import parameter_mistakes
+from search_spaces.checks.rungs import rung_mistakes
 from search_spaces.errors import Mistake, MistakeList, unknown
 from search_spaces.parsing.reader import Draft
 from search_spaces.sections import submodel
 from trainables.config import CONFIGURATIONS, TrainingConfig
 
 
-def space_mistakes(draft: Draft) -> list[Mistake]:
+def space_mistakes(draft: Draft, *, is_launched: bool = False) -> list[Mistake]:
     """Return what in a file does not fit the settings of its trainable and its baselines, or the metrics of runs.
+
+    Args:
+        draft: the file as far as it could be read.
+        is_launched: whether it is that of a sweep that exists, which keeps its rungs wherever they lie.
 
     Raises:
         UnreadableError: there are too many mistakes.
@@ -29,6 +34,7 @@ def space_mistakes(draft: Draft) -> list[Mistake]:
         config = CONFIGURATIONS[trainable]
         mistakes += parameter_mistakes(config, draft)
         mistakes += combination_mistakes(config, draft, tuple(mistakes))
+        mistakes += () if is_launched else rung_mistakes(config, draft)
     elif isinstance(trainable, str):
         mistakes.append(Mistake(None, ("trainable",), unknown("trainable", trainable, CONFIGURATIONS)))
     mistakes += baseline_mistakes(draft)

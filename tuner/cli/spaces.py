@@ -52,6 +52,8 @@ def check(space: SpaceName) -> None:
     parsed = load_space(space)
     varying = sum(parameter.varies for parameter in parsed.parameters)
     typer.echo(f"{space}: fine: {parsed.num_trials} trials of {parsed.trainable}, {varying} parameters vary")
+    if (rung := parsed.search.pruner.first_rung) is not None:
+        typer.echo(f"trials are first compared at a compute of {rung:g} of {parsed.budget.compute:g}")
 
 
 @app.command(**page("spaces show"))

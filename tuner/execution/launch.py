@@ -13,7 +13,13 @@ from typing import TypeAlias
 from rich.console import Console
 
 from search_spaces import library
-from search_spaces.configurations import assigned_space, parse_space
+from search_spaces.configurations import (
+    assigned_space,
+    names_first_rung,
+    parse_space,
+    report_every,
+    with_named_rung,
+)
 from search_spaces.limits import MAX_CONCURRENT, TRIALS_LIMIT
 from search_spaces.parsing.python_data import text_of_data
 from search_spaces.schema import Space
@@ -89,7 +95,10 @@ def new_sweep(
         from tuner.storage import postgres
 
         postgres.check(options.study_storage)
-    earlier = _earlier_trials(parsed, options.warm_start, home, console) if options.warm_start else []
+    sweeps = [SweepFolder.open(earlier, home=home) for earlier in options.warm_start]
+    earlier = _earlier_trials(parsed, sweeps, console) if sweeps else []
+    if sweeps and not names_first_rung(text):
+        text = _with_judged_rung(text, source, parsed, sweeps, console)
     preflight.ensure_data(parsed.dataset.name, options.data, console)
     _say_if_open(SweepStore.of(home), console)
     return SweepFolder.create(
@@ -244,17 +253,31 @@ def _text_of(space: str | Path | SpaceContent) -> tuple[str, str]:
     return text_of_data(space, "space"), "space"
 
 
-def _earlier_trials(
-    space: Space, sweeps: Sequence[str], home: Path | SweepStore, console: Console
-) -> list[Observation]:
+def _earlier_trials(space: Space, sweeps: Sequence[SweepFolder], console: Console) -> list[Observation]:
     """Return the trials of earlier sweeps that fit a space, and print what was left out."""
     from tuner.search.warm_start import collect_observations
 
-    observations, left_out = collect_observations(space, [SweepFolder.open(name, home=home) for name in sweeps])
+    observations, left_out = collect_observations(space, sweeps)
     console.print(f"Warm start: {len(observations)} earlier trials fit this space", highlight=False)
     for line in left_out:
         say(console, f"  {line}")
     return observations
+
+
+def _with_judged_rung(text: str, source: str, space: Space, sweeps: Sequence[SweepFolder], console: Console) -> str:
+    """Return the text of a space with the first rung that the curves of earlier sweeps say, and print which it is."""
+    from tuner.results.judging import judge_curves, judgement_sentences, past_curves
+
+    judgement = judge_curves(past_curves(space, sweeps))
+    right, (why,) = judgement.first_right, judgement_sentences(judgement)
+    by_rule = space.search.pruner.first_rung
+    if right is None:
+        say(console, f"First rung: a compute of {by_rule:g}, the first report after warm-up and pretraining. {why}")
+        return text
+    rung = round(right.step * report_every(space), 9)
+    say(console, f"First rung: a compute of {rung:g}; without earlier sweeps it would be {by_rule:g}. {why}")
+    names = ", ".join(sweep.name for sweep in sweeps)
+    return with_named_rung(text, source, rung, f"the first rung is where the curves of {names} judge rightly")
 
 
 def _free_name(base: str, home: Path | SweepStore) -> str:

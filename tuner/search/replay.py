@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import optuna
 from optuna.trial import TrialState
@@ -19,7 +19,6 @@ from search_spaces.errors import explain
 from search_spaces.parsing.yaml_document import parse
 from search_spaces.schema import Space
 from search_spaces.sections import Pruner
-from trainables.common.valid_json import dump_json
 from tuner.errors import UserError
 from tuner.search.samplers import build_pruner
 from tuner.sweep.ranking import best
@@ -86,10 +85,6 @@ class Replay:
     saved: float
     best: KeptTrial | None
     kept: KeptTrial | None
-
-    def to_json(self) -> str:
-        """Return what ``tuner replay --format json`` prints."""
-        return dump_json(asdict(self))
 
 
 def replay_trials(snapshot: Snapshot, pruner: Pruner) -> Replay:

@@ -12,9 +12,9 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, R
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 
-from search_spaces.configurations import report_every
+from search_spaces.configurations import report_every, with_first_rung
 from search_spaces.schema import Space
-from search_spaces.sections import Objective
+from search_spaces.sections import Hyperband, Median, Objective, SuccessiveHalving
 from tuner.search.partial_trials import PartialTrialSampler
 from tuner.search.untried import TriedPoints, UntriedSampler, is_finite
 from tuner.sweep.folder import SweepFolder
@@ -86,27 +86,23 @@ def build_pruner(space: Space) -> BasePruner:
 
     A space gives resources in epochs of compute; Optuna counts reports, which are `report_every` epochs apart.
     """
-    pruner = space.search.pruner
+    chosen = with_first_rung(space).search.pruner.chosen
+    if chosen is None:
+        return NopPruner()
 
     def reports(compute: float) -> int:
-        return max(1, math.ceil(compute / report_every(space)))
+        return max(1, math.ceil(round(compute / report_every(space), 9)))
 
-    if pruner.successive_halving is not None:
-        settings = pruner.successive_halving
-        return SuccessiveHalvingPruner(
-            min_resource=reports(settings.min_resource), reduction_factor=settings.reduction_factor
-        )
-    if pruner.hyperband is not None:
-        return HyperbandPruner(
-            min_resource=reports(pruner.hyperband.min_resource),
-            max_resource=reports(space.budget.compute),
-            reduction_factor=pruner.hyperband.reduction_factor,
-        )
-    if pruner.median is not None:
-        return MedianPruner(
-            n_startup_trials=pruner.median.startup_trials, n_warmup_steps=reports(pruner.median.min_resource)
-        )
-    return NopPruner()
+    _, settings = chosen
+    first = reports(settings.min_resource or 0.0)
+    match settings:
+        case SuccessiveHalving(reduction_factor=factor):
+            return SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor)
+        case Hyperband(reduction_factor=factor):
+            most = reports(space.budget.compute)
+            return HyperbandPruner(min_resource=first, max_resource=most, reduction_factor=factor)
+        case Median(startup_trials=num_startup):
+            return MedianPruner(n_startup_trials=num_startup, n_warmup_steps=first)
 
 
 def create_study(

@@ -65,6 +65,15 @@ def collect_observations(space: Space, sweeps: Iterable[SweepFolder]) -> tuple[l
     return observations, reasons
 
 
+def fits(space: Space, record: Record) -> bool:
+    """Return whether a space contains the configuration of a run, apart from its seed."""
+    try:
+        _parameters(space, record.run.settings)
+    except _MismatchError:
+        return False
+    return True
+
+
 def add_observations(sweep: SweepFolder, study: Study) -> int:
     """Add a sweep's observations to its study, except those that an earlier call has added.
 

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from search_spaces.configurations import parse_space
+from search_spaces.checks.rungs import EARLIER_RUNGS
+from search_spaces.configurations import parse_launched_space
 from search_spaces.schema import Space
 from trainables.evaluation.earlier_names import present_name, present_watched_name
 from trainables.storage.bounded import read_bounded
@@ -190,14 +191,21 @@ def read_space(text: str, path: Path, launched: LaunchedSpace | None) -> tuple[S
         path: of the file.
         launched: the space that the sweep was launched with, if it is known.
     """
-    space = parse_space(text, str(path))
+    rungs = _rungs_of(launched.content) if launched else EARLIER_RUNGS
+    space = parse_launched_space(text, str(path), rungs)
     changed = changed_keys(launched.content, content_of(space)) if launched else []
     if not changed or launched is None:
         return space, ()
     _warn_once(
         f"{path} was edited after the launch ({', '.join(changed)}): what is shown is of the space that was launched"
     )
-    return parse_space(launched.text, str(path)) if launched.text else space, tuple(changed)
+    return parse_launched_space(launched.text, str(path), rungs) if launched.text else space, tuple(changed)
+
+
+def _rungs_of(content: SpaceContent) -> Mapping[str, float]:
+    """Return the first rung of the pruner that a sweep was launched with, by the pruner's name."""
+    rungs = {name: content.get(f"search.pruner.{name}.min_resource") for name in EARLIER_RUNGS}
+    return {name: float(rung) for name, rung in rungs.items() if isinstance(rung, int | float)}
 
 
 @functools.lru_cache(maxsize=1000)

@@ -7,8 +7,9 @@ import socket
 
 import pytest
 
-from search_spaces.configurations import parse_space
+from search_spaces.configurations import parse_launched_space, parse_space
 from tests.tuner.conftest import SPACE
+from trainables.storage.atomic import write_json
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.identity import changeable_keys, changed_keys, content_of, digest_of
 
@@ -87,3 +88,48 @@ def test_a_key_that_only_a_later_release_knows_is_no_change():
     later = {**LAUNCHED, "evaluation.new": 1}
     assert changed_keys(LAUNCHED, later) == []
     assert changed_keys(later, LAUNCHED) == ["evaluation.new"]
+
+
+def launched_by_an_earlier_release(sweep, pruner: str, rung: float | None, sweep_format: int = 3) -> SweepFolder:
+    """Let a sweep be as an earlier release wrote it, when rungs might lie within the pretraining; and open it."""
+    text = SPACE.replace("seed: 7", f"seed: 7, pruner: {pruner}").replace(
+        "parameters:\n", "parameters:\n  pretrain: 2.5\n"
+    )
+    (sweep.folder / "space.yaml").write_text(text)
+    path = sweep.folder / "sweep.json"
+    meta = json.loads(path.read_text())
+    content = dict(content_of(parse_launched_space(text, "space.yaml")))
+    del content["search.accept_early_rungs"]
+    if rung is not None:
+        content = {key: rung if key.endswith(".min_resource") else value for key, value in content.items()}
+    meta |= {"format": sweep_format, "space": {"sha256": digest_of(content), "content": content, "text": text}}
+    old = {key: value for key, value in meta.items() if sweep_format == 3 or key not in ("space", "location")}
+    old.pop("sha256", None)
+    write_json(path, old)
+    return SweepFolder.open(sweep.name, home=sweep.folder.parent)
+
+
+@pytest.mark.parametrize("sweep_format", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("pruner", "rung"),
+    [
+        ("successive_halving", 1),
+        ("{successive_halving: {min_resource: 2, reduction_factor: 2}}", 2),
+        ("{hyperband: {reduction_factor: 2}}", 1),
+        ("median", 0),
+    ],
+)
+def test_a_sweep_of_an_earlier_release_keeps_the_rung_it_began_with(make_sweep, pruner, rung, sweep_format):
+    opened = launched_by_an_earlier_release(make_sweep(), pruner, None, sweep_format)
+    assert opened.space.search.pruner.first_rung == rung
+    opened.check_space()
+    opened = opened.extended(6)
+    again = SweepFolder.open("tiny", home=opened.folder.parent)
+    assert (again.space, again.edited_keys, again.num_trials) == (opened.space, (), 6)
+
+
+def test_a_sweep_keeps_its_rung_when_the_rule_becomes_another(make_sweep):
+    """What is kept is the number, whatever a later release would make of the text."""
+    opened = launched_by_an_earlier_release(make_sweep(), "successive_halving", 2.0)
+    assert opened.space.search.pruner.first_rung == 2
+    opened.check_space()

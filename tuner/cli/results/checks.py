@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -16,28 +17,38 @@ from tuner.errors import MISTAKE
 def replay(
     sweep_name: SweepName,
     pruner: Annotated[
-        str, typer.Option(metavar="PRUNER", help="As in a space: median, or '{successive_halving: {min_resource: 2}}'.")
-    ],
+        str | None,
+        typer.Option(metavar="PRUNER", help="As in a space: median, or '{successive_halving: {min_resource: 2}}'."),
+    ] = None,
     output_format: FormatOption = None,
     output: OutputOption = None,
     home_folder: Home = None,
 ) -> None:
-    """Replay a sweep's learning curves with another pruner: what it would have saved, and what lost."""
+    """Say from which step on a sweep's curves judge rightly, and what another pruner would have saved and lost.
+
+    A step judges rightly if its reports rank trials as their ends do, all of them and the best quarter alone.
+    """
     chosen = format_of(output_format, output)
     sweep = open_sweep(sweep_name, home_folder)
-    from tuner.results.terminal.checks import replay_table
+    from trainables.common.valid_json import dump_json
+    from tuner.results.judging import curves_of, judge_curves, judgement_sentences
+    from tuner.results.terminal.checks import judgement_table, replay_table
     from tuner.results.terminal.output import say_all
     from tuner.search.replay import read_pruner, replay_sentences, replay_trials
     from tuner.sweep.snapshot import read_snapshot
 
     snapshot = read_snapshot(sweep, with_rows=True)
-    result = replay_trials(snapshot, read_pruner(pruner))
+    result = None if pruner is None else replay_trials(snapshot, read_pruner(pruner))
+    judgement = judge_curves(curves_of(snapshot.space, snapshot.records, snapshot.rows))
     if chosen == "json":
-        write_content(result.to_json().encode() + b"\n", output)
+        content = {"sweep": snapshot.name, **(asdict(result) if result else {}), "curves": judgement.to_json()}
+        write_content(dump_json(content).encode() + b"\n", output)
     else:
-        write_table(replay_table(result), chosen, output, Console(markup=False), "`--format csv`")
+        table = replay_table(result) if result else judgement_table(snapshot.name, judgement)
+        write_table(table, chosen, output, Console(markup=False), "`--format csv`")
         if chosen == "table" and output is None:
-            say_all(Console(markup=False), replay_sentences(result))
+            sentences = [*(replay_sentences(result) if result else ()), *judgement_sentences(judgement)]
+            say_all(Console(markup=False), sentences)
     exit_for_problems(snapshot.problems)
 
 

@@ -43,7 +43,7 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Measure a classifier, or all of a sweep.",
         ("tuner evaluate exports/first-trial-0007", "tuner evaluate first --images 1000"),
     ),
-    "replay": ("Try another pruner on past curves.", ("tuner replay first --pruner median",)),
+    "replay": ("Judge past curves; try another pruner.", ("tuner replay first", "tuner replay first --pruner median")),
     "verify": ("Check every file of a sweep.", ("tuner verify first",)),
     "copy": ("Copy a sweep to one of its own.", ("tuner copy first second",)),
     "delete": ("Delete a sweep, after asking.", ("tuner delete first",)),

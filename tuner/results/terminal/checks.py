@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from tuner.results.terminal.columns import Column, Row, Table, fixed
 from tuner.results.verify import Verification
 from tuner.search.replay import Replay
+
+if TYPE_CHECKING:
+    from tuner.results.judging import CurveJudgement
 
 
 def replay_table(replay: Replay) -> Table:
@@ -25,6 +29,20 @@ def replay_table(replay: Replay) -> Table:
         Column("kept", "best that is kept", "name", rank=2),
     )
     return Table(f"{replay.sweep} with the pruner {replay.pruner}", columns, (Row(values),))
+
+
+def judgement_table(sweep: str, judgement: CurveJudgement) -> Table:
+    """Return a row for each step: how well its reports rank a sweep's trials as their ends do."""
+    columns = (
+        Column("step", "step"),
+        Column("compute", "compute", text=fixed("compute")),
+        Column("trials", "trials"),
+        Column("correlation", "rank correlation with the end", text=fixed("correlation", 2)),
+        Column("among_best", "among the best quarter", text=fixed("among_best", 2)),
+    )
+    rows = tuple(Row(asdict(step), "bold" if step == judgement.first_right else None) for step in judgement.steps)
+    keys = ("step", "compute", "trials", "correlation", "among_best")
+    return Table(f"{sweep}: how well the reports of each step judge", columns, rows, first_keys=keys)
 
 
 def verification_table(verification: Verification) -> Table:
