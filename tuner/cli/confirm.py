@@ -13,8 +13,8 @@ from trainables.common.limits import MAX_IMAGES
 from tuner.cli.cluster.remote import accept_ray
 from tuner.cli.exits import exit_for, exit_for_problems
 from tuner.cli.options import AcceptCodeChange, Home, SweepName, open_sweep
-from tuner.cli.output import FormatOption, OutputOption, format_of, write_content, write_table
-from tuner.cli.results.compare import print_confirmed
+from tuner.cli.output import FormatOption, OutputOption, format_of, write_json, write_table
+from tuner.cli.results.compare import confirmation_document, print_confirmed
 from tuner.errors import INTERRUPTED
 from tuner.results.terminal.output import say
 
@@ -81,8 +81,7 @@ def confirm(  # noqa: PLR0913, PLR0917  # an argument for each option
 
     snapshot = read_snapshot(sweep)
     if chosen == "json":
-        text = snapshot.confirmation.to_json() if snapshot.confirmation else "null"
-        write_content(text.encode() + b"\n", output)
+        write_json(confirmation_document(snapshot), output)
     elif is_table:
         print_confirmed(snapshot, console)
     elif snapshot.confirmation is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +13,7 @@ import typer
 from tuner.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
 
     from tuner.results.terminal.columns import Row, Table
@@ -111,13 +112,31 @@ def write_table(table: Table, output_format: Format, output: Path | None, consol
         else:
             write_content(_plain_text(table).encode(), output)
         return
-    from tuner.results.frames import encode_frame, frame_of
+    from tuner.results.frames import encode_frame
+
+    write_content(encode_frame(_frame(table), output_format), output)
+
+
+def json_rows(table: Table) -> list[dict[str, object]]:
+    """Return the rows of a table as `write_table` writes them into JSON."""
+    from tuner.results.frames import plain_rows
+
+    return plain_rows(_frame(table))
+
+
+def _frame(table: Table) -> pd.DataFrame:
+    from tuner.results.frames import frame_of
 
     keys = table.keys()
     rows = [{key: row.values.get(key) for key in keys} for row in table.rows]
-    write_content(
-        encode_frame(frame_of(rows, table.first_keys if not table.are_chosen else keys), output_format), output
-    )
+    return frame_of(rows, keys if table.are_chosen else table.first_keys)
+
+
+def write_json(document: Mapping[str, object] | None, output: Path | None) -> None:
+    """Write a JSON document: see `write_content`."""
+    from trainables.common.valid_json import dump_json
+
+    write_content(dump_json(document).encode() + b"\n", output)
 
 
 def write_content(content: bytes, output: Path | None) -> None:

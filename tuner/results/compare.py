@@ -9,7 +9,7 @@ from search_spaces.schema import Space
 from trainables.evaluation.metrics import metric_named
 from tuner.results.seeds import lead_sentences, pooled
 from tuner.statistics import is_within_noise
-from tuner.sweep.ranking import eligible, explain_no_best
+from tuner.sweep.ranking import clean_accuracy, eligible, explain_no_best
 from tuner.sweep.runs import Record, num_images
 from tuner.sweep.snapshot import Snapshot
 
@@ -18,17 +18,17 @@ def rank_runs(snapshot: Snapshot) -> list[Record]:
     """Return the runs of the search: complete and feasible ones first, then the other complete ones, then the rest.
 
     Complete runs are sorted by the objective. The others have not measured it: they are sorted by what trials are
-    compared by while they train.
+    compared by while they train. Runs that are equal in that are sorted by their clean accuracy.
     """
     return sorted(snapshot.records, key=lambda record: sort_key_of_runs(record, snapshot.space))
 
 
-def sort_key_of_runs(record: Record, space: Space) -> tuple[bool, bool, float]:
+def sort_key_of_runs(record: Record, space: Space) -> tuple[bool, bool, float, float]:
     """Return the key by which `rank_runs` sorts the runs of a space."""
     is_complete = record.state == "complete"
     measured = space.objective if is_complete else space.prune_on
     value = record.metrics.get(measured.metric, -measured.sign * float("inf"))
-    return not is_complete, not record.feasible, -measured.sign * value
+    return not is_complete, not record.feasible, -measured.sign * value, -clean_accuracy(record.metrics)
 
 
 def comparison_sentences(snapshot: Snapshot) -> list[str]:
@@ -65,7 +65,10 @@ def _noise_sentences(snapshot: Snapshot) -> list[str]:
     objective = snapshot.space.objective
     if not metric_named(objective.metric).is_share:
         return []
-    ordered = sorted(eligible(snapshot.records), key=lambda record: -objective.sign * (record.value or 0.0))
+    ordered = sorted(
+        eligible(snapshot.records),
+        key=lambda record: (-objective.sign * (record.value or 0.0), -clean_accuracy(record.metrics)),
+    )
     first, images = ordered[0], num_images(ordered[0].run.settings, ranked=True)
 
     def is_tied(other: Record) -> bool:

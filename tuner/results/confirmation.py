@@ -1,7 +1,8 @@
 """Computes the result of confirming a sweep: the winner, how certain that is, and its lead over each baseline.
 
-The winner is the configuration with the best mean of the objective on validation images over the fresh seeds. Its
-accuracy and its leads are measured on test images, which neither the search nor the choice of the winner has used.
+The winner is the configuration with the best mean of the objective on validation images over the fresh seeds, of equal
+ones the one with the best clean accuracy there. Its accuracy and its leads are measured on test images, which neither
+the search nor the choice of the winner has used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tuner.sweep.confirmation import (
 )
 from tuner.sweep.evaluations import EvaluationResults, read_evaluation
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.ranking import violations
+from tuner.sweep.ranking import clean_accuracy, violations
 from tuner.sweep.runs import Record, Tier, num_images
 
 SIGNIFICANT = 0.05
@@ -72,7 +73,7 @@ def confirm_results(
     tests = [run.test for configuration in configurations for run in configuration.runs if run.test]
     images = min((test.images for test in tests), default=0)
     candidates = [each for each in configurations if not each.is_baseline and each.elimination_reason is None]
-    candidates.sort(key=lambda each: -objective.sign * _mean_objective(each))
+    candidates.sort(key=lambda each: (-objective.sign * _mean_objective(each), -_mean_clean(each, records)))
     metric = objective.metric if _is_tested(candidates, objective.metric) else "robust"
     winner = candidates[0] if candidates else None
     tied: list[str] = []
@@ -105,11 +106,11 @@ def confirm_results(
 def is_confirmed(confirmation: Confirmation | None) -> bool:
     """Return whether a sweep's winner is confirmed: with fresh seeds, it is better than each baseline on test images.
 
-    Without baselines it is confirmed once it has been measured so.
+    Without a baseline to compare with, nothing is confirmed.
     """
     if confirmation is None or confirmation.winner is None:
         return False
-    return all(is_better(lead) for lead in confirmation.differences)
+    return bool(confirmation.differences) and all(is_better(lead) for lead in confirmation.differences)
 
 
 def is_better(lead: Lead) -> bool:
@@ -196,6 +197,12 @@ def _mean_over_seeds(values: Sequence[float], resolution: float) -> MeanOverSeed
 
 def _mean_objective(configuration: ConfirmedConfiguration) -> float:
     return configuration.validation.mean if configuration.validation else 0.0
+
+
+def _mean_clean(configuration: ConfirmedConfiguration, records: Sequence[Record]) -> float:
+    """Return the mean clean accuracy of a configuration's complete runs on validation images."""
+    own = [record for record in records if configuration_of(record) == configuration.name]
+    return mean([clean_accuracy(record.metrics) for record in own if record.state == "complete"] or [0.0])
 
 
 def _is_tested(configurations: Sequence[ConfirmedConfiguration], metric: str) -> bool:

@@ -13,7 +13,9 @@ from trainables.common.redaction import redact_arguments
 from trainables.evaluation.earlier_names import rename_results
 from trainables.storage.atomic import whole_folder, write_json
 from tuner.errors import UserError
+from tuner.results.confirmation import is_confirmed
 from tuner.results.selection import choose_run
+from tuner.sweep.confirmation import Confirmation
 from tuner.sweep.runs import Record, num_images
 from tuner.sweep.snapshot import Snapshot
 
@@ -68,9 +70,14 @@ def _origin(snapshot: Snapshot, record: Record) -> dict[str, Any]:
     threads = num_threads(sweep.space.resources.cpu)
     names = {"sweep": sweep.name, "sweep_id": sweep.id, "run": record.run.key}
     confirmation = snapshot.confirmation if record.run.kind == "confirm" else None
-    numbers = {"confirmed": {"winner": confirmation.winner, **confirmation.main_numbers()}} if confirmation else {}
+    numbers = {"confirmed": _confirmed(confirmation)} if confirmation else {}
     command = redact_arguments(of_sweep["command"])  # earlier releases wrote it as it was typed
     return {**names, "num_threads": threads, **of_sweep, "command": command, **numbers}
+
+
+def _confirmed(confirmation: Confirmation) -> dict[str, Any]:
+    said = {"winner": confirmation.winner, "is_better_than_each_baseline": is_confirmed(confirmation)}
+    return {**said, **confirmation.main_numbers()}
 
 
 def num_threads(cpus: float) -> int:

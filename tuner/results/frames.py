@@ -108,17 +108,21 @@ def _typed(values: list[Any]) -> pd.Series[Any]:
     return pd.Series([None if value is None else json.dumps(value) for value in values], dtype="string")
 
 
-def encode_frame(table: pd.DataFrame, output_format: Format) -> bytes:
-    """Return a table as the content of a file; JSON is a list of rows."""
+def plain_rows(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Return the rows of a table as JSON has them: None where there is no value."""
     import pandas as pd
 
+    return [
+        {str(name): None if pd.isna(cell) else cell for name, cell in row.items()} for row in table.to_dict("records")
+    ]
+
+
+def encode_frame(table: pd.DataFrame, output_format: Format) -> bytes:
+    """Return a table as the content of a file; JSON is a list of rows."""
     if output_format == "csv":
         return table.to_csv(index=False).encode()
     if output_format == "json":
-        rows = [
-            {name: None if pd.isna(cell) else cell for name, cell in row.items()} for row in table.to_dict("records")
-        ]
-        return dump_json(rows).encode() + b"\n"
+        return dump_json(plain_rows(table)).encode() + b"\n"
     content = io.BytesIO()
     table.to_parquet(content, engine="pyarrow", index=False)
     return content.getvalue()

@@ -42,7 +42,7 @@ class Repeats:
 
 
 def group_repeats(space: Space, records: Iterable[Record]) -> list[Repeats]:
-    """Group runs by configuration; groups with the best mean of the objective come first.
+    """Group runs by configuration: those with the best mean of the objective first, of equal ones of clean accuracy.
 
     Args:
         space: of the sweep.
@@ -55,8 +55,9 @@ def group_repeats(space: Space, records: Iterable[Record]) -> list[Repeats]:
         settings = json.dumps({**record.run.settings, "seed": None}, sort_keys=True)
         groups.setdefault((name, settings), []).append(record)
 
-    def sort_key(group: Repeats) -> tuple[bool, float]:
-        values = group.values(space.objective.metric).values()
-        return not values, -space.objective.sign * mean(values) if values else 0.0
+    def sort_key(group: Repeats) -> tuple[bool, float, float]:
+        values, clean = group.values(space.objective.metric).values(), group.values("clean").values()
+        objective = -space.objective.sign * mean(values) if values else 0.0
+        return not values, objective, -mean(clean) if clean else 0.0
 
     return sorted((Repeats(tuple(group)) for group in groups.values()), key=sort_key)

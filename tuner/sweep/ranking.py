@@ -48,9 +48,21 @@ def eligible(records: Iterable[Record]) -> list[Record]:
 
 
 def best(records: Iterable[Record], mode: str) -> Record | None:
-    """Return the eligible trial with the best value of the first objective; None if no trial is eligible."""
+    """Return the eligible trial with the best value of the first objective; None if no trial is eligible.
+
+    Of several with the same value it is the one with the best clean accuracy, and then the first.
+    """
     sign = 1.0 if mode == "max" else -1.0
-    return max(eligible(records), key=lambda record: sign * (record.value or 0.0), default=None)
+    return max(
+        eligible(records),
+        key=lambda record: (sign * (record.value or 0.0), clean_accuracy(record.metrics)),
+        default=None,
+    )
+
+
+def clean_accuracy(metrics: Mapping[str, float]) -> float:
+    """Return the clean accuracy by which runs with the same objective are ordered: that of the end, or the last one."""
+    return metrics.get("clean", metrics.get("watch/clean", 0.0))
 
 
 def front(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:

@@ -191,8 +191,10 @@ def test_compare_as_table_csv_json_and_picture(run, make_sweep):
     lines = run("compare", "tiny", "--home", ".", "--format", "csv")[1].splitlines()
     assert len(lines) == 7
     assert lines[0].startswith("run,kind,trainable,schedule,state")
-    rows = json.loads(run("compare", "tiny", "--home", ".", "--format", "json")[1])
-    assert rows[0]["run"] == "trial-0003"
+    said = json.loads(run("compare", "tiny", "--home", ".", "--format", "json")[1])
+    assert (said["sweeps"], said["runs"][0]["run"], said["confirmation"]) == (["tiny"], "trial-0003", None)
+    assert said["sentences"][0] in output
+    assert len(said["sentences"]) > 3
     assert run("compare", "tiny", "--home", ".", "--picture", "nowhere/a.png")[0] == 2
 
 
@@ -325,8 +327,9 @@ def test_sweeps_are_compared_with_each_other_if_their_numbers_can_be(run, make_s
     assert code == 0
     assert "Mind that they differ in compute per run: one 3, two 4." in output
     assert "which is within the noise of 100 validation images" in output
-    rows = json.loads(run("compare", "one", "two", "--home", ".", "--format", "json")[1])
-    assert {row["sweep"] for row in rows} == {"one", "two"}
+    said = json.loads(run("compare", "one", "two", "--home", ".", "--format", "json")[1])
+    assert {row["sweep"] for row in said["runs"]} == {"one", "two"}
+    assert all(sentence in output for sentence in said["sentences"])
     for other, told in {
         "epsilon": "epsilons differ (one 0.3, epsilon 0.1)",
         "split": "validation images differ",

@@ -56,6 +56,20 @@ def test_the_table_marks_the_best_and_has_every_measure(trained):
         assert heading in text
 
 
+def test_of_equal_trials_the_best_is_the_one_with_the_better_clean_accuracy(make_sweep):
+    sweep = make_sweep()
+    ledger = Ledger(sweep)
+    clean = [0.7, 0.9, 0.8, 0.9]
+    for run in iter(ledger.next_run, None):
+        ledger.complete(run.key, row(STEPS, 0.5, clean=clean[run.number] if run.kind == "trial" else 0.1))
+    snapshot = read_snapshot(sweep)
+    assert snapshot.best.run.key == "trial-0001"
+    ordered = ["trial-0001", "trial-0003", "trial-0002", "trial-0000", "baseline-standard", "baseline-fgsm_retraining"]
+    assert [record.run.key for record in rank_runs(snapshot)] == ordered
+    assert [group.first.run.key for group in group_repeats(snapshot.space, snapshot.records)] == ordered
+    assert "The top 4 are not distinguishable: the lead of trial-0001" in " ".join(comparison_sentences(snapshot))
+
+
 def test_the_verdict_compares_with_each_baseline_and_claims_nothing(trained):
     lines = comparison_sentences(read_snapshot(trained))
     assert "against standard: +30.0 points" in lines[0]

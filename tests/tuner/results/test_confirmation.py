@@ -163,11 +163,35 @@ def test_a_confirmed_sweep_is_compared_and_exported_as_such(searched, run, tmp_p
     assert is_confirmed(confirm(searched, CLEARLY_BETTER))
     code, said = run("compare", "tiny", "--home", str(tmp_path))
     assert code == 0
-    for text in ("Confirmed: trial-0003", "bootstrap (BCa)", "p (Holm)", "trial-0003 *", "Better than standard"):
+    assert "Confirmed as better than standard, fgsm_retraining: trial-0003" in said
+    for text in ("bootstrap (BCa)", "p (Holm)", "trial-0003 *", "Better than standard"):
         assert text in said
+    document = json.loads(run("compare", "tiny", "--home", str(tmp_path), "--format", "json")[1])
+    assert document["confirmation"]["winner"] == "trial-0003"
+    assert all(sentence in said for sentence in document["sentences"] + document["confirmation"]["sentences"])
     assert choose_run(read_snapshot(searched), None).run.key == "trial-0003.seed100008"
     assert choose_run(read_snapshot(searched), "trial-0003.seed100007").run.settings["seed"] == 100007
     assert choose_run(read_snapshot(searched), "3").run.key == "trial-0003"
+
+
+def test_nothing_is_called_confirmed_beside_no_baseline(make_sweep):
+    sweep = make_sweep(replace=("baselines: [standard, fgsm_retraining]", ""))
+    train_all(Ledger(sweep))
+    found = confirm(sweep)
+    assert not is_confirmed(found)
+    assert confirmation_sentences(found)[0].startswith("Measured with fresh seeds, beside no baseline: trial-0003")
+
+
+def test_of_equal_means_the_winner_is_the_one_with_the_better_clean_accuracy(searched):
+    plan = make_plan(searched)
+    ledger = ConfirmLedger(searched, plan)
+    for run in iter(ledger.next_run, None):
+        ledger.complete(run.key, row(STEPS, 0.5, clean=0.9 if run.key.startswith("trial-0001") else 0.8))
+        about = {"tier": "rank", "dataset": "digits", "split": "test", "images": 1000, "epsilon": 0.3, "asked": None}
+        (run.folder / "test.json").write_text(json.dumps({**about, "metrics": row(STEPS, 0.5)}))
+    found = write_confirmation(searched, plan, list(ledger.records.values()), "rank", ledger.record_result)
+    assert found.winner == "trial-0001"
+    assert not is_confirmed(found)
 
 
 def test_what_leads_since_then_is_said(make_sweep, run, tmp_path):
@@ -258,3 +282,4 @@ def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_swee
     origin = json.loads((bundle / "provenance.json").read_text())
     assert origin["run"] == found.run
     assert origin["confirmed"]["winner"] == found.winner
+    assert origin["confirmed"]["is_better_than_each_baseline"] == is_confirmed(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,12 +19,15 @@ from tuner.cli.output import (
     TopOption,
     View,
     format_of,
+    json_rows,
+    write_json,
     write_table,
 )
 from tuner.cli.shell import completion
 from tuner.errors import UserError
 
 if TYPE_CHECKING:
+    from tuner.sweep.confirmation import Confirmation
     from tuner.sweep.snapshot import Snapshot
 
 
@@ -43,11 +47,35 @@ def print_comparison(snapshot: Snapshot, console: Console, view: View | None = N
     print_confirmed(snapshot, console)
 
 
+def comparison_document(snapshot: Snapshot, view: View) -> dict[str, object]:
+    """Return what `print_comparison` says as a JSON document: rows, sentences, and the result of confirming."""
+    from tuner.results.compare import comparison_sentences
+    from tuner.results.seeds import has_several_seeds
+    from tuner.results.terminal.comparison import comparison_table, seeds_table
+    from tuner.sweep.status import describe_runs, summarize
+
+    return {
+        "sweeps": [snapshot.name],
+        "runs": json_rows(view.apply(comparison_table(snapshot))),
+        "configurations": json_rows(seeds_table(snapshot)) if has_several_seeds(snapshot) else None,
+        "sentences": [f"{describe_runs(summarize(snapshot))}.", *comparison_sentences(snapshot)],
+        "confirmation": confirmation_document(snapshot),
+    }
+
+
+def confirmation_document(snapshot: Snapshot) -> dict[str, object] | None:
+    """Return what `print_confirmed` says as a JSON document: that of ``confirm.json``, and the sentences."""
+    confirmation = snapshot.confirmation
+    if confirmation is None:
+        return None
+    content: dict[str, object] = json.loads(confirmation.to_json())
+    return {**content, "sentences": _confirmed_sentences(snapshot, confirmation)}
+
+
 def print_confirmed(snapshot: Snapshot, console: Console) -> None:
     """Print the result of confirming a sweep; nothing if it has not been confirmed."""
-    from tuner.results.terminal.confirmation import configurations_table, confirmation_sentences, differences_table
-    from tuner.results.terminal.output import print_table, say, say_all
-    from tuner.search.confirmation import newer_leaders
+    from tuner.results.terminal.confirmation import configurations_table, differences_table
+    from tuner.results.terminal.output import print_table, say_all
 
     confirmation = snapshot.confirmation
     if confirmation is None:
@@ -56,13 +84,18 @@ def print_confirmed(snapshot: Snapshot, console: Console) -> None:
     print_table(configurations_table(confirmation), console, hint)
     if confirmation.differences:
         print_table(differences_table(confirmation), console, hint)
-    say_all(console, confirmation_sentences(confirmation))
-    newer = newer_leaders(
-        snapshot.space, snapshot.records, [configuration.name for configuration in confirmation.configurations]
-    )
-    if newer:
-        said = f"The search has found better since: {', '.join(newer[: confirmation.top])}"
-        say(console, f"{said}; `tuner confirm {snapshot.name}` takes it in.")
+    say_all(console, _confirmed_sentences(snapshot, confirmation))
+
+
+def _confirmed_sentences(snapshot: Snapshot, confirmation: Confirmation) -> list[str]:
+    from tuner.results.terminal.confirmation import confirmation_sentences
+    from tuner.search.confirmation import newer_leaders
+
+    names = [configuration.name for configuration in confirmation.configurations]
+    newer = newer_leaders(snapshot.space, snapshot.records, names)
+    said = f"The search has found better since: {', '.join(newer[: confirmation.top])}"
+    since = [f"{said}; `tuner confirm {snapshot.name}` takes it in."] if newer else []
+    return [*confirmation_sentences(confirmation), *since]
 
 
 def compare(
@@ -100,11 +133,18 @@ def compare(
         from tuner.results.terminal.output import say_all
 
         check_comparable(snapshots)
-        write_table(view.apply(several_table(snapshots)), chosen, output, console)
+        table, sentences = view.apply(several_table(snapshots)), several_sentences(snapshots)
+        if chosen == "json":
+            names = [snapshot.name for snapshot in snapshots]
+            write_json({"sweeps": names, "runs": json_rows(table), "sentences": sentences}, output)
+        else:
+            write_table(table, chosen, output, console)
         if chosen == "table" and output is None:
-            say_all(console, several_sentences(snapshots))
+            say_all(console, sentences)
     elif chosen == "table" and output is None:
         print_comparison(snapshots[0], console, view)
+    elif chosen == "json":
+        write_json(comparison_document(snapshots[0], view), output)
     else:
         from tuner.results.terminal.comparison import comparison_table
 

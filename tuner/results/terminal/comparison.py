@@ -53,7 +53,7 @@ def several_table(snapshots: Sequence[Snapshot]) -> Table:
         for row in run_rows(one, [record])
     ]
 
-    def sort_key(entry: tuple[Record, Row]) -> tuple[bool, bool, float]:
+    def sort_key(entry: tuple[Record, Row]) -> tuple[bool, bool, float, float]:
         return sort_key_of_runs(entry[0], space)
 
     ordered = tuple(row for _, row in sorted(rows, key=sort_key))

@@ -160,9 +160,7 @@ def _sentences(confirmation: Confirmation) -> Iterator[str]:
     winner = next(one for one in racing if one.name == confirmation.winner)
     metric = confirmation.test_metric
     test = winner.test[metric]
-    doubtful = ", ".join(lead.against for lead in confirmation.differences if not is_better(lead))
-    verdict = f"Not confirmed as better than {doubtful}" if doubtful else "Confirmed"
-    yield f"{verdict}: {winner.name} ({winner.label}), {_measured(confirmation, test)}."
+    yield f"{_verdict(confirmation)}: {winner.name} ({winner.label}), {_measured(confirmation, test)}."
     for lead in confirmation.differences:
         yield _lead_sentence(lead, metric)
     yield from _ties(confirmation, racing)
@@ -172,6 +170,15 @@ def _sentences(confirmation: Confirmation) -> Iterator[str]:
             f"Intervals are Student's t: the bootstrap of fewer than {MIN_BOOTSTRAP} pairs is too short. They are over "
             f"seeds, on the same test images; p-values are of paired t-tests, Holm-corrected."
         )
+
+
+def _verdict(confirmation: Confirmation) -> str:
+    """Return what the winner is confirmed as: better than each baseline that it was compared with."""
+    doubtful = ", ".join(lead.against for lead in confirmation.differences if not is_better(lead))
+    if doubtful:
+        return f"Not confirmed as better than {doubtful}"
+    others = ", ".join(lead.against for lead in confirmation.differences)
+    return f"Confirmed as better than {others}" if others else "Measured with fresh seeds, beside no baseline"
 
 
 def _ties(confirmation: Confirmation, racing: Sequence[ConfirmedConfiguration]) -> Iterator[str]:

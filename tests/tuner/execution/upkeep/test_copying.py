@@ -166,7 +166,7 @@ def test_a_copy_is_a_sweep_of_its_own_and_the_original_stays_byte_for_byte(confi
     with confirmed.lock():
         pass
     before = content(confirmed.folder)
-    shown = run("compare", "tiny", "--home", str(tmp_path), "--format", "json")[1]
+    shown = run("compare", "tiny", "--home", str(tmp_path), "--format", "csv")[1]
     assert "new in" in run("copy", "tiny", "new", "--home", str(tmp_path))[1]
     copy = SweepFolder.open("new", home=tmp_path)
     assert copy.id != confirmed.id
@@ -174,7 +174,7 @@ def test_a_copy_is_a_sweep_of_its_own_and_the_original_stays_byte_for_byte(confi
     for path, file in content(copy.folder).items():
         assert (confirmed.id.encode() in file) == (path == "provenance.json"), path
     assert json.loads((copy.folder / "provenance.json").read_text())["copied_from"][0]["sweep_id"] == confirmed.id
-    assert run("compare", "new", "--home", str(tmp_path), "--format", "json")[1] == shown
+    assert run("compare", "new", "--home", str(tmp_path), "--format", "csv")[1] == shown
     assert read_snapshot(copy).confirmation.sweep_id == copy.id
     with prepare_resume(copy, QUIET, trials=6).lock():
         assert train_all(Ledger(SweepFolder.open("new", home=tmp_path))) == ["trial-0004", "trial-0005"]
