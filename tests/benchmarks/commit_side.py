@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 BATCH_SIZE, NUM_IMAGES = 128, 100
 EPSILON, STEPS = 0.3, 40
-GENERATOR = {  # quick's first configuration
+GENERATOR = {  # gan's first configuration
     "width": 16,
     "random_start": True,
     "see_label": True,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -234,7 +235,7 @@ def _tune(
 def _ours(home: Path) -> dict[str, float]:
     """Run the trials of the packaged space `quick` as `tuner.execution.driver` does, but for what trains them."""
     text, source = text_of("quick")
-    sweep = SweepFolder.create("ours", text.replace("baselines: [standard, fgsm_retraining]", ""), source, home=home)
+    sweep = SweepFolder.create("ours", re.sub("^baselines:.*$", "", text, flags=re.MULTILINE), source, home=home)
     sweep = sweep.extended(NUM_TRIALS)
     resources, budget = sweep.space.resources, sweep.space.budget
     clock = Clock()

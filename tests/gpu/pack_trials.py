@@ -1,4 +1,4 @@
-"""Whole runs of `quick`'s first configuration in packs of several widths and formats, and in several processes."""
+"""Whole runs of `gan`'s first configuration in packs of several widths and formats, and in several processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tests.gpu.measuring import Rows, numbers
-from tests.gpu.recipes import QUICK, build, on
+from tests.gpu.recipes import GENERATOR, build, on
 from tests.gpu.trials import side_by_side
 from trainables.data.tensors import Dataset
 from trainables.training.loop import TrainingLoop
@@ -114,9 +114,9 @@ def _format(fmt: str) -> Iterator[dict[str, Any]]:
     """Set a number format of `CASES` and yield the settings of a run in it."""
     if fmt in ("fp32", "tf32"):
         with numbers(fmt):
-            yield QUICK
+            yield GENERATOR
     else:
-        yield {**QUICK, "precision": "bfloat16"} if fmt == "bf16" else QUICK
+        yield {**GENERATOR, "precision": "bfloat16"} if fmt == "bf16" else GENERATOR
 
 
 def measure(rows: Rows, dataset: Dataset) -> None:
@@ -139,7 +139,7 @@ def _in_a_pack(num_runs: int, width: int, fmt: str, limit_s: float, dataset: Dat
 
 def _profiled(dataset: Dataset) -> dict[str, Any]:
     """Say in which functions the host spends the milliseconds of an update, once all runs are under way."""
-    trials = Trials(dataset, 16, 16, QUICK)
+    trials = Trials(dataset, 16, 16, GENERATOR)
     started = time.monotonic()
     while not trials.all_reported(1) and time.monotonic() < started + 8:
         trials.turn()
@@ -189,7 +189,7 @@ def _in_processes(num_processes: int, width: int, limit_s: float, dataset: Datas
 
 def _serve(number: int, width: int, limit_s: float, dataset: Dataset, barrier: Any, queue: Any) -> None:
     try:
-        trials = Trials(on(dataset, "cuda"), width, width, QUICK, first_seed=width * number)
+        trials = Trials(on(dataset, "cuda"), width, width, GENERATOR, first_seed=width * number)
         torch.zeros(8, 8, device="cuda").matmul(torch.zeros(8, 8, device="cuda")).sum().item()
         barrier.wait(60)
         queue.put(train(trials, limit_s))

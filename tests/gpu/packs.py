@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tests.gpu.measuring import Rows, host_ms, numbers, time_ms
-from tests.gpu.recipes import BATCH_SIZE, QUICK, build, load_images, on
+from tests.gpu.recipes import BATCH_SIZE, GENERATOR, build, load_images, on
 from tests.gpu.solo import replays
 from tests.gpu.stacked import WAYS, Stack, StackedAdam
 from trainables.attacks import gradient as attacks
@@ -24,14 +24,14 @@ from trainables.training.optimizers import descend
 from trainables.training.recipes import mixed_loss
 
 CYCLES, CLEAN_UPDATES, WATCH_REPORTS = 933, 215, 15
-"""Of a run of `quick`'s first configuration: counted in one of them."""
+"""Of a run of `gan`'s first configuration: counted in one of them."""
 
 
 class Pack:
     """The slots of a pack with what its updates need; every hyperparameter is a tensor ``(slots, 1, ...)``."""
 
     def __init__(self, num_slots: int, way: str, device: str, seeds: list[int] | None = None) -> None:
-        config = parse(QUICK)
+        config = parse(GENERATOR)
         seeds = list(range(num_slots)) if seeds is None else seeds
         self.settings = config.generator
         self.classifier = Stack([build_classifier(config.classifier, seed).to(device) for seed in seeds], way)
@@ -167,7 +167,7 @@ def _neighbours(way: str, dataset: Dataset) -> dict[str, Any]:
 
 def _against_solo(way: str, dataset: Dataset) -> dict[str, Any]:
     """Train on the same minibatches with the product's own networks and optimiser; generators start at the images."""
-    device, num_slots, config = str(dataset.train.images.device), 3, parse(QUICK)
+    device, num_slots, config = str(dataset.train.images.device), 3, parse(GENERATOR)
     settings = config.generator.model_copy(update={"random_start": False})
     with numbers("fp32"):
         pack = Pack(num_slots, way, device)
@@ -246,7 +246,7 @@ def _stacked(width: int, way: str, fmt: str, dataset: Dataset) -> dict[str, Any]
 def measure_streams(rows: Rows, dataset: Dataset) -> None:
     """Time single runs in graphs, each on a stream of its own, in one process."""
     there = on(dataset, "cuda")
-    settings = {**QUICK, "compute": 1e6, "report_every": 1e6, "pretrain": 0.0}
+    settings = {**GENERATOR, "compute": 1e6, "report_every": 1e6, "pretrain": 0.0}
     settings["generator"] = {**settings["generator"], "warmup": 0.0}
     loops: list[Any] = []
     for count in (1, 4, 16, 32):

@@ -1,4 +1,4 @@
-"""Whole runs of `quick`'s first configuration with their evaluations, one a process: in one process and in several."""
+"""Whole runs of `gan`'s first configuration with their evaluations, one a process: in one process and in several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import multiprocessing
 
 from tests.gpu.measuring import Rows
-from tests.gpu.recipes import QUICK, build, on
+from tests.gpu.recipes import GENERATOR, build, on
 from trainables.data.tensors import Dataset
 from trainables.training.loop import TrainingLoop
 
@@ -90,7 +90,7 @@ def _serve(seed: int, how: str, limit_s: float, dataset: Dataset, barrier: Any, 
 
 
 def _build(seed: int, how: str, dataset: Dataset) -> TrainingLoop:
-    settings = {**QUICK, "seed": seed}
+    settings = {**GENERATOR, "seed": seed}
     return build(settings, dataset, graphs=how == "graphs")
 
 

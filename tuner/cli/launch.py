@@ -189,7 +189,7 @@ def delete(
 ) -> None:
     """Delete a sweep with all its runs, after asking; exported bundles and copies stay.
 
-    In MLflow its runs are deleted, too, where they can be restored until `mlflow gc`.
+    In MLflow its runs are deleted, too, where they can be restored until `mlflow gc`; a registered champion stays.
     """
     from tuner.execution.upkeep.deleting import delete_sweep, what_is_deleted
 

@@ -27,7 +27,7 @@ from tuner.sweep.folder import FORMAT, SweepFolder
 from tuner.sweep.snapshot import Snapshot, read_snapshot
 from tuner.tracking.artifacts import database_file
 from tuner.tracking.mlflow_internals import count_runs_and_files
-from tuner.tracking.registry.champion import register_champion
+from tuner.tracking.registry.champion import register_champion, registered_champion
 from tuner.tracking.server import EXPERIMENT, SWEEP_TAG, connect, quiet_mlflow, tracking_uri
 from tuner.tracking.writer import MlflowWriter
 
@@ -94,8 +94,11 @@ def not_presented(name: str, error: Exception) -> str:
     return f"MLflow lacks the table or the summary of {name}: {reason}; `tuner sync {name}` makes them"
 
 
-def delete_runs(sweep: SweepFolder) -> None:
+def delete_runs(sweep: SweepFolder) -> str | None:
     """Delete the runs of a sweep in MLflow, which keeps them as deleted: ``mlflow gc`` removes them for good.
+
+    Returns:
+        The address of its champion in MLflow's registry, which stays; None if there is none.
 
     Raises:
         UserError: MLflow cannot be written.
@@ -104,7 +107,7 @@ def delete_runs(sweep: SweepFolder) -> None:
     uri = tracking_uri(home)
     database = database_file(uri)
     if database is not None and not database.exists():
-        return
+        return None
     try:
         with quiet_mlflow():
             client = connect(home)
@@ -117,6 +120,7 @@ def delete_runs(sweep: SweepFolder) -> None:
                 token = page.token or ""
             for run_id in runs:
                 client.delete_run(run_id)
+            return registered_champion(client, sweep)
     except Exception as error:  # whatever MLflow and its databases raise
         raise UserError(f"MLflow at {uri} cannot be written: {str(error).splitlines()[0]}") from error
 

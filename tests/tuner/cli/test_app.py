@@ -341,12 +341,14 @@ def test_sweeps_are_compared_with_each_other_if_their_numbers_can_be(run, make_s
 def test_a_table_is_cut_sorted_and_written_as_its_suffix_says(run, make_sweep, tmp_path):
     train_all(Ledger(make_sweep()))
     by_compute = ("compare", "tiny", "--home", ".", "--sort", "-robust", "--top", "2", "--columns", "run,robust")
-    rows = json.loads(run(*by_compute, "--format", "json")[1])
+    rows = json.loads(run(*by_compute, "--format", "json")[1])["runs"]
     assert [row["run"] for row in rows] == ["baseline-standard", "trial-0000", "baseline-fgsm_retraining", "trial-0001"]
     assert rows[0].keys() == {"run", "robust"}
-    for suffix, read in {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}.items():
+    for suffix, read in {"csv": pd.read_csv, "parquet": pd.read_parquet}.items():
         assert run(*by_compute, "-o", f"table.{suffix}")[1].strip() == f"table.{suffix}"
         assert len(read(tmp_path / f"table.{suffix}")) == 4
+    assert run(*by_compute, "-o", "table.json")[1].strip() == "table.json"
+    assert json.loads((tmp_path / "table.json").read_text())["runs"] == rows
     run(*by_compute, "-o", "table.txt")
     assert "trial-0000" in (tmp_path / "table.txt").read_text()
     code, output = run("compare", "tiny", "--home", ".", "--sort", "robusd")

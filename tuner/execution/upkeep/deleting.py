@@ -39,7 +39,8 @@ def delete_sweep(sweep: SweepFolder) -> list[str]:
         sweep: that no driver is at work on.
 
     Returns:
-        A sentence for each thing that could not be reached and still has something of the sweep.
+        A sentence for each thing that still has something of the sweep: a champion that is registered in MLflow, and
+        what could not be reached.
 
     Raises:
         UserError: a driver is at work on it, or the folder cannot be deleted.
@@ -47,7 +48,9 @@ def delete_sweep(sweep: SweepFolder) -> list[str]:
     with sweep.driver_lock.held():
         left = []
         try:
-            delete_runs(sweep)
+            champion = delete_runs(sweep)
+            if champion is not None:
+                left.append(f"{champion} stays in MLflow's registry, with its bundle")
         except UserError as error:
             left.append(f"{error}; its runs are still there")
         hidden = sweep.folder.with_name(f".deleted-{sweep.name}-{sweep.id[:8]}")

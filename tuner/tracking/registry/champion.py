@@ -26,6 +26,7 @@ from tuner.tracking.server import RUN_TAG, SWEEP_TAG, connect, experiment, quiet
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
 
 ALIAS = "champion"
 _CONFIRMED_TAG, _DESCRIBED_TAG, _CHAMPION_TAG = "tuner.confirmed", "tuner.described", "tuner.champion"
@@ -54,6 +55,14 @@ def register_champion(sweep: SweepFolder, tell: Say, warn: Say) -> None:
         return
     if line:
         tell(line)
+
+
+def registered_champion(client: MlflowClient, sweep: SweepFolder) -> str | None:
+    """Return by which address MLflow's registry has the champion of a sweep; None if it has none."""
+    for model in client.search_registered_models(f"tags.`{SWEEP_TAG}` = '{sweep.id}'"):
+        if ALIAS in model.aliases:
+            return f"models:/{model.name}@{ALIAS}"
+    return None
 
 
 class _Registration:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuner.conftest import forget_location
+from tuner.execution.upkeep.deleting import delete_sweep
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.snapshot import read_snapshot
 from tuner.tracking.registry import champion
@@ -185,6 +186,14 @@ def test_what_a_person_has_deleted_is_registered_again(sweep):
     assert "version 3 of models:/real@champion" in register(sweep)[0][0]
     client.delete_registered_model("real")
     assert "version 1 of models:/real@champion" in register(sweep)[0][0]
+
+
+def test_it_outlives_its_sweep_and_deleting_says_so(sweep):
+    register(sweep)
+    assert delete_sweep(sweep) == ["models:/real@champion stays in MLflow's registry, with its bundle"]
+    assert not sweep.folder.exists()
+    loaded = champion.connect(sweep.folder.parent).get_model_version_by_alias("real", "champion")
+    assert (Path(loaded.source.removeprefix("file://")) / "MLmodel").is_file()
 
 
 def test_a_name_that_somebody_else_has_is_left_to_them(sweep):
