@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, Union
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from trainables.common.limits import MAX_IMAGES
+from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.schedules import MAX_VALUES, Schedulable, Schedule
 
 MAX_NUMBER = 1e6
@@ -89,6 +90,11 @@ class DatasetConfig(Settings):
                 "some must be left to train on"
             )
         return self
+
+    @property
+    def task(self) -> Task:
+        """The shape of the images and the classes."""
+        return CATALOG_TASKS[self.name]
 
 
 class EvaluationConfig(Settings):

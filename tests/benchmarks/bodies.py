@@ -10,8 +10,9 @@ import torch
 from rich.table import Table
 
 from trainables.attacks.losses import cross_entropy
+from trainables.common.tasks import MNIST
 from trainables.config import ClassifierConfig, GeneratorConfig
-from trainables.networks.classifiers import IMAGE_SHAPE, build_classifier
+from trainables.networks.classifiers import build_classifier
 from trainables.networks.generators import GENERATOR_BODIES
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
 from trainables.training.machine.runtime import keep_freed_memory
@@ -26,15 +27,15 @@ PASSES = 4
 def measure() -> Table:
     """Return the cost of every body at its default width, counted and timed."""
     width = GeneratorConfig().width
-    classifier = build_classifier(ClassifierConfig())
-    images, labels = torch.rand(NUM_IMAGES, *IMAGE_SHAPE), torch.arange(NUM_IMAGES) % 10
-    seen = torch.rand(NUM_IMAGES, CHANNELS, *IMAGE_SHAPE[1:])
-    bodies = {name: build(CHANNELS, width) for name, build in GENERATOR_BODIES.items()}
+    classifier = build_classifier(ClassifierConfig(), MNIST)
+    images, labels = torch.rand(NUM_IMAGES, *MNIST.image_shape), torch.arange(NUM_IMAGES) % 10
+    seen = torch.rand(NUM_IMAGES, CHANNELS, *MNIST.image_shape[1:])
+    bodies = {name: build(CHANNELS, width, 1) for name, build in GENERATOR_BODIES.items()}
     passes: dict[str, Callable[[], object]] = {
         name: lambda body=body: body(seen).square().mean().backward()  # type: ignore[misc]
         for name, body in bodies.items()
     }
-    flops = standard_flops_per_image(classifier)
+    flops = standard_flops_per_image(classifier, MNIST.image_shape)
     seconds = _seconds({"": lambda: cross_entropy(classifier(images), labels).mean().backward(), **passes})
     table = Table(title=f"bodies: cost of a pass at width {width}, in epochs of standard training of a small_cnn")
     for column in ("body", "operations", "seconds"):

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from trainables.common.tasks import MNIST
 from trainables.config import GeneratorConfig
 from trainables.networks.classifiers import small_cnn
 from trainables.networks.generators import build_generator
@@ -62,7 +63,7 @@ def gradient_of(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) ->
 
 
 def standard(images: Images, batch_size: int) -> Iterator[None]:
-    model = small_cnn()
+    model = small_cnn((1, 28, 28), 10)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     for x, y in minibatches(images, batch_size):
         update(optimizer, F.cross_entropy(model(x), y))
@@ -70,7 +71,7 @@ def standard(images: Images, batch_size: int) -> Iterator[None]:
 
 
 def fgsm_retraining(images: Images, batch_size: int) -> Iterator[None]:
-    model = small_cnn()
+    model = small_cnn((1, 28, 28), 10)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     for x, y in minibatches(images, batch_size):
         adversarial = (x + EPSILON * gradient_of(model, x, y).sign()).clamp(0, 1)
@@ -80,7 +81,7 @@ def fgsm_retraining(images: Images, batch_size: int) -> Iterator[None]:
 
 def gan(images: Images, batch_size: int) -> Iterator[None]:
     config = GeneratorConfig()
-    model, generator = small_cnn(), build_generator(config)
+    model, generator = small_cnn((1, 28, 28), 10), build_generator(config, MNIST)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     generator_optimizer = torch.optim.Adam(generator.parameters(), lr=config.learning_rate)
 

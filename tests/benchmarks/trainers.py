@@ -79,7 +79,7 @@ def _theirs(recipe: str, dataset: Dataset) -> Callable[[], object]:
     from art.estimators.classification import PyTorchClassifier
 
     logging.getLogger("art").setLevel(logging.ERROR)
-    net = small_cnn()
+    net = small_cnn((1, 28, 28), 10)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     estimator = PyTorchClassifier(
         net, nn.CrossEntropyLoss(), (1, 28, 28), 10, optimizer, clip_values=(0, 1), device_type="cpu"

@@ -14,6 +14,7 @@ from tests.gpu.solo import replays
 from tests.gpu.stacked import WAYS, Stack, StackedAdam
 from trainables.attacks import gradient as attacks
 from trainables.attacks.losses import cross_entropy
+from trainables.common.tasks import MNIST
 from trainables.config import parse
 from trainables.data.tensors import Dataset
 from trainables.networks.classifiers import build_classifier
@@ -34,8 +35,9 @@ class Pack:
         config = parse(GENERATOR)
         seeds = list(range(num_slots)) if seeds is None else seeds
         self.settings = config.generator
-        self.classifier = Stack([build_classifier(config.classifier, seed).to(device) for seed in seeds], way)
-        self.generator = Stack([build_generator(config.generator, seed).to(device) for seed in seeds], way)
+        self.classifier = Stack([build_classifier(config.classifier, MNIST, seed).to(device) for seed in seeds], way)
+        self.generator = Stack([build_generator(config.generator, MNIST, seed).to(device) for seed in seeds], way)
+        self.generator.num_classes = MNIST.num_classes
         self.adams = [StackedAdam(net, [1e-3] * num_slots) for net in (self.classifier, self.generator)]
         self.rng = torch.Generator(device=device).manual_seed(0)
         self.bound = torch.full((num_slots, 1, 1, 1, 1), 0.35, device=device)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from trainables.common.tasks import MNIST
 from trainables.config import parse
 from trainables.data.tensors import Dataset, Split, load
 from trainables.training import registry
@@ -79,7 +80,7 @@ def load_images(folder: Path | None) -> Dataset:
     def split(num_images: int) -> Split:
         labels = torch.randint(10, (num_images,), generator=rng)
         noise = torch.rand(num_images, 1, 28, 28, generator=rng)
-        return Split((127 * (patterns[labels] + noise)).to(torch.uint8), labels)
+        return Split((127 * (patterns[labels] + noise)).to(torch.uint8), labels, MNIST)
 
     return Dataset("synthetic", split(55_000), split(5_000), split(10_000), "synthetic")
 
@@ -87,6 +88,7 @@ def load_images(folder: Path | None) -> Dataset:
 def on(dataset: Dataset, device: str) -> Dataset:
     """Return a dataset on a device."""
     splits = (
-        Split(s.images.to(device), s.labels.to(device)) for s in (dataset.train, dataset.validation, dataset.test)
+        Split(s.images.to(device), s.labels.to(device), s.task)
+        for s in (dataset.train, dataset.validation, dataset.test)
     )
     return Dataset(dataset.name, *splits, dataset.digest)

@@ -12,6 +12,7 @@ from trainables.attacks.gradient import drops_images, forward_and_gradient, per_
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, is_correct, targeted_dlr
 
 _MOMENTUM = 0.75
+_NUM_TARGETS = 9  # as the authors have it
 _MIN_RISES = 0.75
 """Share of the steps since the last checkpoint that must have raised the loss, or the step size is halved."""
 
@@ -34,7 +35,7 @@ def apgd(
 
     Args:
         logits_fn: see `trainables.attacks.gradient`, as for labels and epsilon.
-        images: ``(batch, 1, 28, 28)``.
+        images: ``(batch, C, H, W)``.
         labels: ``(batch,)``.
         epsilon: the radius in pixels of [0, 1].
         steps: how many gradient steps each restart takes.
@@ -56,7 +57,7 @@ def apgd_targeted(
     epsilon: Epsilon,
     *,
     steps: int,
-    num_targets: int = 9,
+    num_targets: int | None = None,
     restarts: int = 1,
     rng: torch.Generator,
     drops: bool | None = None,
@@ -68,11 +69,11 @@ def apgd_targeted(
 
     Args:
         logits_fn: see `trainables.attacks.gradient`.
-        images: ``(batch, 1, 28, 28)``.
+        images: ``(batch, C, H, W)``.
         labels: ``(batch,)``.
         epsilon: the radius in pixels of [0, 1].
         steps: how many gradient steps to take for each target and restart.
-        num_targets: how many wrong labels to try.
+        num_targets: how many wrong labels to try; by default nine, or as many as there are.
         restarts: how many times to search for each target.
         rng: draws a uniformly random start for each restart.
         drops: whether to leave out misclassified images; see `gradient.drops_images` for the default.
@@ -82,6 +83,8 @@ def apgd_targeted(
     """
     search = _Search(logits_fn, images, labels, epsilon, drops)
     num_wrong = search.clean_logits.shape[-1] - 1
+    if num_targets is None:
+        num_targets = min(_NUM_TARGETS, num_wrong)
     if not 0 < num_targets <= num_wrong:
         raise ValueError(f"num_targets must be from 1 to {num_wrong}, the number of wrong labels, got {num_targets}")
     wrong = search.clean_logits.scatter(-1, labels.unsqueeze(-1), -torch.inf)

@@ -4,7 +4,7 @@ Every attack is a pure function ``attack(logits_fn, images, labels, epsilon, ...
 the shape of ``images``, within ``epsilon`` of them and in [0, 1]:
 
 - ``logits_fn`` maps images to logits ``(..., classes)``, most often a classifier in evaluation mode;
-- ``images`` are floats ``(..., 1, 28, 28)`` in [0, 1], ``labels`` the true classes ``(...)`` as integers;
+- ``images`` are floats ``(..., C, H, W)`` in [0, 1], ``labels`` the true classes ``(...)`` as integers;
 - ``epsilon`` is the radius in pixels of [0, 1], a number or a tensor that broadcasts against the images;
 - ``rng`` draws all random numbers, on the device of the images.
 
@@ -188,7 +188,7 @@ def pgd_survivors(
 
     Args:
         logits_fn: see the module, as for labels and epsilon.
-        images: ``(batch, 1, 28, 28)``.
+        images: ``(batch, C, H, W)``.
         labels: see the module.
         epsilon: see the module.
         steps: how many gradient steps each restart takes.

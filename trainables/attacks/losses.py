@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 LogitsFn = Callable[[torch.Tensor], torch.Tensor]
-"""From images ``(..., 1, 28, 28)`` to logits ``(..., classes)``."""
+"""From images ``(..., C, H, W)`` to logits ``(..., classes)``."""
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From logits ``(..., classes)`` and labels ``(...)`` to losses ``(...)``."""
@@ -43,14 +43,18 @@ def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 # Where all logits are equal the ratios below are 0 / 0: this makes them 0.
 _TINY = 1e-12
+_OF_DLR = 3  # classes that the ratios need
 
 
 def dlr(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Difference of logits ratio: return the margin divided by the largest minus the third largest logit.
 
-    Multiplying all logits by a factor does not change it (Croce and Hein 2020). Needs three classes or more.
+    Multiplying all logits by a factor does not change it (Croce and Hein 2020). It has no meaning for two classes, of
+    which the margin is returned.
     """
-    top = logits.topk(3).values
+    if logits.shape[-1] < _OF_DLR:
+        return margin(logits, labels)
+    top = logits.topk(_OF_DLR).values
     return margin(logits, labels) / (top[..., 0] - top[..., 2] + _TINY)
 
 
@@ -58,16 +62,19 @@ def targeted_dlr(logits: torch.Tensor, labels: torch.Tensor, targets: torch.Tens
     """Targeted difference of logits ratio: return (target logit - label logit) / scale, ``(...)``.
 
     The scale is the largest logit minus the mean of the third and the fourth largest, so that multiplying all logits by
-    a factor does not change the ratio (Croce and Hein 2020). Needs four classes or more.
+    a factor does not change the ratio (Croce and Hein 2020). Of three classes the scale is the largest minus the
+    smallest logit; of two it is 1.
 
     Args:
         logits: ``(..., classes)``.
         labels: the true classes ``(...)``.
         targets: the classes that the attack should produce ``(...)``.
     """
-    top = logits.topk(4).values
     label_logit, target_logit = (logits.gather(-1, index.unsqueeze(-1)).squeeze(-1) for index in (labels, targets))
-    return (target_logit - label_logit) / (top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + _TINY)
+    if logits.shape[-1] < _OF_DLR:
+        return target_logit - label_logit
+    top = logits.topk(min(_OF_DLR + 1, logits.shape[-1])).values
+    return (target_logit - label_logit) / (top[..., 0] - 0.5 * (top[..., 2] + top[..., -1]) + _TINY)
 
 
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}

@@ -33,12 +33,12 @@ def square(
     """Return each image at the first point where it is misclassified, or else at the point of the largest margin.
 
     The search starts with random vertical stripes of -epsilon and +epsilon. Every query then sets one random square of
-    pixels to one end of their range, and keeps the change if the margin grows. An image that is misclassified without
-    an attack is returned unchanged.
+    pixels to one end of their range in each channel, and keeps the change if the margin grows. An image that is
+    misclassified without an attack is returned unchanged.
 
     Args:
         logits_fn: maps images to logits ``(batch, classes)``; it is called without gradients.
-        images: ``(batch, 1, 28, 28)`` in [0, 1].
+        images: ``(batch, C, H, W)`` in [0, 1].
         labels: the true classes ``(batch,)``.
         epsilon: the radius in pixels of [0, 1].
         queries: how many squares are tried on each image.
@@ -54,7 +54,7 @@ def square(
     highest = torch.full((len(index),), -torch.inf, dtype=images.dtype, device=images.device)
     every = 1 if (drops_images(images) if drops is None else drops) else _DROPPED_EVERY
     survives = torch.ones_like(index, dtype=torch.bool)  # since images were last left out
-    for number, (positions, signs) in enumerate(_proposals(len(images), images.shape[-1], queries, p, rng), start=1):
+    for number, (positions, signs) in enumerate(_proposals(len(images), images.shape[1:], queries, p, rng), start=1):
         if not len(index):
             break
         pixels = positions[index]
@@ -76,25 +76,41 @@ def square(
 
 
 def _proposals(
-    num_images: int, width: int, queries: int, p: float, rng: torch.Generator
+    num_images: int, shape: tuple[int, ...], queries: int, p: float, rng: torch.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield positions of pixels ``(batch, pixels)`` and their directions, -1 or 1: first the stripes, then the squares.
+    """Yield positions in images ``(batch, n)`` and their directions, -1 or 1: first the stripes, then the squares.
 
     They are drawn for all images, misclassified or not, so that an image's proposals do not depend on the others.
     """
-    yield _corner(width, width, rng.device).expand(num_images, -1), _signs(num_images, width, rng).repeat(1, width)
+    channels, height, width = shape
+    stripes = _signs(num_images, channels, rng, width).unsqueeze(2).expand(-1, -1, height, -1)
+    yield _corner(shape, height, width, rng.device).expand(num_images, -1), stripes.flatten(1)
     for query in range(queries):
         share = p * 0.5 ** bisect_left(_HALVED_AFTER, query * 10000 // queries)
-        side = max(round(math.sqrt(share) * width), 1)
-        top, left = torch.randint(width - side + 1, (2, num_images, 1), generator=rng, device=rng.device)
-        yield top * width + left + _corner(side, width, rng.device), _signs(num_images, 1, rng)
+        side = min(max(round(math.sqrt(share) * math.sqrt(height * width)), 1), height, width)
+        top, left = _offsets(num_images, (height - side + 1, width - side + 1), rng)
+        square = _corner(shape, side, side, rng.device)
+        signs = _signs(num_images, channels, rng, 1).expand(-1, -1, side * side)
+        yield top * width + left + square, signs.flatten(1)
 
 
-def _corner(side: int, width: int, device: torch.device) -> torch.Tensor:
-    """Return the positions, in the flattened image, of the pixels of a square in the upper left corner."""
-    line = torch.arange(side, device=device)
-    return (line.unsqueeze(1) * width + line).flatten()
+def _corner(shape: tuple[int, ...], height: int, width: int, device: torch.device) -> torch.Tensor:
+    """Return the positions, in the flattened image, of a rectangle in the upper left corner, in every channel."""
+    channels, rows, columns = shape
+    plane, row, column = (torch.arange(size, device=device) for size in (channels, height, width))
+    return (plane[:, None, None] * (rows * columns) + row[:, None] * columns + column).flatten()
 
 
-def _signs(num_images: int, width: int, rng: torch.Generator) -> torch.Tensor:
-    return 2.0 * torch.randint(2, (num_images, width), generator=rng, device=rng.device) - 1.0
+def _offsets(num_images: int, sizes: tuple[int, int], rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return random rows and columns ``(batch, 1)`` below their numbers."""
+    rows, columns = sizes
+    if rows == columns:
+        top, left = torch.randint(rows, (2, num_images, 1), generator=rng, device=rng.device)
+        return top, left
+    top = torch.randint(rows, (num_images, 1), generator=rng, device=rng.device)
+    return top, torch.randint(columns, (num_images, 1), generator=rng, device=rng.device)
+
+
+def _signs(num_images: int, channels: int, rng: torch.Generator, width: int) -> torch.Tensor:
+    """Return random signs ``(batch, channels, width)``."""
+    return 2.0 * torch.randint(2, (num_images, channels, width), generator=rng, device=rng.device) - 1.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config import DatasetConfig
 from trainables.data import files as data_files
 from trainables.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
@@ -17,28 +18,35 @@ from trainables.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAI
 SPLIT_SEED = 2017
 """Seed of every split. One constant, so that all trials of all sweeps hold out the same images."""
 
-SIDE = 28
 DIGITS_MAX = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images ``(n, 1, 28, 28)`` as uint8 and labels ``(n,)`` as int64, on one device."""
+    """Images and labels of a task, on one device.
+
+    Attributes:
+        images: ``(n, C, H, W)``, as uint8 from 0 to 255 or as float32 from 0 to 1.
+        labels: ``(n,)`` as int64.
+        task: the shape of the images and the classes.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
+    task: Task
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the images ``(batch, 1, 28, 28)`` as float32 in [0, 1] and the labels ``(batch,)`` at ``index``.
+        """Return the images ``(batch, C, H, W)`` as float32 in [0, 1] and the labels ``(batch,)``.
 
         Args:
             index: positions ``(batch,)``, int64, on the device of the split.
         """
+        images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
         # Division of uint8 selects and converts in two kernels and equals the usual x / 255 to the last bit.
-        return self.images.index_select(0, index).div(255), self.labels.index_select(0, index)
+        return images if images.is_floating_point() else images.div(255), labels
 
     def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield all images and labels in order, as `batch` returns them."""
@@ -47,7 +55,7 @@ class Split:
 
     def head(self, num_images: int) -> Split:
         """Return the first ``num_images`` images (all when there are fewer), without a copy."""
-        return Split(self.images[:num_images], self.labels[:num_images])
+        return replace(self, images=self.images[:num_images], labels=self.labels[:num_images])
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +75,11 @@ class Dataset:
     validation: Split
     test: Split
     digest: str
+
+    @property
+    def task(self) -> Task:
+        """The shape of the images and the classes."""
+        return self.train.task
 
 
 def load(
@@ -98,13 +111,15 @@ def load(
         raise ValueError(
             f"validation must be above 0 and below the {num_training} training images of {name}, got {validation}"
         )
-    training, test = _load_digits() if name == "digits" else _load_idx(data_files.ensure(name, folder, shared=shared))
+    training, test = (
+        _load_digits() if name == "digits" else _load_idx(name, data_files.ensure(name, folder, shared=shared))
+    )
     order = _permutation(num_training)
     return Dataset(
         name=name,
         train=_select(training, order[validation:], device),
         validation=_select(training, order[:validation], device),
-        test=Split(test.images.to(device), test.labels.to(device)),
+        test=replace(test, images=test.images.to(device), labels=test.labels.to(device)),
         digest=data_files.digest(name),
     )
 
@@ -126,13 +141,16 @@ def _permutation(num_images: int) -> torch.Tensor:
 
 
 def _select(split: Split, index: torch.Tensor, device: torch.device | str) -> Split:
-    return Split(split.images.index_select(0, index).to(device), split.labels.index_select(0, index).to(device))
+    images, labels = split.images.index_select(0, index), split.labels.index_select(0, index)
+    return replace(split, images=images.to(device), labels=labels.to(device))
 
 
-def _load_idx(folder: Path) -> tuple[Split, Split]:
+def _load_idx(name: str, folder: Path) -> tuple[Split, Split]:
     def split(images: str, labels: str) -> Split:
         pixels = torch.from_numpy(data_files.read_idx(folder / images))
-        return Split(pixels.unsqueeze(1), torch.from_numpy(data_files.read_idx(folder / labels)).long())
+        return Split(
+            pixels.unsqueeze(1), torch.from_numpy(data_files.read_idx(folder / labels)).long(), CATALOG_TASKS[name]
+        )
 
     return split(TRAIN_IMAGES, TRAIN_LABELS), split(TEST_IMAGES, TEST_LABELS)
 
@@ -141,8 +159,9 @@ def _load_digits() -> tuple[Split, Split]:
     """Scale 8x8 images of values 0 to 16 to 28x28 bytes; the last 360 of a fixed permutation are the test set."""
     small, labels = data_files.read_digits()
     brightness = torch.from_numpy(small).unsqueeze(1).float().div(DIGITS_MAX)
-    pixels = interpolate(brightness, size=(SIDE, SIDE), mode="bilinear").mul(255).round().to(torch.uint8)
-    everything = Split(pixels, torch.from_numpy(labels).long())
+    task = CATALOG_TASKS["digits"]
+    pixels = interpolate(brightness, size=task.image_shape[1:], mode="bilinear").mul(255).round().to(torch.uint8)
+    everything = Split(pixels, torch.from_numpy(labels).long(), task)
     order = _permutation(len(everything))
     num_train = data_files.DIGITS_NUM_TRAIN
     return _select(everything, order[:num_train], "cpu"), _select(everything, order[num_train:], "cpu")

@@ -30,7 +30,7 @@ from trainables.evaluation.tiers import TIERS, AttackRow
 
 
 class AttackFn(Protocol):
-    """An attack: from images ``(batch, 1, 28, 28)`` and labels ``(batch,)`` to perturbed images of the same shape."""
+    """An attack: from images ``(batch, C, H, W)`` and labels ``(batch,)`` to perturbed images of the same shape."""
 
     def __call__(  # noqa: D102 - see the class
         self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
@@ -117,7 +117,7 @@ def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, 
     The result depends on the arguments alone.
 
     Args:
-        classifier: maps images ``(batch, 1, 28, 28)`` to logits; run in evaluation mode and left in its own.
+        classifier: maps images ``(batch, C, H, W)`` to logits; run in evaluation mode and left in its own.
         split: the images and their labels.
         epsilon: the attacks' L-infinity radius in pixels of [0, 1].
         tier: ``watch`` or ``rank``, see `tiers`.
@@ -160,7 +160,7 @@ def measure(
 
     def metrics(values: Sequence[torch.Tensor]) -> dict[str, float]:
         found = _accuracies(table, values[0], len(split), tier)
-        return found | masking.judge(values[1], epsilon, len(split), found) if tier == "rank" else found
+        return found | masking.judge(values[1], epsilon, split, found) if tier == "rank" else found
 
     with evaluating(classifier):
         tensors = [runner(("accuracy", *of_what), seed_for(seed, "evaluation", tier), [classifier], attack)]
@@ -219,7 +219,7 @@ def run_attacks(
     """Run every attack of a table on a split, one after the other.
 
     Args:
-        classifier: maps images ``(batch, 1, 28, 28)`` to logits; already in evaluation mode.
+        classifier: maps images ``(batch, C, H, W)`` to logits; already in evaluation mode.
         split: the images and their labels.
         epsilon: the attacks' L-infinity radius in pixels of [0, 1].
         table: the attacks; one on survivors only gets the images that all attacks before it left correct.
@@ -233,7 +233,7 @@ def run_attacks(
         raise ValueError(f"names of attacks must be unique, got {', '.join(names)}")
     batches = [
         _run_on_batch(classifier, images, labels, epsilon, table, rng)
-        for images, labels in split.batches(masking.IMAGES_AT_ONCE)
+        for images, labels in split.batches(split.task.images_at_once(masking.IMAGES_AT_ONCE))
     ]
     return AttackResults(
         table=table,
@@ -283,7 +283,7 @@ def _run_on_all(
 
 @torch.no_grad()
 def is_right(classifier: LogitsFn, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return which images ``(batch, 1, 28, 28)`` a classifier predicts the label of, as booleans ``(batch,)``.
+    """Return which images ``(batch, C, H, W)`` a classifier predicts the label of, as booleans ``(batch,)``.
 
     An image with a logit that is not finite is wrong.
     """

@@ -33,8 +33,8 @@ CHECKS: dict[str, Check] = {
     "label_leaking": Check(("clean", "fgsm"), lambda clean, fgsm: fgsm <= clean),
     # A larger ball holds the smaller one; half a point is the noise of random starts.
     "falling_curve": Check(("largest_rise",), lambda rise: rise <= 0.005),
-    # A tenth of the images, and the most frequent label is a little more frequent.
-    "large_epsilon": Check(("large_epsilon",), lambda accuracy: accuracy <= 0.12),
+    # Chance is a tenth of the images of MNIST, where the most frequent label is a little more frequent.
+    "large_epsilon": Check(("large_epsilon", "chance"), lambda accuracy, chance: accuracy <= 1.2 * chance),
     # An attack that sees no gradients must not find more than those that do. Measured on a PGD-trained net: Square with
     # 5,000 queries finds 1.5 points more, so two are let pass.
     "black_box": Check(("white_box", "black_box"), lambda white, black: black >= white - 0.02),

@@ -28,8 +28,8 @@ def accuracy_by_epsilon(
     2019). An image that is misclassified without an attack counts as misclassified at every epsilon.
 
     Args:
-        classifier: maps images ``(batch, 1, 28, 28)`` to logits; run in evaluation mode and left in its own.
-        split: the images, all attacked in one batch.
+        classifier: maps images ``(batch, C, H, W)`` to logits; run in evaluation mode and left in its own.
+        split: the images, all attacked in one batch if they are small.
         epsilons: L-infinity radii in pixels of [0, 1], rising; 0 means no attack.
         steps: of PGD from a random start, together `gradient.REACH` epsilons long.
         seed: of the random starts.
@@ -40,10 +40,15 @@ def accuracy_by_epsilon(
         everything = torch.arange(len(split), device=device)
         right = everything[is_right(classifier, *split.batch(everything))]
         images, labels = split.batch(right)
+        at_once = split.task.images_at_once(len(split))
         for epsilon in epsilons:
             rng = torch.Generator(device).manual_seed(seed_for(seed, "accuracy by epsilon", str(epsilon)))
-            adversarial = pgd_survivors(classifier, images, labels, epsilon, steps=steps if epsilon else 0, rng=rng)
-            accuracies[epsilon] = int(is_right(classifier, adversarial, labels).sum()) / len(split)
+            num_right = 0
+            for some, their_labels in zip(images.split(at_once), labels.split(at_once), strict=True):
+                steps_now = steps if epsilon else 0
+                adversarial = pgd_survivors(classifier, some, their_labels, epsilon, steps=steps_now, rng=rng)
+                num_right += int(is_right(classifier, adversarial, their_labels).sum())
+            accuracies[epsilon] = num_right / len(split)
             if accuracies[epsilon] == 0:
                 break
     return accuracies

@@ -18,7 +18,7 @@ from trainables.data.tensors import Split
 from trainables.evaluation.checks import apply_checks, as_metrics, largest_rise
 
 IMAGES_AT_ONCE = 500
-"""How many images are attacked in one batch, which bounds the memory that an attack needs."""
+"""How many images are attacked in one batch, which bounds the memory that an attack needs; fewer of large images."""
 
 LARGE_EPSILON = 0.5
 """At this radius any image can be turned into plain grey, so no net can be better than chance."""
@@ -35,7 +35,7 @@ def check_masking(
     """Measure signs of masked gradients on a split and apply all checks whose numbers are known.
 
     Args:
-        classifier: maps images ``(batch, 1, 28, 28)`` to logits; already in evaluation mode.
+        classifier: maps images ``(batch, C, H, W)`` to logits; already in evaluation mode.
         split: the images and their labels.
         epsilon: the attacks' L-infinity radius in pixels of [0, 1].
         accuracies: what was measured before, by metric: clean, FGSM, R+FGSM and PGD accuracy at that radius, and
@@ -47,7 +47,7 @@ def check_masking(
         ``masking_failures``.
     """
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, PURPOSE))
-    return judge(measure_gradients(classifier, split, epsilon, rng), epsilon, len(split), accuracies)
+    return judge(measure_gradients(classifier, split, epsilon, rng), epsilon, split, accuracies)
 
 
 def measure_gradients(classifier: LogitsFn, split: Split, epsilon: float, rng: torch.Generator) -> torch.Tensor:
@@ -64,22 +64,23 @@ def measure_gradients(classifier: LogitsFn, split: Split, epsilon: float, rng: t
         at the large epsilon: ``(batches, 3)`` as float64.
     """
     rows = []
-    for images, labels in split.batches(IMAGES_AT_ONCE):
+    for images, labels in split.batches(split.task.images_at_once(IMAGES_AT_ONCE)):
         cosine, is_zero = gradient_signs(classifier, images, labels, epsilon, rng)
         right = _right_at_large_epsilon(classifier, images, labels, rng)
         rows.append(torch.stack([cosine.sum().double(), is_zero.sum().double(), right.sum().double()]))
     return torch.stack(rows)
 
 
-def judge(values: torch.Tensor, epsilon: float, num_images: int, accuracies: Mapping[str, float]) -> dict[str, float]:
+def judge(values: torch.Tensor, epsilon: float, split: Split, accuracies: Mapping[str, float]) -> dict[str, float]:
     """Return what `check_masking` returns.
 
     Args:
         values: what `measure_gradients` returned.
         epsilon: see `check_masking`.
-        num_images: how many images were measured.
+        split: the images that were measured.
         accuracies: see `check_masking`.
     """
+    num_images = len(split)
     cosines, zeros, right = (sum(column) for column in zip(*values.tolist(), strict=True))
     measured = {
         "gradient_cosine": cosines / num_images,
@@ -88,7 +89,8 @@ def judge(values: torch.Tensor, epsilon: float, num_images: int, accuracies: Map
     }
     curve = {0.0: accuracies["clean"], epsilon: accuracies["pgd"]}
     curve[LARGE_EPSILON] = measured["large_epsilon"]
-    checks = apply_checks({"largest_rise": largest_rise(curve), **measured, **accuracies})
+    known = {"largest_rise": largest_rise(curve), "chance": split.task.chance, **measured, **accuracies}
+    checks = apply_checks(known)
     return {**measured, **as_metrics(checks)}
 
 
@@ -101,7 +103,7 @@ def gradient_signs(
 
     Args:
         classifier: maps images to logits.
-        images: ``(batch, 1, 28, 28)`` in [0, 1].
+        images: ``(batch, C, H, W)`` in [0, 1].
         labels: ``(batch,)``.
         epsilon: the ball's L-infinity radius in pixels of [0, 1].
         rng: of the random points.

@@ -22,7 +22,7 @@ def autoattack_accuracy(classifier: nn.Module, split: Split, epsilon: float, see
     """Run AutoAttack standard on a classifier.
 
     Args:
-        classifier: maps images ``(batch, 1, 28, 28)`` to logits; run in evaluation mode and left in its own.
+        classifier: maps images ``(batch, C, H, W)`` to logits; run in evaluation mode and left in its own.
         split: the images, all of which are attacked.
         epsilon: L-infinity radius in pixels of [0, 1].
         seed: of the random starts.

@@ -24,6 +24,9 @@ from trainables.training.loop import TrainingLoop
 from trainables.training.machine.runtime import set_num_threads
 from trainables.training.success import success_matrix
 
+MAX_CLASSES = 10
+"""Of how many classes an image is shown."""
+
 NUM_IMAGES = 500
 """How many validation images are behind each accuracy, at most."""
 
@@ -33,7 +36,7 @@ class ClassifiedImages:
     """Images and the classifier's predictions of them.
 
     Attributes:
-        images: ``(n, 28, 28)`` as float32 in [0, 1].
+        images: ``(n, height, width)`` as float32 in [0, 1], or ``(n, height, width, 3)`` in colour.
         predicted: the predicted label of each.
         probabilities: the classifier's probability of that label, in [0, 1].
         bound: the largest perturbation allowed, in pixels of [0, 1]; 0 for clean images.
@@ -47,7 +50,7 @@ class ClassifiedImages:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The first validation image of each class, clean and perturbed, and accuracies on more of them.
+    """The first validation image of each class, at most ten, clean and perturbed, and accuracies on more of them.
 
     Attributes:
         labels: the true label of each image.
@@ -55,7 +58,8 @@ class Examples:
         perturbed: the same images by the attack that perturbed them.
         accuracy_by_epsilon: accuracy in [0, 1] under PGD by the attack's radius.
         num_images: how many validation images are behind each of those accuracies.
-        success: the generator's `success_matrix` ``(10, 10)``; None for a run without a generator.
+        success: the generator's `success_matrix` ``(classes, classes)``; None for a run without a generator.
+        classes: the names of the classes.
     """
 
     labels: list[int]
@@ -64,6 +68,7 @@ class Examples:
     accuracy_by_epsilon: dict[float, float]
     num_images: int
     success: npt.NDArray[np.float32] | None = None
+    classes: tuple[str, ...] = ()
 
 
 def load_run_dataset(settings: dict[str, Any], folder: Path | None = None) -> Dataset:
@@ -110,7 +115,8 @@ def render_examples(
             success = success_matrix(loop.result, loop.adversary, attacked, loop.bound, seed).cpu().numpy()
         clean = _classify(loop, images, 0.0)
     curve = accuracy_by_epsilon(loop.result, attacked, EPSILONS, STEPS, seed)
-    return Examples(labels.tolist(), clean, perturbed, curve, len(attacked), success)
+    classes = dataset.task.classes
+    return Examples(labels.tolist(), clean, perturbed, curve, len(attacked), success, classes)
 
 
 def _restore_loop(settings: dict[str, Any], checkpoint: RunCheckpoint, dataset: Dataset) -> TrainingLoop:
@@ -127,12 +133,17 @@ def _restore_loop(settings: dict[str, Any], checkpoint: RunCheckpoint, dataset: 
 
 
 def _first_of_each_class(split: Split) -> torch.Tensor:
-    """Return the position of the first image of every class that the split has, in the order of the classes."""
+    """Return the position of the first image of each of the first classes that the split has."""
     positions = [(split.labels == label).nonzero()[0, 0] for label in split.labels.unique()]
-    return torch.stack(positions)
+    return torch.stack(positions[:MAX_CLASSES])
 
 
 @torch.no_grad()
 def _classify(loop: TrainingLoop, images: torch.Tensor, bound: float) -> ClassifiedImages:
     probabilities, predicted = loop.result(images).softmax(-1).max(-1)
-    return ClassifiedImages(images.squeeze(1).cpu().numpy(), predicted.tolist(), probabilities.tolist(), bound)
+    return ClassifiedImages(_as_pictures(images), predicted.tolist(), probabilities.tolist(), bound)
+
+
+def _as_pictures(images: torch.Tensor) -> npt.NDArray[np.float32]:
+    pictures = images.squeeze(1) if images.shape[1] == 1 else images.permute(0, 2, 3, 1)
+    return pictures.cpu().numpy()

@@ -65,7 +65,7 @@ class TransferAttack:
     def __call__(
         self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
     ) -> torch.Tensor:
-        """Return adversarial images ``(batch, 1, 28, 28)``; neither ``logits_fn`` nor ``rng`` is used."""
+        """Return adversarial images ``(batch, C, H, W)``; neither ``logits_fn`` nor ``rng`` is used."""
         return gradient.mi_fgsm(self._surrogate, images, labels, epsilon, steps=_TRANSFER_STEPS)
 
 
@@ -113,7 +113,7 @@ def evaluate_final(
     """Evaluate a classifier by the strongest attacks.
 
     Args:
-        classifier: maps images ``(batch, 1, 28, 28)`` to logits; run in evaluation mode and left in its own.
+        classifier: maps images ``(batch, C, H, W)`` to logits; run in evaluation mode and left in its own.
         split: the images to evaluate it on.
         epsilon: the attacks' L-infinity radius in pixels of [0, 1].
         training: the images that the fresh generator learns from.

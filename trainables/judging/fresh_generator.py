@@ -49,7 +49,7 @@ class FreshGenerator:
     def __call__(
         self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
     ) -> torch.Tensor:
-        """Return adversarial images ``(batch, 1, 28, 28)`` within epsilon; the first call for an epsilon trains."""
+        """Return adversarial images ``(batch, C, H, W)`` within epsilon; the first call for an epsilon trains."""
         if epsilon not in self._adversaries:
             self._adversaries[epsilon] = self._train(epsilon)
         return self._adversaries[epsilon].perturb(self._classifier, images, labels, epsilon, rng)
@@ -57,7 +57,7 @@ class FreshGenerator:
     def _train(self, epsilon: float) -> Adversary:
         device = self._training.images.device
         seed = seed_for(self._seed, "fresh generator")
-        adversary = Adversary(_SETTINGS, seed, device)
+        adversary = Adversary(_SETTINGS, self._training.task, seed, device)
         rng = torch.Generator(device=device).manual_seed(seed)
         minibatches = Minibatches(self._training, _BATCH_SIZE, seed)
         for _ in range(self._epochs * minibatches.per_epoch):

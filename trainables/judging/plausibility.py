@@ -55,7 +55,7 @@ def find_doubts(
 
 
 def _doubts_on_logits(classifier: nn.Module, split: Split) -> Iterator[str]:
-    batches = split.batches(IMAGES_AT_ONCE)
+    batches = split.batches(split.task.images_at_once(IMAGES_AT_ONCE))
     if num_bad := sum(int((~classifier(images).isfinite().all(-1)).sum()) for images, _ in batches):
         yield f"{num_bad:,} of {len(split):,} images have a logit that is NaN or infinite; these count as wrong"
 
@@ -112,7 +112,8 @@ def _usual_normalizations(dataset: Dataset) -> Iterator[Normalization]:
 
 
 def _right(classifier: nn.Module, images: Split) -> torch.Tensor:
-    return torch.cat([is_right(classifier, *batch) for batch in images.batches(IMAGES_AT_ONCE)])
+    at_once = images.task.images_at_once(IMAGES_AT_ONCE)
+    return torch.cat([is_right(classifier, *batch) for batch in images.batches(at_once)])
 
 
 def _share(right: torch.Tensor) -> float:

@@ -29,7 +29,7 @@ class TrainedClassifier:
     """A classifier and what it is evaluated on.
 
     Attributes:
-        classifier: maps images ``(batch, 1, 28, 28)`` to logits.
+        classifier: maps images ``(batch, C, H, W)`` to logits.
         dataset: what it was trained on.
         evaluation: the attacks' radius, and how many validation images rank a run.
         seed: of the attacks' random numbers.
@@ -80,8 +80,8 @@ def load_classifier(
         if architecture or dataset or normalization:
             raise UserError(f"{source} is a bundle, which says its dataset and architecture, and normalises nothing")
         return replace(TrainedClassifier.of_run(*read_bundle(source), epsilon), origin="bundle")
-    file = read_classifier_file(source, architecture, normalization)
     task = DatasetConfig.model_validate({"name": dataset} if dataset else {})
+    file = read_classifier_file(source, task.task, architecture, normalization)
     # Which images it was trained on is not known. A validation split of a tenth leaves some for training.
     held_out = min(task.validation, data_files.num_training_images(task.name) // 10)
     config = TrainingConfig(dataset=task.model_copy(update={"validation": held_out}))

@@ -77,13 +77,15 @@ def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
     """
     config: TrainingConfig = read_bundle_json(folder, CONFIGURATION, parse)
     architecture = config.classifier.architecture
-    content = read_checked(folder, WEIGHTS, num_parameters(architecture) * _BYTES_PER_VALUE + MAX_INDEX_BYTES)
+    content = read_checked(
+        folder, WEIGHTS, num_parameters(architecture, config.dataset.task) * _BYTES_PER_VALUE + MAX_INDEX_BYTES
+    )
     try:
         weights = load_tensors(check_header(content))
     except (ValueError, SafetensorError) as error:
         _refuse(folder, error)
     stored = {name: StoredTensor(tuple(value.shape), value.dtype, value.clone) for name, value in weights.items()}
-    fit = closest_fit([stored], [architecture])
+    fit = closest_fit([stored], [architecture], config.dataset.task)
     check_fit(fit, str(folder / WEIGHTS), is_chosen=True)
     return config, build_classifier_of(fit, str(folder / WEIGHTS))
 
@@ -165,7 +167,7 @@ def read_checkpoint(config: TrainingConfig, checkpoint: RunCheckpoint) -> nn.Mod
     Raises:
         CheckpointError: the checkpoint is missing or cannot be used, or a weight is not finite.
     """
-    classifier = build_classifier(config.classifier)
+    classifier = build_classifier(config.classifier, config.dataset.task)
     state = _result_of(checkpoint)
     try:
         check_finite(state, "the checkpoint")

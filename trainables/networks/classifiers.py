@@ -1,6 +1,7 @@
-"""Classifier networks: from images ``(..., 1, 28, 28)`` in [0, 1] to logits ``(..., 10)``.
+"""Classifier networks: from images ``(..., C, H, W)`` in [0, 1] to logits ``(..., classes)``.
 
-A new architecture is a function that returns a module, and a row in `CLASSIFIERS`.
+A new architecture is a function of the images' shape and the number of classes that returns a module, and a row in
+`CLASSIFIERS`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from trainables.common.tasks import ImageShape, Task
 from trainables.config import ClassifierConfig
 from trainables.networks.strided_convolution import StridedConvolution
 
 Module = TypeVar("Module", bound=nn.Module)
-
-NUM_CLASSES = 10
-IMAGE_SHAPE = (1, 28, 28)
 
 
 class LeadingDimensions(nn.Module):
@@ -32,55 +31,66 @@ class LeadingDimensions(nn.Module):
         self.body = body
 
     def forward(self, images: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
-        """Apply the network to images ``(..., channels, height, width)`` and, if it takes any, vectors ``(..., n)``."""
+        """Apply the network to images ``(..., C, H, W)`` and, if it takes any, vectors ``(..., n)``."""
         vectors = (vector.reshape(-1, vector.shape[-1]) for vector in numbers)
         output: torch.Tensor = self.body(images.reshape(-1, *images.shape[-3:]), *vectors)
         return output.to(images.dtype).reshape(*images.shape[:-3], *output.shape[1:])
 
 
-def small_cnn() -> nn.Module:
-    """Two strided convolutions and a hidden layer, 166,000 parameters (the small network of Wong et al. 2020)."""
+def small_cnn(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """Two strided convolutions and a hidden layer: 166,000 parameters on MNIST (the small network of Wong et al. 2020).
+
+    Args:
+        image_shape: channels, height and width; four pixels or more along each side.
+        num_classes: how many logits there are.
+    """
+    channels, height, width = image_shape
     return nn.Sequential(
-        StridedConvolution(1, 16, 4, stride=2, padding=1),
+        StridedConvolution(channels, 16, 4, stride=2, padding=1),
         nn.ReLU(),
         nn.Conv2d(16, 32, 4, stride=2, padding=1),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(32 * 7 * 7, 100),
+        nn.Linear(32 * (height // 4) * (width // 4), 100),
         nn.ReLU(),
-        nn.Linear(100, NUM_CLASSES),
+        nn.Linear(100, num_classes),
     )
 
 
-def madry_cnn() -> nn.Module:
-    """Two 5x5 convolutions with pooling and a hidden layer of 1,024 (Madry et al. 2018)."""
+def madry_cnn(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """Two 5x5 convolutions with pooling and a hidden layer of 1,024 (Madry et al. 2018); arguments as `small_cnn`."""
+    channels, height, width = image_shape
     return nn.Sequential(
-        nn.Conv2d(1, 32, 5, padding=2),
+        nn.Conv2d(channels, 32, 5, padding=2),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Conv2d(32, 64, 5, padding=2),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(64 * 7 * 7, 1024),
+        nn.Linear(64 * (height // 4) * (width // 4), 1024),
         nn.ReLU(),
-        nn.Linear(1024, NUM_CLASSES),
+        nn.Linear(1024, num_classes),
     )
 
 
-def mlp() -> nn.Module:
-    """A fully connected network with two hidden layers of 256."""
+def mlp(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """A fully connected network with two hidden layers of 256; arguments as of `small_cnn`."""
     return nn.Sequential(
         nn.Flatten(),
-        nn.Linear(math.prod(IMAGE_SHAPE), 256),
+        nn.Linear(math.prod(image_shape), 256),
         nn.ReLU(),
         nn.Linear(256, 256),
         nn.ReLU(),
-        nn.Linear(256, NUM_CLASSES),
+        nn.Linear(256, num_classes),
     )
 
 
-CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {"small_cnn": small_cnn, "madry_cnn": madry_cnn, "mlp": mlp}
+CLASSIFIERS: dict[str, Callable[[ImageShape, int], nn.Module]] = {
+    "small_cnn": small_cnn,
+    "madry_cnn": madry_cnn,
+    "mlp": mlp,
+}
 
 
 def build_seeded(build: Callable[[], Module], seed: int) -> Module:
@@ -91,6 +101,7 @@ def build_seeded(build: Callable[[], Module], seed: int) -> Module:
         return build()
 
 
-def build_classifier(config: ClassifierConfig, seed: int = 0) -> nn.Module:
-    """Return the classifier that a configuration describes, with weights drawn from the seed."""
-    return build_seeded(lambda: LeadingDimensions(CLASSIFIERS[config.architecture]()), seed)
+def build_classifier(config: ClassifierConfig, task: Task, seed: int = 0) -> nn.Module:
+    """Return the classifier of a task that a configuration describes, with weights drawn from the seed."""
+    build = CLASSIFIERS[config.architecture]
+    return build_seeded(lambda: LeadingDimensions(build(task.image_shape, task.num_classes)), seed)

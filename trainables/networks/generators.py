@@ -1,4 +1,4 @@
-"""Generator networks: from input channels ``(..., channels, 28, 28)`` to perturbations ``(..., 1, 28, 28)``."""
+"""Generator networks: from images and other input channels to perturbations of the shape of the images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import cast
 
 import torch
 from torch import nn
+from torch.nn import functional
 
+from trainables.common.tasks import Task
 from trainables.config import GeneratorConfig
-from trainables.networks.classifiers import NUM_CLASSES, LeadingDimensions, build_seeded
+from trainables.networks.classifiers import LeadingDimensions, build_seeded
+
+_MULTIPLE = 4
+"""The sides of what a body takes are multiples of this."""
 
 
-def strided(channels: int, width: int) -> nn.Sequential:
+def strided(channels: int, width: int, out_channels: int) -> nn.Sequential:
     """Return a strided encoder-decoder: down to half, then quarter resolution, and back."""
     return nn.Sequential(
         nn.Conv2d(channels, width // 2 or 1, 4, stride=2, padding=1),
@@ -23,19 +28,19 @@ def strided(channels: int, width: int) -> nn.Sequential:
         nn.ReLU(),
         nn.ConvTranspose2d(width, width // 2 or 1, 4, stride=2, padding=1),
         nn.ReLU(),
-        nn.ConvTranspose2d(width // 2 or 1, 1, 4, stride=2, padding=1),
+        nn.ConvTranspose2d(width // 2 or 1, out_channels, 4, stride=2, padding=1),
     )
 
 
-def space_to_depth(channels: int, width: int) -> nn.Sequential:
-    """Return a body that turns blocks of 4x4 pixels into channels, for cheap 3x3 convolutions at 7x7, and back."""
+def space_to_depth(channels: int, width: int, out_channels: int) -> nn.Sequential:
+    """Return a body that turns blocks of 4x4 pixels into channels, for cheap 3x3 convolutions, and back."""
     return nn.Sequential(
         nn.PixelUnshuffle(4),
         nn.Conv2d(16 * channels, width, 3, padding=1),
         nn.ReLU(),
         nn.Conv2d(width, width, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(width, 16, 3, padding=1),
+        nn.Conv2d(width, 16 * out_channels, 3, padding=1),
         nn.PixelShuffle(4),
     )
 
@@ -59,7 +64,7 @@ class _Residual(nn.Module):
         return output
 
 
-def residual(channels: int, width: int) -> nn.Sequential:
+def residual(channels: int, width: int, out_channels: int) -> nn.Sequential:
     """Return two residual blocks at full resolution.
 
     They have a quarter of the width, because a convolution costs 16 times as much as at a quarter of the resolution.
@@ -78,7 +83,7 @@ def residual(channels: int, width: int) -> nn.Sequential:
         nn.Conv2d(channels, narrow, 3, padding=1),
         *blocks,
         nn.ReLU(),
-        nn.Conv2d(narrow, 1, 3, padding=1),
+        nn.Conv2d(narrow, out_channels, 3, padding=1),
     )
 
 
@@ -102,19 +107,25 @@ class _Conditioned(nn.Module):
 
 
 class Generator(nn.Module):
-    """A network from an image and other inputs to a perturbation in (-1, 1), which the caller scales by its bound."""
+    """A network from an image and other inputs to a perturbation in (-1, 1), which the caller scales by its bound.
 
-    def __init__(self, body: nn.Sequential, num_numbers: int, scale: float) -> None:
+    Attributes:
+        num_classes: how many labels there are, of which one may be an input.
+    """
+
+    def __init__(self, body: nn.Module, num_classes: int, scale: float) -> None:
         """Wrap a body.
 
         Args:
-            body: from ``(batch, channels, 28, 28)`` to ``(batch, 1, 28, 28)``.
-            num_numbers: length of the vector that comes with each image; 0 for none.
+            body: from ``(batch, C, H, W)``, and perhaps a vector for each image, to
+                ``(batch, image C, H, W)``.
+            num_classes: how many labels there are.
             scale: initial value of a learned factor. The output of a body with fresh weights is near 0; a factor of
                 about 5 brings its tanh near -1 and 1.
         """
         super().__init__()
-        self.body = LeadingDimensions(_Conditioned(body, num_numbers) if num_numbers else body)
+        self.num_classes = num_classes
+        self.body = LeadingDimensions(body)
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def forward(self, channels: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
@@ -122,26 +133,49 @@ class Generator(nn.Module):
         return torch.tanh(self.pre_activation(channels, *numbers))
 
     def pre_activation(self, channels: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
-        """Return scale * body(channels): ``(..., channels, 28, 28) -> (..., 1, 28, 28)``.
+        """Return scale * body(channels), shaped like the images.
 
         Args:
             channels: the image and the other inputs with a value per pixel.
-            numbers: one tensor ``(..., num_numbers)``, or nothing if ``num_numbers`` is 0.
+            numbers: one tensor ``(..., numbers)``, or nothing if the body takes none.
         """
         output: torch.Tensor = self.scale * self.body(channels, *numbers)
         return output
 
 
-GENERATOR_BODIES: dict[str, Callable[[int, int], nn.Sequential]] = {
+GENERATOR_BODIES: dict[str, Callable[[int, int, int], nn.Sequential]] = {
     "space_to_depth": space_to_depth,
     "strided": strided,
     "residual": residual,
 }
 
 
-def build_generator(config: GeneratorConfig, seed: int = 0) -> Generator:
-    """Return the generator that a configuration describes, with weights drawn from the seed."""
-    channels = 1 + (config.image_gradient != "none") + config.see_perturbation
-    num_numbers = NUM_CLASSES * config.see_label + config.noise
-    body = GENERATOR_BODIES[config.body]
-    return build_seeded(lambda: Generator(body(channels, config.width), num_numbers, config.output_scale), seed)
+class _Padded(nn.Module):
+    """A body for images whose sides are no multiples of four: zeros are added below and on the right, and cut off."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, channels: torch.Tensor, *numbers: torch.Tensor) -> torch.Tensor:
+        height, width = channels.shape[-2:]
+        output: torch.Tensor = self.body(
+            functional.pad(channels, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE)), *numbers
+        )
+        return output[..., :height, :width]
+
+
+def _build(config: GeneratorConfig, task: Task) -> Generator:
+    image_channels, *sides = task.image_shape
+    channels = image_channels * (1 + (config.image_gradient != "none") + config.see_perturbation)
+    num_numbers = task.num_classes * config.see_label + config.noise
+    plain = GENERATOR_BODIES[config.body](channels, config.width, image_channels)
+    body = _Conditioned(plain, num_numbers) if num_numbers else plain
+    if any(side % _MULTIPLE for side in sides):
+        return Generator(_Padded(body), task.num_classes, config.output_scale)
+    return Generator(body, task.num_classes, config.output_scale)
+
+
+def build_generator(config: GeneratorConfig, task: Task, seed: int = 0) -> Generator:
+    """Return the generator of a task that a configuration describes, with weights drawn from the seed."""
+    return build_seeded(lambda: _build(config, task), seed)

@@ -10,6 +10,7 @@ from functools import cache
 import torch
 from torch import nn
 
+from trainables.common.tasks import Task
 from trainables.errors import BundleError, printable
 from trainables.networks.classifiers import CLASSIFIERS, LeadingDimensions
 from trainables.networks.normalization import Normalization, Normalized
@@ -27,6 +28,7 @@ class Fit:
 
     Attributes:
         architecture: its name.
+        task: the shape of the images and the classes that the architecture is built for.
         prefix: what the state dict has before the architecture's own names.
         tensors: those below the prefix, by their names after it.
         missing: names of the architecture that the state dict lacks, as it would write them.
@@ -37,6 +39,7 @@ class Fit:
     """
 
     architecture: str
+    task: Task
     prefix: str
     tensors: Tensors
     missing: tuple[str, ...]
@@ -51,30 +54,32 @@ class Fit:
         return len(self.missing) + len(self.unexpected) + len(self.misshapen)
 
 
-def num_parameters(architecture: str) -> int:
-    """Return how many numbers the weights of an architecture are."""
-    return sum(shape.numel() for shape in _shapes_of(architecture).values())
+def num_parameters(architecture: str, task: Task) -> int:
+    """Return how many numbers the weights of an architecture are, built for a task."""
+    return sum(shape.numel() for shape in _shapes_of(architecture, task).values())
 
 
 @cache
-def _shapes_of(architecture: str) -> dict[str, torch.Size]:
+def _shapes_of(architecture: str, task: Task) -> dict[str, torch.Size]:
     with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in CLASSIFIERS[architecture]().state_dict().items()}
+        network = CLASSIFIERS[architecture](task.image_shape, task.num_classes)
+        return {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
-def closest_fit(candidates: Iterable[Tensors], architectures: Iterable[str]) -> Fit:
+def closest_fit(candidates: Iterable[Tensors], architectures: Iterable[str], task: Task) -> Fit:
     """Return the best fit of any candidate to any architecture: that of most tensors of equal name and shape.
 
     Args:
         candidates: the state dict, perhaps read in several ways; of equal fits the first one counts.
         architectures: names of `classifiers.CLASSIFIERS`.
+        task: the shape of the images and the classes.
     """
-    fits = [_fit(tensors, architecture) for tensors in candidates for architecture in architectures]
+    fits = [_fit(tensors, architecture, task) for tensors in candidates for architecture in architectures]
     return max(fits, key=lambda fit: (fit.num_equal, -fit.num_mismatches))
 
 
-def _fit(tensors: Tensors, architecture: str) -> Fit:
-    expected = _shapes_of(architecture)
+def _fit(tensors: Tensors, architecture: str, task: Task) -> Fit:
+    expected = _shapes_of(architecture, task)
     named, equal = Counter[str](), Counter[str]()
     for name, tensor in tensors.items():
         for prefix, shape in _prefixes(name, expected):
@@ -90,6 +95,7 @@ def _fit(tensors: Tensors, architecture: str) -> Fit:
     ]
     return Fit(
         architecture,
+        task,
         best,
         given,
         missing=tuple(f"{best}{name}" for name in expected if name not in given),
@@ -153,8 +159,10 @@ def build_classifier_of(fit: Fit, source: str, normalization: Normalization | No
     Raises:
         BundleError: a tensor is damaged, holds no real numbers, or one that is not finite.
     """
-    network = CLASSIFIERS[fit.architecture]()
-    weights = {name: _load(fit.tensors[name], f"{fit.prefix}{name}", source) for name in _shapes_of(fit.architecture)}
+    network = CLASSIFIERS[fit.architecture](fit.task.image_shape, fit.task.num_classes)
+    weights = {
+        name: _load(fit.tensors[name], f"{fit.prefix}{name}", source) for name in _shapes_of(fit.architecture, fit.task)
+    }
     network.load_state_dict(weights)
     return LeadingDimensions(Normalized(network, normalization) if normalization else network)
 

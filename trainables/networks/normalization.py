@@ -50,7 +50,7 @@ class Normalized(nn.Module):
         self.normalization = normalization
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalise images ``(batch, 1, 28, 28)`` in [0, 1] and apply the network."""
+        """Normalise images ``(batch, C, H, W)`` in [0, 1] and apply the network."""
         logits: torch.Tensor = self.network((images - self.normalization.mean) / self.normalization.std)
         return logits
 

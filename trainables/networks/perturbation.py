@@ -11,7 +11,6 @@ from torch.nn import functional
 from trainables.attacks.gradient import input_gradient, project, uniform_start
 from trainables.attacks.losses import Epsilon, cross_entropy
 from trainables.config import GeneratorConfig
-from trainables.networks.classifiers import NUM_CLASSES
 from trainables.networks.generators import Generator
 
 SMALLEST = torch.finfo(torch.float32).tiny ** 0.5
@@ -22,7 +21,7 @@ class GeneratorInputs(NamedTuple):
     """A minibatch as a generator receives it.
 
     Attributes:
-        images: ``(batch, 1, 28, 28)`` in [0, 1], the centres of the balls.
+        images: ``(batch, C, H, W)`` in [0, 1], the centres of the balls.
         labels: the true labels ``(batch,)``.
         start: where the perturbation starts: the images, or a random point within the bound of each.
         noise: standard normal numbers ``(batch, noise)``; there may be none.
@@ -47,7 +46,7 @@ def sample_inputs(
 
     Args:
         settings: whether the start is random, and how much noise there is.
-        images: ``(batch, 1, 28, 28)`` in [0, 1].
+        images: ``(batch, C, H, W)`` in [0, 1].
         labels: ``(batch,)``.
         bound: the largest perturbation, in pixels of [0, 1].
         rng: draws the numbers, on the images' device.
@@ -74,7 +73,7 @@ def gradient_channel(
 
     Args:
         classifier: maps images to logits.
-        images: ``(..., 1, 28, 28)``, where the gradient is taken.
+        images: ``(..., C, H, W)``, where the gradient is taken.
         labels: the true labels ``(...)``.
         kind: ``raw``; ``sign``; or ``normalized`` to a root mean square of 1 per image, so that it is of the size of an
             image however confident the classifier is.
@@ -94,14 +93,14 @@ def gradient_channel(
 def input_channels(
     settings: GeneratorConfig, classifier: nn.Module, current: torch.Tensor, inputs: GeneratorInputs, bound: Epsilon
 ) -> torch.Tensor:
-    """Return the inputs of the generator that have one value per pixel: ``(batch, channels, 28, 28)``.
+    """Return the inputs of the generator that have one value per pixel: ``(batch, C, H, W)``.
 
     They are the present images and, as the settings say, the classifier's gradient and the perturbation so far.
 
     Args:
         settings: which channels there are.
         classifier: what the gradient is taken of.
-        current: the images as perturbed so far ``(batch, 1, 28, 28)``.
+        current: the images as perturbed so far ``(batch, C, H, W)``.
         inputs: the minibatch.
         bound: the largest perturbation, in pixels of [0, 1].
     """
@@ -115,7 +114,7 @@ def input_channels(
     return torch.cat(channels, dim=-3) if len(channels) > 1 else current
 
 
-def input_vector(settings: GeneratorConfig, inputs: GeneratorInputs) -> tuple[torch.Tensor, ...]:
+def input_vector(settings: GeneratorConfig, inputs: GeneratorInputs, num_classes: int) -> tuple[torch.Tensor, ...]:
     """Return the inputs of the generator that are one vector per image: noise and one-hot label.
 
     Returns:
@@ -123,7 +122,7 @@ def input_vector(settings: GeneratorConfig, inputs: GeneratorInputs) -> tuple[to
     """
     numbers = [inputs.noise] if settings.noise else []
     if settings.see_label:
-        numbers.append(functional.one_hot(inputs.labels, NUM_CLASSES).to(inputs.images.dtype))
+        numbers.append(functional.one_hot(inputs.labels, num_classes).to(inputs.images.dtype))
     return (torch.cat(numbers, dim=-1),) if numbers else ()
 
 
@@ -131,7 +130,7 @@ class Perturbed(NamedTuple):
     """What a generator made of a minibatch.
 
     Attributes:
-        images: the perturbed images ``(batch, 1, 28, 28)``.
+        images: the perturbed images ``(batch, C, H, W)``.
         pre_activation: the output of its last recursion before the tanh, shaped like the images.
     """
 
@@ -156,7 +155,7 @@ def perturb_images(
         bound: the largest perturbation, in pixels of [0, 1].
     """
     step = bound if settings.recursions == 1 else settings.recursion_step * bound
-    vector, current, pre_activation = input_vector(settings, inputs), inputs.start, inputs.start
+    vector, current, pre_activation = input_vector(settings, inputs, generator.num_classes), inputs.start, inputs.start
     for recursion in range(1, settings.recursions + 1):
         channels = input_channels(settings, classifier, current, inputs, bound)
         with torch.set_grad_enabled(torch.is_grad_enabled() and recursion == settings.recursions):

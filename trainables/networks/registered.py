@@ -18,7 +18,6 @@ from trainables.config import parse
 from trainables.data.tensors import load_dataset
 from trainables.errors import DataError
 from trainables.networks.bundle import read_bundle
-from trainables.networks.classifiers import IMAGE_SHAPE
 
 _BATCH = 1000
 _NUM_EXAMPLES = 2
@@ -43,23 +42,24 @@ class RegisteredClassifier:
         return self._classifier
 
     def predict(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the logits ``(n, 10)`` of images ``(n, 1, 28, 28)``, float32, pixels in [0, 1]."""
+        """Return the logits ``(n, classes)`` of images ``(n, C, H, W)``, float32, pixels in [0, 1]."""
         with torch.no_grad():
             batches = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).split(_BATCH)
             return torch.cat([self._classifier(batch) for batch in batches]).numpy()
 
 
 def example_images(settings: dict[str, Any], folder: Path | None = None) -> npt.NDArray[np.float32]:
-    """Return two images ``(2, 1, 28, 28)`` as a run's classifier takes them: validation images, or black ones.
+    """Return two images as a run's classifier takes them: validation images, or black ones.
 
     Args:
         settings: of the run.
         folder: with the dataset's files, where they are not in the cache. Where they cannot be had, images are black.
     """
+    config = parse(settings).dataset
     try:
-        validation = load_dataset(parse(settings).dataset, folder=folder).validation
+        validation = load_dataset(config, folder=folder).validation
     except DataError:
-        return np.zeros((_NUM_EXAMPLES, *IMAGE_SHAPE), np.float32)
+        return np.zeros((_NUM_EXAMPLES, *config.task.image_shape), np.float32)
     images, _ = validation.batch(torch.arange(_NUM_EXAMPLES))
     return images.numpy()
 

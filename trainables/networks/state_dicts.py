@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from trainables.common.tasks import Task
 from trainables.errors import BundleError, UserError, printable
 from trainables.networks.classifiers import CLASSIFIERS
 from trainables.networks.matching import Fit, Tensors, build_classifier_of, check_fit, closest_fit
@@ -34,7 +35,7 @@ class ClassifierFile:
     """A classifier that a file holds.
 
     Attributes:
-        classifier: maps images ``(..., 1, 28, 28)`` in [0, 1] to logits.
+        classifier: maps images ``(..., C, H, W)`` in [0, 1] to logits.
         normalization: that it applies to its images; None for none.
         notes: sentences that say how the file was understood.
         claimed_accuracy: without an attack, in [0, 1], if the file states one.
@@ -47,12 +48,13 @@ class ClassifierFile:
 
 
 def read_classifier_file(
-    path: Path, architecture: str | None = None, normalization: Normalization | None = None
+    path: Path, task: Task, architecture: str | None = None, normalization: Normalization | None = None
 ) -> ClassifierFile:
     """Return the classifier in a file of ``torch.save`` or safetensors: a state dict, or a checkpoint that has one.
 
     Args:
         path: the file; no code in it is run.
+        task: the shape of the images and the classes.
         architecture: one of `classifiers.CLASSIFIERS`; by default the one that fits.
         normalization: that images had in training; by default the one that the file holds, or none.
 
@@ -64,7 +66,7 @@ def read_classifier_file(
         raise BundleError(f"there is no architecture {architecture!r}: {', '.join(CLASSIFIERS)}")
     architectures = [architecture] if architecture else list(CLASSIFIERS)
     content = read_content(path)
-    place, tensors, fit = _best_place(path, content, architectures)
+    place, tensors, fit = _best_place(path, content, architectures, task)
     saved = _saved_normalization(path, tensors)
     if saved and normalization and saved != normalization:
         raise UserError(f"{path} holds a normalisation with {saved}: leave out --mean and --std ({normalization})")
@@ -79,7 +81,7 @@ def read_classifier_file(
     )
 
 
-def _best_place(path: Path, content: Any, architectures: list[str]) -> tuple[str, Tensors, Fit]:
+def _best_place(path: Path, content: Any, architectures: list[str], task: Task) -> tuple[str, Tensors, Fit]:
     """Return the key, the tensors and the fit of the mapping of tensors that fits best; usual keys come first."""
     if isinstance(content, Unread):
         raise _whole_model(path, content)
@@ -91,7 +93,7 @@ def _best_place(path: Path, content: Any, architectures: list[str]) -> tuple[str
         raise BundleError(f"{path} holds no state dict: it must be a mapping of names to tensors; {HOW_TO_SAVE}")
     usual = {key: rank for rank, key in enumerate(_USUAL_KEYS)}
     order = sorted(places, key=lambda key: usual.get(key.rsplit(".", 1)[-1], len(usual)))
-    fits = {key: closest_fit(_readings(places[key]), architectures) for key in order}
+    fits = {key: closest_fit(_readings(places[key]), architectures, task) for key in order}
     best = max(order, key=lambda key: fits[key].num_equal)
     return best, places[best], fits[best]
 

@@ -33,7 +33,7 @@ class StridedConvolution(nn.Conv2d):
             raise ValueError(f"the stride must divide the kernel_size {kernel_size}, got {stride}")
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Convolve images ``(batch, channels, height, width)``."""
+        """Convolve images ``(batch, C, H, W)``."""
         if not _is_fast(images):
             return super().forward(images)
         shape = _Shape(self.stride[0], int(self.padding[0]))
@@ -108,7 +108,7 @@ class _ImageGradient(Function):
 
 
 def _image_gradient(gradient: torch.Tensor, weight: torch.Tensor, size: torch.Size, shape: _Shape) -> torch.Tensor:
-    """Return the gradient of images of a size ``(batch, channels, height, width)`` from that of the output."""
+    """Return the gradient of images of a size ``(batch, C, H, W)`` from that of the output."""
     stride, padding = shape
     blocks = functional.pixel_unshuffle(weight, stride)
     height, width = (output + kernel - 1 for output, kernel in zip(gradient.shape[-2:], blocks.shape[-2:], strict=True))

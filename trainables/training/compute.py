@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from trainables.attacks.losses import cross_entropy
-from trainables.networks.classifiers import IMAGE_SHAPE
+from trainables.common.tasks import ImageShape
 
 Result = TypeVar("Result")
 
@@ -40,11 +40,11 @@ class _FlopCounter(TorchDispatchMode):
         return output
 
 
-def standard_flops_per_image(classifier: nn.Module) -> float:
-    """Return how many floating-point operations a standard update (forward and backward) takes per image."""
+def standard_flops_per_image(classifier: nn.Module, image_shape: ImageShape) -> float:
+    """Return how many floating-point operations a standard update (forward and backward) takes per image of a shape."""
     num_images = 8
     device = next(classifier.parameters()).device
-    images, labels = torch.zeros(num_images, *IMAGE_SHAPE, device=device), torch.zeros(num_images, device=device).long()
+    images, labels = torch.zeros(num_images, *image_shape, device=device), torch.zeros(num_images, device=device).long()
     counter = _FlopCounter()
     with counter:
         cross_entropy(copy.deepcopy(classifier)(images), labels).mean().backward()

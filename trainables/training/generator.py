@@ -12,6 +12,7 @@ from torch import nn
 
 from trainables.attacks.losses import Epsilon
 from trainables.common.seeds import seed_for
+from trainables.common.tasks import Task
 from trainables.config import GeneratorConfig
 from trainables.networks.generator_losses import (
     GENERATOR_LOSSES,
@@ -44,19 +45,21 @@ class Update(NamedTuple):
 class Adversary:
     """A generator, its optimiser and copies of its earlier states.
 
-    Images are ``(batch, 1, 28, 28)`` in [0, 1], labels ``(batch,)``, bounds in pixels of [0, 1]. Classifiers that are
+    Images are ``(batch, C, H, W)`` in [0, 1], labels ``(batch,)``, bounds in pixels of [0, 1]. Classifiers that are
     passed in stay as they are: their mode, their parameters, and the gradients that these have.
     """
 
-    def __init__(self, settings: GeneratorConfig, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, settings: GeneratorConfig, task: Task, seed: int, device: torch.device | str = "cpu") -> None:
         """Build a generator with fresh weights.
 
         Args:
             settings: its network, its perturbations, its goal and its training.
+            task: the shape of the images and the classes.
             seed: of its weights.
             device: where it is.
         """
         self.settings = settings
+        self.task = task
         self._seed = seed
         self._device = device
         self.generator, self.optimizer = self._build()
@@ -64,7 +67,7 @@ class Adversary:
 
     def _build(self, *purpose: int) -> tuple[Generator, torch.optim.Optimizer]:
         settings = self.settings
-        generator = build_generator(settings, seed_for(self._seed, "generator", *purpose)).to(self._device)
+        generator = build_generator(settings, self.task, seed_for(self._seed, "generator", *purpose)).to(self._device)
         rate = value_at(settings.learning_rate, 0.0)
         return generator, build_optimizer(generator.parameters(), settings.optimizer, rate)
 
@@ -228,7 +231,7 @@ def diversity_term(adversarial: torch.Tensor, noise: torch.Tensor) -> torch.Tens
     and per number of noise. A generator that ignores its noise has 0.
 
     Args:
-        adversarial: ``(2 * batch, 1, 28, 28)``: all images under one draw, then all under another.
+        adversarial: ``(2 * batch, C, H, W)``: all images under one draw, then all under another.
         noise: the draws ``(2 * batch, noise)``.
     """
     (first, second), (first_noise, second_noise) = adversarial.chunk(2), noise.chunk(2)

@@ -100,7 +100,9 @@ class TrainingLoop(ABC):
         self.dataset = dataset
         self.device = device = dataset.train.images.device
         training_passes(config.precision, device)  # raises before any work is done
-        self.classifier = build_classifier(config.classifier, seed_for(config.seed, "classifier")).to(device)
+        self.classifier = build_classifier(config.classifier, dataset.task, seed_for(config.seed, "classifier")).to(
+            device
+        )
         settings = config.classifier
         self.optimizer = build_optimizer(
             self.classifier.parameters(),
@@ -115,7 +117,8 @@ class TrainingLoop(ABC):
         self.rng = torch.Generator(device=device).manual_seed(seed_for(config.seed, "attack"))
         self.updates = updates_on(device, self.rng, dataset)
         self.updates.adopt(self.optimizer)
-        self.meter = ComputeMeter(standard_flops_per_image(self.classifier) * len(dataset.train))
+        flops_per_image = standard_flops_per_image(self.classifier, dataset.task.image_shape)
+        self.meter = ComputeMeter(flops_per_image * len(dataset.train))
         self.classifier_loss = LossMean()
         self.num_reports = 0
         self.train_s = 0.0

@@ -29,7 +29,7 @@ class Minibatches:
         return -(-len(self._split) // self._batch_size)
 
     def next_minibatch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the next images ``(batch, 1, 28, 28)`` in [0, 1] and labels ``(batch,)``."""
+        """Return the next images ``(batch, C, H, W)`` in [0, 1] and labels ``(batch,)``."""
         self.num_drawn += 1
         return self.at(self.num_drawn - 1)
 

@@ -24,8 +24,8 @@ def mixed_loss(
 
     Args:
         logits_fn: maps images to logits.
-        images: the clean images ``(batch, 1, 28, 28)``.
-        adversarial: one or several perturbed copies of them ``(copies * batch, 1, 28, 28)``: all images once, then all
+        images: the clean images ``(batch, C, H, W)``.
+        adversarial: one or several perturbed copies of them ``(copies * batch, C, H, W)``: all images once, then all
             again.
         labels: the true labels ``(batch,)``.
         clean_weight: weight of the clean images, in [0, 1].
@@ -68,7 +68,7 @@ class AdversarialLoop(TrainingLoop):
 
     @abstractmethod
     def update(self, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
-        """Attack images ``(batch, 1, 28, 28)`` with labels ``(batch,)``, take one optimiser step, return the loss."""
+        """Attack images ``(batch, C, H, W)`` with labels ``(batch,)``, take one optimiser step, return the loss."""
 
 
 class FgsmRetrainingLoop(AdversarialLoop):

@@ -33,11 +33,11 @@ def build(config: TrainingConfig, dataset: Dataset) -> TrainingLoop:
 def num_parameters(config: TrainingConfig) -> int:
     """Return how many parameters a configuration's networks have, the average and earlier generators included."""
     classifiers = 1 if config.classifier.average_decay is None else 2
-    num = classifiers * _num_parameters(build_classifier(config.classifier))
+    num = classifiers * _num_parameters(build_classifier(config.classifier, config.dataset.task))
     if not isinstance(config, GanConfig):
         return num
     generator = config.generator
-    return num + (1 + generator.pool) * _num_parameters(build_generator(generator))
+    return num + (1 + generator.pool) * _num_parameters(build_generator(generator, config.dataset.task))
 
 
 def _num_parameters(network: nn.Module) -> int:

@@ -15,7 +15,6 @@ from trainables.evaluation.accuracy import evaluating
 from trainables.evaluation.masking import IMAGES_AT_ONCE
 from trainables.evaluation.measured import Measured, MeasureRunner, as_called
 from trainables.evaluation.metrics import PRE_ACTIVATION, SATURATION
-from trainables.networks.classifiers import NUM_CLASSES
 from trainables.training.generator import Adversary
 
 SATURATED_BEYOND = 3.0
@@ -39,7 +38,7 @@ def success_counts(
         seed: of the generator's starts and noise.
 
     Returns:
-        Counts ``(10, 10)`` as int64.
+        Counts ``(classes, classes)`` as int64.
     """
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, *_COUNTS))
     with evaluating(classifier):
@@ -50,13 +49,14 @@ def success_counts(
 def _count(
     classifier: nn.Module, adversary: Adversary, split: Split, bound: Epsilon, rng: torch.Generator
 ) -> torch.Tensor:
-    cells = torch.zeros(NUM_CLASSES**2, dtype=torch.int64, device=split.images.device)
-    for images, labels in split.batches(IMAGES_AT_ONCE):
+    num_classes = split.task.num_classes
+    cells = torch.zeros(num_classes**2, dtype=torch.int64, device=split.images.device)
+    for images, labels in split.batches(split.task.images_at_once(IMAGES_AT_ONCE)):
         logits = classifier(adversary.perturb(classifier, images, labels, bound, rng))
         is_finite = logits.isfinite().all(-1)
-        predicted = torch.where(is_finite, logits.argmax(-1), (labels + 1) % NUM_CLASSES)
-        cells.scatter_add_(0, labels * NUM_CLASSES + predicted, torch.ones_like(labels))
-    return cells.view(NUM_CLASSES, NUM_CLASSES)
+        predicted = torch.where(is_finite, logits.argmax(-1), (labels + 1) % num_classes)
+        cells.scatter_add_(0, labels * num_classes + predicted, torch.ones_like(labels))
+    return cells.view(num_classes, num_classes)
 
 
 def measure_generator(
@@ -101,7 +101,7 @@ def measure_generator(
 def success_matrix(
     classifier: nn.Module, adversary: Adversary, split: Split, bound: float, seed: int = 0
 ) -> torch.Tensor:
-    """Return `success_counts` as shares of each row ``(10, 10)``.
+    """Return `success_counts` as shares of each row ``(classes, classes)``.
 
     Rows sum to 1, or to 0 where the split has no image of that label.
     """

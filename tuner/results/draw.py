@@ -225,7 +225,7 @@ def _draw_one(snapshot: Snapshot, record: Record, seen: Examples | None, folder:
         drawn.add(run.key, pictures.examples(_title(snapshot, about, who), seen), folder / "examples.png")
     if seen is not None and seen.success is not None:
         title = _title(snapshot, f"{seen.num_images} validation images under the generator", who)
-        drawn.add(run.key, pictures.success(title, seen.success), folder / "success.png")
+        drawn.add(run.key, pictures.success(title, seen.success, seen.classes), folder / "success.png")
 
 
 def _draw_by_epsilon(

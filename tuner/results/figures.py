@@ -55,6 +55,7 @@ _AT_THE_END: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor
 _HIDDEN = "_at the end"  # a label with an underscore has no entry in a legend
 _FURTHER = (SKY, VERMILION)  # of accuracies without a style of their own, dashed
 _COMPUTE = "compute (standard epochs)"
+_MAX_NAME, _MAX_LARGE = 12, 9  # letters of a class's name, and of a line below an image in large letters
 # The grid of examples, in inches.
 _SIDE, _GAP, _BELOW_IMAGE, _LEFT, _RIGHT, _TOP = 0.95, 0.12, 0.36, 1.25, 0.95, 0.7
 
@@ -198,9 +199,14 @@ def examples(title: str, seen: Examples) -> Figure:
                 axes.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8, fontsize=11)
             if perturbation is None:
                 axes.imshow(view.images[column], cmap="gray", vmin=0, vmax=1)
-                _label_prediction(axes, seen.labels[column], view.predicted[column], view.probabilities[column])
+                named = seen.classes[view.predicted[column]] if seen.classes else str(view.predicted[column])
+                is_right = seen.labels[column] == view.predicted[column]
+                _label_prediction(axes, named, view.probabilities[column], is_right=is_right)
             else:
-                drawn = axes.imshow(perturbation[column], cmap="RdBu_r", vmin=-limit, vmax=limit)
+                one_channel = perturbation[column]
+                if one_channel.ndim > 2:
+                    one_channel = one_channel.mean(-1)
+                drawn = axes.imshow(one_channel, cmap="RdBu_r", vmin=-limit, vmax=limit)
         top += _SIDE + (_BELOW_IMAGE if perturbation is None else _GAP)
     beside = place(width - _RIGHT + _GAP, _TOP + _SIDE + _BELOW_IMAGE, 0.14, 2 * _SIDE + _GAP)
     figure.colorbar(drawn, cax=beside, ticks=[-limit, 0, limit], format="%.2g", label="perturbation (pixels of [0, 1])")
@@ -208,12 +214,13 @@ def examples(title: str, seen: Examples) -> Figure:
     return figure
 
 
-def success(title: str, rates: npt.NDArray[np.float32]) -> Figure:
+def success(title: str, rates: npt.NDArray[np.float32], classes: Sequence[str] = ()) -> Figure:
     """Return a table of how often images of each class get each label under a generator.
 
     Args:
         title: of the figure.
         rates: true class by predicted label ``(classes, classes)``, in [0, 1].
+        classes: their names; by default their numbers.
     """
     figure = _figure(8, 6.4)
     axes = figure.subplots()
@@ -224,7 +231,10 @@ def success(title: str, rates: npt.NDArray[np.float32]) -> Figure:
             percent = 100 * float(rates[row, column])
             if percent >= 0.5:
                 axes.text(column, row, f"{percent:.0f}", ha="center", va="center", color="w" if percent > 50 else "k")
-    axes.set(xticks=labels, yticks=labels, xlabel="label that the classifier gives", ylabel="true class")
+    names = [_cut(name) for name in classes] or [str(label) for label in labels]
+    axes.set_xticks(labels, names, rotation=0 if max(map(len, names)) <= 2 else 90, parse_math=False)
+    axes.set_yticks(labels, names, parse_math=False)
+    axes.set(xlabel="label that the classifier gives", ylabel="true class")
     figure.colorbar(drawn, label="share of the class (%)")
     figure.suptitle(title, fontsize=10)
     return figure
@@ -260,9 +270,15 @@ def schedules(title: str, previews: Sequence[SchedulePreview]) -> Figure:
     return figure
 
 
-def _label_prediction(axes: Axes, label: int, predicted: int, probability: float) -> None:
-    mark, colour = ("\N{CHECK MARK}", RIGHT) if predicted == label else ("\N{BALLOT X}", WRONG)
-    axes.set_xlabel(f"{mark} {predicted}  {100 * probability:.0f} %", color=colour, fontsize=11, labelpad=2)
+def _cut(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+
+
+def _label_prediction(axes: Axes, predicted: str, probability: float, *, is_right: bool) -> None:
+    mark, colour = ("\N{CHECK MARK}", RIGHT) if is_right else ("\N{BALLOT X}", WRONG)
+    text = f"{mark} {_cut(predicted)}  {100 * probability:.0f} %"
+    size = 11 if len(text) <= _MAX_LARGE else 7
+    axes.set_xlabel(text, color=colour, fontsize=size, labelpad=2, parse_math=False)
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=2)
 

@@ -23,7 +23,7 @@ from tuner.errors import UserError
 FORMAT = 1
 _TRAINING_CODE = (
     *("training", "networks", "attacks", "evaluation"),
-    *("data/tensors.py", "config.py", "published.py", "schedules.py", "seeds.py"),
+    *("data/tensors.py", "config.py", "published.py", "schedules.py", "seeds.py", "common/tasks.py"),
 )
 """The files and folders of `trainables` on which the numbers of a run depend."""
 _PACKAGES = ("adversarial-tuner", "torch", "ray", "optuna", "mlflow", "numpy")

@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 
+from trainables.common.tasks import MNIST
 from trainables.config import DatasetConfig
 from trainables.data import files as data_files
 from trainables.data.tensors import Split, load, load_dataset
@@ -62,7 +63,9 @@ class TestSplit:
         assert torch.equal(labels, digits.train.labels[index])
 
     def test_every_byte_lands_in_the_unit_interval(self):
-        split = Split(torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1), torch.zeros(256, dtype=torch.int64))
+        split = Split(
+            torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1), torch.zeros(256, dtype=torch.int64), MNIST
+        )
         images, _ = split.batch(torch.arange(256))
         assert (images.min(), images.max()) == (0, 1)
         assert torch.equal((images * 255).round().to(torch.uint8), split.images)

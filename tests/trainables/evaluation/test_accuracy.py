@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainables.common.tasks import MNIST
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
 from trainables.evaluation.accuracy import ATTACKS, attacks_of, evaluate, evaluating
@@ -64,7 +65,7 @@ def accuracies(model, split, *, tier, **settings):
 def grey_images(*values):
     """Return flat images of those bytes, labelled by what `Brightness` should say."""
     images = torch.tensor(values, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28).contiguous()
-    return Split(images, torch.tensor([int(value > 127) for value in values]))
+    return Split(images, torch.tensor([int(value > 127) for value in values]), MNIST)
 
 
 @EVERY_TIER
@@ -142,7 +143,7 @@ class TestAnyNet:
     def test_the_order_of_the_images_is_irrelevant_for_clean_accuracy(self, tier, trained, digits, monkeypatch):
         monkeypatch.setattr(masking, "IMAGES_AT_ONCE", 64)
         order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
-        shuffled = Split(digits.validation.images[order], digits.validation.labels[order])
+        shuffled = Split(digits.validation.images[order], digits.validation.labels[order], MNIST)
         both = [accuracies(trained, split, epsilon=0.05, tier=tier) for split in (digits.validation, shuffled)]
         assert both[0]["clean"] == both[1]["clean"]
 

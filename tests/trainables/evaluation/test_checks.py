@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from trainables.evaluation import checks
 
 SOUND = {
+    "chance": 0.1,
     "clean": 0.98,
     "fgsm": 0.9,
     "rfgsm": 0.93,
@@ -19,6 +20,7 @@ SOUND = {
     "gradient_cosine": 0.6,
 }
 UNSOUND = {
+    "chance": 0.1,
     "random_start": {"rfgsm": 0.79},
     "iterative": {"pgd": 0.91},
     "label_leaking": {"clean": 0.89},

@@ -17,7 +17,7 @@ def trained_on_normalised(mnist):
     """A network with some 94 % on normalised images, and less on others."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = small_cnn()
+        net = small_cnn((1, 28, 28), 10)
         order = torch.randperm(len(mnist.train))
     optimizer = torch.optim.Adam(net.parameters(), 2e-3)
     for index in order[: 64 * 200].split(64):
@@ -79,7 +79,7 @@ def test_far_below_what_the_file_states(trained_on_normalised, evaluate):
 def test_a_net_that_knows_no_digit_and_one_whose_logits_are_not_finite(evaluate):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        net = mlp()
+        net = mlp((1, 28, 28), 10)
     assert "nearly every network has 90 % or more: perhaps" in evaluate(net.state_dict())["notes"][-1]
     for parameter in net.parameters():
         nn.init.constant_(parameter, 1e30)

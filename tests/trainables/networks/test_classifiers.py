@@ -1,11 +1,18 @@
 """Networks: shapes, sizes, seeds."""
 
+from functools import partial
+
 import pytest
 import torch
 
+from trainables.common.tasks import MNIST
 from trainables.config import ClassifierConfig, GeneratorConfig
-from trainables.networks.classifiers import CLASSIFIERS, build_classifier
-from trainables.networks.generators import GENERATOR_BODIES, build_generator
+from trainables.networks import classifiers, generators
+from trainables.networks.classifiers import CLASSIFIERS
+from trainables.networks.generators import GENERATOR_BODIES
+
+build_classifier = partial(classifiers.build_classifier, task=MNIST)
+build_generator = partial(generators.build_generator, task=MNIST)
 
 LEADING = [(), (3,), (2, 3), (1, 2, 1)]
 IMAGE_GRADIENTS = ["none", "raw", "sign", "normalized"]

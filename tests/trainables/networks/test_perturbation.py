@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trainables.attacks import gradient as attacks
 from trainables.attacks.losses import cross_entropy
+from trainables.common.tasks import MNIST
 from trainables.config import GeneratorConfig
 from trainables.networks.generators import build_generator
 from trainables.networks.perturbation import (
@@ -53,7 +54,7 @@ def images_and_labels(digits):
 def test_whatever_the_settings_images_stay_in_the_ball_and_the_box(trained, images_and_labels, data, bound, seed):
     images, labels = images_and_labels
     config = config_of(**data)
-    generator = build_generator(config, seed)
+    generator = build_generator(config, MNIST, seed)
 
     def once():
         return perturb_images(
@@ -73,7 +74,7 @@ class TestRecursions:
         # A scale so large that every pixel moves as far as it may.
         config = config_of(output_scale=1e6, **changes)
         inputs = sample_inputs(config, images, labels, 0.2, rng())
-        generator = build_generator(config)
+        generator = build_generator(config, MNIST)
         return (perturb_images(config, generator, trained, inputs, 0.2).images - images).abs().max().item()
 
     def test_one_goes_the_whole_bound_and_more_a_share_each(self, trained, images_and_labels):
@@ -86,7 +87,7 @@ class TestRecursions:
     def test_each_sees_what_the_one_before_has_made(self, trained, images_and_labels, monkeypatch):
         config = config_of(recursions=3, see_perturbation=True)
         inputs = sample_inputs(config, *images_and_labels, 0.2, rng())
-        seen, generator = [], build_generator(config)
+        seen, generator = [], build_generator(config, MNIST)
         monkeypatch.setattr(
             generator.body, "forward", lambda now: seen.append(now) or 0.1 * torch.ones_like(now[:, :1])
         )
@@ -100,7 +101,7 @@ class TestRecursions:
     def test_the_graph_leads_through_the_last_alone(self, trained, images_and_labels, monkeypatch):
         config = config_of(recursions=3)
         inputs = sample_inputs(config, *images_and_labels, 0.2, rng())
-        generator, made = build_generator(config), []
+        generator, made = build_generator(config, MNIST), []
         forward = generator.body.forward
         monkeypatch.setattr(generator.body, "forward", lambda seen: made.append((seen, forward(seen))) or made[-1][1])
         assert perturb_images(config, generator, trained, inputs, 0.2).images.requires_grad
@@ -156,7 +157,7 @@ class TestInputs:
     def test_numbers_are_noise_and_one_hot_label(self, images_and_labels, noise, see_label, size):
         config = config_of(noise=noise, see_label=see_label)
         inputs = sample_inputs(config, *images_and_labels, 0.2, rng())
-        (numbers,) = input_vector(config, inputs)
+        (numbers,) = input_vector(config, inputs, 10)
         assert numbers.shape == (6, size)
         assert torch.equal(numbers[:, :noise], inputs.noise)
         if see_label:
@@ -168,9 +169,9 @@ class TestInputs:
         config = config_of(**changes)
         inputs = sample_inputs(config, *images_and_labels, 0.2, rng())
         others = inputs._replace(noise=-inputs.noise) if "noise" in changes else inputs
-        generator = build_generator(config)
+        generator = build_generator(config, MNIST)
         seen = input_channels(config, trained, inputs.images, inputs, 0.2)
-        (numbers,), (other,) = input_vector(config, inputs), input_vector(config, others)
+        (numbers,), (other,) = input_vector(config, inputs, 10), input_vector(config, others, 10)
         other = other.roll(1, -1) if "see_label" in changes else other
         assert ((generator(seen, numbers) - generator(seen, other)).abs().amax((1, 2, 3)) > 1e-4).all()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.common.tasks import MNIST
 from trainables.config import parse
 from trainables.data.tensors import load_dataset
 from trainables.networks.bundle import read_bundle, write_classifier
@@ -19,7 +20,7 @@ SETTINGS = {"trainable": "standard", "dataset": {"name": "digits", "validation":
 def bundle(tmp_path):
     config = parse(SETTINGS)
     torch.manual_seed(0)
-    write_classifier(tmp_path, config.model_dump(mode="json"), build_classifier(config.classifier).state_dict())
+    write_classifier(tmp_path, config.model_dump(mode="json"), build_classifier(config.classifier, MNIST).state_dict())
     return tmp_path
 
 

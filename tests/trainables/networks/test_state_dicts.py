@@ -8,6 +8,7 @@ import pickle
 import struct
 import warnings
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from trainables.common.tasks import MNIST
 from trainables.errors import BundleError, UserError
-from trainables.networks import torch_files
+from trainables.networks import state_dicts, torch_files
 from trainables.networks.classifiers import CLASSIFIERS, small_cnn
 from trainables.networks.normalization import Normalization
-from trainables.networks.state_dicts import read_classifier_file
+
+read_classifier_file = partial(state_dicts.read_classifier_file, task=MNIST)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def elsewhere():
     """A network as others write it: a plain sequence of layers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        return small_cnn().eval()
+        return small_cnn((1, 28, 28), 10).eval()
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,7 @@ class TestTaken:
             save_file(elsewhere.state_dict(), path)
         else:
             torch.save(elsewhere.state_dict(), path, _use_new_zipfile_serialization=way == "torch.save")
-        file = read_classifier_file(path, architecture)
+        file = read_classifier_file(path, architecture=architecture)
         assert torch.equal(file.classifier(images), elsewhere(images))
         assert file.notes == ("the architecture is small_cnn",)
 
@@ -91,7 +94,7 @@ class TestTaken:
         "prefix", ["module.", "_orig_mod.", "model.", "net.", "module._orig_mod.net.", "body.", "0."]
     )
     def test_a_prefix_that_all_names_share(self, saved, architecture, prefix, images):
-        net = CLASSIFIERS[architecture]()
+        net = CLASSIFIERS[architecture]((1, 28, 28), 10)
         file = read_classifier_file(saved(prefixed(net, prefix)))
         assert torch.equal(file.classifier(images), net(images))
         assert f"the architecture is {architecture}" in file.notes
@@ -197,9 +200,9 @@ class TestRefused:
     def test_another_architecture_than_asked_for(self, saved, elsewhere):
         path = saved(elsewhere.state_dict())
         with pytest.raises(BundleError, match="does not fit the architecture mlp: missing"):
-            read_classifier_file(path, "mlp")
+            read_classifier_file(path, architecture="mlp")
         with pytest.raises(BundleError, match="there is no architecture 'vgg': small_cnn, madry_cnn, mlp"):
-            read_classifier_file(path, "vgg")
+            read_classifier_file(path, architecture="vgg")
 
     def test_a_network_of_another_kind(self, saved):
         weights = {f"layer{number}.conv.weight": torch.zeros(2) for number in range(30)}
@@ -240,7 +243,7 @@ class Whole(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = small_cnn()
+        self.layers = small_cnn((1, 28, 28), 10)
 
 
 class Bomb:
@@ -263,12 +266,12 @@ class Call:
 def script(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.script(small_cnn()).save(path)
+        torch.jit.script(small_cnn((1, 28, 28), 10)).save(path)
 
 
 def rewrite(path, change):
     """Save a state dict, and its archive again with members changed and compressed."""
-    torch.save(small_cnn().state_dict(), path)
+    torch.save(small_cnn((1, 28, 28), 10).state_dict(), path)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change(members)
@@ -336,7 +339,7 @@ def dump(content):
 KINDS = {
     "a model saved whole": (lambda path: torch.save(Whole(), path), "holds a whole model .*Whole.*model.state_dict()"),
     "a model saved whole before 1.6": (
-        lambda path: torch.save(small_cnn(), path, _use_new_zipfile_serialization=False),
+        lambda path: torch.save(small_cnn((1, 28, 28), 10), path, _use_new_zipfile_serialization=False),
         "holds a whole model .*Sequential",
     ),
     "a whole model in a checkpoint": (lambda path: torch.save({"net": Whole()}, path), "holds a whole model"),
@@ -348,7 +351,7 @@ KINDS = {
     "a NumPy array": (lambda path: np.save(path.open("wb"), np.zeros(3)), "a NumPy array"),
     "a NumPy archive": (lambda path: np.savez(path.open("wb"), weight=np.zeros(3)), "a NumPy archive"),
     "a pickled state dict": (
-        lambda path: path.write_bytes(pickle.dumps(small_cnn().state_dict())),
+        lambda path: path.write_bytes(pickle.dumps(small_cnn((1, 28, 28), 10).state_dict())),
         "a pickle that torch.save did not write",
     ),
     "another archive": (lambda path: zipfile.ZipFile(path, "w").writestr("a.txt", "a"), "a zip archive of something"),
@@ -405,7 +408,7 @@ HOSTILE = {
     "a safetensors header of a gigabyte": lambda path: path.write_bytes(struct.pack("<Q", 10**9) + b'{"a":1}'),
     "a safetensors file beyond its end": beyond_its_end,
     "a cut archive": lambda path: (
-        torch.save(small_cnn().state_dict(), path),
+        torch.save(small_cnn((1, 28, 28), 10).state_dict(), path),
         path.write_bytes(path.read_bytes()[:-900]),
     ),
     "an empty pickle": lambda path: rewrite(path, lambda members: members.update({"net/data.pkl": b""})),

@@ -95,7 +95,7 @@ def test_the_gradient_of_grey_images_differs_by_rounding_only():
 
 
 def test_what_is_not_asked_for_is_not_computed():
-    net, images = small_cnn(), random(4, 1, 28, 28, dtype=torch.float32).requires_grad_()
+    net, images = small_cnn((1, 28, 28), 10), random(4, 1, 28, 28, dtype=torch.float32).requires_grad_()
     layers = 2 * len(images) * (14 * 14 * 16 * 16 + 7 * 7 * 32 * 256 + 32 * 7 * 7 * 100 + 100 * 10)
     assert num_operations(net, images, [images]) == 2 * layers
     assert num_operations(net, images, [images, *net.parameters()]) == 3 * layers
@@ -142,7 +142,7 @@ class TestTransforms:
 
     @pytest.fixture
     def net(self):
-        return small_cnn().double()
+        return small_cnn((1, 28, 28), 10).double()
 
     @pytest.fixture
     def images(self):
@@ -155,7 +155,7 @@ class TestTransforms:
         torch.testing.assert_close(found, expected)
 
     def test_stacked_networks(self, net, images):
-        nets = [copy.deepcopy(net), small_cnn().double()]
+        nets = [copy.deepcopy(net), small_cnn((1, 28, 28), 10).double()]
         parameters, buffers = torch.func.stack_module_state(nets)
         wanted = images.clone().requires_grad_()
         found = torch.func.vmap(lambda *state: torch.func.functional_call(net, state, (wanted,)))(parameters, buffers)

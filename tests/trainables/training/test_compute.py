@@ -1,11 +1,13 @@
 """Compute: a standard epoch is 1, and the rest is what the arithmetic of the layers says."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
+from trainables.common.tasks import MNIST
 from trainables.config import ClassifierConfig
-from trainables.data.tensors import Dataset
 from trainables.networks.classifiers import build_classifier
 from trainables.training import registry
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
@@ -29,7 +31,7 @@ def standard_flops(architecture):
 
 @pytest.fixture(scope="module")
 def hundred_digits(digits):
-    return Dataset("digits", digits.train.head(100), digits.validation, digits.test, digits.digest)
+    return replace(digits, train=digits.train.head(100))
 
 
 @pytest.fixture
@@ -44,14 +46,14 @@ def loop_of(config_of, hundred_digits):
 def test_one_linear_layer():
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     # Forward and the gradient of the weights, each 784 * 10 multiply-adds.
-    assert standard_flops_per_image(model) == 2 * 2 * 784 * 10
+    assert standard_flops_per_image(model, MNIST.image_shape) == 2 * 2 * 784 * 10
 
 
 @pytest.mark.parametrize("architecture", LAYERS)
 class TestEveryArchitecture:
     def test_a_standard_update_costs_what_its_layers_say(self, architecture):
-        model = build_classifier(ClassifierConfig(architecture=architecture))
-        assert standard_flops_per_image(model) == standard_flops(architecture)
+        model = build_classifier(ClassifierConfig(architecture=architecture), MNIST)
+        assert standard_flops_per_image(model, MNIST.image_shape) == standard_flops(architecture)
         assert all(parameter.grad is None for parameter in model.parameters())
 
     def test_a_standard_epoch_is_exactly_one(self, architecture, loop_of):

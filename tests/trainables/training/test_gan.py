@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tests.support.loops import copy_of, finish, is_unchanged, tensors_of
-from trainables.data.tensors import Split
 from trainables.training import gan, recipes, registry
 
 
@@ -175,7 +174,7 @@ class TestGan:
     def test_a_data_set_without_the_source_ends_too(self, config_of, few_digits):
         def without(split):
             keep = split.labels != 7
-            return Split(split.images[keep], split.labels[keep])
+            return replace(split, images=split.images[keep], labels=split.labels[keep])
 
         dataset = replace(few_digits, train=without(few_digits.train), validation=without(few_digits.validation))
         goal = {"width": 4, "goal": "source_to_target", "source": 7, "target": 3}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.support.loops import copy_of, is_unchanged
+from trainables.common.tasks import MNIST
 from trainables.config import GeneratorConfig
 from trainables.training.generator import Adversary, diversity_term, saturation_term
 
@@ -14,7 +15,7 @@ BOUND = 0.3
 
 
 def adversary_of(seed=0, **changes):
-    return Adversary(GeneratorConfig(**{"width": 8, "learning_rate": 5e-3, "see_label": True, **changes}), seed)
+    return Adversary(GeneratorConfig(**{"width": 8, "learning_rate": 5e-3, "see_label": True, **changes}), MNIST, seed)
 
 
 def rng(seed=0):

@@ -5,6 +5,7 @@ from itertools import chain
 import pytest
 import torch
 
+from trainables.common.tasks import MNIST
 from trainables.data.tensors import Split
 from trainables.training.minibatches import Minibatches
 
@@ -13,7 +14,7 @@ from trainables.training.minibatches import Minibatches
 def numbered():
     """Ten images whose label says which they are, and whose pixels say the same."""
     images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 1, 28, 28).contiguous()
-    return Split(images, torch.arange(10))
+    return Split(images, torch.arange(10), MNIST)
 
 
 def epoch(minibatches):

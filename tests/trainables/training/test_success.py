@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from trainables.common.tasks import MNIST
 from trainables.config import GeneratorConfig
 from trainables.training.generator import Adversary
 from trainables.training.success import saturation, success_counts, success_matrix, success_rates
@@ -12,7 +13,7 @@ from trainables.training.success import saturation, success_counts, success_matr
 def adversary(trained, digits):
     """A generator that was trained to force the label 3 a little."""
     adversary = Adversary(
-        GeneratorConfig(width=8, learning_rate=5e-3, goal="targeted", target=3, random_start=True), seed=0
+        GeneratorConfig(width=8, learning_rate=5e-3, goal="targeted", target=3, random_start=True), MNIST, seed=0
     )
     stream = torch.Generator().manual_seed(0)
     for _ in range(60):
@@ -84,7 +85,7 @@ class TestSaturation:
 
     @pytest.mark.parametrize(("scale", "share"), [(1e-6, 0.0), (1e6, 1.0), (float("nan"), 1.0)])
     def test_follows_the_scale(self, trained, digits, scale, share):
-        adversary = Adversary(GeneratorConfig(width=4), seed=0)
+        adversary = Adversary(GeneratorConfig(width=4), MNIST, seed=0)
         with torch.no_grad():
             adversary.generator.scale.fill_(scale)
         found = saturation(trained, adversary, digits.test.head(30), 0.3)
@@ -95,7 +96,7 @@ class TestSaturation:
         only = digits.test.head(1)
         other = (int(only.labels[0]) + 1) % 10
         settings = GeneratorConfig(width=4, goal="source_to_target", source=other, target=(other + 1) % 10)
-        assert saturation(trained, Adversary(settings, seed=0), only, 0.3) == {}
+        assert saturation(trained, Adversary(settings, MNIST, seed=0), only, 0.3) == {}
 
 
 @pytest.mark.parametrize(

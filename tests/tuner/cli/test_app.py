@@ -120,7 +120,7 @@ def test_mistakes_are_refused_in_words_and_leave_nothing(run, tmp_path, what):
     (tmp_path / "damaged").mkdir()
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (tmp_path / "damaged" / f"{name}-ubyte").write_bytes(b"no images")
-    weights = small_cnn().state_dict()
+    weights = small_cnn((1, 28, 28), 10).state_dict()
     weights["9.weight"] = weights.pop("2.weight")
     torch.save(weights, tmp_path / "net.pt")
     before = sorted(tmp_path.rglob("*"))
