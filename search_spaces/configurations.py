@@ -6,8 +6,9 @@ Imports nothing heavy: a wrong file is refused before anything starts.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from search_spaces.checks.assignments import assign
@@ -17,7 +18,7 @@ from search_spaces.checks.spaces import space_mistakes
 from search_spaces.errors import Mistake, SpaceError
 from search_spaces.library import text_of
 from search_spaces.parameters import Fixed
-from search_spaces.parsing.reader import read
+from search_spaces.parsing.reader import Check, Draft, read
 from search_spaces.parsing.yaml_document import parse
 from search_spaces.schema import Space
 from search_spaces.sections import Pruner
@@ -34,13 +35,22 @@ def load_space(name_or_path: str) -> Space:
     return parse_space(*text_of(name_or_path))
 
 
-def parse_space(text: str, source: str) -> Space:
+def parse_space(text: str, source: str, also: Check | None = None) -> Space:
     """Return the search space that a text describes, checked against its trainable.
+
+    Args:
+        text: of the file.
+        source: what to call it in messages.
+        also: returns further mistakes.
 
     Raises:
         SpaceError: it has mistakes; the message lists all of them, under the name of the source.
     """
-    return with_first_rung(read(text, source, check=space_mistakes, published=PUBLISHED_SETTINGS))
+
+    def check(draft: Draft) -> Iterable[Mistake]:
+        return chain(space_mistakes(draft), also(draft) if also else ())
+
+    return with_first_rung(read(text, source, check=check, published=PUBLISHED_SETTINGS))
 
 
 def parse_launched_space(text: str, source: str, rungs: Mapping[str, float] = EARLIER_RUNGS) -> Space:

@@ -6,7 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from search_spaces.errors import shown
 from search_spaces.limits import MAX_CONFIRMED, MAX_SEEDS, NAME_PATTERN, TRIALS_LIMIT
@@ -219,6 +229,44 @@ class Pruner(Section):
         return self.model_copy(update={name: settings.model_copy(update={"min_resource": compute})})
 
 
+class SamplerClass(Section):
+    """A sampler by its class, made from ``optuna.samplers.BaseSampler``, and the arguments that it is made with.
+
+    Attributes:
+        path: where the class lies, ``package.module:Name``; the key ``class`` of a file.
+        args: by name, all but ``seed``.
+    """
+
+    path: Annotated[str, Field(validation_alias="class", max_length=1000)]
+    args: Mapping[str, Any] = {}
+
+    @field_validator("path")
+    @classmethod
+    def _leads_to_a_class(cls, value: str) -> str:
+        if not cls.is_path(value):
+            raise ValueError(f"must be package.module:Name, like optuna.samplers:TPESampler, not {shown(value)}")
+        return value
+
+    def __str__(self) -> str:
+        return self.path
+
+    @staticmethod
+    def is_path(value: object) -> bool:
+        """Return whether a value is like ``package.module:Name``."""
+        module, colon, name = value.partition(":") if isinstance(value, str) else ("", "", "")
+        return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+SamplerName = Literal["tpe", "gp", "nsga2", "random", "qmc", "grid"]
+_BY_NAME, _BY_CLASS = "sampler by name", "sampler by class"
+SAMPLER_TAGS = (_BY_NAME, _BY_CLASS)
+"""What pydantic puts into the path of a mistake in a sampler; no key of a file."""
+
+
+def _sampler_tag(value: object) -> str:
+    return _BY_CLASS if isinstance(value, Mapping | SamplerClass) else _BY_NAME
+
+
 class Search(Section):
     """How the next configuration is chosen, and when a weak trial is stopped.
 
@@ -226,7 +274,9 @@ class Search(Section):
     `accept_early_rungs`, a pruner may compare them before the end of warm-up and pretraining.
     """
 
-    sampler: Literal["tpe", "gp", "nsga2", "random", "qmc", "grid"] = "tpe"
+    sampler: Annotated[
+        Annotated[SamplerName, Tag(_BY_NAME)] | Annotated[SamplerClass, Tag(_BY_CLASS)], Discriminator(_sampler_tag)
+    ] = "tpe"
     pruner: Pruner = Pruner.model_validate("none")
     prune_on: Objective | None = None
     accept_early_rungs: bool = False

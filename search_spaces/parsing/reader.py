@@ -19,7 +19,7 @@ from search_spaces.parsing.first import read_first
 from search_spaces.parsing.grammar import read_tree
 from search_spaces.parsing.yaml_document import parse
 from search_spaces.schema import Space
-from search_spaces.sections import Baseline, keys_of, submodel
+from search_spaces.sections import SAMPLER_TAGS, Baseline, keys_of, submodel
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def _mistake(data: dict[str, Any], details: ErrorDetails) -> Mistake:
 
 def _in_file(data: dict[str, Any], path: Path) -> Path:
     """Return where a path of the space stands in the file, where a single objective is no list."""
+    path = tuple(key for key in path if key not in SAMPLER_TAGS)
     is_single = path[:2] == ("objective", 0) and not isinstance(data.get("objective"), list)
     return (path[0], *path[2:]) if is_single else path
 

@@ -47,13 +47,16 @@ def list_spaces(output_format: FormatOption = None, output: OutputOption = None)
 @app.command(**page("spaces check"))
 def check(space: SpaceName) -> None:
     """Check a search-space file; every mistake is listed at once."""
-    from search_spaces.configurations import load_space
+    from search_spaces.library import text_of
+    from tuner.search.sampling.checked import notes_on_sampler, parse_checked_space
 
-    parsed = load_space(space)
+    parsed = parse_checked_space(*text_of(space))
     varying = sum(parameter.varies for parameter in parsed.parameters)
     typer.echo(f"{space}: fine: {parsed.num_trials} trials of {parsed.trainable}, {varying} parameters vary")
     if (rung := parsed.search.pruner.first_rung) is not None:
         typer.echo(f"trials are first compared at a compute of {rung:g} of {parsed.budget.compute:g}")
+    for note in notes_on_sampler(parsed):
+        typer.echo(note)
 
 
 @app.command(**page("spaces show"))

@@ -16,7 +16,6 @@ from search_spaces import library
 from search_spaces.configurations import (
     assigned_space,
     names_first_rung,
-    parse_space,
     report_every,
     with_named_rung,
 )
@@ -30,6 +29,7 @@ from tuner.errors import UserError
 from tuner.execution import preflight
 from tuner.execution.software import check_software, record_software
 from tuner.results.terminal.output import say
+from tuner.search.sampling.checked import notes_on_sampler, parse_checked_space
 from tuner.storage.observations import Observation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import check_available, is_open_to_others, names
@@ -101,6 +101,8 @@ def new_sweep(
         text = _with_judged_rung(text, source, parsed, sweeps, console)
     preflight.ensure_data(parsed.dataset.name, options.data, console)
     _say_if_open(SweepStore.of(home), console)
+    for note in notes_on_sampler(parsed):
+        say(console, note)
     return SweepFolder.create(
         name,
         text,
@@ -123,7 +125,7 @@ def check_launch(
         SpaceError: the space has mistakes.
         UserError: the name is taken or not allowed, the home cannot be written, or this machine lacks a resource.
     """
-    parsed = parse_space(*_launched_text(space, options))
+    parsed = parse_checked_space(*_launched_text(space, options))
     preflight.check_resources(parsed.resources)
     name = options.name or _free_name(parsed.name, home)
     check_available(name, home, options.study_storage)
@@ -175,6 +177,7 @@ def prepare_resume(
     with sweep.lock():
         sweep = sweep.extended(trials, max_concurrent)
         record_software(sweep, change)
+    notes_on_sampler(sweep.space)  # refuses one whose class is not here
     preflight.check_resources(sweep.space.resources)
     preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
     return sweep

@@ -15,10 +15,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search_spaces.configurations import baseline_configurations, configuration_for
+from search_spaces.sections import SamplerClass
 from tuner.search.distributions import suggest
 from tuner.search.open_runs import OpenRuns, claim_folder
 from tuner.search.samplers import build_sampler, create_pruning_study, create_study
-from tuner.search.untried import TriedPoints, without_repeats
+from tuner.search.sampling.imported import SamplerSource
+from tuner.search.sampling.untried import TriedPoints, without_repeats
 from tuner.search.warm_start import add_observations
 from tuner.storage.cached_storage import WriterStorage
 from tuner.storage.journal import replaying
@@ -63,6 +65,8 @@ class Ledger:
         self._tell = tell
         self._journal = open_writer(sweep, study_lock)
         self._space = sweep.space
+        by_class = isinstance(sweep.space.search.sampler, SamplerClass)
+        self._samplers = SamplerSource(sweep.space, tell) if by_class else None
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
         with replaying(place_of_study(sweep)):
             self._storage = storage = WriterStorage(self._journal)
@@ -180,7 +184,8 @@ class Ledger:
             self._journal.sync()
 
     def _prepare_sampler(self, number: int) -> None:
-        self._studies["trial"].sampler = build_sampler(self._space, number, self._tried)
+        study = self._studies["trial"]
+        study.sampler = build_sampler(self._space, number, self._tried, self._samplers, study)
 
     def _trials(self, kind: Kind) -> list[FrozenTrial]:
         return self._studies[kind].get_trials(deepcopy=False)

@@ -16,14 +16,17 @@ from search_spaces.configurations import report_every, with_first_rung
 from search_spaces.schema import Space
 from search_spaces.sections import Hyperband, Median, Objective, SuccessiveHalving
 from tuner.search.partial_trials import PartialTrialSampler
-from tuner.search.untried import TriedPoints, UntriedSampler, is_finite
+from tuner.search.sampling.imported import SamplerSource
+from tuner.search.sampling.untried import TriedPoints, UntriedSampler, is_finite
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import PRUNING
 
 _GP_STARTUP = 5  # random trials before the Gaussian process is asked; on recorded curves better than Optuna's 10
 
 
-def build_sampler(space: Space, number: int, tried: TriedPoints) -> BaseSampler:
+def build_sampler(
+    space: Space, number: int, tried: TriedPoints, source: SamplerSource | None = None, study: Study | None = None
+) -> BaseSampler:
     """Return the sampler for one trial of a search.
 
     Each trial has a sampler of its own: what is drawn depends on the seed, the trial's number and the study alone, so
@@ -33,9 +36,11 @@ def build_sampler(space: Space, number: int, tried: TriedPoints) -> BaseSampler:
         space: names the sampler and the seed.
         number: of the trial.
         tried: the points that the search has tried.
+        source: makes the samplers of a space that names a class.
+        study: of the search; some classes are told what has ended in it.
     """
     seed = (space.search.seed * 1_000_003 + number) % 2**32
-    sampler = _named_sampler(space, seed)
+    sampler = source.sampler(seed, study) if source else _named_sampler(space, seed)
     return UntriedSampler(sampler, tried, seed) if is_finite(space) else sampler
 
 

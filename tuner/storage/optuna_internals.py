@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -42,6 +43,14 @@ def every_trial(study: Study) -> list[FrozenTrial]:
 def fixed_parameters(trial: FrozenTrial) -> dict[str, Any]:
     """Return the values that a trial was enqueued with, by name."""
     return dict(trial.system_attrs.get("fixed_params", {}))
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Return whether a value is one of a distribution's."""
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 class StudyView(Study):

@@ -79,7 +79,7 @@ def sweep_parameters(sweep: SweepFolder) -> dict[str, str]:
         "dataset": space.dataset.name,
         "epsilon": space.evaluation.epsilon,
         "objective": ", ".join(map(_objective, space.objectives)),
-        "sampler": space.search.sampler,
+        "sampler": str(space.search.sampler),
         "pruner": pruner,
         "seed": space.search.seed,
         "seeds": sweep.num_seeds,
