@@ -184,13 +184,9 @@ class Sweep:
         if detach:
             start_detached(self._sweep, repair=repair, insecure=insecure)
             return self
-        if repair:
-            from tuner.execution.upkeep.repair import repair_runs
-
-            repair_runs(self._sweep, self._console, insecure=insecure)
         from tuner.execution.search import search
 
-        self.ending = search(self._sweep, self._console, insecure=insecure)
+        self.ending = search(self._sweep, self._console, repair=repair, insecure=insecure)
         return self
 
     @property

@@ -30,7 +30,10 @@ from tuner.sweep.snapshot import read_snapshot
 
 SWEEP, OTHER = "real", "other"
 HOME, OLDER, BUNDLE, STATE_DICT, SPACES = "home", "older", "bundle", "weights.pt", "spaces"
-SPACE = REAL.replace("random", "tpe")  # which learns from earlier trials
+OTHER_BUNDLE = "other-bundle"
+"""Of another run: its files are put in place of those of the first."""
+SPACE = REAL.replace("random", "tpe").replace("epsilon: 0.2", "epsilon: 0.03")
+"""It learns from earlier trials, and its runs are not all of one value: another best trial would be seen."""
 SAVED, OF_EARLIER_RELEASE = "saved", Path(__file__).parents[1] / "fixtures" / "sweep-format-1.tar.xz"
 
 
@@ -54,6 +57,7 @@ def make(folder: Path) -> None:
         control.phase = "stopping"
         control.end()
     bundle = export_run(read_snapshot(sweep), folder / BUNDLE, None)
+    export_run(read_snapshot(sweep), folder / OTHER_BUNDLE, "standard")
     torch.save(load_file(bundle / "classifier.safetensors"), folder / STATE_DICT)
     with tarfile.open(OF_EARLIER_RELEASE) as archive:
         archive.extractall(home, filter="data")

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import re
 import resource
 import select
 import shutil
@@ -18,7 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -35,9 +36,14 @@ WAITS_S = 5.0
 MAX_MEMORY = 1 << 30
 _MEMORY_LIMIT = 3 << 30
 EXPORT, COPY = "exported", "copied"
-CLASSES = ("unchanged", "refused", "noticed", "unprotected", "traceback", "silent", "slow", "memory")
-"""``unprotected``: changed without a word, in a sweep of an earlier release, whose files have no checksums."""
-FAILURES = ("traceback", "silent", "slow", "memory")
+CLASSES = (
+    *("unchanged", "refused", "noticed", "unprotected"),
+    *("traceback", "silent", "nameless", "escape", "slow", "memory"),
+)
+"""``unprotected``: changed without a word, in a sweep of an earlier release, whose files have no checksums.
+``nameless``: refused without saying which sweep or file is wrong. ``escape``: control characters are printed."""
+FAILURES = ("traceback", "silent", "nameless", "escape", "slow", "memory")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _command = typer.main.get_command(app)
 
 
@@ -46,8 +52,12 @@ def reading(sweep: str) -> list[Sequence[str]]:
     return [
         ("status",),
         ("status", sweep),
+        ("status", sweep, "--format", "json"),
+        ("show", sweep, "standard"),
+        ("show", sweep, "1"),
         ("trials", sweep, "--format", "json"),
         ("compare", sweep),
+        ("compare", sweep, corpus.OTHER),
         ("replay", sweep, "--pruner", "none"),
         ("verify", sweep),
         ("export", sweep, "--output", EXPORT),
@@ -165,17 +175,26 @@ def kind_of(answer: Answer, expected: Answer, file: str) -> str:
     """
     if answer.failure or "Traceback (most recent call last)" in answer.errors + answer.output:
         return "traceback"
+    if _CONTROL.search(answer.errors + answer.output):
+        return "escape"
     shown = (answer.code, answer.output, answer.errors, answer.written)
     if shown == (expected.code, expected.output, expected.errors, expected.written):
         return "unchanged"
     if answer.code != 0:
-        words = answer.errors.strip() or answer.output.strip()
-        if answer.code not in (1, 2) or not words:
-            return "silent"
-        return "noticed" if answer.output.strip() else "refused"
+        return _kind_of_failure(answer, file)
     added = set((answer.output + answer.errors).splitlines()) - set((expected.output + expected.errors).splitlines())
     names = (Path(file).name, f"/{corpus.HOME}/{corpus.SWEEP}/")  # what does not fit the damaged file may be said, too
     return "noticed" if any(name in line for line in added for name in names) else "silent"
+
+
+def _kind_of_failure(answer: Answer, file: str) -> str:
+    words = answer.errors.strip() or answer.output.strip()
+    if answer.code not in (1, 2) or not words:
+        return "silent"
+    names = (Path(file).name, Path(file).parts[0], f"/{corpus.HOME}/")
+    if answer.code == 1 or not any(name in words for name in names):
+        return "nameless"
+    return "noticed" if answer.output.strip() else "refused"
 
 
 class Fuzzer:
@@ -193,7 +212,8 @@ class Fuzzer:
         self._seed = seed
         self._random = random.Random(seed)
         home = folder / corpus.HOME
-        self._others = [path for root in (home, folder / corpus.OLDER) for path in _files(root)]
+        elsewhere = (folder / corpus.OLDER, folder / corpus.OTHER_BUNDLE)
+        self._others = [path for root in (home, *elsewhere) for path in _files(root)]
         evaluate = ("evaluate", "--images", "20", "--dataset", "digits")
         self._subjects: list[tuple[list[Path], Sequence[Sequence[str]]]] = [
             (_files(home / corpus.SWEEP), [*reading(corpus.SWEEP), copying(corpus.SWEEP)]),
@@ -239,18 +259,15 @@ class Fuzzer:
         results = []
         missing = Answer(0, "", "no answer", [], HANGS_AFTER_S)
         for command, answer in itertools.zip_longest(commands, answers, fillvalue=missing):
-            expected = self._expected.get(command)
-            if expected is None:  # a space has no numbers that could change
-                kind = "traceback" if answer.failure else "refused" if answer.code else "unchanged"
-            else:
-                kind = kind_of(answer, expected, file)
-                if kind == "silent" and f"/{corpus.SAVED}/" in file:
-                    kind = "unprotected"
+            expected = self._expected.get(command, replace(answer, code=0))  # a space has no numbers that could change
+            kind = kind_of(answer, expected, file)
+            if kind == "silent" and f"/{corpus.SAVED}/" in file:
+                kind = "unprotected"
             if answer.seconds > SLOW_S or answer.waited_s > WAITS_S:
                 kind = "slow"
             if memory > MAX_MEMORY:
                 kind = "memory"
-            results.append(Result(number, damage, file, " ".join(command), kind, answer, expected or answer))
+            results.append(Result(number, damage, file, " ".join(command), kind, answer, expected))
         return results
 
     def _damage(self, path: Path, before: bytes) -> str:

@@ -170,7 +170,8 @@ def test_damaged_runs_are_trained_again_on_request(tmp_path):
     (sweep.folder / "trials/0001/checkpoint/00000002/tensors.safetensors").write_bytes(b"half")
     (sweep.folder / "baselines/standard/metrics.jsonl").write_bytes(b"")
     console = Console(file=io.StringIO(), width=200)
-    repair_runs(sweep, console)
+    with sweep.lock():
+        repair_runs(sweep, console)
     said = console.file.getvalue()
     for key in ("trial-0001", "baseline-standard"):
         assert f"{key} is trained again" in said
@@ -178,7 +179,8 @@ def test_damaged_runs_are_trained_again_on_request(tmp_path):
     after = export_run(read_snapshot(sweep), tmp_path / "after", "trial-0001")
     for name in ("classifier.safetensors", "metrics.json"):
         assert (after / name).read_bytes() == (before / name).read_bytes()
-    repair_runs(sweep, console)
+    with sweep.lock():
+        repair_runs(sweep, console)
     assert console.file.getvalue().count("is trained again") == 2
 
 

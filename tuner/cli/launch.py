@@ -230,11 +230,7 @@ def _drive(
             if waiting:
                 report_ready(waiting.pop())
 
-        if repair:
-            from tuner.execution.upkeep.repair import repair_runs
-
-            repair_runs(sweep, console, on_start, insecure=insecure)
-        ending = search(sweep, console, on_start, insecure=insecure)
+        ending = search(sweep, console, on_start, repair=repair, insecure=insecure)
     except KeyboardInterrupt:
         say(console, f"\nInterrupted; {how_to_go_on}")
         raise typer.Exit(INTERRUPTED) from None

@@ -192,6 +192,7 @@ def drive(
     make_stage: Callable[[StudyLock | None], Stage],
     on_start: Callable[[], None] = lambda: None,
     *,
+    prepare: Callable[[], None] = lambda: None,
     command: str = "resume",
     insecure: bool = False,
 ) -> Ending:
@@ -206,6 +207,7 @@ def drive(
         make_stage: returns the stage; called once the lock is held, with the study's own lock if the study lies in a
             database.
         on_start: called once the lock is held, and requests to stop or pause are taken.
+        prepare: called then, before the stage is made: the lock is held without a gap from here to the drive's end.
         command: of `tuner` that continues the stage.
         insecure: see `tuner.execution.ray_tune.start.start_ray`.
 
@@ -222,6 +224,7 @@ def drive(
             guard = FolderGuard(sweep.folder)
             control = Control(sweep)
             on_start()
+            prepare()
             stage = make_stage(study_lock)
             has_work = not stage.queue.is_complete
             if has_work:

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 
 def search(
-    sweep: SweepFolder, console: Console, on_start: Callable[[], None] = lambda: None, *, insecure: bool = False
+    sweep: SweepFolder,
+    console: Console,
+    on_start: Callable[[], None] = lambda: None,
+    *,
+    repair: bool = False,
+    insecure: bool = False,
 ) -> Ending:
     """Train what is left of a sweep's search; of a complete one, only MLflow is brought up to date.
 
@@ -34,13 +39,29 @@ def search(
         sweep: the sweep.
         console: shows progress and warnings.
         on_start: see `tuner.execution.driver.drive`.
-        insecure: likewise.
+        repair: train runs that have ended again first whose files are damaged, see
+            `tuner.execution.upkeep.repair.repair_runs`; no other driver can come in between.
+        insecure: see `tuner.execution.driver.drive`.
 
     Raises:
         UserError: see `tuner.execution.driver.drive`.
+        SweepError: a run could not be repaired.
     """
+
+    def prepare() -> None:
+        if repair:
+            from tuner.execution.upkeep.repair import repair_runs
+
+            repair_runs(sweep, console, insecure=insecure)
+
     return drive(
-        sweep, console, lambda study_lock: SearchStage(sweep, study_lock, console), on_start, insecure=insecure
+        sweep,
+        console,
+        lambda study_lock: SearchStage(sweep, study_lock, console),
+        on_start,
+        prepare=prepare,
+        command="resume --repair" if repair else "resume",
+        insecure=insecure,
     )
 
 

@@ -31,18 +31,19 @@ def choose_run(snapshot: Snapshot, key: str | None, states: tuple[State, ...] = 
     if key is None:
         if snapshot.best is None:
             reason = explain_no_best(snapshot.records)
-            raise UserError(f"{sweep.name}: {reason} `tuner resume {sweep.name}` goes on, --run exports another")
+            raise snapshot.error(f"{sweep.name}: {reason} `tuner resume {sweep.name}` goes on, --run exports another")
         return _undamaged(snapshot, snapshot.best)
     keys = {key, f"trial-{key:0>4}", baseline_key(key)}
     records = (*snapshot.records, *snapshot.confirming_records)
     for record in records:
         if record.run.key in keys:
             if record.state not in states:
-                raise UserError(
+                raise snapshot.error(
                     f"{record.run.key} of {sweep.name!r} is {record.state}; it must be {' or '.join(states)} for this"
                 )
             return _undamaged(snapshot, record)
-    raise UserError(f"no run {key!r} in {sweep.name!r}; its runs: {', '.join(record.run.key for record in records)}")
+    existing = ", ".join(record.run.key for record in records)
+    raise snapshot.error(f"no run {key!r} in {sweep.name!r}; its runs: {existing or 'none'}")
 
 
 def describe_choice(snapshot: Snapshot, record: Record) -> list[str]:

@@ -101,7 +101,7 @@ def replay_trials(snapshot: Snapshot, pruner: Pruner) -> Replay:
     rows = {number: snapshot.rows[record.run.key] for number, record in records.items()}
     rows = {number: trial_rows for number, trial_rows in rows.items() if trial_rows}
     if not rows:
-        raise UserError(f"no trial of {snapshot.name!r} has reported: there is nothing to replay")
+        raise snapshot.error(f"no trial of {snapshot.name!r} has reported: there is nothing to replay")
     pruned = _pruned(snapshot.space, pruner, records, rows)
     spent = {number: trial_rows[-1]["compute"] for number, trial_rows in rows.items()}
     complete = [records[number] for number in rows if records[number].state == "complete"]

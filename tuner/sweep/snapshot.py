@@ -91,6 +91,10 @@ class Snapshot:
         if self.damaged:
             raise UserError("\n".join(self.damaged.values()))
 
+    def error(self, text: str) -> UserError:
+        """Return an error about what the sweep lacks; damaged files, which may be the reason, are named behind it."""
+        return UserError("\n".join((text, *self.problems)))
+
     @property
     def space(self) -> Space:
         """The search space."""

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.tuner.conftest import train, train_all
+from tuner.search.ledger import Ledger
 from tuner.sweep.snapshot import read_snapshot
 
 
@@ -69,3 +71,18 @@ def test_a_damaged_run_is_a_marked_row_and_the_others_are_as_before(trained_swee
     assert "trials/0000/metrics.jsonl" in problems["problems"][0]
     code, output = run("export", "real", "--home", str(tmp_path), "--run", "0")
     assert (code, "metrics.jsonl" in output) == (2, True)
+
+
+def test_what_is_said_of_a_run_or_a_run_that_is_missing_names_the_older_journal(make_sweep, run, tmp_path):
+    sweep = make_sweep("tiny")
+    ledger = Ledger(sweep)
+    train(ledger, ledger.next_run())
+    older = sweep.journal.read_bytes()
+    with sweep.lock():
+        train_all(Ledger(sweep))
+    sweep.journal.write_bytes(older)
+    for arguments in (("standard",), ("standard", "--format", "json"), ("3",)):
+        code, output = run("show", "tiny", *arguments, "--home", str(tmp_path))
+        assert (code, f"{sweep.journal} has" in output, "put the newer one in its place" in output) == (2, True, True)
+    code, output = run("replay", "tiny", "--pruner", "none", "--home", str(tmp_path))
+    assert (code, "there is nothing to replay" in output, "put the newer one" in output) == (2, True, True)

@@ -19,6 +19,7 @@ from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.search.ledger import Ledger
 from tuner.sweep.evaluations import EVALUATION_FILES, EvaluationResults
 from tuner.sweep.folder import SweepFolder
+from tuner.sweep.runs import Run
 from tuner.sweep.snapshot import read_snapshot
 
 COMMANDS = (
@@ -27,6 +28,8 @@ COMMANDS = (
     ("status", "tiny", "--format", "json"),
     ("trials", "tiny"),
     ("compare", "tiny"),
+    ("show", "tiny", "1"),
+    ("show", "tiny", "1", "--format", "json"),
     ("replay", "tiny", "--pruner", "none"),
 )
 NUM_COMMANDS = int(os.environ.get("DAMAGE_COMMANDS", "1"))
@@ -35,11 +38,13 @@ HUGE = (b"1e999", b"-1", b"NaN", b"9" * 500, b"0")
 VALUES: tuple[object, ...] = (None, True, [], {}, "", "x" * 5000, -1, 0, 1.5, 10**30, "\x1b[2J")
 
 
-def evaluate(run_folder: Path, tier: str, sweep: SweepFolder) -> None:
+def evaluate(run: Run, tier: str, sweep: SweepFolder) -> None:
     metrics = {"clean": 0.875, "robust": 0.625}
-    results = EvaluationResults(tier=tier, dataset="digits", split="test", images=64, epsilon=0.3, metrics=metrics)
-    content = {"format": 1, **results.model_dump()}
-    sweep.store.write_json(run_folder / EVALUATION_FILES[tier], content)
+    results = EvaluationResults(
+        tier=tier, dataset="digits", split="test", images=64, epsilon=0.3, metrics=metrics, run=run.key
+    )
+    content = {"format": 1, "sweep_id": sweep.id, **results.model_dump()}
+    sweep.store.write_json(run.folder / EVALUATION_FILES[tier], content)
 
 
 @pytest.fixture
@@ -54,10 +59,10 @@ def home(make_sweep, tmp_path, monkeypatch) -> Path:
         train_all(ledger)
         records = list(ledger.records.values())
         for record in records:
-            evaluate(record.run.folder, "rank", sweep)
+            evaluate(record.run, "rank", sweep)
         write_confirmation(sweep, plan, records, "rank", ledger.record_result)
         for record in read_snapshot(sweep).records:
-            evaluate(record.run.folder, "final", sweep)
+            evaluate(record.run, "final", sweep)
         sweep.store.write_json(sweep.folder / "phase.json", {"format": 1, "phase": "stopped"})
     other = make_sweep("other", num_trials=1)
     with other.lock():

@@ -74,10 +74,11 @@ def show(
     record = choose_run(snapshot, run, get_args(State))
     if chosen == "json":
         write_content(run_document(snapshot, record).encode() + b"\n", output)
-        return
-    console = Console(markup=False)
-    if chosen == "table" and output is None:
-        from tuner.results.terminal.output import say_all
+    else:
+        console = Console(markup=False)
+        if chosen == "table" and output is None:
+            from tuner.results.terminal.output import say_all
 
-        say_all(console, describe_run(snapshot, record))
-    write_table(reports_table(snapshot, record), chosen, output, console, "`--format csv`")
+            say_all(console, describe_run(snapshot, record))
+        write_table(reports_table(snapshot, record), chosen, output, console, "`--format csv`")
+    exit_for_problems(snapshot.problems)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from rich.console import Console
 
-from trainables.common.process_state import environment_kept, loggers_kept
 from tuner.errors import SweepError
-from tuner.execution.driver import GracefulSignals
 from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import verify_nodes
 from tuner.execution.ray_tune.runner import execute
@@ -19,43 +16,37 @@ from tuner.sweep.folder import SweepFolder
 from tuner.tracking.sync import warn
 
 
-def repair_runs(
-    sweep: SweepFolder, console: Console, on_start: Callable[[], None] = lambda: None, *, insecure: bool = False
-) -> None:
+def repair_runs(sweep: SweepFolder, console: Console, *, insecure: bool = False) -> None:
     """Train the runs of a sweep again whose metrics or last checkpoints are damaged, up to where they had ended.
 
-    Every file of every ended run is read: this takes a while. Nothing is deleted.
+    Every file of every ended run is read: this takes a while. Nothing is deleted. The caller holds the sweep's lock.
 
     Args:
-        sweep: the sweep; its lock is held until the end.
+        sweep: the sweep.
         console: says what is done.
-        on_start: called once the lock is held.
         insecure: see `tuner.execution.driver.drive`.
 
     Raises:
-        UserError: another driver is at work on the sweep, or the cluster lacks what a run asks for.
+        UserError: the cluster lacks what a run asks for.
         SweepError: a run could not be repaired, or the repair was interrupted; the same command goes on.
     """
     tell = partial(warn, console)
-    signals = GracefulSignals(f"Interrupted; `tuner resume {sweep.name} --repair` goes on where it stands")
-    with sweep.lock(), environment_kept(), loggers_kept(), signals:
-        on_start()
-        queue = RepairQueue(sweep, tell)
-        if queue.num_left:
-            check_storage(sweep, queue.num_left)
-            start_ray(insecure=insecure)
-            execute(
-                queue,
-                sweep.space.resources,
-                context=verify_nodes(sweep),
-                timeout_s=sweep.space.budget.trial_timeout,
-                max_concurrent=sweep.max_concurrent,
-                name=sweep.id,
-                tell=tell,
-            )
-        problems = list(queue.failures)
-        if queue.num_left:
-            problems.append(f"{queue.num_left} runs are left: `tuner resume {sweep.name} --repair` goes on")
-        if problems:
-            raise SweepError("\n".join(problems))
+    queue = RepairQueue(sweep, tell)
+    if queue.num_left:
+        check_storage(sweep, queue.num_left)
+        start_ray(insecure=insecure)
+        execute(
+            queue,
+            sweep.space.resources,
+            context=verify_nodes(sweep),
+            timeout_s=sweep.space.budget.trial_timeout,
+            max_concurrent=sweep.max_concurrent,
+            name=sweep.id,
+            tell=tell,
+        )
+    problems = list(queue.failures)
+    if queue.num_left:
+        problems.append(f"{queue.num_left} runs are left: `tuner resume {sweep.name} --repair` goes on")
+    if problems:
+        raise SweepError("\n".join(problems))
     console.print("Every run that has ended has its metrics and its last checkpoint", highlight=False)

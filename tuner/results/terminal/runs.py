@@ -47,8 +47,6 @@ def _description(snapshot: Snapshot, record: Record) -> Iterator[str]:
     yield f"{run.key} of {snapshot.name}: {run.label}, {record.outcome}{best}"
     if record.reason:
         yield f"reason: {record.reason.strip().splitlines()[-1]}"
-    if run.key in snapshot.damaged:
-        yield snapshot.damaged[run.key]
     if record.metrics and not record.is_damaged:
         yield f"accuracy on validation images in %: {_shares(record.metrics)}"
         if masking := describe_masking(record.metrics):
