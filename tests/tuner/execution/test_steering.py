@@ -180,7 +180,7 @@ from pathlib import Path
 import tuner.execution.search
 from tuner.cli.app import main
 
-def search(sweep, console, *on_start, insecure):
+def search(sweep, console, *on_start, repair, insecure):
     time.sleep(1)  # the lock has been held for a moment, to prepare
     with sweep.lock():
         Path("holds").touch()
