@@ -65,13 +65,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = (arguments.corpus or Path(name)).absolute()
         folder.mkdir(exist_ok=True)
-        for result in run(rounds, arguments.seed, folder):
-            results.append(result)
-            failure = (Path(result.file).name, result.command, result.kind, result.damage)
-            if result.kind in FAILURES and failure not in failures:
-                failures.add(failure)
-                print(_text(result), flush=True)
-    print("\n" + table(results))
+        try:
+            for result in run(rounds, arguments.seed, folder):
+                results.append(result)
+                failure = (Path(result.file).name, result.command, result.kind, result.damage)
+                if result.kind in FAILURES and failure not in failures:
+                    failures.add(failure)
+                    print(_text(result), flush=True)
+        finally:
+            last = results[-1].number if results else arguments.first - 1
+            print(f"\nrounds {arguments.first} to {last}\n{table(results)}", flush=True)
     return 1 if failures else 0
 
 

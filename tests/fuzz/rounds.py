@@ -29,6 +29,7 @@ from tests.fuzz import corpus
 from tests.fuzz.mutations import MUTATIONS, REPLACEMENTS, swap
 from tuner.cli.app import app
 from tuner.cli.exits import run_command
+from tuner.sweep.evaluations import EVALUATION_FILES
 
 HANGS_AFTER_S = 30.0
 SLOW_S = 2.0
@@ -40,9 +41,11 @@ CLASSES = (
     *("unchanged", "refused", "noticed", "unprotected"),
     *("traceback", "silent", "nameless", "escape", "slow", "memory"),
 )
-"""``unprotected``: changed without a word, in a sweep of an earlier release, whose files have no checksums.
+"""``unprotected``: changed without a word, in a sweep of an earlier release, whose files have no checksums, or because
+a run's evaluation was removed, as messages advise where it is damaged: that run has not been evaluated.
 ``nameless``: refused without saying which sweep or file is wrong. ``escape``: control characters are printed."""
 FAILURES = ("traceback", "silent", "nameless", "escape", "slow", "memory")
+_NOT_EVALUATED = {(name, "removed") for name in EVALUATION_FILES.values()}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _command = typer.main.get_command(app)
 
@@ -261,7 +264,7 @@ class Fuzzer:
         for command, answer in itertools.zip_longest(commands, answers, fillvalue=missing):
             expected = self._expected.get(command, replace(answer, code=0))  # a space has no numbers that could change
             kind = kind_of(answer, expected, file)
-            if kind == "silent" and f"/{corpus.SAVED}/" in file:
+            if kind == "silent" and (f"/{corpus.SAVED}/" in file or (path.name, damage) in _NOT_EVALUATED):
                 kind = "unprotected"
             if answer.seconds > SLOW_S or answer.waited_s > WAITS_S:
                 kind = "slow"
