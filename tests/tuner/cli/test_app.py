@@ -161,10 +161,15 @@ def test_without_a_token_nothing_is_driven_unless_that_is_typed(run, make_sweep,
         with pytest.raises(UserError, match="only with --insecure"):
             call()
     asked = []
-    monkeypatch.setattr("tuner.execution.search.drive", lambda *arguments, **options: asked.append(options) or Ending())
+
+    def drive(*arguments, insecure, **options):
+        asked.append(insecure)
+        return Ending()
+
+    monkeypatch.setattr("tuner.execution.search.drive", drive)
     Sweep.open("here", home=tmp_path).resume(insecure=True)
     run("resume", "here", "--home", str(tmp_path), "--insecure")
-    assert asked == [{"insecure": True}] * 2
+    assert asked == [True] * 2
 
 
 def test_status_of_all_and_of_one(run, make_sweep):
