@@ -232,6 +232,21 @@ class Sweep:
 
         return export_run(read_snapshot(self._sweep), _path(output), run)
 
+    def report(self, output: Path | str | None = None, *, images: bool = True) -> Path:
+        """Write a report that explains it, one HTML file that needs no network, and return its path.
+
+        Args:
+            output: by default ``reports/<name>.html`` right here; an older report there is replaced.
+            images: attack images with the best classifier and the baselines, which takes seconds for each.
+
+        Raises:
+            UserError: something else is in that place, or it cannot be written.
+        """
+        from tuner.results.report.page import write_report
+
+        snapshot = read_snapshot(self._sweep, with_rows=True, with_evaluations=True)
+        return write_report(snapshot, _path(output), with_images=images)
+
     def copy(self, name: str) -> Sweep:
         """Copy it, with everything it holds, to a sweep of its own in the same home, and return that one.
 

@@ -59,6 +59,11 @@ class Page:
             mobile=width < 600,
         )
 
+    def prefer(self, scheme: str) -> None:
+        """Prefer a colour scheme, ``light`` or ``dark``, as the settings of an operating system do."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._send("Emulation.setEmulatedMedia", features=features)
+
     def open(self, url: str) -> None:
         """Follow a link, as one that was typed."""
         self._send("Page.navigate", url=url)

@@ -59,6 +59,7 @@ for _command in (
     runs.show,
     files.draw,
     files.export,
+    files.report,
     confirm.confirm,
     evaluate.evaluate,
     checks.replay,

@@ -202,11 +202,11 @@ def describe_counts(counts: Mapping[str, int], total: int, what: str, has_ended:
         what: they are.
         has_ended: whether those that have not begun never will.
     """
-    others = [f"{count} {state}" for state, count in counts.items() if state != "complete" and count]
+    others = [f"{count:,} {state}" for state, count in counts.items() if state != "complete" and count]
     waiting = total - sum(counts.values())
     if waiting > 0:
-        others.append(f"{waiting} {'not needed' if has_ended else 'to come'}")
-    return ", ".join([f"{counts.get('complete', 0)} of {total:,} {what} complete", *others])
+        others.append(f"{waiting:,} {'not needed' if has_ended else 'to come'}")
+    return ", ".join([f"{counts.get('complete', 0):,} of {total:,} {what} complete", *others])
 
 
 def notes_of(summary: SweepSummary) -> list[str]:

@@ -20,10 +20,11 @@ from rich.console import Console
 from trainables.common.redaction import redact
 from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
-from tuner.results.draw import draw_sweep
+from tuner.results.draw import Pictures, draw_sweep
 from tuner.results.terminal.output import say
 from tuner.results.terminal.waiting import waiting
 from tuner.sweep.folder import FORMAT, SweepFolder
+from tuner.sweep.runs import SWEEP
 from tuner.sweep.snapshot import Snapshot, read_snapshot
 from tuner.tracking.artifacts import database_file
 from tuner.tracking.mlflow_internals import count_runs_and_files
@@ -134,10 +135,10 @@ def draw_pictures(
         snapshot: of the sweep, with rows.
         folder: an existing folder for the PNGs.
         console: shows warnings.
-        with_runs: see `tuner.results.draw.draw_sweep`.
+        with_runs: see `tuner.results.draw.draw_sweep`; also make the report.
 
     Returns:
-        The PNGs by the key of the run that they show.
+        The PNGs by the key of the run that they show, and the report beside those of the sweep.
     """
     what = "Drawing the best trial and the baselines" if with_runs else "Drawing the sweep"
     try:
@@ -148,7 +149,23 @@ def draw_pictures(
         return {}
     for what in drawn.missing:
         warn(console, f"Not drawn: {what}")
+    if with_runs:
+        _add_report(snapshot, drawn, folder, console)
     return drawn.files
+
+
+def _add_report(snapshot: Snapshot, drawn: Pictures, folder: Path, console: Console) -> None:
+    from tuner.results.report.page import render
+    from tuner.results.report.sections import make_sections
+
+    report = folder / "report.html"
+    try:
+        with waiting(console, "Making the report"):
+            report.write_text(render(snapshot, make_sections(snapshot, drawn)), encoding="utf-8")
+    except Exception as error:  # whatever the libraries of charts raise
+        warn(console, f"The report could not be made: {error}; `tuner report {snapshot.name}` tries it again")
+        return
+    drawn.files.setdefault(SWEEP, []).append(report)
 
 
 def warn(console: Console, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import Home, SweepName, open_sweep
 from tuner.cli.shell import completion
 from tuner.errors import MISTAKE
@@ -68,3 +69,30 @@ def export(
     from tuner.sweep.snapshot import read_snapshot
 
     typer.echo(export_run(read_snapshot(sweep), output, run))
+
+
+def report(
+    sweep_name: SweepName,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.html", help="File to write; by default reports/SWEEP.html."),
+    ] = None,
+    images: Annotated[
+        bool,
+        typer.Option(
+            "--images/--no-images", help="Attack images with the best classifier and the baselines: some seconds each."
+        ),
+    ] = True,
+    home_folder: Home = None,
+) -> None:
+    """Write a report that explains a sweep: one HTML file, which opens in a browser without a network."""
+    sweep = open_sweep(sweep_name, home_folder)
+    from tuner.results.report.page import write_report
+    from tuner.results.terminal.waiting import waiting
+    from tuner.sweep.snapshot import read_snapshot
+
+    with waiting(Console(stderr=True, markup=False), "Making the report", in_logs=False):
+        snapshot = read_snapshot(sweep, with_rows=True, with_evaluations=True)
+        written = write_report(snapshot, output, with_images=images)
+    typer.echo(written)
+    exit_for_problems(snapshot.problems)

@@ -38,6 +38,7 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "show": ("Show all that is known of a run.", ("tuner show first 7", "tuner show first standard --format json")),
     "draw": ("Draw a run's pictures.", ("tuner draw first --run 7",)),
     "export": ("Write a run as a folder that stands alone.", ("tuner export first",)),
+    "report": ("Explain a sweep in one HTML file.", ("tuner report first", "tuner report first -o /tmp/first.html")),
     "confirm": ("Run the best again, on test images.", ("tuner confirm first --top 3 --seeds 5",)),
     "evaluate": (
         "Measure a classifier, or all of a sweep.",
