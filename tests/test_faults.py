@@ -311,7 +311,7 @@ FAULTS = {
         (SURROUNDINGS, "test_a_thread_launches_it_without_a_home_directory_below_long_and_foreign_names"),
         ("tuner/cluster/test_local_ray.py", "test_sockets_fit_below_it"),
         ("tuner/cluster/test_nodes.py", "test_under_any_umask_only_the_owner_can_replace_the_token"),
-        ("tuner/results/test_figures.py", "test_the_backend_of_a_notebook_is_not_needed_and_stays_chosen"),
+        ("tuner/results/pictures/test_figures.py", "test_the_backend_of_a_notebook_is_not_needed_and_stays_chosen"),
         ("tuner/execution/ray_tune/test_start.py", "test_another_thread_leaves_it_to_one_that_lasts"),
     ],
     "the environment turns Ray's authentication off": [

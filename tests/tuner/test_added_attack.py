@@ -16,8 +16,9 @@ from tests.tuner.conftest import REAL, train_really
 from trainables.evaluation.accuracy import ATTACKS
 from trainables.evaluation.metrics import accuracies
 from trainables.evaluation.tiers import TIERS, AttackRow
-from tuner.results import compare, figures
+from tuner.results import compare
 from tuner.results.frames import runs_frame
+from tuner.results.pictures import figures
 from tuner.results.terminal.comparison import comparison_table
 from tuner.results.terminal.evaluation import rank_evaluation_table
 from tuner.results.terminal.output import print_table

@@ -95,7 +95,7 @@ def show(
 
 
 def _draw(name: str, previews: Sequence[SchedulePreview], target: Path) -> None:
-    from tuner.results import draw, figures
+    from tuner.results.pictures import draw, figures
 
     if not previews:
         message = "no setting changes over the run; write like {float: [0.1, 0.3], schedule: [constant, linear]}"

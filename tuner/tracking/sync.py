@@ -20,7 +20,7 @@ from rich.console import Console
 from trainables.common.redaction import redact
 from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
-from tuner.results.draw import Pictures, draw_sweep
+from tuner.results.pictures.draw import Pictures, draw_sweep
 from tuner.results.terminal.output import say
 from tuner.results.terminal.waiting import waiting
 from tuner.sweep.folder import FORMAT, SweepFolder
@@ -135,7 +135,7 @@ def draw_pictures(
         snapshot: of the sweep, with rows.
         folder: an existing folder for the PNGs.
         console: shows warnings.
-        with_runs: see `tuner.results.draw.draw_sweep`; also make the report.
+        with_runs: see `tuner.results.pictures.draw.draw_sweep`; also make the report.
 
     Returns:
         The PNGs by the key of the run that they show, and the report beside those of the sweep.

@@ -15,8 +15,8 @@ from search_spaces.sections import Budget
 from tests.tuner.conftest import SEEDED, SPACE, STEPS, row, train_all
 from tuner.errors import UserError
 from tuner.results.compare import comparison_sentences, rank_runs
-from tuner.results.draw import draw_comparison
 from tuner.results.frames import runs_frame
+from tuner.results.pictures.draw import draw_comparison
 from tuner.results.selection import choose_run
 from tuner.results.terminal.comparison import comparison_table, seeds_table
 from tuner.results.terminal.live import LiveTable, progress

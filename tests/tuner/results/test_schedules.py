@@ -16,7 +16,7 @@ from search_spaces.schedule_preview import preview_lines, preview_schedules
 from trainables.config import parse
 from trainables.schedules import Schedule, value_at
 from tuner.cli.app import main
-from tuner.results import figures as pictures
+from tuner.results.pictures import figures as pictures
 
 SPACE = """\
 name: scheduled

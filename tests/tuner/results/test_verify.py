@@ -8,6 +8,8 @@ import pytest
 
 from tests.tuner.conftest import train, train_all
 from tuner.search.ledger import Ledger
+from tuner.sweep.ranking import best
+from tuner.sweep.reader import read_records
 from tuner.sweep.snapshot import read_snapshot
 
 
@@ -58,18 +60,22 @@ def test_several_are_all_told_and_the_rest_is_checked(trained_sweep, run, tmp_pa
 
 def test_a_damaged_run_is_a_marked_row_and_the_others_are_as_before(trained_sweep, run, tmp_path):
     before = run("trials", "real", "--home", str(tmp_path))[1].splitlines()
-    flip(trained_sweep.folder / "trials/0000/metrics.jsonl")
+    records = read_records(trained_sweep)
+    winner = best(records, "max").run.number
+    number = next(one.run.number for one in records if one.run.kind == "trial" and one.run.number != winner)
+    key = f"trial-{number:04d}"
+    flip(trained_sweep.folder / f"trials/{number:04d}/metrics.jsonl")
     code, output = run("trials", "real", "--home", str(tmp_path))
     assert code == 2
-    assert [line for line in before if "trial-0000" not in line] == [
-        line for line in output.splitlines() if "trial-0000" not in line and "error" not in line
+    assert [line for line in before if key not in line] == [
+        line for line in output.splitlines() if key not in line and "error" not in line
     ]
-    assert ",damaged," in next(line for line in output.splitlines() if line.startswith("trial-0000"))
+    assert ",damaged," in next(line for line in output.splitlines() if line.startswith(key))
     code, output = run("compare", "real", "--home", str(tmp_path))
     assert (code, "damaged" in output, "Traceback" in output) == (2, True, False)
     problems = json.loads(run("status", "real", "--home", str(tmp_path), "--format", "json")[1].split("error:")[0])
-    assert "trials/0000/metrics.jsonl" in problems["problems"][0]
-    code, output = run("export", "real", "--home", str(tmp_path), "--run", "0")
+    assert f"trials/{number:04d}/metrics.jsonl" in problems["problems"][0]
+    code, output = run("export", "real", "--home", str(tmp_path), "--run", str(number))
     assert (code, "metrics.jsonl" in output) == (2, True)
 
 

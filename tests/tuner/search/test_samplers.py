@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from search_spaces.sections import Objective
 from tests.tuner.conftest import STEPS, row, train, train_all
-from tuner.results.draw import draw_sweep
+from tuner.results.pictures.draw import draw_sweep
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best, front

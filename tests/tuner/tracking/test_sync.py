@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.tuner.conftest import train_all
-from tuner.results.draw import Pictures
+from tuner.results.pictures.draw import Pictures
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.tracking import sync

@@ -241,7 +241,11 @@ class TestPictures:
     def test_each_is_on_its_run_and_neither_sync_nor_resume_changes_that(self, sweep, console):
         mirror_now(sweep, console)
         winner = best(read_records(sweep), "max").run.key
-        expected = {"sweep": ["accuracy_by_epsilon.png", "comparison.png"], "trial-0000": [], "trial-0001": []}
+        expected = {
+            "sweep": ["accuracy_by_epsilon.png", "comparison.png", "report.html"],
+            "trial-0000": [],
+            "trial-0001": [],
+        }
         expected |= dict.fromkeys(("baseline-standard", "baseline-fgsm_retraining"), OF_A_RUN)
         expected[winner] = ["examples.png", "success.png", "training.png"]
         there, runs = self._pictures(sweep)

@@ -155,7 +155,7 @@ def compare(
 
 
 def _draw(snapshot: Snapshot, picture: Path) -> None:
-    from tuner.results.draw import draw_comparison
+    from tuner.results.pictures.draw import draw_comparison
 
     snapshot.require_whole()
     try:

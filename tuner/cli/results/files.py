@@ -38,7 +38,7 @@ def draw(
     The exit code is 2 if one of the pictures could not be drawn.
     """
     sweep = open_sweep(sweep_name, home_folder)
-    from tuner.results.draw import write_pictures
+    from tuner.results.pictures.draw import write_pictures
     from tuner.results.terminal.waiting import waiting
     from tuner.sweep.snapshot import read_snapshot
 

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from trainables.storage.atomic import write_whole
 from tuner.errors import UserError
-from tuner.results.draw import draw_run
+from tuner.results.pictures.draw import draw_run
 from tuner.results.report.content import Chart, Section
 from tuner.results.report.sections import make_sections, subject
 from tuner.sweep.snapshot import Snapshot

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from trainables.evaluation.checks import MASKING_FAILURES
 from tuner.errors import UserError
 from tuner.results.compare import comparison_sentences
-from tuner.results.draw import Pictures
+from tuner.results.pictures.draw import Pictures
 from tuner.results.report import run_charts, search_charts
 from tuner.results.report.content import HtmlTable, Picture, Section
 from tuner.results.report.study import MIN_TRIALS, StudyView, edge_sentences, read_study

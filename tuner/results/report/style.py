@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from tuner.results.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from tuner.results.pictures.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 COLOURS = (GREEN, BLUE, VERMILION, PURPLE, ORANGE, SKY)
 GREY = "rgba(128,128,128,0.45)"

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.results.draw import draw_run
+from tuner.results.pictures.draw import draw_run
 from tuner.sweep.runs import SWEEP, Record, flatten, read_metrics
 from tuner.sweep.snapshot import Snapshot
 from tuner.tracking.artifacts import fetch_files, is_there, send_file

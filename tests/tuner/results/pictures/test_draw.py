@@ -10,8 +10,8 @@ import pytest
 from tests.tuner.conftest import STEPS, row
 from trainables.judging.examples import load_run_dataset, render_examples
 from tuner.errors import UserError
-from tuner.results import figures as pictures
-from tuner.results.draw import draw_run, draw_sweep, write_pictures
+from tuner.results.pictures import figures as pictures
+from tuner.results.pictures.draw import draw_run, draw_sweep, write_pictures
 from tuner.search.ledger import Ledger
 from tuner.sweep.ranking import best
 from tuner.sweep.reader import read_records

@@ -62,7 +62,7 @@ def draw_comparison(snapshot: Snapshot, target: Path) -> Path | None:
 
 
 def _draw_by_compute(snapshot: Snapshot, target: Path) -> Path | None:
-    from tuner.results import figures as pictures
+    from tuner.results.pictures import figures as pictures
 
     records = snapshot.records
     if not any(record.metrics for record in records):
@@ -152,7 +152,7 @@ def _has_front(snapshot: Snapshot) -> bool:
 
 def _front(snapshot: Snapshot) -> Figure:
     """Draw the first objective by the second: the front, the other trials that ran to the end, the baselines."""
-    from tuner.results import figures as pictures
+    from tuner.results.pictures import figures as pictures
 
     objectives = snapshot.space.objectives[:2]
     along_y, along_x = objectives
@@ -212,7 +212,7 @@ def _render_examples(snapshot: Snapshot, records: Sequence[Record], drawn: Pictu
 
 
 def _draw_one(snapshot: Snapshot, record: Record, seen: Examples | None, folder: Path, drawn: Pictures) -> None:
-    from tuner.results import figures as pictures
+    from tuner.results.pictures import figures as pictures
 
     run = record.run
     who = f"{run.key} ({run.label})"
@@ -238,7 +238,7 @@ def _draw_by_epsilon(
     if not seen:
         return
     from trainables.evaluation.epsilon_curve import STEPS
-    from tuner.results import figures as pictures
+    from tuner.results.pictures import figures as pictures
 
     curves = {
         _name(snapshot, record): seen[record.run.key].accuracy_by_epsilon

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from trainables.common.process_state import python_environment
 from trainables.judging.examples import ClassifiedImages, Examples
-from tuner.results import figures as pictures
+from tuner.results.pictures import figures as pictures
 from tuner.statistics import interval
 
 ROWS = [
@@ -35,7 +35,7 @@ STARS = "at the end, by stronger attacks"
 
 @pytest.mark.parametrize(("backend", "is_valid"), [("inline", False), ("module://nothing.here", True), ("svg", True)])
 def test_the_backend_of_a_notebook_is_not_needed_and_stays_chosen(backend, is_valid):
-    script = """import os, tuner.results.figures, matplotlib
+    script = """import os, tuner.results.pictures.figures, matplotlib
 print(os.environ["MPLBACKEND"], matplotlib.rcParams._get("backend"), sep="\\n")"""
     environment = {**python_environment(), "MPLBACKEND": backend}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
