@@ -42,8 +42,10 @@ def num_grid_points(parameters: Sequence[Parameter]) -> int:
 
 def grid_objection(parameter: Parameter) -> str | None:
     """Return why a parameter cannot be part of a grid, or None when it can."""
-    if isinstance(parameter.domain, FloatRange):
-        return "the grid sampler needs single values: write {choice: [...]} in place of a float range"
+    if isinstance(parameter.domain, FloatRange) and parameter.domain.step is None:
+        return (
+            "the grid sampler needs single values: write {choice: [...]} in place of a float range, or give it a step"
+        )
     return None
 
 
@@ -94,12 +96,13 @@ def _chosen(parameters: Iterable[Parameter], values_of: ValuesOf) -> Iterator[Ma
 
 def _num_values(parameter: Parameter) -> int:
     domain = parameter.domain
-    return domain.high - domain.low + 1 if isinstance(domain, IntRange) else len(_grid_values(parameter))
+    return domain.num_points if isinstance(domain, IntRange) else len(_grid_values(parameter))
 
 
 def _grid_values(parameter: Parameter) -> Sequence[Any]:
     domain = parameter.domain
-    if isinstance(domain, FloatRange):
-        message = f"{parameter.name}: {grid_objection(parameter)}"
-        raise ValueError(message)  # noqa: TRY004 - what is wrong is the value in a file
-    return range(domain.low, domain.high + 1) if isinstance(domain, IntRange) else domain.values
+    if not isinstance(domain, FloatRange | IntRange):
+        return domain.values
+    if domain.points is None:
+        raise ValueError(f"{parameter.name}: {grid_objection(parameter)}")
+    return domain.points

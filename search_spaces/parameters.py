@@ -59,36 +59,69 @@ class Fixed:
         return shown(self.value)
 
 
+def num_steps(low: float, value: float, step: float) -> int | None:
+    """Return how many steps lead from `low` to a value; None if no whole number does, but for rounding."""
+    steps = (value - low) / step
+    return round(steps) if abs(steps - round(steps)) < _STEP_TOLERANCE else None
+
+
+_STEP_TOLERANCE = 1e-8  # Optuna's
+
+
 @dataclass(frozen=True)
 class FloatRange:
-    """A real number from low to high, drawn evenly or, with `log`, evenly in its logarithm."""
+    """A real number from low to high, drawn evenly or, with `log`, evenly in its logarithm; or every `step`."""
 
     low: float
     high: float
     log: bool = False
+    step: float | None = None
+
+    @property
+    def points(self) -> tuple[float, ...] | None:
+        """All values, from low to high; None without a step."""
+        if self.step is None:
+            return None
+        last = num_steps(self.low, self.high, self.step) or 0
+        return tuple(min(round(self.low + number * self.step, 12), self.high) for number in range(last + 1))
 
     def holds(self, value: object) -> bool:
         """Return whether a number lies in the range, ends included."""
-        return is_number(value) and self.low <= value <= self.high
+        if not is_number(value) or not self.low <= value <= self.high:
+            return False
+        return self.step is None or num_steps(self.low, value, self.step) is not None
 
     def __str__(self) -> str:
-        return f"a number in [{self.low:g}, {self.high:g}]"
+        every = "" if self.step is None else f" in steps of {self.step:g}"
+        return f"a number in [{self.low:g}, {self.high:g}]{every}"
 
 
 @dataclass(frozen=True)
 class IntRange:
-    """A whole number from low to high, drawn evenly or, with `log`, evenly in its logarithm."""
+    """A whole number from low to high, drawn evenly or, with `log`, evenly in its logarithm; or every `step`."""
 
     low: int
     high: int
     log: bool = False
+    step: int | None = None
+
+    @property
+    def points(self) -> range:
+        """All values, from low to high."""
+        return range(self.low, self.high + 1, self.step or 1)
+
+    @property
+    def num_points(self) -> int:
+        """Number of all values, however many."""
+        return (self.high - self.low) // (self.step or 1) + 1
 
     def holds(self, value: object) -> bool:
         """Return whether a whole number lies in the range, ends included."""
-        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+        return isinstance(value, int) and not isinstance(value, bool) and value in self.points
 
     def __str__(self) -> str:
-        return f"a whole number in [{self.low}, {self.high}]"
+        every = "" if self.step is None else f" in steps of {self.step}"
+        return f"a whole number in [{self.low}, {self.high}]{every}"
 
 
 @dataclass(frozen=True)
@@ -156,6 +189,11 @@ class Parameter:
         return ("parameters", *self.path)
 
     @property
+    def setting(self) -> tuple[str, ...]:
+        """The keys that lead to the setting that it decides, alone or with other parameters."""
+        return self.path
+
+    @property
     def varies(self) -> bool:
         """Whether a trial chooses its value."""
         return not isinstance(self.domain, Fixed)
@@ -190,6 +228,38 @@ class SchedulePart(Parameter):
         """The keys that lead to the schedule in a file, where it is one entry."""
         return ("parameters", *self.path[:-1])
 
+    @property
+    def setting(self) -> tuple[str, ...]:
+        """The keys that lead to the setting that changes over the run."""
+        return self.path[:-1]
+
+
+@dataclass(frozen=True)
+class Alternative(Parameter):
+    """One of several parameters that decide a setting, of which a trial uses one: which, its conditions say.
+
+    They are the ranges that a setting has beside different values of a sibling, and a range beside zero.
+
+    Attributes:
+        decides: the keys of the setting; `path` goes on from there.
+        stands_at: the keys that lead to it in a file.
+        is_zero: whether it is the choice, true or false, of zero in place of a range.
+    """
+
+    decides: tuple[str, ...] = ()
+    stands_at: tuple[str, ...] = ()
+    is_zero: bool = False
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The keys that lead to it in a file."""
+        return self.stands_at
+
+    @property
+    def setting(self) -> tuple[str, ...]:
+        """The keys that lead to the setting that it decides."""
+        return self.decides
+
 
 def settings_of(parameters: Iterable[Parameter], suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
     """Return the nested settings of one trial.
@@ -208,6 +278,9 @@ def settings_of(parameters: Iterable[Parameter], suggest: Callable[[Parameter], 
         chosen[parameter.name] = value
         if isinstance(parameter, SchedulePart) and parameter.number:
             _append(settings, (*parameter.path[:-1], "values"), value)
+        elif isinstance(parameter, Alternative):
+            if value is not False or not parameter.is_zero:
+                put(settings, parameter.setting, 0 if parameter.is_zero else value)
         else:
             put(settings, parameter.path, domain.settings[value] if isinstance(domain, Fragments) else value)
     return settings

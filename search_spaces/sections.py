@@ -68,7 +68,12 @@ def _name(value: object) -> object:
     return value
 
 
-def _seconds(value: object) -> float:
+def seconds_of(value: object) -> float:
+    """Return the seconds that a text like ``90s``, ``30m`` or ``2h`` stands for.
+
+    Raises:
+        ValueError: it is no such text, or too short or long a time.
+    """
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", value) if isinstance(value, str) else None
     if match is None or float(match[1]) == 0:
         raise ValueError("must be a number above 0 with its unit, like 90s, 30m or 2h")
@@ -158,9 +163,9 @@ class Budget(Section):
     trials: Annotated[int, Field(ge=1, le=TRIALS_LIMIT)] | None = None
     compute: Compute
     total_compute: Annotated[float, Field(ge=1e-3, le=MAX_NUMBER * TRIALS_LIMIT)] | None = None
-    time: Annotated[float | None, BeforeValidator(_seconds)] = None
+    time: Annotated[float | None, BeforeValidator(seconds_of)] = None
     target: float | None = None
-    trial_timeout: Annotated[float | None, BeforeValidator(_seconds)] = None
+    trial_timeout: Annotated[float | None, BeforeValidator(seconds_of)] = None
 
 
 class SuccessiveHalving(Section):

@@ -34,7 +34,7 @@ def combination_mistakes(config: type[BaseModel], draft: Draft, earlier: Iterabl
         earlier: mistakes found so far; parameters at or below their paths are left out.
     """
     wrong = [mistake.path for mistake in earlier]
-    valid = [item for item in draft.parameters if not any(_overlap(("parameters", *item.path), path) for path in wrong)]
+    valid = [item for item in draft.parameters if not any(_overlap(item.place, path) for path in wrong)]
     varying = [parameter for parameter in valid if parameter.varies]
     first, last = ({parameter.name: _ends(parameter)[end] for parameter in varying} for end in (0, -1))
 
@@ -80,7 +80,7 @@ def _related_parameters(parameters: Sequence[Parameter], fields: Sequence[Keys])
 def _decides(parameter: Parameter, field: Keys) -> bool:
     """Return whether a parameter sets a field, or a group of settings that it may choose does."""
     if not isinstance(parameter.domain, Fragments) or not _overlap(parameter.path, field):
-        return parameter.path[: len(field)] == field
+        return parameter.setting[: len(field)] == field
     below = field[len(parameter.path) :]
     return any(_sets(group, below) for group in parameter.domain.settings.values())
 
@@ -132,8 +132,7 @@ def _exhaustive(parameter: Parameter) -> Sequence[object] | None:
     if isinstance(domain, FloatRange):
         return _ends(parameter)
     if isinstance(domain, IntRange):
-        is_short = domain.high - domain.low < _MAX_EXHAUSTIVE
-        return range(domain.low, domain.high + 1) if is_short else None
+        return domain.points if domain.num_points <= _MAX_EXHAUSTIVE else None
     return domain.values if len(domain.values) <= _MAX_EXHAUSTIVE else None
 
 
@@ -164,4 +163,4 @@ def _overlap(path: Path, other: Path) -> bool:
 def _path_named_in(message: str, parameters: Iterable[Parameter]) -> Path:
     """Return the path of the first parameter whose last key is a word of a message, empty if there is none."""
     words = re.findall(r"\w+", message)
-    return next((parameter.path for parameter in parameters if parameter.path[-1] in words), ())
+    return next((parameter.setting for parameter in parameters if parameter.setting[-1] in words), ())

@@ -9,7 +9,17 @@ from pydantic import BaseModel
 from search_spaces.checks.fields import Keys, LocatedValues, leaf_values, recipe_value_mistakes, value_mistakes
 from search_spaces.checks.schedules import schedule_mistakes
 from search_spaces.errors import Mistake, Path
-from search_spaces.parameters import Fixed, FloatRange, Fragments, IntRange, Parameter, SchedulePart, is_number
+from search_spaces.parameters import (
+    Alternative,
+    Domain,
+    Fixed,
+    FloatRange,
+    Fragments,
+    IntRange,
+    Parameter,
+    SchedulePart,
+    is_number,
+)
 from search_spaces.parsing.reader import Draft
 from trainables.config import TrainingConfig
 
@@ -26,10 +36,10 @@ def parameter_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mistak
             wrong = list(recipe_value_mistakes(config, parameter.path[:-1], parameter.place, []))
             yield from wrong or schedule_mistakes(config, parameter, next(_located_values(parameter))[-1])
             continue
-        if parameter.path == ("report_every",) and parameter.varies:
+        if parameter.setting == ("report_every",) and (parameter.varies or isinstance(parameter, Alternative)):
             message = "must be fixed: trials are compared at the same reports"
-            yield Mistake(None, ("parameters", *parameter.path), message)
-        if parameter.path == ("compute",) and parameter.varies:
+            yield Mistake(None, parameter.place, message)
+        if parameter.setting == ("compute",) and (parameter.varies or isinstance(parameter, Alternative)):
             yield from _compute_mistakes(parameter, draft)
             continue
         for path, place, values in _located_values(parameter):
@@ -59,15 +69,25 @@ def _located_values(parameter: Parameter) -> Iterator[tuple[Keys, Path, LocatedV
     A range is checked at its two ends.
     """
     path, place, domain = parameter.path, parameter.place, parameter.domain
-    if isinstance(domain, Fixed):
-        yield path, place, [(place, domain.value)]
-    elif isinstance(domain, FloatRange | IntRange):
-        kind = "float" if isinstance(domain, FloatRange) else "int"
-        yield path, place, [((*place, kind, 0), domain.low), ((*place, kind, 1), domain.high)]
+    if isinstance(parameter, Alternative):
+        path, whole = parameter.setting, ("parameters", *parameter.setting)
+        yield path, whole, [((*place, "or_zero"), 0)] if parameter.is_zero else _values_at(place, domain)
+    elif isinstance(domain, Fixed):
+        yield path, place, _values_at(place, domain)
     elif isinstance(domain, Fragments):
         for name, group in domain.settings.items():
             for keys, value in leaf_values(group):
                 inner = (*place, "choice", name, *keys)
                 yield (*path, *keys), inner, [(inner, value)]
     else:
-        yield path, place, [((*place, "choice", index), value) for index, value in enumerate(domain.values)]
+        yield path, place, _values_at(place, domain)
+
+
+def _values_at(place: Path, domain: Domain) -> LocatedValues:
+    """Return the values of a domain, of a range its two ends, each with its path in the file."""
+    if isinstance(domain, Fixed):
+        return [(place, domain.value)]
+    if isinstance(domain, FloatRange | IntRange):
+        kind = "float" if isinstance(domain, FloatRange) else "int"
+        return [((*place, kind, 0), domain.low), ((*place, kind, 1), domain.high)]
+    return [((*place, "choice", index), value) for index, value in enumerate(domain.values)]

@@ -16,9 +16,11 @@ from search_spaces.errors import Mistake
 from search_spaces.parameters import Fixed, FloatRange, Fragments, IntRange, Parameter, is_number
 from search_spaces.parsing.reader import Draft
 from search_spaces.sections import Pruner, keys_of, submodel
+from trainables.config import MAX_NUMBER
 
 EARLIER_RUNGS: Mapping[str, float] = {"successive_halving": 1.0, "hyperband": 1.0, "median": 0.0}
 """The first rung of each pruner, in compute, where a sweep of an earlier release names none."""
+_LEAST = 1e-3  # of a compute
 _WARMUP, _PRETRAIN = "warmup", ("pretrain",)
 
 
@@ -48,14 +50,19 @@ def rung_mistakes(config: type[BaseModel], draft: Draft) -> Iterator[Mistake]:
     """
     search, compute = draft.section("search"), draft.budget_settings.get("compute")
     pruner, between = search.get("pruner"), _report_every(config, draft.parameters)
-    if not isinstance(pruner, dict) or not is_number(compute) or search.get("accept_early_rungs") is True:
+    if (
+        not isinstance(pruner, dict)
+        or not is_number(compute)
+        or not _LEAST <= compute <= MAX_NUMBER
+        or search.get("accept_early_rungs") is True
+    ):
         return
     if any(path[-1] == _WARMUP or path == _PRETRAIN for path in draft.invalid_paths):
         return  # how long they may last is not known
     for name, settings in pruner.items():
         rung = settings.get("min_resource") if name in Pruner.model_fields and isinstance(settings, dict) else None
         ends = _last_moments(config, draft.parameters, compute)
-        if not is_number(rung) or _reports(rung, between) * between >= _rounded(max(ends)):
+        if not is_number(rung) or rung >= max(ends) or _reports(rung, between) * between >= _rounded(max(ends)):
             continue
         what = "warm-up" if ends[0] >= ends[1] else "pretraining"
         message = (
@@ -88,12 +95,12 @@ def _largest(path: Keys, default: float, parameters: Iterable[Parameter]) -> flo
     """Return the largest number that a trial may have for a setting, whose default counts where it may be left out."""
     numbers, is_always_set = [], False
     for parameter in parameters:
-        if parameter.path != path[: len(parameter.path)]:
+        if parameter.setting != path[: len(parameter.setting)]:
             continue
-        values = list(_values(parameter, path[len(parameter.path) :]))
+        values = list(_values(parameter, path[len(parameter.setting) :]))
         numbers += [float(value) for value in values if is_number(value)]
-        is_always_set |= not parameter.when and None not in values
-    return max([*numbers, *([] if is_always_set else [default])])
+        is_always_set |= not parameter.when and all(map(is_number, values))
+    return min(max([*numbers, *([] if is_always_set else [default])]), MAX_NUMBER)
 
 
 def _values(parameter: Parameter, below: Keys) -> Iterator[object]:
@@ -113,7 +120,7 @@ def _values(parameter: Parameter, below: Keys) -> Iterator[object]:
 def _report_every(config: type[BaseModel], parameters: Iterable[Parameter]) -> float:
     fixed = {item.name: item.domain.value for item in parameters if isinstance(item.domain, Fixed)}
     value = fixed.get("report_every", config.model_fields["report_every"].default)
-    return float(value) if is_number(value) and value > 0 else 1.0
+    return float(value) if is_number(value) and _LEAST <= value <= MAX_NUMBER else 1.0
 
 
 def _reports(compute: float, between: float) -> int:

@@ -7,10 +7,11 @@ from heapq import heappop, heappush
 from typing import Any
 
 from search_spaces.errors import Mistake, MistakeList, shown, unknown
-from search_spaces.parameters import Condition, Domain, FloatRange, Parameter
+from search_spaces.parameters import Condition, FloatRange, Parameter
+from search_spaces.parsing.alternatives import AnyDomain, Dependent, ZeroOr, values_by_label
 from search_spaces.parsing.schedules import ScheduleDomain
 
-Domains = Mapping[tuple[str, ...], Domain | ScheduleDomain | None]  # None: a setting whose own description is wrong
+Domains = Mapping[tuple[str, ...], AnyDomain | None]  # None: a setting whose own description is wrong
 
 
 def read_condition(path: tuple[str, ...], raw: object, domains: Domains) -> tuple[tuple[Condition, ...], list[Mistake]]:
@@ -38,15 +39,53 @@ def read_condition(path: tuple[str, ...], raw: object, domains: Domains) -> tupl
     return tuple(conditions), mistakes
 
 
-def _objection(path: tuple[str, ...], key: str, values: list[Any], domains: Domains) -> str | None:
+def read_cases(
+    path: tuple[str, ...], dependent: Dependent, domains: Domains
+) -> tuple[dict[str, Condition], list[Mistake]]:
+    """Return the condition under which each case of a dependent range is used, and the mistakes in them.
+
+    Args:
+        path: of the setting.
+        dependent: its ranges.
+        domains: of all parameters by path, its siblings among them.
+    """
+    place = ("parameters", *path, "by", dependent.sibling)
+    wrong = _sibling_objection(path, dependent.sibling, domains)
+    if wrong:
+        return {}, [Mistake(None, place, wrong)]
+    sibling = (*path[:-1], dependent.sibling)
+    domain = domains[sibling]
+    if domain is None:
+        return {}, []
+    values, wrong = values_by_label(dependent.sibling, domain, dependent.domains)
+    if wrong:
+        return {}, [Mistake(None, place, wrong)]
+    kind = ("kind",) if isinstance(domain, ScheduleDomain) else ()
+    return {label: ((*sibling, *kind), (value,)) for label, value in values.items()}, []
+
+
+def _sibling_objection(path: tuple[str, ...], key: str, domains: Domains) -> str | None:
+    """Return why no condition can name a sibling, or None if one can."""
     siblings = {other[-1]: other for other in domains if other[:-1] == path[:-1] and other != path}
     if key not in siblings:
         return unknown("sibling", key, siblings)
     domain = domains[siblings[key]]
+    chain = [path, siblings[key]]
+    while isinstance(following := domains.get(chain[-1]), Dependent):
+        chain.append((*path[:-1], following.sibling))
+        if chain[-1] in chain[:-1]:
+            return f"leads back to itself: {' depends on '.join(other[-1] for other in chain)}"
+    if isinstance(domain, FloatRange | ZeroOr | Dependent):
+        return f"a condition needs a choice, an int or a fixed value, and {key} is {domain}"
+    return None
+
+
+def _objection(path: tuple[str, ...], key: str, values: list[Any], domains: Domains) -> str | None:
+    if wrong := _sibling_objection(path, key, domains):
+        return wrong
+    domain = domains[(*path[:-1], key)]
     if domain is None:
         return None
-    if isinstance(domain, FloatRange):
-        return f"a condition needs a choice, an int or a fixed value, and {key} is {domain}"
     if not values:
         return f"names no value of {key}, which is {domain}"
     impossible = [value for value in values if not domain.holds(value)]

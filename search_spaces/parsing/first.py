@@ -7,14 +7,17 @@ from typing import Any
 
 from search_spaces.errors import Mistake, MistakeList, Path, shown, unknown
 from search_spaces.parameters import (
+    Alternative,
     Fixed,
     FloatRange,
     Fragments,
     Parameter,
     SchedulePart,
     is_number,
+    put,
     with_changes,
 )
+from search_spaces.parsing.alternatives import ABOVE_ZERO, IS_ZERO
 from search_spaces.parsing.baselines import NAMED_BY, PublishedSettings
 from search_spaces.parsing.schedules import schedule_part_values
 from search_spaces.sections import MAX_FIRST
@@ -62,10 +65,17 @@ def read_first(
     return tuple(reader.points), reader.mistakes
 
 
+_MISSING = object()
+
+
 class _Reader:
     def __init__(self, parameters: Sequence[Parameter], invalid_paths: set[str]) -> None:
         self._parameters = {parameter.name: parameter for parameter in parameters}
         self._schedules = {".".join(item.path[:-1]) for item in parameters if isinstance(item, SchedulePart)}
+        self._alternatives: dict[str, list[Alternative]] = {}
+        for item in parameters:
+            if isinstance(item, Alternative):
+                self._alternatives.setdefault(".".join(item.setting), []).append(item)
         self._invalid_paths = invalid_paths
         self._fixed = {item.name: item.domain.value for item in parameters if isinstance(item.domain, Fixed)}
         self._groups = {".".join(item.path[:end]) for item in parameters for end in range(1, len(item.path))}
@@ -74,10 +84,10 @@ class _Reader:
 
     def read(self, place: Path, published: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         values: dict[str, Any] = {}
-        changes = self._with_schedule_parts("", changes)
-        self._flatten(
-            place, "", with_changes(self._applicable("", self._with_schedule_parts("", published)), changes), values
-        )
+        together = with_changes(published, changes)
+        changes = self._with_parts("", changes, together)
+        own = self._applicable("", self._with_parts("", published, together))
+        self._flatten(place, "", with_changes(own, changes), values)
         every = {**self._fixed, **values}
         for name in list(values):
             message = self._effect_objection(name, every)
@@ -87,16 +97,55 @@ class _Reader:
                 del values[name]
         self.points.append({name: value for name, value in values.items() if name not in self._fixed})
 
-    def _with_schedule_parts(self, prefix: str, nested: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings with every schedule as the values of its parts; a number is a constant schedule."""
-        return {
-            key: schedule_part_values(value)
-            if prefix + key in self._schedules
-            else self._with_schedule_parts(f"{prefix}{key}.", value)
-            if isinstance(value, Mapping)
-            else value
-            for key, value in nested.items()
-        }
+    def _with_parts(self, prefix: str, nested: Mapping[str, Any], together: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings with each one that several parameters decide as the values of these.
+
+        Args:
+            prefix: name of the group that the settings are in, with a dot behind it.
+            nested: the settings; where a schedule is, a number is a constant one.
+            together: those of the whole configuration.
+        """
+        parts: dict[str, Any] = {}
+        for key, value in nested.items():
+            name = prefix + key
+            if name in self._schedules:
+                parts[key] = schedule_part_values(value)
+            elif isinstance(value, Mapping):
+                parts[key] = self._with_parts(f"{name}.", value, together)
+            else:
+                parts[key] = self._alternative_values(name, value, together) if name in self._alternatives else value
+        return parts
+
+    def _alternative_values(self, name: str, value: object, together: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the parameters that decide a setting of that value: those that its siblings let be used.
+
+        Where a sibling is left to the search, each case that holds the value gets it.
+        """
+        length = len(name.split("."))
+        cases: dict[tuple[str, ...], list[Alternative]] = {}
+        for item in self._alternatives[name]:
+            below = item.path[length:]
+            cases.setdefault(below[:-1] if below[-1] in (IS_ZERO, ABOVE_ZERO) else below, []).append(item)
+        possible = {case: items for case, items in cases.items() if self._may_be_used(items[0], together)}
+        holding = {case: items for case, items in possible.items() if _holds(items, value)}
+        parts: dict[str, Any] = {}
+        for case, items in (holding or dict(list((possible or cases).items())[:1])).items():
+            if items[0].is_zero:
+                put(parts, (*case, IS_ZERO), value == 0)
+            if not items[0].is_zero or value != 0:
+                put(parts, (*case, ABOVE_ZERO) if items[0].is_zero else case, value)
+        return parts
+
+    def _may_be_used(self, item: Alternative, together: Mapping[str, Any]) -> bool:
+        """Return whether the values of siblings, as far as they are known, let a parameter be used."""
+        for name, values in item.conditions.items():
+            found: Any = together
+            for key in name.split("."):
+                found = found.get(key, _MISSING) if isinstance(found, Mapping) else _MISSING
+            found = self._fixed.get(name, _MISSING) if found is _MISSING else found
+            if found is not _MISSING and found not in values:
+                return False
+        return True
 
     def _applicable(self, prefix: str, published: Mapping[str, Any]) -> dict[str, Any]:
         """Return those of a published configuration's settings that there are parameters for."""
@@ -134,6 +183,13 @@ class _Reader:
             if sibling in values and values[sibling] not in allowed:
                 return f"has no effect beside {sibling} = {shown(values[sibling])}: remove it"
         return None
+
+
+def _holds(items: Sequence[Alternative], value: object) -> bool:
+    """Return whether parameters that belong together, a switch to zero and a range or one alone, can give a value."""
+    has_zero = any(item.is_zero for item in items)
+    is_zero = not isinstance(value, bool) and value == 0
+    return (has_zero and is_zero) or any(item.domain.holds(value) for item in items if not item.is_zero)
 
 
 def _has(nested: object, path: Sequence[str]) -> bool:

@@ -18,13 +18,24 @@ from search_spaces.parameters import (
     IntRange,
     Parameter,
     is_number,
+    num_steps,
 )
-from search_spaces.parsing.conditions import read_condition, sort_by_conditions
+from search_spaces.parsing.alternatives import (
+    AnyDomain,
+    Dependent,
+    ZeroOr,
+    alternatives,
+    case_mistake,
+    read_by,
+)
+from search_spaces.parsing.conditions import read_cases, read_condition, sort_by_conditions
 from search_spaces.parsing.schedules import OPTIONS, ScheduleDomain, read_schedule, schedule_parts
 
-_OPTIONS = {"float": ("log", "schedule", "when"), "int": ("log", "schedule", "when"), "choice": ("schedule", "when")}
+_RANGE_OPTIONS = ("log", "step", "or_zero", "schedule", "when")
+_OPTIONS = {"float": _RANGE_OPTIONS, "int": _RANGE_OPTIONS, "choice": ("schedule", "when"), "by": ("when",)}
 MAX_PARAMETERS = 256  # no recipe has so many settings
 MAX_CHOICES = 1000
+MAX_STEPS = 100_000
 _LEAF_KEYS = {*_OPTIONS, "log", "when"}  # a mapping with one of these is a leaf
 
 
@@ -68,6 +79,10 @@ def read_tree(tree: object) -> Tree:
             mistakes += wrong
         if isinstance(domain, ScheduleDomain):
             parameters |= {part.path: part for part in schedule_parts(path, domain, when)}
+        elif isinstance(domain, ZeroOr | Dependent):
+            cases, wrong = read_cases(path, domain, domains) if isinstance(domain, Dependent) else ({}, [])
+            mistakes += wrong
+            parameters |= {part.path: part for part in alternatives(path, domain, when, cases)}
         elif domain is not None:
             parameters[path] = Parameter(path, domain, when)
     if len(parameters) > MAX_PARAMETERS:
@@ -97,7 +112,7 @@ def _empty_mappings(path: tuple[str, ...], tree: dict[str, Any]) -> Iterator[tup
             yield from _empty_mappings((*path, key), value)
 
 
-def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> Domain | ScheduleDomain | None:
+def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> AnyDomain | None:
     """Return the domain that a leaf describes; None when it has mistakes, which are added to the list."""
     wrong: list[Mistake] = MistakeList()
     invalid = next((key for key in place if isinstance(key, str) and not key.isidentifier()), None)
@@ -108,21 +123,56 @@ def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> Domain | Sche
     return None if wrong else domain
 
 
-def _domain_of_mapping(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) -> Domain | ScheduleDomain | None:
+def _domain_of_mapping(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) -> AnyDomain | None:
     kinds = [kind for kind in _OPTIONS if kind in leaf]
     scheduled = OPTIONS if "schedule" in leaf else ()
     valid = (kinds[0], *_OPTIONS[kinds[0]], *scheduled) if len(kinds) == 1 else {*_LEAF_KEYS, "schedule", *scheduled}
     wrong += (Mistake(None, (*place, key), unknown("key", key, valid)) for key in leaf if key not in valid)
     if len(kinds) != 1:
+        names = "float, int, choice and by" if "by" in kinds else "float, int and choice"
         actual = f"has {' and '.join(kinds)}" if kinds else "has none of them"
-        wrong.append(Mistake(None, place, f"takes exactly one of float, int and choice, and {actual}"))
+        wrong.append(Mistake(None, place, f"takes exactly one of {names}, and {actual}"))
         return None
+    if kinds == ["by"]:
+        return _dependent(place, leaf["by"], wrong)
     domain: Domain | None
     if kinds == ["choice"]:
         domain = _choice((*place, "choice"), leaf["choice"], wrong)
     else:
         domain = _range(place, kinds[0], leaf, wrong)
+    if leaf.get("or_zero", False) is not False:
+        return _zero_or(place, leaf, domain, wrong)
     return read_schedule(place, leaf, domain, wrong) if "schedule" in leaf else domain
+
+
+def _zero_or(place: Path, leaf: dict[str, Any], domain: Domain | None, wrong: list[Mistake]) -> ZeroOr | None:
+    if leaf["or_zero"] is not True:
+        wrong.append(Mistake(None, (*place, "or_zero"), f"must be true or false, not {shown(leaf['or_zero'])}"))
+    if "schedule" in leaf:
+        wrong.append(Mistake(None, (*place, "or_zero"), "cannot stand beside schedule: let a knot be zero instead"))
+    if not isinstance(domain, FloatRange | IntRange):
+        return None
+    if domain.low <= 0:
+        message = f"is zero beside a range above it, and low ({domain.low:g}) is not above 0: leave it out"
+        wrong.append(Mistake(None, (*place, "or_zero"), message))
+    return ZeroOr(domain)
+
+
+def _dependent(place: Path, raw: object, wrong: list[Mistake]) -> Dependent | None:
+    read = read_by(place, raw, wrong)
+    if read is None:
+        return None
+    sibling, cases = read
+    domains: dict[str, Domain | ZeroOr | None] = {}
+    for label, leaf in cases.items():
+        below = (*place, "by", sibling, label)
+        domain = _domain_of_mapping(below, leaf, wrong) if isinstance(leaf, dict) else Fixed(leaf)
+        if isinstance(leaf, dict) and "when" in leaf:
+            wrong.append(Mistake(None, (*below, "when"), "stands beside by, for all values together"))
+        if mistake := case_mistake(below, domain):
+            wrong.append(mistake)
+        domains[label] = None if isinstance(domain, ScheduleDomain | Dependent) else domain
+    return Dependent(sibling, domains)
 
 
 def _range(place: Path, kind: str, leaf: dict[str, Any], wrong: list[Mistake]) -> FloatRange | IntRange | None:
@@ -144,7 +194,32 @@ def _range(place: Path, kind: str, leaf: dict[str, Any], wrong: list[Mistake]) -
         wrong.append(Mistake(None, place, f"low ({low:g}) must be below high ({high:g})"))
     if log is True and low <= 0:
         wrong.append(Mistake(None, place, f"with log, low ({low:g}) must be above 0"))
-    return IntRange(low, high, log) if kind == "int" else FloatRange(float(low), float(high), log)
+    step = leaf.get("step")
+    if "step" in leaf and (objection := _step_objection(kind, low, high, log, step)):
+        wrong.append(Mistake(None, (*place, "step"), objection))
+        step = None
+    if kind == "int":
+        return IntRange(low, high, log, step)
+    return FloatRange(float(low), float(high), log, None if step is None else float(step))
+
+
+def _step_objection(kind: str, low: float, high: float, log: object, step: object) -> str | None:
+    """Return why a range cannot have a step, or None if it can."""
+    if not is_number(step) or step <= 0 or (kind == "int" and not isinstance(step, int)):
+        return f"must be a {'whole ' if kind == 'int' else ''}number above 0, not {shown(step)}"
+    if log is True:
+        return "cannot stand beside log: equal steps are not even in the logarithm; write {choice: [...]}"
+    if low >= high:
+        return None
+    if kind == "float" and (high - low) / step > MAX_STEPS:
+        return f"makes more than {MAX_STEPS:,} values: leave it out"
+    remainder = (high - low) % step if kind == "int" else num_steps(low, high, step) is None
+    if remainder:
+        best = low + (high - low) // step * step
+        return (
+            f"must divide the range: from {low:g} in steps of {step:g} come {best:g} and {best + step:g}, not {high:g}"
+        )
+    return None
 
 
 def _choice(place: Path, values: object, wrong: list[Mistake]) -> Choice | Fragments | None:

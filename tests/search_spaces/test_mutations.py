@@ -16,7 +16,27 @@ from trainables.config import CONFIGURATIONS
 
 TEXTS = [text_of(name)[0] for name in names()]
 CONTENTS = [parse(text).data for text in TEXTS]
-KEYS = ["float", "int", "choice", "log", "when", "schedule", "knots", "at", "kind", "values", "steps", "published"]
+KEYS = [
+    "float",
+    "int",
+    "choice",
+    "by",
+    "log",
+    "step",
+    "or_zero",
+    "when",
+    "min_resource",
+    "warmup",
+    "class",
+    "args",
+    "schedule",
+    "knots",
+    "at",
+    "kind",
+    "values",
+    "steps",
+    "published",
+]
 ODD = [None, True, 0, -1, 10**9, 2**62, -(2**63), 0.5, 1e-300, 1e300, "", "8/255", "1/0", "nan", "constant", "x" * 300]
 NEW = ["", "\t", ":", "- ", "{", "]", "'", '"', "#", "&a", "*a", "!!x ", "\n", "1e999", "\0"]
 SCALARS = st.sampled_from(ODD)

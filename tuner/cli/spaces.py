@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuner.cli.options import Data
+from search_spaces.limits import MAX_CONCURRENT, TRIALS_LIMIT
+from tuner.cli.options import Data, MaxConcurrent
 from tuner.cli.output import FormatOption, OutputOption, format_of, write_table
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
@@ -92,6 +93,46 @@ def show(
         typer.echo(line)
     if picture is not None:
         _draw(parsed.name, previews, picture)
+
+
+@app.command(**page("spaces plan"))
+def plan(
+    space: SpaceName,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=TRIALS_LIMIT, help="Trials, instead of the space's number.")
+    ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", autocompletion=completion.space_settings, help="As for `launch`."),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=MAX_CONCURRENT, help="On so many GPUs, not on this machine.")
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="What a report takes there, like 3.5s; by default it is measured here."),
+    ] = None,
+    max_concurrent: MaxConcurrent = None,
+    data_folder: Data = None,
+) -> None:
+    """Print what a search would cost: trials, compute and time on this machine or on some GPUs."""
+    from search_spaces.configurations import assigned_space
+    from search_spaces.library import text_of
+    from search_spaces.sections import seconds_of
+    from tuner.execution.estimate import estimate, plan_lines
+    from tuner.execution.preflight import check_data_folder
+    from tuner.results.terminal.output import say_all
+    from tuner.search.sampling.checked import parse_checked_space
+
+    try:
+        report_s = None if report is None else seconds_of(report)
+    except ValueError as error:
+        raise UserError(f"--report {error}") from None
+    check_data_folder(data_folder)
+    text, source = text_of(space)
+    parsed = parse_checked_space(assigned_space(text, source, assign or []), source)
+    found = estimate(parsed, trials, data_folder, max_concurrent, num_gpus=gpus, report_s=report_s)
+    say_all(Console(markup=False), plan_lines(parsed, found, gpus))
 
 
 def _draw(name: str, previews: Sequence[SchedulePreview], target: Path) -> None:

@@ -1,6 +1,7 @@
 """What a launch would do, without doing it: how many runs, for about how long, with how much memory, on what.
 
-The speed is measured: a trial and each kind of baseline train for a moment in this process, on the real images.
+The speed is measured: a trial and each kind of baseline train for a moment in this process, on the real images. Or it
+is given, as the seconds of one report of a trial elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from search_spaces.schema import MAX_TRIALS, Space
 from trainables.data import files as data_files
 from trainables.evaluation.metrics import metric_named
 from tuner.cluster import local_ray
+from tuner.errors import UserError
 from tuner.execution.preflight import num_local_cpus, num_local_gpus
 from tuner.search.distributions import suggest
 from tuner.sweep.status import format_duration
@@ -48,6 +50,9 @@ class Estimate:
         seconds: of the whole sweep if nothing is pruned; None if it could not be measured.
         memory_mb: of all processes on this machine; None likewise.
         longest_s: of one trial.
+        compute: of all runs if nothing is pruned, in epochs of standard training; None without a number of trials.
+        pruned_compute: of all runs if successive halving stops as many trials as it is set to; None if it is not used.
+        pruned_seconds: of the whole sweep then; None likewise, and if it could not be measured.
     """
 
     trials: int | None
@@ -56,28 +61,131 @@ class Estimate:
     seconds: float | None
     memory_mb: float | None
     longest_s: float | None
+    compute: float | None = None
+    pruned_compute: float | None = None
+    pruned_seconds: float | None = None
 
 
-def estimate(space: Space, num_trials: int | None, data: Path | None, max_concurrent: int | None) -> Estimate:
-    """Return what a sweep of a space would take on this machine.
+def estimate(
+    space: Space,
+    num_trials: int | None,
+    data: Path | None,
+    max_concurrent: int | None,
+    *,
+    num_gpus: int | None = None,
+    report_s: float | None = None,
+) -> Estimate:
+    """Return what a sweep of a space would take on this machine, or on some number of GPUs.
 
     Args:
         space: that is searched.
         num_trials: instead of the space's number.
         data: folder of the dataset's files; by default they are in the cache.
         max_concurrent: how many runs there may be at once.
+        num_gpus: on so many GPUs, instead of on this machine.
+        report_s: seconds that a report of a trial and what comes before it take there; by default they are measured.
+
+    Raises:
+        UserError: there is no GPU here to measure on.
     """
     trials = num_trials or (None if space.num_trials >= MAX_TRIALS else space.num_trials)
     baselines = baseline_configurations(space)
-    at_once = _at_once(space, max_concurrent)
-    runs = (trials or 0) + len(baselines)
+    num_seeds = min(space.seeds, math.ceil((trials or 1) / space.num_grid_points)) if space.seeds > 1 else 1
+    num_baselines = len(baselines) * num_seeds
+    at_once = _at_once(space, max_concurrent) if num_gpus is None else _at_once_on(num_gpus, space, max_concurrent)
+    runs = (trials or 0) + num_baselines
+    share = _pruned_share(space)
+    compute, pruned_compute = _compute_of(space, trials, num_baselines, share)
+    planned = Estimate(trials, runs, at_once, None, None, None, compute, pruned_compute)
+
+    def timed(trial_s: float, baselines_s: float, memory_mb: float | None = None) -> Estimate:
+        whole, pruned = (((trials or 0) * trial_s * part + baselines_s) / (at_once or 1) for part in (1.0, share))
+        return replace(
+            planned,
+            seconds=None if trials is None else whole,
+            pruned_seconds=None if pruned_compute is None else pruned,
+            memory_mb=memory_mb,
+            longest_s=trial_s,
+        )
+
+    if report_s is not None:
+        each_s = space.budget.compute / report_every(space) * report_s
+        return timed(each_s, num_baselines * each_s)
+    if num_gpus is not None and not num_local_gpus():
+        raise UserError("this machine has no GPU to measure a report on: say what one takes there, like --report 3.5s")
     if not data_files.status(space.dataset.name, data).present:
-        return Estimate(trials, runs, at_once, None, None, None)
+        return planned
     seconds = [_seconds_of(settings, space, data) for settings in (_some_trial(space), *baselines.values())]
-    total = None if trials is None else (trials * seconds[0] + sum(seconds[1:])) / (at_once or 1)
+    of_baselines = sum(seconds[1:]) * num_seeds
+    if num_gpus is not None:
+        return timed(seconds[0], of_baselines)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
     memory = own * at_once + own + _RAY_MB if at_once else None
-    return Estimate(trials, runs, at_once, total, memory, seconds[0])
+    return timed(seconds[0], of_baselines, memory)
+
+
+def _compute_of(
+    space: Space, trials: int | None, num_baselines: int, share: float
+) -> tuple[float | None, float | None]:
+    """Return the compute of all runs if nothing is pruned, and if successive halving stops trials as it is set to."""
+    if trials is None:
+        return None, None
+    each = space.budget.compute
+    whole = (trials + num_baselines) * each
+    return whole, (trials * share + num_baselines) * each if share < 1 else None
+
+
+def _pruned_share(space: Space) -> float:
+    """Return the share of its compute that a trial gets on average if one of `reduction_factor` passes each rung."""
+    halving = space.search.pruner.successive_halving
+    if halving is None or halving.min_resource is None or halving.min_resource >= space.budget.compute:
+        return 1.0
+    spent, alive, rung, begun = 0.0, 1.0, halving.min_resource, 0.0
+    while rung < space.budget.compute:
+        spent, begun = spent + alive * (rung - begun), rung
+        alive, rung = alive / halving.reduction_factor, rung * halving.reduction_factor
+    return (spent + alive * (space.budget.compute - begun)) / space.budget.compute
+
+
+def plan_lines(space: Space, found: Estimate, num_gpus: int | None) -> list[str]:
+    """Return what a search would cost, in sentences.
+
+    Args:
+        space: that would be searched.
+        found: its estimate.
+        num_gpus: see `estimate`.
+    """
+    budgets = {"total_compute": space.budget.total_compute, "time": space.budget.time, "target": space.budget.target}
+    also = ", ".join(name for name, value in budgets.items() if value is not None)
+    trials = "trials until a budget is spent" if found.trials is None else f"{found.trials:,} trials"
+    num_baselines = found.runs - (found.trials or 0)
+    lines = [f"{space.name}: {trials}, {num_baselines} baselines{f'; {also} may end it sooner' if also else ''}"]
+    lines += _compute_lines(space, found)
+    where = "this machine" if num_gpus is None else f"{num_gpus} GPU{'s' if num_gpus > 1 else ''}"
+    at_once = "" if found.at_once is None else f", {found.at_once} at once"
+    if found.longest_s is None:
+        how = f"`tuner data {space.dataset.name}` fetches it, or --report says what a report takes"
+        return [*lines, f"time: not measured, because the data is not here; {how}"]
+    report_s = found.longest_s * report_every(space) / space.budget.compute
+    lines.append(f"a trial: {format_duration(found.longest_s)}, {report_s:.2g} s for a report and what comes before it")
+    if found.seconds is not None and found.at_once is not None:
+        least = "" if found.pruned_seconds is None else f"about {format_duration(found.pruned_seconds)}, "
+        least += "at most " if space.search.pruner.chosen else ""
+        lines.append(f"time on {where}{at_once}: {least}{format_duration(found.seconds)}")
+    return lines
+
+
+def _compute_lines(space: Space, found: Estimate) -> list[str]:
+    if found.compute is None:
+        return []
+    halving = space.search.pruner.successive_halving
+    line = f"compute: at most {found.compute:,.0f} epochs of standard training"
+    if found.pruned_compute is not None and halving is not None:
+        line += (
+            f", about {found.pruned_compute:,.0f} if one in {halving.reduction_factor} trials goes on at "
+            f"{halving.min_resource:g} and at each multiple"
+        )
+    return [line]
 
 
 def estimate_lines(space: Space, found: Estimate, name: str, home: str) -> list[str]:
@@ -97,6 +205,7 @@ def _lines(space: Space, found: Estimate, name: str, home: str) -> Iterator[str]
         f"data: {space.dataset.name}; epsilon {space.evaluation.epsilon:g}; objective: {objectives}; a compute of "
         f"{space.budget.compute:g} epochs per run"
     )
+    yield from _compute_lines(space, found)
     resources = f"{space.resources.cpu:g} {'processor' if space.resources.cpu == 1 else 'processors'}"
     resources += f", {space.resources.gpu:g} GPU" if space.resources.gpu else ""
     if found.at_once is None:
@@ -132,6 +241,14 @@ def _at_once(space: Space, max_concurrent: int | None) -> int | None:
         if wanted:
             room.append(there // wanted)
     return max(int(min(room)), 1) if math.isfinite(min(room)) else num_local_cpus()
+
+
+def _at_once_on(num_gpus: int, space: Space, max_concurrent: int | None) -> int:
+    """Return how many runs some GPUs train at once; one each, if a run of the space asks for none."""
+    room = int(num_gpus // (space.resources.gpu or 1.0))
+    if room < 1:
+        raise UserError(f"a run of {space.name} needs {space.resources.gpu:g} GPUs: more than --gpus {num_gpus}")
+    return room if max_concurrent is None else min(room, max_concurrent)
 
 
 def _some_trial(space: Space) -> dict[str, Any]:

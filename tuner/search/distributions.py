@@ -13,10 +13,10 @@ from search_spaces.parameters import Domain, FloatRange, IntRange, Parameter
 def suggest(trial: Trial, parameter: Parameter) -> Any:
     """Return the value that a trial's sampler suggests for a parameter."""
     match parameter.domain:
-        case FloatRange(low, high, log):
-            return trial.suggest_float(parameter.name, low, high, log=log)
-        case IntRange(low, high, log):
-            return trial.suggest_int(parameter.name, low, high, log=log)
+        case FloatRange(low, high, log, step):
+            return trial.suggest_float(parameter.name, low, high, log=log, step=step)
+        case IntRange(low, high, log, step):
+            return trial.suggest_int(parameter.name, low, high, log=log, step=step or 1)
         case domain:
             return trial.suggest_categorical(parameter.name, domain.values)
 
@@ -24,9 +24,9 @@ def suggest(trial: Trial, parameter: Parameter) -> Any:
 def distribution(domain: Domain) -> BaseDistribution:
     """Return Optuna's distribution for a parameter's domain."""
     match domain:
-        case FloatRange(low, high, log):
-            return FloatDistribution(low, high, log=log)
-        case IntRange(low, high, log):
-            return IntDistribution(low, high, log=log)
+        case FloatRange(low, high, log, step):
+            return FloatDistribution(low, high, log=log, step=step)
+        case IntRange(low, high, log, step):
+            return IntDistribution(low, high, log=log, step=step or 1)
         case _:
             return CategoricalDistribution(domain.values)

@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from search_spaces.configurations import configuration_for
 from search_spaces.errors import shown
-from search_spaces.parameters import FloatRange, Fragments, Parameter, SchedulePart
+from search_spaces.parameters import Alternative, FloatRange, Fragments, Parameter, SchedulePart
 from search_spaces.parsing.schedules import schedule_part_values
 from search_spaces.schema import Space
 from trainables.config import parse
@@ -141,10 +141,12 @@ def _parameters(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(parameter: Parameter, settings: Mapping[str, Any]) -> Any:
     value: Any = settings
-    for key in parameter.place[1:]:
+    for key in parameter.setting:
         value = value.get(key) if isinstance(value, Mapping) else None
     if isinstance(parameter, SchedulePart):
         value = schedule_part_values(value).get(parameter.path[-1])
+    if isinstance(parameter, Alternative) and parameter.is_zero:
+        value = value == 0
     domain = parameter.domain
     if isinstance(domain, Fragments):
         fits = (name for name, group in domain.settings.items() if _holds(value, group))

@@ -54,6 +54,9 @@ def content_of(space: Space) -> SpaceContent:
     content["objective"] = content.pop("objectives")  # as it is called in a file
     for parameter in space.parameters:
         domain = {"kind": type(parameter.domain).__name__, **asdict(parameter.domain)}
+        domain = {
+            key: value for key, value in domain.items() if (key, value) != ("step", None)
+        }  # as before it was known
         content[f"parameters.{parameter.name}"] = json.loads(json.dumps({"domain": domain, "when": parameter.when}))
     return content
 

@@ -92,7 +92,7 @@ BAD = [
     (parameter("{int: [true, 2]}"), 6, "int[0]: the ends of int must be whole numbers, not true"),
     (parameter("{int: [1, 2], float: [1, 2]}"), 6, "takes exactly one of float, int and choice, and has float and int"),
     (parameter("{log: true}"), 6, "takes exactly one of float, int and choice, and has none of them"),
-    (parameter("{int: [1, 2], step: 1}"), 6, "setting.step: unknown key 'step' (valid: int, log, schedule, when)"),
+    (parameter("{choice: [1, 2], step: 1}"), 6, "setting.step: unknown key 'step' (valid: choice, schedule, when)"),
     (parameter("{choice: []}"), 6, "setting.choice: takes [value, ...] or named groups"),
     (parameter("{choice: 3}"), 6, "setting.choice: takes [value, ...] or named groups"),
     (parameter("{choice: [1, 2, 1]}"), 6, "setting.choice[2]: 1 stands twice in the choice"),
@@ -127,7 +127,11 @@ BAD = [
         "choice[1]: a schedule goes through numbers, and this is nu",
     ),
     (parameter("{choice: {a: {}}, schedule: linear}"), 6, "choice.a: a schedule goes through numbers, and this is 'a'"),
-    (parameter("{int: [1, 2], knots: 3}"), 6, "setting.knots: unknown key 'knots' (valid: int, log, schedule, when)"),
+    (
+        parameter("{int: [1, 2], knots: 3}"),
+        6,
+        "setting.knots: unknown key 'knots' (valid: int, log, or_zero, schedule,",
+    ),
     (
         parameter("{int: [1, 2], schedule: linear, knot: 3}"),
         6,

@@ -58,6 +58,10 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "spaces": ("List, check and show search spaces.", ()),
     "spaces list": ("List spaces and published configurations.", ("tuner spaces list",)),
     "spaces check": ("Check a search-space file.", ("tuner spaces check mine.yaml",)),
+    "spaces plan": (
+        "Print what a search would cost.",
+        ("tuner spaces plan gan", "tuner spaces plan gan --gpus 8 --report 3s"),
+    ),
     "spaces show": ("Print a space with its schedules.", ("tuner spaces show gan --picture gan.png",)),
     "cluster": ("Start the nodes of a Ray cluster.", ()),
     "cluster head": ("Start a cluster's head here.", ("tuner cluster head --host 10.0.0.5",)),

@@ -160,21 +160,20 @@ class UntriedSampler(BaseSampler):
         self, parameter: Parameter, study: Study, trial: FrozenTrial, domain: BaseDistribution
     ) -> Iterable[Any]:
         """Return all values of a parameter, beginning with any of them; of a range of real numbers, a random one."""
-        if isinstance(parameter.domain, FloatRange):
+        what = parameter.domain
+        values = what.points if isinstance(what, FloatRange | IntRange) else what.values
+        if values is None:
             return (self._random.sample_independent(study, trial, parameter.name, domain),)
-        if isinstance(parameter.domain, IntRange):
-            low, high = parameter.domain.low, parameter.domain.high
-            begin = self._order.randint(low, high)
-            return chain(range(begin, high + 1), range(low, begin))
-        values = parameter.domain.values
-        begin = self._order.randrange(len(values))
+        begin = self._order.randrange(what.num_points if isinstance(what, IntRange) else len(values))
         return chain(values[begin:], values[:begin])
 
 
 def is_finite(space: Space) -> bool:
     """Return whether a space varies, and has a number of points in which a search could repeat one."""
     varying = [parameter for parameter in space.parameters if not isinstance(parameter.domain, Fixed)]
-    always_real = any(isinstance(item.domain, FloatRange) and not item.when for item in varying)
+    always_real = any(
+        isinstance(item.domain, FloatRange) and item.domain.points is None and not item.when for item in varying
+    )
     return bool(varying) and not always_real
 
 

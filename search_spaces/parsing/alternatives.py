@@ -1,0 +1,136 @@
+"""Settings that several parameters decide: a range for each value of a sibling (``by``), and zero beside a range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces.errors import Mistake, Path, shown, unknown
+from search_spaces.parameters import Alternative, Choice, Condition, Domain, Fixed, FloatRange, Fragments, IntRange
+from search_spaces.parsing.schedules import ScheduleDomain
+
+IS_ZERO, ABOVE_ZERO = "is_zero", "above_zero"
+MAX_LABELS = 100
+
+
+@dataclass(frozen=True)
+class ZeroOr:
+    """Zero, or a number of a range above it."""
+
+    range: FloatRange | IntRange
+
+    def holds(self, value: object) -> bool:
+        """Return whether a value is zero or lies in the range."""
+        return self.range.holds(value) or (not isinstance(value, bool) and value == 0)
+
+    def __str__(self) -> str:
+        return f"0 or {self.range}"
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """A domain for each value of a sibling, by the value as it is written.
+
+    Attributes:
+        sibling: its key.
+        domains: None where one has mistakes.
+    """
+
+    sibling: str
+    domains: Mapping[str, Domain | ZeroOr | None]
+
+    def holds(self, value: object) -> bool:
+        """Return whether a value can be the setting's beside some value of the sibling."""
+        return any(domain is None or domain.holds(value) for domain in self.domains.values())
+
+    def __str__(self) -> str:
+        return f"a range that depends on {self.sibling}"
+
+
+AnyDomain = Domain | ScheduleDomain | ZeroOr | Dependent
+
+
+def read_by(place: Path, raw: object, wrong: list[Mistake]) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the sibling that a setting depends on, and what is written for each of its values.
+
+    Args:
+        place: path of the leaf in the file.
+        raw: the content of ``by``.
+        wrong: mistakes are added to this list.
+    """
+    if isinstance(raw, dict) and len(raw) == 1:
+        sibling, cases = next(iter(raw.items()))
+        if isinstance(cases, dict) and 0 < len(cases) <= MAX_LABELS:
+            return sibling, cases
+    how = "{sibling: {value: {float: [low, high]}}}"
+    message = f"takes one sibling and a range for each of its values, {how}, not {shown(raw)}"
+    wrong.append(Mistake(None, (*place, "by"), message))
+    return None
+
+
+def case_mistake(place: Path, domain: AnyDomain | None) -> Mistake | None:
+    """Return what is wrong with the kind of a domain that stands below ``by``; None if nothing is."""
+    if isinstance(domain, ScheduleDomain | Dependent | Fragments):
+        return Mistake(None, place, "must be a range, a choice of single values or a value: nothing else can depend")
+    return None
+
+
+def values_by_label(sibling: str, domain: AnyDomain | None, labels: Iterable[str]) -> tuple[dict[str, Any], str | None]:
+    """Return the values of a sibling by how they are written below ``by``, and what is wrong with the labels.
+
+    Args:
+        sibling: its key.
+        domain: of the sibling; only one that has single values can be depended on.
+        labels: that stand below ``by``.
+    """
+    if isinstance(domain, ScheduleDomain):
+        possible: Iterable[Any] = domain.kinds
+    elif isinstance(domain, IntRange):
+        possible = domain.points[: MAX_LABELS + 1]
+    else:
+        possible = domain.values if isinstance(domain, Choice | Fixed | Fragments) else ()
+    values = {value if isinstance(value, str) else shown(value): value for value in possible}
+    for label in labels:
+        if label not in values:
+            return values, f"{sibling} is never {label}: {unknown('value', label, values)}"
+    missing = [label for label in values if label not in set(labels)]
+    return values, f"says nothing for {', '.join(missing)}, which {sibling} may be" if missing else None
+
+
+def alternatives(
+    path: tuple[str, ...], domain: ZeroOr | Dependent, when: tuple[Condition, ...], values: Mapping[str, Condition]
+) -> Iterator[Alternative]:
+    """Yield the parameters that decide a setting.
+
+    Args:
+        path: of the setting.
+        domain: what it may be.
+        when: conditions of the setting, which all have.
+        values: of a dependent domain: the condition under which each case is used.
+    """
+    place = ("parameters", *path)
+    if isinstance(domain, ZeroOr):
+        yield from _zero_or(path, domain, when, path, place)
+        return
+    for label, case in domain.domains.items():
+        if case is None or label not in values:
+            continue
+        below, conditions = (*path, label), (*when, values[label])
+        stands_at = (*place, "by", domain.sibling, label)
+        if isinstance(case, ZeroOr):
+            yield from _zero_or(below, case, conditions, path, stands_at)
+        else:
+            yield Alternative(below, case, conditions, path, stands_at)
+
+
+def _zero_or(
+    path: tuple[str, ...],
+    domain: ZeroOr,
+    when: tuple[Condition, ...],
+    decides: tuple[str, ...],
+    stands_at: tuple[str, ...],
+) -> Iterator[Alternative]:
+    switch = (*path, IS_ZERO)
+    yield Alternative(switch, Choice((False, True)), when, decides, stands_at, is_zero=True)
+    yield Alternative((*path, ABOVE_ZERO), domain.range, (*when, (switch, (False,))), decides, stands_at)
