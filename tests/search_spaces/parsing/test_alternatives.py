@@ -171,7 +171,7 @@ def test_what_all_trials_share_cannot_depend_either(name):
     content = text({}).replace(
         '"classifier": {}', f'"precision": {{"choice": ["float32", "bfloat16"]}}, "{name}": {json.dumps(by)}'
     )
-    with pytest.raises(SpaceError, match="must be fixed|must not be above budget.compute"):
+    with pytest.raises(SpaceError, match=r"must be fixed|must not be above budget\.compute"):
         parse_space(content, "x.yaml")
 
 
