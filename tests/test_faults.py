@@ -119,6 +119,7 @@ FAULTS = {
         (JOURNAL, "test_a_follower_reads_each_line_once_and_notices_damage"),
     ],
     "any file of a sweep is damaged": [
+        ("integration/test_fuzz.py", "test_damaged_files_are_refused_or_noticed_in_words"),
         ("tuner/sweep/test_damage.py", "test_no_command_ends_in_a_traceback_or_prints_another_number_in_silence"),
         ("tuner/results/test_verify.py", "test_each_damaged_file_is_named"),
         ("tuner/results/test_verify.py", "test_a_damaged_run_is_a_marked_row_and_the_others_are_as_before"),
@@ -148,6 +149,7 @@ FAULTS = {
             "tuner/execution/test_software.py",
             "test_other_code_is_refused_by_name_until_it_is_accepted_which_is_recorded",
         ),
+        ("tuner/execution/test_software.py", "test_a_sweep_is_evaluated_with_other_code_only_if_it_is_accepted"),
         ("tuner/execution/test_software.py", "test_another_commit_and_other_packages_are_said_in_a_line"),
         ("tuner/execution/test_software.py", "test_comments_docstrings_layout_and_other_code_are_no_change"),
     ],
@@ -235,8 +237,18 @@ FAULTS = {
         ("trainables/storage/test_checkpoint.py", "test_an_older_one_never_stands_for_the_last"),
         ("trainables/worker/test_trainable.py", "test_from_an_older_checkpoint_it_goes_on_with_a_warning"),
         ("integration/test_faults.py", "test_damaged_runs_are_trained_again_on_request"),
+        ("tuner/results/test_draw.py", "test_the_last_checkpoint_though_an_older_one_is_there"),
+        (
+            "tuner/execution/test_evaluation.py",
+            "test_without_the_last_checkpoint_a_run_is_not_evaluated_even_if_an_older_one_is_there",
+        ),
+    ],
+    "another driver starts between the repair of a sweep and the search that follows": [
+        ("tuner/execution/test_driver.py", "test_from_the_repair_on_no_other_driver_can_come_in_between"),
+        ("tuner/execution/test_driver.py", "test_what_is_repaired_is_repaired_by_the_driver_that_searches"),
     ],
     "the journal is lost or older than the folders of its runs": [
+        ("tuner/results/test_verify.py", "test_what_is_said_of_a_run_or_a_run_that_is_missing_names_the_older_journal"),
         (FOLDERS, "test_with_other_settings_every_trial_begins_anew_and_the_old_files_are_kept"),
         (FOLDERS, "test_with_the_same_settings_every_run_goes_on"),
         (FOLDERS, "test_an_unfinished_run_does_not_go_on_from_files_of_another"),
@@ -302,6 +314,7 @@ FAULTS = {
     ],
     "modules lie in the current folder or in the home of the sweeps": [
         (SURROUNDINGS, "test_no_code_is_taken_from_the_current_folder_or_the_home"),
+        ("integration/test_ui.py", "test_no_code_of_the_current_folder_or_the_home_has_run"),
         (
             "trainables/common/test_process_state.py",
             "test_python_m_tuner_takes_no_further_code_from_the_current_folder",

@@ -115,14 +115,17 @@ def test_the_former_name_says_so_and_does_the_same(make_sweep, run, tmp_path):
     assert (code, rest) == run("evaluate", "tiny", "--home", str(tmp_path), "--workers", "1")
 
 
-def test_a_checkpoint_that_is_gone_is_said_in_words(trained_sweep, run, tmp_path):
+def test_without_the_last_checkpoint_a_run_is_not_evaluated_even_if_an_older_one_is_there(trained_sweep, run, tmp_path):
     shutil.rmtree(trained_sweep.folder / "baselines" / "standard" / "checkpoint")
+    last = trained_sweep.folder / "trials" / "0001" / "checkpoint" / "00000002"
+    (last / "tensors.safetensors").write_bytes(b"half")
     code, said = run("evaluate", "real", *FEW, "--home", str(tmp_path), "--workers", "1")
     assert code == 2
-    assert "it is not there" in said
-    assert "`tuner resume real --repair` trains baseline-standard again" in said
+    for key, reason in (("baseline-standard", "it is not there"), ("trial-0001", f"{last}, cannot be used")):
+        assert reason in said
+        assert f"`tuner resume real --repair` trains {key} again" in said
     assert "Traceback" not in said
-    assert "3 of 4 runs are evaluated already" in run("evaluate", "real", *FEW, "--home", str(tmp_path))[1]
+    assert "2 of 4 runs are evaluated already" in run("evaluate", "real", *FEW, "--home", str(tmp_path))[1]
 
 
 def test_a_bundle_under_the_strongest_attacks(trained_sweep, run, tmp_path):

@@ -129,6 +129,15 @@ class TestWhatIsNotThere:
         assert text.startswith("images under attack and accuracy by epsilon of baseline-standard: the checkpoint of")
         assert text.endswith("`tuner resume real --repair` trains baseline-standard again")
 
+    def test_the_last_checkpoint_though_an_older_one_is_there(self, trained_sweep, tmp_path, given):
+        last = trained_sweep.folder / "trials" / "0001" / "checkpoint" / "00000002"
+        (last / "tensors.safetensors").write_bytes(b"half")
+        folder, missing = write_pictures(read_snapshot(trained_sweep, with_rows=True), tmp_path / "out", "1")
+        assert "examples.png" not in {path.name for path in folder.iterdir()}
+        assert given["examples"] == []
+        (text,) = missing
+        assert f"{last}, cannot be used" in text
+
     def test_a_checkpoint_that_can_be_read(self, trained_sweep, tmp_path):
         for path in trained_sweep.folder.glob("*/*/checkpoint/*/tensors.safetensors"):
             path.write_bytes(b"nothing")
