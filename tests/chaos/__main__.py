@@ -10,6 +10,7 @@ nothing that was reported may be lost; at the end every run is there once.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Chaos(Path(folder), arguments.seed) as chaos:
         for number in range(arguments.rounds):
             chaos.round(number, arguments.faults)
