@@ -237,7 +237,7 @@ FAULTS = {
         ("trainables/storage/test_checkpoint.py", "test_an_older_one_never_stands_for_the_last"),
         ("trainables/worker/test_trainable.py", "test_from_an_older_checkpoint_it_goes_on_with_a_warning"),
         ("integration/test_faults.py", "test_damaged_runs_are_trained_again_on_request"),
-        ("tuner/results/test_draw.py", "test_the_last_checkpoint_though_an_older_one_is_there"),
+        ("tuner/results/pictures/test_draw.py", "test_the_last_checkpoint_though_an_older_one_is_there"),
         (
             "tuner/execution/test_evaluation.py",
             "test_without_the_last_checkpoint_a_run_is_not_evaluated_even_if_an_older_one_is_there",

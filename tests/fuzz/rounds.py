@@ -32,6 +32,7 @@ from tuner.cli.exits import run_command
 from tuner.sweep.evaluations import EVALUATION_FILES
 
 HANGS_AFTER_S = 30.0
+_LOOK_EVERY_S = 1.0
 SLOW_S = 2.0
 WAITS_S = 5.0
 MAX_MEMORY = 1 << 30
@@ -132,8 +133,7 @@ def call(arguments: Sequence[str]) -> Answer:
 
 def _idle_s() -> float:
     """Return a time in seconds that goes on as long as this thread neither runs nor waits for a processor."""
-    ran_ns, waited_ns, _ = map(int, Path("/proc/thread-self/schedstat").read_text().split())
-    return time.monotonic() - (ran_ns + waited_ns) / 1e9
+    return time.monotonic() - sum(_schedule("/proc/thread-self"))
 
 
 def call_apart(commands: Sequence[Sequence[str]]) -> tuple[list[Answer], int]:
@@ -152,7 +152,7 @@ def call_apart(commands: Sequence[Sequence[str]]) -> tuple[list[Answer], int]:
         finally:
             os._exit(0)
     os.close(writer)
-    content = b"".join(_read_until(reader, time.monotonic() + HANGS_AFTER_S))
+    content = b"".join(_read_from(reader, child))
     os.close(reader)
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
@@ -160,12 +160,24 @@ def call_apart(commands: Sequence[Sequence[str]]) -> tuple[list[Answer], int]:
     return [Answer(**json.loads(line)) for line in content.splitlines()], usage.ru_maxrss * 1024
 
 
-def _read_until(reader: int, deadline: float) -> Iterator[bytes]:
-    while select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        part = os.read(reader, 1 << 20)
-        if not part:
+def _read_from(reader: int, child: int) -> Iterator[bytes]:
+    """Yield what a child writes, until it has ended, or has computed or waited for too long."""
+    began_s = time.monotonic()
+    while True:
+        if select.select([reader], [], [], _LOOK_EVERY_S)[0]:
+            part = os.read(reader, 1 << 20)
+            if not part:
+                return
+            yield part
+        ran_s, for_processor_s = _schedule(f"/proc/{child}")
+        if max(ran_s, time.monotonic() - began_s - ran_s - for_processor_s) > HANGS_AFTER_S:
             return
-        yield part
+
+
+def _schedule(process: str) -> tuple[float, float]:
+    """Return for how many seconds a process or thread has computed, and has waited for a processor."""
+    ran_ns, waited_ns, _ = map(int, Path(process, "schedstat").read_text().split())
+    return ran_ns / 1e9, waited_ns / 1e9
 
 
 def kind_of(answer: Answer, expected: Answer, file: str) -> str:
