@@ -15,6 +15,7 @@ from tests.benchmarks import (
     attack_speed,
     bodies,
     commits,
+    objective,
     overhead,
     scale,
     search,
@@ -34,12 +35,13 @@ BENCHMARKS = {
     "asks": asks.measure,
     "search": search.measure,
     "attacks": attack_speed.measure,
+    "objective": objective.measure,
     "trainers": trainers.measure,
     "bodies": bodies.measure,
     "storage": storage.measure,
     "scale": scale.measure,
 }
-LONG = {"scale", "storage"}
+LONG = {"objective", "scale", "storage"}
 """Benchmarks that take many minutes: only by name."""
 
 

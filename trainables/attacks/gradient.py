@@ -45,14 +45,17 @@ def forward_and_gradient(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return logits ``(..., classes)``, losses ``(...)`` and the input gradient, from one forward and backward pass.
 
-    See `input_gradient`. The gradient is 0 where it is NaN, as where weights are so large that it overflows.
+    See `input_gradient`. The gradient is 0 where it is NaN, as where weights are so large that it overflows, and where
+    the logits do not depend on the images by anything that has a gradient, as behind a threshold.
     """
     leaf = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = logits_fn(leaf)
         losses = loss(logits, labels)
-        (gradient,) = torch.autograd.grad(losses.sum(), leaf)
-    return logits.detach(), losses.detach(), gradient.nan_to_num()
+        gradient = None
+        if losses.requires_grad:
+            (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True)
+    return logits.detach(), losses.detach(), torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num()
 
 
 def pixel_bounds(images: torch.Tensor, epsilon: Epsilon) -> tuple[torch.Tensor, torch.Tensor]:

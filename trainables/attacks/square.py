@@ -27,6 +27,7 @@ def square(
     *,
     queries: int,
     rng: torch.Generator,
+    start: torch.Tensor | None = None,
     p: float = 0.8,
     drops: bool | None = None,
 ) -> torch.Tensor:
@@ -34,7 +35,7 @@ def square(
 
     The search starts with random vertical stripes of -epsilon and +epsilon. Every query then sets one random square of
     pixels to one end of their range in each channel, and keeps the change if the margin grows. An image that is
-    misclassified without an attack is returned unchanged.
+    misclassified before the search is returned as it is there.
 
     Args:
         logits_fn: maps images to logits ``(batch, classes)``; it is called without gradients.
@@ -43,18 +44,23 @@ def square(
         epsilon: the radius in pixels of [0, 1].
         queries: how many squares are tried on each image.
         rng: draws stripes and squares, on the device of the images.
+        start: where the search starts instead, within epsilon of the images; shaped like them.
         p: share of the pixels in the first squares. The published schedule by which it shrinks over 10,000 queries is
             scaled to ``queries``.
-        drops: whether to leave out images as soon as they are misclassified; see `gradient.drops_images` for the
-            default. Otherwise they are left out now and then.
+        drops: whether to leave out images as soon as they are misclassified, or never; by default on a CPU as soon as
+            they are, see `gradient.drops_images`, and otherwise now and then.
     """
-    result = images.clone()
-    index = is_correct(logits_fn(images), labels).nonzero().squeeze(-1)
-    clean, current = images[index].flatten(1), images[index].flatten(1)
-    highest = torch.full((len(index),), -torch.inf, dtype=images.dtype, device=images.device)
-    every = 1 if (drops_images(images) if drops is None else drops) else _DROPPED_EVERY
-    survives = torch.ones_like(index, dtype=torch.bool)  # since images were last left out
-    for number, (positions, signs) in enumerate(_proposals(len(images), images.shape[1:], queries, p, rng), start=1):
+    result = (images if start is None else start).clone()
+    logits = logits_fn(result)
+    survives = is_correct(logits, labels)
+    every = 1 if (drops_images(images) if drops is None else drops) else _DROPPED_EVERY if drops is None else None
+    index = torch.arange(len(images), device=images.device) if every is None else survives.nonzero().squeeze(-1)
+    clean, current, survives = images[index].flatten(1), result[index].flatten(1), survives[index]
+    highest = margin(logits, labels)[index] if start is not None else torch.full_like(logits[index, 0], -torch.inf)
+    proposals = _proposals(len(images), images.shape[1:], queries, p, rng)
+    if start is not None:
+        next(proposals)  # the stripes
+    for number, (positions, signs) in enumerate(proposals, start=1):
         if not len(index):
             break
         pixels = positions[index]
@@ -67,7 +73,7 @@ def square(
         current.scatter_(1, pixels, torch.where(is_kept.unsqueeze(1), before, after))
         highest = torch.maximum(loss, highest)
         survives &= is_correct_now
-        if number % every == 0 and not survives.all():
+        if every is not None and number % every == 0 and not survives.all():
             result[index[~survives]] = current[~survives].view(-1, *images.shape[1:])
             index, clean, current, highest = (tensor[survives] for tensor in (index, clean, current, highest))
             survives = torch.ones_like(index, dtype=torch.bool)

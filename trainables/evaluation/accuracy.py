@@ -20,6 +20,7 @@ from torch import nn
 from trainables.attacks import gradient as attacks
 from trainables.attacks import losses
 from trainables.attacks.apgd import apgd
+from trainables.attacks.combined import apgd_square
 from trainables.attacks.losses import LogitsFn
 from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
@@ -75,6 +76,7 @@ ATTACKS: dict[str, Callable[..., torch.Tensor]] = {
     "pgd": attacks.pgd_survivors,
     "mi_fgsm": _without_rng(attacks.mi_fgsm),
     "apgd": apgd,
+    "apgd_square": apgd_square,
 }
 """The functions that rows of a tier name; each is an `AttackFn` and takes the options of its rows beside that."""
 

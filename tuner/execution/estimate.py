@@ -35,8 +35,9 @@ _MEASURED_S = 2.0
 """For how long each kind of run trains at most."""
 _RAY_MB = 600
 """What Ray's own processes take on this machine, measured at start."""
-_RANKED_PER_WATCHED = 12
-"""How many times the attacks at the end of a run cost on an image what those while it trains do: 120 passes by 10."""
+_RANKED_PER_WATCHED = 16
+"""How many times the attacks at the end of a run cost on an image what those while it trains do: 120 passes and Square
+on a quarter of the images by 10."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from tests.support.loops import is_same_state, without_seconds
-from trainables.attacks import apgd, gradient
+from trainables.attacks import apgd, combined, gradient
 from trainables.training.machine import graphs
 from trainables.training.machine.evaluations import Evaluations
 from trainables.training.machine.reading import Reading
@@ -73,7 +73,7 @@ class Once:
 @pytest.fixture
 def as_on_a_gpu(monkeypatch, loop_of):
     """Return a function that builds a run which does all that runs on a GPU do, and none of the shortcuts of a CPU."""
-    for module in (gradient, apgd):
+    for module in (gradient, apgd, combined):
         monkeypatch.setattr(module, "drops_images", lambda images: False)
     shared = Evaluations(torch.device("cpu"), Once())
 
