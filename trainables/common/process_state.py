@@ -10,9 +10,9 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from trainables.common.redaction import current_environment, redact
 
@@ -119,9 +119,13 @@ def loggers_kept(names: Iterable[str] | None = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def redacted_output() -> Iterator[None]:
-    """Mask secrets in what Python code writes to standard output and error while this is entered."""
-    output, errors = RedactedStream(sys.stdout), RedactedStream(sys.stderr)
+def redacted_output(before_use: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Mask secrets in what Python code writes to standard output and error while this is entered.
+
+    Args:
+        before_use: is called before anything is written, every time.
+    """
+    output, errors = RedactedStream(sys.stdout, before_use), RedactedStream(sys.stderr, before_use)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         yield
 
@@ -136,14 +140,25 @@ class RedactedStream(io.TextIOBase):
 
     Args:
         stream: that the rest is written to, and that says whether it is a terminal.
+        before_use: is called before anything is written, every time.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, before_use: Callable[[], object] = lambda: None) -> None:
         super().__init__()
-        self._stream = self.unmasked = stream
+        self._stream, self._before_use = stream, before_use
         self.isatty, self.fileno, self.flush = stream.isatty, stream.fileno, stream.flush  # type: ignore[method-assign]
-        if hasattr(stream, "buffer"):  # for tables as files, which hold no messages
-            self.buffer = stream.buffer
+
+    @property
+    def unmasked(self) -> TextIO:
+        """The stream itself."""
+        self._before_use()
+        return self._stream
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """The bytes below the stream, if it has any: for tables as files, which hold no messages."""
+        self._before_use()
+        return self._stream.buffer
 
     def writable(self) -> bool:
         """Return True: text can be written."""
@@ -151,6 +166,7 @@ class RedactedStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write text; return the number of its characters."""
+        self._before_use()
         self._stream.write(redact(text))
         return len(text)
 

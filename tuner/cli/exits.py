@@ -14,6 +14,7 @@ from trainables.common.process_state import redacted_output
 from trainables.common.redaction import redact
 from tuner.errors import FAILED, MISTAKE, STOPPED, SweepError, TunerError
 from tuner.results.terminal.output import say
+from tuner.results.terminal.waiting import SilenceBreaker
 
 if TYPE_CHECKING:
     from tuner.execution.driver import Ending
@@ -68,7 +69,7 @@ def run_command(command: Callable[[], object]) -> None:
     Raises:
         SystemExit: the command has ended or failed; it holds the exit code.
     """
-    with redacted_output():
+    with SilenceBreaker(sys.stderr) as silence, redacted_output(silence.end):
         try:
             _run_to_exit(command)
         except Exception:

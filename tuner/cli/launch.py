@@ -27,6 +27,7 @@ from tuner.cli.results.compare import print_comparison
 from tuner.cli.shell import completion
 from tuner.errors import INTERRUPTED, UserError
 from tuner.results.terminal.output import say, say_all
+from tuner.results.terminal.waiting import counting
 
 if TYPE_CHECKING:
     from tuner.execution.launch import LaunchOptions
@@ -273,9 +274,17 @@ def train(
     preflight.check_data_folder(data)
     settings = single.read_configuration(configuration, assign or [])
     preflight.ensure_data(settings["dataset"]["name"], data, Console(stderr=True))
-    typer.echo(single.train(settings, output, data, _print_report))
+    with counting(console, "Training") as on_progress:
+
+        def tell(metrics: dict[str, float]) -> None:
+            _print_report(metrics)
+            on_progress(round(metrics["compute"]), round(settings["compute"]))
+
+        on_progress(0, round(settings["compute"]))
+        bundle = single.train(settings, output, data, tell)
+    typer.echo(bundle)
 
 
 def _print_report(metrics: dict[str, float]) -> None:
     shown = {name: value for name, value in metrics.items() if name not in ("step", "train_s", "evaluation_s")}
-    typer.echo("  ".join(f"{name} {value:.3f}" for name, value in shown.items()))
+    say(console, "  ".join(f"{name} {value:.3f}" for name, value in shown.items()))

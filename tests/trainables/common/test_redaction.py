@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import string
+import sys
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from trainables.common import redaction
+from trainables.common.process_state import redacted_output, unmasked_output
 from trainables.common.redaction import MASK, holds_secret, redact, redact_arguments
 from trainables.errors import DataError, StorageError
 
@@ -136,6 +139,25 @@ def test_ordinary_text_stays_as_it_is(text):
 @given(st.text(string.printable.translate(str.maketrans("", "", "=:@'\"")), max_size=200))
 def test_text_without_urls_and_assignments_stays_as_it_is(text):
     assert redact(text) == text
+
+
+def test_whoever_waits_for_output_is_told_before_there_is_any(tmp_path):
+    told = []
+    with (
+        (tmp_path / "output").open("w") as file,
+        contextlib.redirect_stdout(file),
+        redacted_output(lambda: told.append("used")),
+    ):
+        assert not told
+        for use in (
+            lambda: print("text", end=""),
+            lambda: sys.stdout.buffer.write(b"bytes"),
+            lambda: unmasked_output().write("a secret"),
+        ):
+            told.clear()
+            use()
+            assert told
+    assert (tmp_path / "output").stat().st_size == len("textbytesa secret")
 
 
 def test_values_of_the_environment_are_masked_wherever_they_stand(monkeypatch):

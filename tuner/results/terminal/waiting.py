@@ -3,11 +3,61 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from rich.console import Console
 
 from tuner.results.terminal.output import say
+
+_SILENT_S, _FRAME_S, _FRAMES = 0.7, 0.1, "|/-\\"
+
+
+class SilenceBreaker:
+    """Shows on a terminal that a command is at work, from a moment after its start until it writes something itself.
+
+    Args:
+        stream: the terminal; nothing is shown on anything else.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._over, self._is_shown = stream, threading.Event(), False
+        self._thread = threading.Thread(target=self._show, daemon=True)
+
+    def __enter__(self) -> SilenceBreaker:
+        """Start."""
+        if self._stream.isatty():
+            self._thread.start()
+        else:
+            self._over.set()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End."""
+        self.end()
+
+    def end(self) -> None:
+        """Remove what is shown, once: the line is as if nothing had been there."""
+        if not self._over.is_set():
+            self._over.set()
+            self._thread.join()
+            if self._is_shown:
+                self._write("\r\x1b[K")
+
+    def _show(self) -> None:
+        began = time.monotonic()
+        wait = _SILENT_S
+        while not self._over.wait(wait):
+            self._is_shown, wait, gone = True, _FRAME_S, time.monotonic() - began
+            self._write(f"\r{_FRAMES[int(gone / _FRAME_S) % len(_FRAMES)]} Working, {gone:.0f} s\x1b[K")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # the terminal has gone
+            self._stream.write(text)
+            self._stream.flush()
+
 
 OnProgress = Callable[[int, int], None]
 """Is told how many of how many steps are done."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import threading
 
 from rich.console import Console
 
-from tuner.results.terminal.waiting import counting, waiting
+from tuner.results.terminal import waiting as waiting_module
+from tuner.results.terminal.waiting import SilenceBreaker, counting, waiting
 
 
 def console(is_terminal: bool) -> tuple[Console, io.StringIO]:
@@ -33,3 +35,40 @@ def test_a_log_has_one_line_and_no_bar():
     with waiting(shown, "unsaid", in_logs=False):
         pass
     assert written.getvalue() == "Starting Ray\n"
+
+
+class Terminal(io.StringIO):
+    """A terminal that remembers what is written to it, and says when that is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_written = threading.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.is_written.set()
+        return super().write(text)
+
+
+def test_a_command_that_says_nothing_is_shown_to_be_at_work_until_it_does(monkeypatch):
+    monkeypatch.setattr(waiting_module, "_SILENT_S", 0.0)
+    terminal = Terminal()
+    with SilenceBreaker(terminal) as silence:
+        assert terminal.is_written.wait(60)
+        silence.end()
+        silence.end()
+        terminal.write("a table\n")
+    shown, said = terminal.getvalue().split("\r\x1b[K")
+    assert shown.startswith("\r| Working, 0 s")
+    assert said == "a table\n"
+
+
+def test_nothing_is_shown_of_a_command_that_speaks_at_once_or_writes_into_a_file():
+    terminal, file = Terminal(), io.StringIO()
+    with SilenceBreaker(terminal) as silence:
+        silence.end()
+    with SilenceBreaker(file):
+        pass
+    assert terminal.getvalue() == file.getvalue() == ""
