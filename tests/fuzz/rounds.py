@@ -152,11 +152,13 @@ def call_apart(commands: Sequence[Sequence[str]]) -> tuple[list[Answer], int]:
         finally:
             os._exit(0)
     os.close(writer)
-    content = b"".join(_read_from(reader, child))
-    os.close(reader)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
-    usage = os.wait4(child, 0)[2]
+    try:
+        content = b"".join(_read_from(reader, child))
+    finally:
+        os.close(reader)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        usage = os.wait4(child, 0)[2]
     return [Answer(**json.loads(line)) for line in content.splitlines()], usage.ru_maxrss * 1024
 
 

@@ -21,9 +21,9 @@ from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
 
 FORMAT = 1
-_TRAINING_CODE = (
+TRAINING_CODE = (
     *("training", "networks", "attacks", "evaluation"),
-    *("data/tensors.py", "config.py", "published.py", "schedules.py", "seeds.py", "common/tasks.py"),
+    *("config", "data/tensors.py", "schedules.py", "common/seeds.py", "common/tasks.py"),
 )
 """The files and folders of `trainables` on which the numbers of a run depend."""
 _PACKAGES = ("adversarial-tuner", "torch", "ray", "optuna", "mlflow", "numpy")
@@ -65,7 +65,7 @@ class Code(TypedDict):
 def training_code() -> Code:
     """Return the digests of the code that trains and evaluates; comments, docstrings and layout do not count."""
     root = Path(trainables.__file__).parent
-    paths = [path for name in _TRAINING_CODE for path in (root / name, *(root / name).rglob("*.py")) if path.is_file()]
+    paths = [path for name in TRAINING_CODE for path in (root / name, *(root / name).rglob("*.py")) if path.is_file()]
     files = {path.relative_to(root.parent).as_posix(): _digest_of_code(path) for path in sorted(paths)}
     return {"sha256": hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest(), "files": files}
 

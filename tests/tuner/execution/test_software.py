@@ -102,6 +102,14 @@ def test_going_back_to_code_that_trained_runs_is_no_change(code, make_sweep):
     assert [entry["accepted_code_change"] for entry in resumed(sweep)] == [True, False]
 
 
+def test_what_a_run_is_computed_with_is_code_that_trains():
+    files = training_code()["files"]
+    for name in ("config/recipes", "common/seeds", "common/tasks", "schedules", "training/loop", "training/published"):
+        assert f"trainables/{name}.py" in files
+    root = Path(trainables.__file__).parent
+    assert [name for name in provenance.TRAINING_CODE if not (root / name).exists()] == []
+
+
 def test_a_new_or_removed_file_is_a_change(code, make_sweep):
     sweep = make_sweep()
     (code / "training" / "new.py").write_text("A = 1\n")

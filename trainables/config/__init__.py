@@ -1,0 +1,52 @@
+"""Configurations: the complete, validated settings of one training run, as pydantic models. No torch here.
+
+There is a model for each recipe, with the same sections in all of them: dataset, evaluation, classifier and, where the
+recipe has them, attack, generator and ratio. Every model is frozen and strict: an unknown key or a value out of bounds
+is an error. Every number and every list has bounds, which are declared with its field, and every model names the fields
+that have to fit together (`related`), so a search space is checked against the same lines that a run is built from.
+"""
+
+from trainables.config.fields import MAX_NUMBER, Compute, Settings
+from trainables.config.generator import GeneratorConfig, RatioConfig
+from trainables.config.recipes import (
+    CONFIGURATIONS,
+    FgsmRandomStartConfig,
+    FgsmRetrainingConfig,
+    GanConfig,
+    PgdConfig,
+    StandardConfig,
+    TradesConfig,
+    TrainingConfig,
+    parse,
+)
+from trainables.config.sections import (
+    NUM_TRAINING_IMAGES,
+    AttackConfig,
+    ClassifierConfig,
+    DatasetConfig,
+    EvaluationConfig,
+    with_default_validation,
+)
+
+__all__ = [
+    "CONFIGURATIONS",
+    "MAX_NUMBER",
+    "NUM_TRAINING_IMAGES",
+    "AttackConfig",
+    "ClassifierConfig",
+    "Compute",
+    "DatasetConfig",
+    "EvaluationConfig",
+    "FgsmRandomStartConfig",
+    "FgsmRetrainingConfig",
+    "GanConfig",
+    "GeneratorConfig",
+    "PgdConfig",
+    "RatioConfig",
+    "Settings",
+    "StandardConfig",
+    "TradesConfig",
+    "TrainingConfig",
+    "parse",
+    "with_default_validation",
+]

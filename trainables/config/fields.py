@@ -1,0 +1,40 @@
+"""The base of all models of settings, and the kinds of numbers in them, each with its bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainables.common.limits import MAX_IMAGES
+from trainables.schedules import Schedulable, Schedule
+
+MAX_NUMBER = 1e6
+"""The bound of numbers that have no tighter one: far beyond what any run has needed."""
+
+Epsilon = Annotated[float, Field(ge=1e-6, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Compute = Annotated[float, Field(ge=1e-3, le=MAX_NUMBER)]
+Weight = Annotated[float, Field(ge=0, le=MAX_NUMBER)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+NumImages = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+GradientNorm = Annotated[float, Field(ge=1e-9, le=1e9)]
+Label = Annotated[int, Field(ge=0, le=9)]
+# A number above zero, or a schedule, which may reach zero.
+LearningRate = Annotated[
+    Annotated[float, Field(ge=1e-12, le=1e30)] | Schedule[Annotated[float, Field(ge=0, le=1e30)]], Schedulable()
+]
+TrainingEpsilon = Annotated[Epsilon | Schedule[Fraction], Schedulable()]
+NumTurns = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Settings(BaseModel):
+    """Base of all models here: frozen; unknown keys, infinities and NaN are errors.
+
+    Attributes:
+        related: groups of fields that a model's validators look at together: values that are each valid alone can be
+            refused beside each other only if their fields stand in one group.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    related: ClassVar[tuple[tuple[str, ...], ...]] = ()

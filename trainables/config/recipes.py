@@ -1,0 +1,158 @@
+"""The settings of one training run, a model for each recipe, and the function that makes one of nested settings."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self, Union
+
+from pydantic import Field, TypeAdapter, model_validator
+
+from trainables.config.fields import MAX_NUMBER, Compute, Fraction, NumImages, Settings, Weight
+from trainables.config.generator import GeneratorConfig, RatioConfig
+from trainables.config.sections import (
+    AttackConfig,
+    ClassifierConfig,
+    CyclicClassifierConfig,
+    DatasetConfig,
+    EvaluationConfig,
+    IterativeAttackConfig,
+    SingleStepAttackConfig,
+)
+
+MAX_REPORTS = 100_000
+
+
+class TrainingConfig(Settings):
+    """Settings of every recipe.
+
+    Attributes:
+        dataset: the images.
+        evaluation: how robustness is measured.
+        classifier: the network that is made robust.
+        batch_size: images in a minibatch.
+        precision: number format of the networks' training passes. Steps of attacks, losses, weights and evaluations are
+            always in float32. A machine that lacks ``bfloat16`` refuses it.
+        compute: when training ends, in epochs of standard training of the same classifier.
+        report_every: how much compute there is between two reports, likewise.
+        seed: of all random numbers of the run.
+    """
+
+    related: ClassVar[tuple[tuple[str, ...], ...]] = (("compute", "report_every"),)
+
+    dataset: DatasetConfig = DatasetConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    batch_size: NumImages = 128
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compute: Compute = 10.0
+    report_every: Compute = 1.0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _reports_seldom_enough(self) -> Self:
+        if self.compute / self.report_every > MAX_REPORTS:
+            raise ValueError(
+                f"report_every ({self.report_every:g}) is too small for compute ({self.compute:g}): "
+                f"a run has at most {MAX_REPORTS:,} reports"
+            )
+        return self
+
+
+class StandardConfig(TrainingConfig):
+    """Standard training: cross-entropy on clean images."""
+
+    trainable: Literal["standard"] = "standard"
+
+
+class FgsmRetrainingConfig(TrainingConfig):
+    """Training on clean and FGSM images, the latter against the present classifier (Goodfellow et al. 2014).
+
+    The loss is clean_weight * clean + (1 - clean_weight) * FGSM.
+    """
+
+    trainable: Literal["fgsm_retraining"] = "fgsm_retraining"
+    attack: AttackConfig = AttackConfig()
+    clean_weight: Fraction = 0.5
+
+
+class FgsmRandomStartConfig(TrainingConfig):
+    """Training on images of one FGSM step from a random start only (Wong et al. 2020)."""
+
+    trainable: Literal["fgsm_random_start"] = "fgsm_random_start"
+    classifier: CyclicClassifierConfig = CyclicClassifierConfig()
+    attack: SingleStepAttackConfig = SingleStepAttackConfig()
+
+
+class PgdConfig(TrainingConfig):
+    """Training on PGD images only (Madry et al. 2018, with fewer and longer steps and a warm-up of epsilon)."""
+
+    trainable: Literal["pgd"] = "pgd"
+    classifier: CyclicClassifierConfig = CyclicClassifierConfig()
+    attack: IterativeAttackConfig = IterativeAttackConfig()
+
+
+class TradesConfig(TrainingConfig):
+    """TRADES: loss = clean + beta * KL(clean, adversarial), with images by PGD on that KL term (Zhang et al. 2019)."""
+
+    trainable: Literal["trades"] = "trades"
+    classifier: CyclicClassifierConfig = CyclicClassifierConfig()
+    attack: IterativeAttackConfig = IterativeAttackConfig()
+    beta: Weight = 6.0
+
+
+class GanConfig(TrainingConfig):
+    """The GAN loop (Chu and Collins): turns of a generator and of a classifier in a scheduled ratio.
+
+    Attributes:
+        generator: the network that perturbs.
+        ratio: whose turn it is.
+        pretrain: on how much of the compute the classifier is first trained on clean images alone.
+        clean_weight: weight of the clean images in the classifier's loss; that of the perturbed ones is 1 minus it.
+    """
+
+    related = (*TrainingConfig.related, ("pretrain", "compute"))
+
+    trainable: Literal["gan"] = "gan"
+    generator: GeneratorConfig = GeneratorConfig()
+    ratio: RatioConfig = RatioConfig()
+    pretrain: Annotated[float, Field(ge=0, le=MAX_NUMBER)] = 1.0
+    clean_weight: Fraction = 0.5
+
+    @model_validator(mode="after")
+    def _leaves_room_for_the_loop(self) -> GanConfig:
+        if self.pretrain >= self.compute:
+            raise ValueError(
+                f"pretrain ({self.pretrain:g}) must be below compute ({self.compute:g}): nothing is left for the loop"
+            )
+        return self
+
+
+CONFIGURATIONS: dict[str, type[TrainingConfig]] = {
+    "standard": StandardConfig,
+    "fgsm_retraining": FgsmRetrainingConfig,
+    "fgsm_random_start": FgsmRandomStartConfig,
+    "pgd": PgdConfig,
+    "trades": TradesConfig,
+    "gan": GanConfig,
+}
+
+
+@cache
+def _adapter(classes: tuple[type[TrainingConfig], ...]) -> TypeAdapter[Any]:
+    union: Any = Union[classes]  # noqa: UP007 - made from the table
+    return TypeAdapter(Annotated[union, Field(discriminator="trainable")])
+
+
+def parse(settings: dict[str, Any]) -> Any:
+    """Return the configuration that nested settings describe.
+
+    Args:
+        settings: as in JSON; the key ``trainable`` names the recipe, and every other key has a default.
+
+    Returns:
+        The recipe's model, one of `CONFIGURATIONS`.
+
+    Raises:
+        pydantic.ValidationError: a key is unknown or a value out of bounds; it lists all such mistakes.
+    """
+    return _adapter(tuple(CONFIGURATIONS.values())).validate_python(settings)
