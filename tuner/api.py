@@ -228,7 +228,7 @@ class Sweep:
 
     def export(self, run: str | None = None, *, output: Path | str | None = None) -> Path:
         """Write a run, by default the best trial, as a folder that stands alone, and return that folder."""
-        from tuner.results.export import export_run
+        from tuner.results.bundles.export import export_run
 
         return export_run(read_snapshot(self._sweep), _path(output), run)
 

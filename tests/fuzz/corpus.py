@@ -18,8 +18,8 @@ from search_spaces.configurations import parse_space
 from search_spaces.library import text_of
 from tests.tuner.conftest import REAL, train_really
 from tuner.execution.evaluation import complete_runs, evaluate_runs
+from tuner.results.bundles.export import export_run
 from tuner.results.confirmation import write_confirmation
-from tuner.results.export import export_run
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.search.ledger import Ledger

@@ -23,7 +23,7 @@ from tuner.execution.failures import FAILURES_IN_A_ROW
 from tuner.execution.ray_tune.capacity import num_slots
 from tuner.execution.ray_tune.runner import execute
 from tuner.execution.upkeep.repair import repair_runs
-from tuner.results.export import export_run
+from tuner.results.bundles.export import export_run
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records

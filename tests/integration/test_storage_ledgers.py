@@ -16,7 +16,7 @@ from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution.evaluation import evaluate_runs
 from tuner.execution.upkeep.copying import copy_sweep
-from tuner.results.export import export_run
+from tuner.results.bundles.export import export_run
 from tuner.results.follower import Follower
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database

@@ -49,7 +49,7 @@ def write_checksums(folder: Path, *names: str) -> None:
     """Write the SHA-256 of files of a bundle beside those that are known already."""
     known = _read_checksums(folder) or {}
     known |= {name: _sha256((folder / name).read_bytes()) for name in names}
-    (folder / CHECKSUMS).write_text(json.dumps(known, indent=2) + "\n")
+    (folder / CHECKSUMS).write_text(_checksums_text(known))
 
 
 def write_from_checkpoint(target: Path, settings: dict[str, Any], checkpoint: RunCheckpoint) -> None:
@@ -133,9 +133,38 @@ def content_digest(folder: Path) -> str:
     return _sha256(f"{known[CONFIGURATION]} {known[WEIGHTS]}".encode())[:16]
 
 
+def find_changes(folder: Path) -> list[str]:
+    """Return a sentence for each file of a bundle that is missing or was changed after it was written.
+
+    Raises:
+        BundleError: the checksums are missing or damaged.
+    """
+    try:
+        text = read_bounded(folder / CHECKSUMS, MAX_JSON_BYTES).decode()
+        known = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        _refuse(folder, error, CHECKSUMS)
+    if not isinstance(known, dict) or text != _checksums_text(known):
+        return [f"{folder / CHECKSUMS} was changed after it was written"]
+    return [problem for name, digest in known.items() if (problem := _change(folder, name, digest))]
+
+
+def _change(folder: Path, name: str, digest: str) -> str:
+    try:
+        with (folder / name).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"{folder / name} cannot be read: {error.strerror or error}"
+    return "" if found == digest else f"{folder / name} was changed after it was written"
+
+
 def has_checksums(folder: Path) -> bool:
     """Return whether a bundle has checksums."""
     return (folder / CHECKSUMS).exists()
+
+
+def _checksums_text(known: dict[str, str]) -> str:
+    return json.dumps(known, indent=2) + "\n"
 
 
 def _read_checksums(folder: Path) -> dict[str, str] | None:

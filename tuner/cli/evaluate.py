@@ -21,7 +21,7 @@ from tuner.errors import UserError
 
 if TYPE_CHECKING:
     from trainables.storage.sweep_store import SweepStore
-    from tuner.results.export import BundleRecord
+    from tuner.results.bundles.record import BundleRecord
     from tuner.sweep.folder import SweepFolder
 
 _Tier = Literal["rank", "final"]
@@ -233,7 +233,7 @@ def _recorded(path: Path) -> BundleRecord | None:
     """Return what a bundle says of its classifier; None for a file."""
     if not path.is_dir():
         return None
-    from tuner.results.export import read_bundle_record
+    from tuner.results.bundles.record import read_bundle_record
 
     return read_bundle_record(path)
 

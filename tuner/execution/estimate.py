@@ -264,7 +264,7 @@ def _seconds_of(settings: Mapping[str, Any], space: Space, data: Path | None) ->
     from trainables.data.tensors import load_dataset
     from trainables.training import registry
     from trainables.training.machine.runtime import set_num_threads
-    from tuner.results.export import num_threads
+    from tuner.results.bundles.export import num_threads
 
     set_num_threads(num_threads(space.resources.cpu))
     # Without pretraining on clean images, which costs less than what follows it.

@@ -20,7 +20,7 @@ from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import BENCHMARK
 from tuner.errors import CheckpointError, UserError
 from tuner.execution.software import check_software, record_software
-from tuner.results.export import num_threads
+from tuner.results.bundles.export import num_threads
 from tuner.results.terminal.waiting import OnProgress, counting
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder

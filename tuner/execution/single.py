@@ -17,7 +17,7 @@ from trainables.storage.atomic import whole_folder
 from trainables.storage.bounded import read_bounded
 from trainables.training.published import PUBLISHED
 from tuner.errors import UserError
-from tuner.results.export import num_threads, write_account
+from tuner.results.bundles.export import num_threads, write_account
 from tuner.sweep.provenance import provenance
 
 _MAX_BYTES = 1_000_000  # of a configuration

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from trainables.networks.bundle import CHECKSUMS
-from tuner.results.export import export_run
+from tuner.results.bundles.export import export_run
 from tuner.sweep.snapshot import read_snapshot
 
 FEW = ["--images", "8", "--split", "validation"]

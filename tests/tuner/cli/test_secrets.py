@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.tuner.conftest import SPACE
-from tuner.results.export import export_run
+from tuner.results.bundles.export import export_run
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.snapshot import read_snapshot
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from tests.tuner.conftest import STEPS, row, train, train_all, train_really
 from tuner.errors import UserError
 from tuner.execution.evaluation import evaluate_runs
+from tuner.results.bundles.export import export_run
 from tuner.results.confirmation import is_confirmed, leads_of, write_confirmation
-from tuner.results.export import export_run
 from tuner.results.selection import choose_run
 from tuner.results.terminal.confirmation import configuration_sentences, confirmation_sentences
 from tuner.search.confirmation import make_plan

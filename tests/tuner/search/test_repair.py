@@ -12,7 +12,7 @@ import pytest
 from trainables.worker.context import RunTask
 from trainables.worker.trainable import RunTrainable
 from tuner.errors import DamagedRunError
-from tuner.results.export import export_run
+from tuner.results.bundles.export import export_run
 from tuner.search.repair import RepairQueue
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records

@@ -13,8 +13,8 @@ from tests.tuner.conftest import train_all
 from trainables.storage import checkpoint
 from tuner.errors import UserError
 from tuner.execution.upkeep.copying import copy_sweep
+from tuner.results.bundles.export import export_run
 from tuner.results.compare import rank_runs
-from tuner.results.export import export_run
 from tuner.results.frames import runs_frame
 from tuner.search.ledger import Ledger
 from tuner.search.replay import read_pruner, replay_trials

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import Home, SweepName, open_home, open_sweep
-from tuner.cli.output import FormatOption, OutputOption, format_of, write_content, write_table
-from tuner.errors import MISTAKE
+from tuner.cli.options import Data, Home, SweepName, open_home, open_sweep
+from tuner.cli.output import Format, FormatOption, OutputOption, format_of, write_content, write_table
+from tuner.cli.shell import completion
+from tuner.errors import MISTAKE, UserError
 
 
 def replay(
@@ -53,19 +55,35 @@ def replay(
 
 
 def verify(
-    sweep_name: SweepName,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SWEEP|BUNDLE",
+            autocompletion=completion.sweeps,
+            help="A sweep's name, or the folder of a bundle, whose recorded numbers are measured again.",
+        ),
+    ],
     output_format: FormatOption = None,
     output: OutputOption = None,
+    data: Data = None,
     home_folder: Home = None,
 ) -> None:
-    """Check every file of a sweep: checksums, metrics against the study, checkpoints, results. Exit code 0 or 2."""
+    """Check every file of a sweep or a bundle: checksums, and that numbers agree. Exit code 0 or 2.
+
+    Of a sweep these are its settings, study, metrics, checkpoints and results. A bundle's recorded accuracies are
+    measured again and must be equal to the last digit, and model.pt2 must be the classifier of the weights.
+    """
+    chosen = format_of(output_format, output)
+    if (Path(source) / "configuration.json").exists():
+        _verify_bundle(Path(source), data, chosen, output)
+        return
+    if data is not None:
+        raise UserError(f"--data is for a bundle, whose numbers are measured again, and {source} is no bundle here")
     from tuner.results.terminal.checks import verification_table
     from tuner.results.terminal.output import say_all
     from tuner.results.verify import verify_sweep
 
-    chosen = format_of(output_format, output)
-
-    verification = verify_sweep(sweep_name, open_home(home_folder))
+    verification = verify_sweep(source, open_home(home_folder))
     if chosen == "json":
         write_content(verification.to_json().encode() + b"\n", output)
     elif chosen == "table" and output is None:
@@ -73,4 +91,23 @@ def verify(
     else:
         write_table(verification_table(verification), chosen, output, Console(markup=False))
     if verification.problems:
+        raise typer.Exit(MISTAKE)
+
+
+def _verify_bundle(folder: Path, data: Path | None, chosen: Format, output: Path | None) -> None:
+    from trainables.common.valid_json import dump_json
+    from tuner.results.bundles.check import verify_bundle
+    from tuner.results.terminal.output import say_all
+    from tuner.results.terminal.waiting import waiting
+
+    if chosen not in ("table", "json"):
+        raise UserError("what is wrong with a bundle is printed as text or as JSON: --format json")
+    with waiting(Console(stderr=True, markup=False), f"Measuring {folder} again", in_logs=False):
+        problems = verify_bundle(folder, data)
+    if chosen == "json" or output is not None:
+        write_content(dump_json({"bundle": str(folder), "problems": problems}).encode() + b"\n", output)
+    else:
+        whole = f"{folder}: every file is as it was written, and every recorded number holds"
+        say_all(Console(markup=False), problems or [whole])
+    if problems:
         raise typer.Exit(MISTAKE)

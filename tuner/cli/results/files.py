@@ -65,7 +65,7 @@ def export(
 ) -> None:
     """Write a run's configuration, weights, metrics and provenance as a folder that stands alone."""
     sweep = open_sweep(sweep_name, home_folder)
-    from tuner.results.export import export_run
+    from tuner.results.bundles.export import export_run
     from tuner.sweep.snapshot import read_snapshot
 
     typer.echo(export_run(read_snapshot(sweep), output, run))

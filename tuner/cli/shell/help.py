@@ -45,7 +45,7 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("tuner evaluate exports/first-trial-0007", "tuner evaluate first --images 1000"),
     ),
     "replay": ("Judge past curves; try another pruner.", ("tuner replay first", "tuner replay first --pruner median")),
-    "verify": ("Check every file of a sweep.", ("tuner verify first",)),
+    "verify": ("Check a sweep or a bundle.", ("tuner verify first", "tuner verify exports/first-trial-0007")),
     "copy": ("Copy a sweep to one of its own.", ("tuner copy first second",)),
     "delete": ("Delete a sweep, after asking.", ("tuner delete first",)),
     "sync": ("Bring MLflow up to date with a sweep.", ("tuner sync first",)),

@@ -12,7 +12,7 @@ from trainables.errors import DataError
 from trainables.evaluation.metrics import metric_named
 from trainables.storage.atomic import whole_folder, write_whole
 from tuner.errors import UserError
-from tuner.results.export import num_threads
+from tuner.results.bundles.export import num_threads
 from tuner.results.selection import choose_run
 from tuner.sweep.ranking import eligible, front
 from tuner.sweep.runs import SWEEP, Record, num_images

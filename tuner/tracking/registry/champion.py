@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.common.process_state import environment
+from tuner.results.bundles.export import export_run
 from tuner.results.confirmation import is_confirmed
-from tuner.results.export import export_run
 from tuner.results.selection import choose_run, describe_choice
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Record
@@ -82,7 +82,7 @@ class _Registration:
         self._snapshot, self._record, self._key = snapshot, record, record.run.key
         home = snapshot.sweep.folder.parent
         self._client = connect(home)
-        bundle = export_run(snapshot, folder / "bundle", self._key)
+        bundle = export_run(snapshot, folder / "bundle", self._key, with_program=False)
         self._digest = content_digest(bundle)
         self._logger = ModelLogger(
             client=self._client,

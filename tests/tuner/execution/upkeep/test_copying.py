@@ -17,7 +17,7 @@ from tuner.errors import UserError
 from tuner.execution.launch import prepare_resume
 from tuner.execution.upkeep import copying
 from tuner.execution.upkeep.copying import copy_sweep
-from tuner.results.export import export_run
+from tuner.results.bundles.export import export_run
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records

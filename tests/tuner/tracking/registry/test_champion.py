@@ -126,7 +126,7 @@ def test_nothing_in_it_is_a_pickle_or_code(sweep):
     (version,) = versions(sweep).values()
     folder = Path(version.source.removeprefix("file://"))
     files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert {Path(name).suffix for name in files} == {"", ".json", ".png", ".safetensors", ".txt", ".yaml"}
+    assert {Path(name).suffix for name in files} == {"", ".json", ".md", ".png", ".safetensors", ".txt", ".yaml"}
     assert [
         name for name, content in files.items() if content.startswith((b"\x80", b"PK")) or b"cloudpickle" in content
     ] == []

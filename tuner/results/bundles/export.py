@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, Field, FiniteFloat
+from typing import Any
 
 from trainables.common.redaction import redact_arguments
-from trainables.evaluation.earlier_names import rename_results
 from trainables.storage.atomic import whole_folder, write_json
 from tuner.errors import UserError
+from tuner.results.bundles.card import CARD, model_card
+from tuner.results.bundles.record import FORMAT
 from tuner.results.confirmation import is_confirmed
 from tuner.results.selection import choose_run
 from tuner.sweep.confirmation import Confirmation
 from tuner.sweep.runs import Record, num_images
 from tuner.sweep.snapshot import Snapshot
 
-FORMAT = 2
-"""Of a bundle; those of format 1 have no checksums."""
 
-_MAX_THREADS = 1024
-
-
-def export_run(snapshot: Snapshot, target: Path | None = None, key: str | None = None) -> Path:
+def export_run(
+    snapshot: Snapshot, target: Path | None = None, key: str | None = None, *, with_program: bool = True
+) -> Path:
     """Write the bundle of a run and return its folder; it appears whole or not at all.
 
     Args:
         snapshot: of the sweep.
         target: the folder to make; by default ``exports/<sweep>-<run>`` right here.
         key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``); by default the best trial.
+        with_program: also write the classifier as ``model.pt2``, which torch runs without our code.
 
     Raises:
         UserError: there is no such run, the folder is there already or cannot be written.
@@ -43,25 +39,45 @@ def export_run(snapshot: Snapshot, target: Path | None = None, key: str | None =
     from trainables.errors import CheckpointError
     from trainables.networks.bundle import write_from_checkpoint
 
+    origin = _origin(snapshot, record)
     try:
         with whole_folder(target) as folder:
             write_from_checkpoint(folder, record.run.settings, sweep.last_checkpoint(record))
-            write_account(folder, record.run.settings, record.metrics, _origin(snapshot, record))
+            write_account(folder, record.run.settings, record.metrics, origin, with_program=with_program)
     except (OSError, CheckpointError) as error:
         raise UserError(f"cannot export {record.run.key} to {target}: {error}") from error
     return target
 
 
 def write_account(
-    folder: Path, settings: dict[str, Any], metrics: dict[str, float], origin: Mapping[str, object]
+    folder: Path,
+    settings: dict[str, Any],
+    metrics: dict[str, float],
+    origin: Mapping[str, object],
+    *,
+    with_program: bool = True,
 ) -> None:
-    """Write what was measured of a bundle's classifier and where it comes from."""
-    measured = {"split": "validation", "tier": "rank", "images": num_images(settings, ranked=True)}
-    write_json(folder / "metrics.json", {**measured, "metrics": metrics})
-    write_json(folder / "provenance.json", {**origin, "format": FORMAT, "seed": settings["seed"]})
-    from trainables.networks.bundle import write_checksums
+    """Write what was measured of a bundle's classifier, where it comes from, its card, and the program of it.
 
-    write_checksums(folder, "metrics.json", "provenance.json")
+    Args:
+        folder: with the bundle's configuration and weights.
+        settings: its configuration.
+        metrics: of the last report of its run.
+        origin: what ``provenance.json`` holds.
+        with_program: see `export_run`.
+    """
+    from trainables.networks.bundle import read_bundle, write_checksums
+    from trainables.networks.program import PROGRAM, write_program
+
+    images = num_images(settings, ranked=True)
+    write_json(folder / "metrics.json", {"split": "validation", "tier": "rank", "images": images, "metrics": metrics})
+    write_json(folder / "provenance.json", {**origin, "format": FORMAT, "seed": settings["seed"]})
+    config, classifier = read_bundle(folder)
+    if with_program:
+        write_program(folder / PROGRAM, classifier, config.dataset.task)
+    card = model_card(settings, metrics, images, origin, with_program=with_program)
+    (folder / CARD).write_text(card, encoding="utf-8")
+    write_checksums(folder, "metrics.json", "provenance.json", CARD, *([PROGRAM] if with_program else []))
 
 
 def _origin(snapshot: Snapshot, record: Record) -> dict[str, Any]:
@@ -83,51 +99,3 @@ def _confirmed(confirmation: Confirmation) -> dict[str, Any]:
 def num_threads(cpus: float) -> int:
     """Return the threads that torch has in a run with that many CPUs (Ray sets them so)."""
     return max(1, int(cpus))
-
-
-class _Measured(BaseModel):
-    """What ``metrics.json`` says."""
-
-    metrics: dict[str, FiniteFloat]
-    images: Annotated[int, Field(ge=1)]
-
-
-class _Origin(BaseModel):
-    """What ``provenance.json`` says, as far as it is read."""
-
-    format: int
-    num_threads: Annotated[int, Field(ge=1, le=_MAX_THREADS)]
-
-
-@dataclass(frozen=True)
-class BundleRecord:
-    """What a bundle says of its classifier.
-
-    Attributes:
-        metrics: the last ones of its run, by name.
-        images: how many validation images they were measured on.
-        num_threads: torch's threads in that run.
-    """
-
-    metrics: dict[str, float]
-    images: int
-    num_threads: int
-
-
-def read_bundle_record(bundle: Path) -> BundleRecord:
-    """Return what a bundle says of its classifier.
-
-    Raises:
-        UserError: the folder is no bundle, of a later release, or changed since it was written.
-    """
-    from trainables.networks.bundle import CHECKSUMS, has_checksums, read_bundle_json
-
-    origin = read_bundle_json(bundle, "provenance.json", _Origin.model_validate)
-    measured = read_bundle_json(bundle, "metrics.json", _Measured.model_validate)
-    if not 1 <= origin.format <= FORMAT:
-        raise UserError(f"{bundle} has format {origin.format}; this release reads formats 1 to {FORMAT}")
-    if origin.format > 1 and not has_checksums(bundle):
-        raise UserError(
-            f"{bundle} lacks its file {CHECKSUMS}: it cannot be told whether it was changed; export it again"
-        )
-    return BundleRecord(rename_results(measured.metrics), measured.images, origin.num_threads)

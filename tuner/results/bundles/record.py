@@ -1,0 +1,65 @@
+"""What a bundle says of its classifier: its metrics, and where they come from. Reading it needs no study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, FiniteFloat
+
+from trainables.evaluation.earlier_names import rename_results
+from tuner.errors import UserError
+
+FORMAT = 2
+"""Of a bundle; those of format 1 have no checksums."""
+
+_MAX_THREADS = 1024
+
+
+class _Measured(BaseModel):
+    """What ``metrics.json`` says."""
+
+    metrics: dict[str, FiniteFloat]
+    images: Annotated[int, Field(ge=1)]
+
+
+class _Origin(BaseModel):
+    """What ``provenance.json`` says, as far as it is read."""
+
+    format: int
+    num_threads: Annotated[int, Field(ge=1, le=_MAX_THREADS)]
+
+
+@dataclass(frozen=True)
+class BundleRecord:
+    """What a bundle says of its classifier.
+
+    Attributes:
+        metrics: the last ones of its run, by name.
+        images: how many validation images they were measured on.
+        num_threads: torch's threads in that run.
+    """
+
+    metrics: dict[str, float]
+    images: int
+    num_threads: int
+
+
+def read_bundle_record(bundle: Path) -> BundleRecord:
+    """Return what a bundle says of its classifier.
+
+    Raises:
+        UserError: the folder is no bundle, of a later release, or changed since it was written.
+    """
+    from trainables.networks.bundle import CHECKSUMS, has_checksums, read_bundle_json
+
+    origin = read_bundle_json(bundle, "provenance.json", _Origin.model_validate)
+    measured = read_bundle_json(bundle, "metrics.json", _Measured.model_validate)
+    if not 1 <= origin.format <= FORMAT:
+        raise UserError(f"{bundle} has format {origin.format}; this release reads formats 1 to {FORMAT}")
+    if origin.format > 1 and not has_checksums(bundle):
+        raise UserError(
+            f"{bundle} lacks its file {CHECKSUMS}: it cannot be told whether it was changed; export it again"
+        )
+    return BundleRecord(rename_results(measured.metrics), measured.images, origin.num_threads)
