@@ -53,7 +53,9 @@ def parse_space(text: str, source: str, also: Check | None = None) -> Space:
     return with_first_rung(read(text, source, check=check, published=PUBLISHED_SETTINGS))
 
 
-def parse_launched_space(text: str, source: str, rungs: Mapping[str, float] = EARLIER_RUNGS) -> Space:
+def parse_launched_space(
+    text: str, source: str, rungs: Mapping[str, float] = EARLIER_RUNGS, prior_draws: int = 0
+) -> Space:
     """Return the search space of a sweep that exists, which keeps the first rung that it was launched with.
 
     Args:
@@ -61,12 +63,16 @@ def parse_launched_space(text: str, source: str, rungs: Mapping[str, float] = EA
         source: what to call it in messages.
         rungs: the `min_resource` of each pruner that the text names none for; by default that of earlier releases. It
             may lie before the end of warm-up and pretraining.
+        prior_draws: that of its search if the text names none; earlier releases drew around nothing.
 
     Raises:
         SpaceError: it has mistakes; the message lists all of them, under the name of the source.
     """
     check = partial(space_mistakes, is_launched=True)
-    return with_first_rung(read(text, source, check=check, published=PUBLISHED_SETTINGS), rungs)
+    space = with_first_rung(read(text, source, check=check, published=PUBLISHED_SETTINGS), rungs)
+    if "prior_draws" in space.search.model_fields_set:
+        return space
+    return space.model_copy(update={"search": space.search.model_copy(update={"prior_draws": prior_draws})})
 
 
 def with_first_rung(space: Space, rungs: Mapping[str, float] | None = None) -> Space:

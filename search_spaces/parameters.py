@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeGuard
 
@@ -172,11 +172,13 @@ class Parameter:
         path: the keys that lead to it in the trainable's settings.
         domain: the values that it may have.
         when: the conditions that must all hold for it to be used.
+        prior: the value that early trials are drawn around, alone in a tuple; empty if there is none.
     """
 
     path: tuple[str, ...]
     domain: Domain
     when: tuple[Condition, ...] = ()
+    prior: tuple[Any, ...] = field(default=(), kw_only=True)
 
     @property
     def name(self) -> str:

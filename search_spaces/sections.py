@@ -276,7 +276,8 @@ class Search(Section):
     """How the next configuration is chosen, and when a weak trial is stopped.
 
     `prune_on` is what trials are compared by while they train; see `Space.prune_on` for the default. With
-    `accept_early_rungs`, a pruner may compare them before the end of warm-up and pretraining.
+    `accept_early_rungs`, a pruner may compare them before the end of warm-up and pretraining. Of the first
+    `prior_draws` trials that `tpe` or `gp` draw, every second one lies around a configuration of ``first`` or a prior.
     """
 
     sampler: Annotated[
@@ -285,6 +286,7 @@ class Search(Section):
     pruner: Pruner = Pruner.model_validate("none")
     prune_on: Objective | None = None
     accept_early_rungs: bool = False
+    prior_draws: Annotated[int, Field(ge=0, le=TRIALS_LIMIT)] = 20
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @field_validator("prune_on", mode="before")

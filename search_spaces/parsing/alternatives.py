@@ -98,8 +98,17 @@ def values_by_label(sibling: str, domain: AnyDomain | None, labels: Iterable[str
     return values, f"says nothing for {', '.join(missing)}, which {sibling} may be" if missing else None
 
 
+def prior_of(leaf: object) -> tuple[Any, ...]:
+    """Return the prior that a leaf gives, alone in a tuple; an empty one without."""
+    return (leaf["prior"],) if isinstance(leaf, dict) and "prior" in leaf else ()
+
+
 def alternatives(
-    path: tuple[str, ...], domain: ZeroOr | Dependent, when: tuple[Condition, ...], values: Mapping[str, Condition]
+    path: tuple[str, ...],
+    domain: ZeroOr | Dependent,
+    when: tuple[Condition, ...],
+    values: Mapping[str, Condition],
+    leaf: Mapping[str, Any],
 ) -> Iterator[Alternative]:
     """Yield the parameters that decide a setting.
 
@@ -108,20 +117,22 @@ def alternatives(
         domain: what it may be.
         when: conditions of the setting, which all have.
         values: of a dependent domain: the condition under which each case is used.
+        leaf: that describes the setting.
     """
     place = ("parameters", *path)
     if isinstance(domain, ZeroOr):
-        yield from _zero_or(path, domain, when, path, place)
+        yield from _zero_or(path, domain, when, path, place, prior_of(leaf))
         return
     for label, case in domain.domains.items():
         if case is None or label not in values:
             continue
         below, conditions = (*path, label), (*when, values[label])
         stands_at = (*place, "by", domain.sibling, label)
+        prior = prior_of(leaf["by"][domain.sibling][label])
         if isinstance(case, ZeroOr):
-            yield from _zero_or(below, case, conditions, path, stands_at)
+            yield from _zero_or(below, case, conditions, path, stands_at, prior)
         else:
-            yield Alternative(below, case, conditions, path, stands_at)
+            yield Alternative(below, case, conditions, path, stands_at, prior=prior)
 
 
 def _zero_or(
@@ -130,7 +141,9 @@ def _zero_or(
     when: tuple[Condition, ...],
     decides: tuple[str, ...],
     stands_at: tuple[str, ...],
+    prior: tuple[Any, ...],
 ) -> Iterator[Alternative]:
-    switch = (*path, IS_ZERO)
-    yield Alternative(switch, Choice((False, True)), when, decides, stands_at, is_zero=True)
-    yield Alternative((*path, ABOVE_ZERO), domain.range, (*when, (switch, (False,))), decides, stands_at)
+    switch, is_zero = (*path, IS_ZERO), tuple(value == 0 for value in prior)
+    yield Alternative(switch, Choice((False, True)), when, decides, stands_at, is_zero=True, prior=is_zero)
+    above = () if True in is_zero else prior
+    yield Alternative((*path, ABOVE_ZERO), domain.range, (*when, (switch, (False,))), decides, stands_at, prior=above)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from search_spaces.errors import Mistake, MistakeList, Path, UnreadableError, shown, unknown
 from search_spaces.parameters import (
@@ -26,13 +26,14 @@ from search_spaces.parsing.alternatives import (
     ZeroOr,
     alternatives,
     case_mistake,
+    prior_of,
     read_by,
 )
 from search_spaces.parsing.conditions import read_cases, read_condition, sort_by_conditions
 from search_spaces.parsing.schedules import OPTIONS, ScheduleDomain, read_schedule, schedule_parts
 
-_RANGE_OPTIONS = ("log", "step", "or_zero", "schedule", "when")
-_OPTIONS = {"float": _RANGE_OPTIONS, "int": _RANGE_OPTIONS, "choice": ("schedule", "when"), "by": ("when",)}
+_RANGE_OPTIONS = ("log", "step", "or_zero", "prior", "schedule", "when")
+_OPTIONS = {"float": _RANGE_OPTIONS, "int": _RANGE_OPTIONS, "choice": ("prior", "schedule", "when"), "by": ("when",)}
 MAX_PARAMETERS = 256  # no recipe has so many settings
 MAX_CHOICES = 1000
 MAX_STEPS = 100_000
@@ -82,9 +83,9 @@ def read_tree(tree: object) -> Tree:
         elif isinstance(domain, ZeroOr | Dependent):
             cases, wrong = read_cases(path, domain, domains) if isinstance(domain, Dependent) else ({}, [])
             mistakes += wrong
-            parameters |= {part.path: part for part in alternatives(path, domain, when, cases)}
+            parameters |= {part.path: part for part in alternatives(path, domain, when, cases, leaf)}
         elif domain is not None:
-            parameters[path] = Parameter(path, domain, when)
+            parameters[path] = Parameter(path, domain, when, prior=prior_of(leaf))
     if len(parameters) > MAX_PARAMETERS:
         raise UnreadableError([*mistakes, _too_many_parameters()])
     in_order, cycles = sort_by_conditions(parameters)
@@ -141,8 +142,22 @@ def _domain_of_mapping(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) 
     else:
         domain = _range(place, kinds[0], leaf, wrong)
     if leaf.get("or_zero", False) is not False:
-        return _zero_or(place, leaf, domain, wrong)
+        zero_or = _zero_or(place, leaf, domain, wrong)
+        return _with_prior(place, leaf, zero_or, wrong)
+    _with_prior(place, leaf, domain, wrong)
     return read_schedule(place, leaf, domain, wrong) if "schedule" in leaf else domain
+
+
+_Domain = TypeVar("_Domain", bound=Domain | ZeroOr | None)
+
+
+def _with_prior(place: Path, leaf: dict[str, Any], domain: _Domain, wrong: list[Mistake]) -> _Domain:
+    """Return a domain; what is wrong with the prior beside it is added to the list."""
+    if "prior" in leaf and "schedule" in leaf:
+        wrong.append(Mistake(None, (*place, "prior"), "cannot stand beside schedule: give the schedule in first"))
+    elif "prior" in leaf and domain is not None and not domain.holds(leaf["prior"]):
+        wrong.append(Mistake(None, (*place, "prior"), f"must be {domain}, not {shown(leaf['prior'])}"))
+    return domain
 
 
 def _zero_or(place: Path, leaf: dict[str, Any], domain: Domain | None, wrong: list[Mistake]) -> ZeroOr | None:

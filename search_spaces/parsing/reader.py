@@ -130,6 +130,10 @@ def _joint_mistakes(draft: Draft) -> Iterator[Mistake]:
     """Yield keys of different sections that exclude or require each other."""
     sampler = draft.section("search").get("sampler", "tpe")
     budget = draft.section("budget")
+    if isinstance(sampler, dict) or sampler in ("nsga2", "random", "qmc", "grid"):
+        by_name = sampler if isinstance(sampler, str) else "that it names by its class"
+        message = f"has no effect: the sampler {by_name} draws around nothing, which tpe and gp do"
+        yield from (Mistake(None, (*item.place, "prior"), message) for item in draft.parameters if item.prior)
     if sampler == "grid":
         yield from _grid_mistakes(draft, budget.get("trials"))
         return

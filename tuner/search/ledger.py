@@ -78,6 +78,9 @@ class Ledger:
         }
         self._pruning = create_pruning_study(storage, sweep, search)
         self._tried = TriedPoints(self._space)
+        self._known: list[dict[str, Any]] = (
+            self._grid * self._space.seeds if self._grid else without_repeats(self._space)
+        )
         self._num_earlier = add_observations(sweep, search)
         self._enqueue()
         self._unfinished = [
@@ -185,7 +188,8 @@ class Ledger:
 
     def _prepare_sampler(self, number: int) -> None:
         study = self._studies["trial"]
-        study.sampler = build_sampler(self._space, number, self._tried, self._samplers, study)
+        num_known = self._num_earlier + len(self._known)
+        study.sampler = build_sampler(self._space, number, self._tried, self._samplers, study, num_known)
 
     def _trials(self, kind: Kind) -> list[FrozenTrial]:
         return self._studies[kind].get_trials(deepcopy=False)
@@ -199,11 +203,8 @@ class Ledger:
         baselines = list(baseline_configurations(self._space, self._sweep.num_seeds).items())
         for name, settings in baselines[len(self._trials("baseline")) :]:
             self._studies["baseline"].enqueue_trial({}, user_attrs={"name": name, "settings": settings})
-        for parameters in self._known_parameters()[len(self._trials("trial")) - self._num_earlier :]:
+        for parameters in self._known[len(self._trials("trial")) - self._num_earlier :]:
             self._studies["trial"].enqueue_trial(parameters)
-
-    def _known_parameters(self) -> list[dict[str, Any]]:
-        return self._grid * self._space.seeds if self._grid else without_repeats(self._space)
 
     def _settle_pruning(self) -> None:
         """End what a driver that died between two lines has left running in the study that prunes."""

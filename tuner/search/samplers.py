@@ -17,6 +17,7 @@ from search_spaces.schema import Space
 from search_spaces.sections import Hyperband, Median, Objective, SuccessiveHalving
 from tuner.search.partial_trials import PartialTrialSampler
 from tuner.search.sampling.imported import SamplerSource
+from tuner.search.sampling.priors import AroundSampler, centre_for, centres_of
 from tuner.search.sampling.untried import TriedPoints, UntriedSampler, is_finite
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import PRUNING
@@ -25,7 +26,12 @@ _GP_STARTUP = 5  # random trials before the Gaussian process is asked; on record
 
 
 def build_sampler(
-    space: Space, number: int, tried: TriedPoints, source: SamplerSource | None = None, study: Study | None = None
+    space: Space,
+    number: int,
+    tried: TriedPoints,
+    source: SamplerSource | None = None,
+    study: Study | None = None,
+    num_known: int | None = None,
 ) -> BaseSampler:
     """Return the sampler for one trial of a search.
 
@@ -38,9 +44,15 @@ def build_sampler(
         tried: the points that the search has tried.
         source: makes the samplers of a space that names a class.
         study: of the search; some classes are told what has ended in it.
+        num_known: how many of the first trials are not drawn; by default as many as ``first`` has.
     """
     seed = (space.search.seed * 1_000_003 + number) % 2**32
-    sampler = source.sampler(seed, study) if source else _named_sampler(space, seed)
+    centres = centres_of(space)
+    centre = centre_for(space, centres, number - (len(space.first) if num_known is None else num_known))
+    if centre is not None:
+        sampler: BaseSampler = AroundSampler(centre, seed)
+    else:
+        sampler = source.sampler(seed, study) if source else _named_sampler(space, seed)
     return UntriedSampler(sampler, tried, seed) if is_finite(space) else sampler
 
 

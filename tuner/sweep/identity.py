@@ -57,7 +57,8 @@ def content_of(space: Space) -> SpaceContent:
         domain = {
             key: value for key, value in domain.items() if (key, value) != ("step", None)
         }  # as before it was known
-        content[f"parameters.{parameter.name}"] = json.loads(json.dumps({"domain": domain, "when": parameter.when}))
+        described = {"domain": domain, "when": parameter.when} | ({"prior": parameter.prior} if parameter.prior else {})
+        content[f"parameters.{parameter.name}"] = json.loads(json.dumps(described))
     return content
 
 
@@ -195,14 +196,19 @@ def read_space(text: str, path: Path, launched: LaunchedSpace | None) -> tuple[S
         launched: the space that the sweep was launched with, if it is known.
     """
     rungs = _rungs_of(launched.content) if launched else EARLIER_RUNGS
-    space = parse_launched_space(text, str(path), rungs)
+    draws = launched.content.get("search.prior_draws") if launched else None
+
+    def parse(text: str) -> Space:
+        return parse_launched_space(text, str(path), rungs, draws if isinstance(draws, int) else 0)
+
+    space = parse(text)
     changed = changed_keys(launched.content, content_of(space)) if launched else []
     if not changed or launched is None:
         return space, ()
     _warn_once(
         f"{path} was edited after the launch ({', '.join(changed)}): what is shown is of the space that was launched"
     )
-    return parse_launched_space(launched.text, str(path), rungs) if launched.text else space, tuple(changed)
+    return parse(launched.text) if launched.text else space, tuple(changed)
 
 
 def _rungs_of(content: SpaceContent) -> Mapping[str, float]:
