@@ -58,6 +58,8 @@ def confirmed_with_intervals(confirmation: Confirmation) -> Chart | None:
         for test in tests
     ]
     colours = [COLOURS[1] if one.is_baseline else COLOURS[0] for one in shown]
+    if metric_named(confirmation.test_metric).is_share:
+        bounds = [(max(0.0, low), min(100.0, high)) for low, high in bounds]
     figure = _with_intervals([one.display_name for one in shown], values, bounds, colours)
     figure.update_xaxes(title={"text": axis_title(confirmation.test_metric)})
     note = f"Means over {len(confirmation.seeds)} fresh seeds on {confirmation.images:,} test images, 95 % (Student)."

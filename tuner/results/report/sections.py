@@ -54,11 +54,13 @@ def make_sections(snapshot: Snapshot, drawn: Pictures | None = None) -> list[Sec
 
 
 def _verdict(snapshot: Snapshot) -> Section:
-    said = comparison_sentences(snapshot)
     if snapshot.confirmation is not None:
-        said += confirmation_sentences(snapshot.confirmation)
-    elif snapshot.best is not None:
-        said += describe_choice(snapshot, snapshot.best)[-1:]
+        said = [*confirmation_sentences(snapshot.confirmation), *comparison_sentences(snapshot)]
+    else:
+        said = [
+            *comparison_sentences(snapshot),
+            *(describe_choice(snapshot, snapshot.best)[-1:] if snapshot.best else ()),
+        ]
     running = ["The sweep is running: this is how far it has come."] if snapshot.driver else []
     counts = [f"{describe_runs(summarize(snapshot))}."] if snapshot.records else []
     return Section("verdict", "Verdict", [*running, *snapshot.problems, *said, *counts])
