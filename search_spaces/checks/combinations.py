@@ -60,7 +60,7 @@ def combination_mistakes(config: type[BaseModel], draft: Draft, earlier: Iterabl
 def _related_fields(model: type[BaseModel], path: Keys = ()) -> Iterator[list[Keys]]:
     """Yield the paths of each group of fields that a model or a model below it validates together."""
     for names in getattr(model, "related", ()):
-        yield [(*path, name) for name in names]
+        yield [(*path, *name.split(".")) for name in names]
     for key in keys_of(model):
         if inner := submodel(model, key):
             yield from _related_fields(inner, (*path, key))

@@ -222,6 +222,16 @@ BAD = [
         5,
         "source and target must be different labels, both are 4",
     ),
+    (
+        parameter("generator: {minibatch: {choice: [fresh, same, reused]}}\n  ratio: {turn_batches: {int: [1, 430]}}"),
+        5,
+        "turn_batches (430) is too long a turn for minibatch reused",
+    ),
+    (
+        parameter("generator: {minibatch: {choice: [reused, fresh]}, draws: {int: [1, 3]}}"),
+        5,
+        "draws (2) does not go with minibatch reused",
+    ),
     (parameter("generator: {diversity: 0.1}"), 5, "parameters.generator: diversity (0.1) needs noise above 0"),
     (
         parameter("generator: {width: 9}\nfirst:\n- {generator: {body: strided}}"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from trainables.attacks.apgd import apgd
@@ -20,7 +18,7 @@ def apgd_square(
     *,
     steps: int,
     queries: int,
-    share: float,
+    nearest: int,
     loss: Loss = margin,
     rng: torch.Generator,
     drops: bool | None = None,
@@ -39,7 +37,7 @@ def apgd_square(
         epsilon: the radius in pixels of [0, 1].
         steps: of APGD.
         queries: of Square on each image.
-        share: of the images, on which Square goes on: those of the largest margin that APGD left correct.
+        nearest: on how many images Square goes on: those of the largest margin that APGD left correct.
         loss: what APGD increases.
         rng: draws all random numbers, on the device of the images.
         drops: whether to leave out misclassified images; see `gradient.drops_images` for the default.
@@ -48,7 +46,7 @@ def apgd_square(
     with torch.no_grad():
         logits = logits_fn(found)
     margins = margin(logits, labels).masked_fill(~is_correct(logits, labels), -torch.inf)
-    index = margins.topk(math.ceil(share * len(images))).indices
+    index = margins.topk(min(nearest, len(images))).indices
     drops = drops_images(images) if drops is None else drops
     found[index] = square(
         logits_fn, images[index], labels[index], epsilon, queries=queries, rng=rng, start=found[index], drops=drops

@@ -32,8 +32,8 @@ class Settings(BaseModel):
     """Base of all models here: frozen; unknown keys, infinities and NaN are errors.
 
     Attributes:
-        related: groups of fields that a model's validators look at together: values that are each valid alone can be
-            refused beside each other only if their fields stand in one group.
+        related: groups of fields, those of a section by dotted names, that a model's validators look at together:
+            values that are each valid alone can be refused beside each other only if their fields stand in one group.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

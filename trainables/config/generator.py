@@ -55,10 +55,12 @@ class GeneratorConfig(Settings):
             one of them and the present generator.
         pool_every: a copy is kept every so many cycles.
         draws: on how many perturbations of each image the classifier is trained.
-        minibatch: whether the classifier's turn has ``fresh`` minibatches or the ``same`` as the generator's last turn.
+        minibatch: whether the classifier's turn has ``fresh`` minibatches, the ``same`` as the generator's last turn,
+            or these as they were perturbed there (``reused``), which saves the work of perturbing them again. `pool`
+            and `draws` make images anew, so they do not go with ``reused``.
     """
 
-    related = (("goal", "source", "target"), ("diversity", "noise"))
+    related = (("goal", "source", "target"), ("diversity", "noise"), ("minibatch", "pool", "draws"))
 
     body: Literal["space_to_depth", "strided", "residual"] = "space_to_depth"
     width: Annotated[int, Field(ge=1, le=512)] = 32
@@ -85,7 +87,7 @@ class GeneratorConfig(Settings):
     pool: Annotated[int, Field(ge=0, le=1000)] = 0
     pool_every: Count = 100
     draws: Annotated[int, Field(ge=1, le=1000)] = 1
-    minibatch: Literal["fresh", "same"] = "fresh"
+    minibatch: Literal["fresh", "same", "reused"] = "fresh"
 
     @model_validator(mode="after")
     def _fits_together(self) -> GeneratorConfig:
@@ -100,6 +102,11 @@ class GeneratorConfig(Settings):
             raise ValueError(f"source and target must be different labels, both are {self.target}")
         if self.diversity and not self.noise:
             raise ValueError(f"diversity ({self.diversity:g}) needs noise above 0: it compares two draws of it")
+        if self.minibatch == "reused" and (self.pool or self.draws > 1):
+            name, value = ("pool", self.pool) if self.pool else ("draws", self.draws)
+            raise ValueError(
+                f"{name} ({value}) does not go with minibatch reused: it perturbs images anew for the classifier's turn"
+            )
         return self
 
 

@@ -20,6 +20,8 @@ from trainables.config.sections import (
 )
 
 MAX_REPORTS = 100_000
+MAX_REUSED = 50
+"""The most minibatches of a turn whose perturbed images are kept for the classifier: 20 MB of MNIST at 128 a batch."""
 
 
 class TrainingConfig(Settings):
@@ -110,7 +112,7 @@ class GanConfig(TrainingConfig):
         clean_weight: weight of the clean images in the classifier's loss; that of the perturbed ones is 1 minus it.
     """
 
-    related = (*TrainingConfig.related, ("pretrain", "compute"))
+    related = (*TrainingConfig.related, ("pretrain", "compute"), ("generator.minibatch", "ratio.turn_batches"))
 
     trainable: Literal["gan"] = "gan"
     generator: GeneratorConfig = GeneratorConfig()
@@ -123,6 +125,17 @@ class GanConfig(TrainingConfig):
         if self.pretrain >= self.compute:
             raise ValueError(
                 f"pretrain ({self.pretrain:g}) must be below compute ({self.compute:g}): nothing is left for the loop"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_few_images(self) -> GanConfig:
+        turn = self.ratio.turn_batches
+        if self.generator.minibatch == "reused" and (turn is None or turn > MAX_REUSED):
+            whole = "an epoch" if turn is None else f"turn_batches ({turn})"
+            raise ValueError(
+                f"{whole} is too long a turn for minibatch reused, which keeps its images: "
+                f"turn_batches must be {MAX_REUSED} or less"
             )
         return self
 

@@ -56,7 +56,7 @@ TIERS: dict[str, tuple[AttackRow, ...]] = {
             "apgd_square",
             "APGD on the margin, then Square",
             "apgd_square",
-            {"steps": 40, "loss": "margin", "queries": 500, "share": 0.25},
+            {"steps": 40, "loss": "margin", "queries": 500, "nearest": 125},
             survivors_only=True,
         ),
     ),

@@ -7,7 +7,7 @@ schedule decides how many turns of the generator come before each turn of the cl
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,7 +16,7 @@ from trainables.config import GanConfig
 from trainables.data.tensors import Dataset
 from trainables.evaluation.measured import Measured, joined
 from trainables.schedules import value_at, warmed_up
-from trainables.training.generator import Adversary
+from trainables.training.generator import Adversary, Update
 from trainables.training.loop import LossMean, TrainingLoop
 from trainables.training.minibatches import Minibatches
 from trainables.training.ratio import TurnCounter, build_ratio
@@ -38,6 +38,7 @@ class GanLoop(TrainingLoop):
         turn_batches = config.ratio.turn_batches or self.minibatches.per_epoch
         self.turns = TurnCounter(build_ratio(config.ratio), turn_batches)
         self.generator_loss = LossMean()
+        self._perturbed: list[torch.Tensor] = []  # by the generator's last minibatches, if the classifier reuses them
         self.updates.adopt(self.adversary.optimizer)
         self._reported = (0, 0)
 
@@ -52,7 +53,10 @@ class GanLoop(TrainingLoop):
         if self.meter.compute < self.config.pretrain:
             self.train_clean_minibatch()
         elif self.turns.generator_is_next(self.progress):
-            self.turns.count_minibatch(self._train_generator(*self.generator_minibatches.next_minibatch()))
+            images, labels = self.generator_minibatches.next_minibatch()
+            update = self._train_generator(images, labels)
+            self._keep(images if update is None else update.perturbed)
+            self.turns.count_minibatch(None if update is None else update.failure_probability)
         else:
             self._train_classifier(*self._classifier_minibatch())
             cycles = self.turns.cycles
@@ -61,8 +65,13 @@ class GanLoop(TrainingLoop):
                 self.updates.forget("generator", "perturb")
                 self.updates.adopt(self.adversary.optimizer)
 
-    def _train_generator(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
-        """Train the generator; return its failure probability, None if it perturbs none of the images."""
+    def _keep(self, perturbed: torch.Tensor) -> None:
+        if self.config.generator.minibatch == "reused":
+            # Copied, since what an update returns is valid until the next one.
+            self._perturbed = [*self._perturbed, perturbed.clone()][-cast(int, self.config.ratio.turn_batches) :]
+
+    def _train_generator(self, images: torch.Tensor, labels: torch.Tensor) -> Update | None:
+        """Train the generator; return what it measured, None if it perturbs none of the images."""
         num_images = self.adversary.num_perturbed(labels)
         if not num_images:
             return None
@@ -83,7 +92,7 @@ class GanLoop(TrainingLoop):
         if update is None:
             return None
         self.generator_loss.add(update.loss)
-        return update.failure_probability
+        return update
 
     def _classifier_minibatch(self) -> tuple[torch.Tensor, torch.Tensor]:
         if self.config.generator.minibatch == "fresh":
@@ -97,7 +106,9 @@ class GanLoop(TrainingLoop):
         num_images = self.adversary.num_perturbed(repeated_labels)
         # Metered apart from the update, because the goal may perturb another number of images in every minibatch.
         perturbed = repeated
-        if num_images:
+        if self.config.generator.minibatch == "reused":
+            perturbed = self._perturbed[-self.turns.batches_left]
+        elif num_images:
             perturbed = self.meter.run("perturb", num_images, lambda: self._perturb(repeated, repeated_labels))
         clean_weight = self.config.clean_weight
         self.run_update(
@@ -165,6 +176,7 @@ class GanLoop(TrainingLoop):
             "generator_drawn": self.generator_minibatches.num_drawn,
             "turns": self.turns.state(),
             "reported": self._reported,
+            **({"perturbed": self._perturbed} if self._perturbed else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -175,3 +187,4 @@ class GanLoop(TrainingLoop):
         self.generator_minibatches.num_drawn = state["generator_drawn"]
         self.turns.restore(state["turns"])
         self._reported = tuple(state["reported"])
+        self._perturbed = [images.to(self.device) for images in state.get("perturbed", [])]

@@ -36,10 +36,12 @@ class Update(NamedTuple):
         loss: what it minimised, a scalar.
         failure_probability: the mean probability that the classifier gives to the generator's failure, a scalar in
             [0, 1], whatever the loss: p(correct) or, with a target, 1 - p(target). Adaptive ratios are steered by it.
+        perturbed: the images that the generator learned from, perturbed; those that the goal does not perturb are not.
     """
 
     loss: torch.Tensor
     failure_probability: torch.Tensor
+    perturbed: torch.Tensor
 
 
 class Adversary:
@@ -159,7 +161,7 @@ class Adversary:
         Returns:
             What was measured; None if the goal perturbs none of the images, and nothing is learned.
         """
-        settings = self.settings
+        settings, index, whole = self.settings, None, images
         if settings.goal == "source_to_target":
             index = self._source_index(labels)
             images, labels = images[index], labels[index]
@@ -175,7 +177,9 @@ class Adversary:
         if settings.saturation_penalty:
             loss = loss + settings.saturation_penalty * saturation_term(pre_activation)
         descend(self.optimizer, loss, settings.gradient_clip)
-        return Update(loss.detach(), failure_probability)
+        perturbed = adversarial.detach()[: len(images)]  # the first draw of noise, if there are two
+        whole = perturbed if index is None else whole.index_copy(0, index, perturbed)
+        return Update(loss.detach(), failure_probability, whole)
 
     def _losses(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean loss to minimise, and the mean failure probability."""

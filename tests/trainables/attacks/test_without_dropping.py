@@ -19,7 +19,7 @@ ATTACKS = {
     "APGD, restarts": (apgd, {"steps": 6, "restarts": 2, "loss": LOSSES["dlr"]}),
     "APGD, targets": (apgd_targeted, {"steps": 5, "num_targets": 3}),
     "Square": (square, {"queries": 40}),
-    "APGD, then Square": (apgd_square, {"steps": 2, "queries": 10, "share": 0.25}),
+    "APGD, then Square": (apgd_square, {"steps": 2, "queries": 10, "nearest": 4}),
 }
 
 

@@ -153,6 +153,8 @@ def test_pretraining_leaves_room_for_the_loop(pretrain, compute, is_valid):
         ({"goal": "targeted", "target": 10}, "less than or equal to 9"),
         ({"goal": "targeted", "target": -1}, "greater than or equal to 0"),
         ({"diversity": 0.1}, r"diversity \(0.1\) needs noise above 0"),
+        ({"minibatch": "reused", "pool": 2}, r"pool \(2\) does not go with minibatch reused"),
+        ({"minibatch": "reused", "draws": 3}, r"draws \(3\) does not go with minibatch reused"),
     ],
 )
 def test_settings_of_the_generator_must_fit_together(generator, message):
@@ -166,10 +168,28 @@ def test_settings_of_the_generator_must_fit_together(generator, message):
         {"goal": "targeted", "target": 0},
         {"goal": "source_to_target", "source": 0, "target": 9},
         {"noise": 1, "diversity": 0.1},
+        {"minibatch": "reused"},
     ],
 )
 def test_settings_of_the_generator_that_fit_together(generator):
     assert parse({"trainable": "gan", "generator": generator}).generator == GeneratorConfig(**generator)
+
+
+@pytest.mark.parametrize(
+    ("turn_batches", "message"),
+    [
+        (None, "an epoch is too long a turn for minibatch reused"),
+        (51, r"turn_batches \(51\) is too long a turn"),
+        (50, None),
+    ],
+)
+def test_the_images_of_a_long_turn_are_not_kept(turn_batches, message):
+    settings = {"trainable": "gan", "generator": {"minibatch": "reused"}, "ratio": {"turn_batches": turn_batches}}
+    if message is None:
+        assert parse(settings).generator.minibatch == "reused"
+    else:
+        with pytest.raises(ValidationError, match=message):
+            parse(settings)
 
 
 @pytest.mark.parametrize("settings", [{}, {"trainable": "magic"}, [], None])

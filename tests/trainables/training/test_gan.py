@@ -7,6 +7,7 @@ import torch
 
 from tests.support.loops import copy_of, finish, is_unchanged, tensors_of
 from trainables.training import gan, recipes, registry
+from trainables.training import generator as trained_generator
 
 
 class TestGan:
@@ -133,6 +134,53 @@ class TestGan:
         expected = [images for turn in last_turns for images in turn]
         assert len(seen["classifier"]) == 8
         assert all(torch.equal(one, other) for one, other in zip(seen["classifier"], expected, strict=True))
+
+    @pytest.mark.parametrize(
+        ("generator", "ratio"),
+        [
+            ({}, {"turn_batches": 3, "generator_turns": 2}),
+            ({"noise": 2, "diversity": 0.1}, {"turn_batches": 1}),
+            ({"goal": "source_to_target", "source": 7, "target": 3}, {"turn_batches": 4}),
+        ],
+        ids=["turns of three", "two draws", "source to target"],
+    )
+    def test_reused_images_are_those_of_the_generators_last_turn(self, loop_of, monkeypatch, generator, ratio):
+        loop = loop_of(
+            "gan", pretrain=0.0, compute=99.0, generator={"width": 4, "minibatch": "reused", **generator}, ratio=ratio
+        )
+        made, seen = [], []
+        perturb_images = trained_generator.perturb_images
+
+        def making(*arguments):
+            found = perturb_images(*arguments)
+            made.append(found.images.detach().clone())
+            return found
+
+        def recorded(logits_fn, images, perturbed, labels, clean_weight):
+            seen.append((images, perturbed, labels))
+            return recipes.mixed_loss(logits_fn, images, perturbed, labels, clean_weight)
+
+        monkeypatch.setattr(trained_generator, "perturb_images", making)
+        monkeypatch.setattr(gan, "mixed_loss", recorded)
+        length, turns = ratio["turn_batches"], ratio.get("generator_turns", 1)
+        for _ in range(length * (turns + 1)):
+            loop.train_minibatch()
+        assert len(made) == length * turns  # nothing is perturbed again
+        assert len(seen) == length
+        for (images, perturbed, labels), last in zip(seen, made[-length:], strict=True):
+            is_moved = labels == 7 if "source" in generator else torch.ones_like(labels, dtype=torch.bool)
+            assert torch.equal(perturbed[is_moved], last[: int(is_moved.sum())])
+            assert torch.equal(perturbed[~is_moved], images[~is_moved])
+            assert 0 < (perturbed - images).abs().max() <= 0.3 + 1e-6
+
+    def test_reused_images_cost_no_compute_to_make_again(self, loop_of):
+        spent = {}
+        for minibatch in ("same", "reused"):
+            loop = loop_of("gan", pretrain=0.0, compute=99.0, generator={"width": 4, "minibatch": minibatch})
+            for _ in range(4):
+                loop.train_minibatch()
+            spent[minibatch] = loop.meter.compute
+        assert spent["reused"] < 0.9 * spent["same"]
 
     def test_several_draws_of_each_image_differ(self, loop_of, monkeypatch):
         seen = []

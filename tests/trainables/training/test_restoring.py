@@ -47,6 +47,7 @@ GAN_VARIANTS = {
         "generator": {"width": 4, "body": "residual", "minibatch": "same", "loss": "log_wrongness"},
         "ratio": {"turn_batches": 3},
     },
+    "reused images": {"generator": {"width": 4, "minibatch": "reused"}, "ratio": {"turn_batches": 3}},
     "targeted": {"generator": {"width": 4, "goal": "targeted", "target": 3}},
     "source to target": {
         "generator": {"width": 4, "goal": "source_to_target", "source": 7, "target": 3},
