@@ -277,7 +277,8 @@ class Search(Section):
 
     `prune_on` is what trials are compared by while they train; see `Space.prune_on` for the default. With
     `accept_early_rungs`, a pruner may compare them before the end of warm-up and pretraining. Of the first
-    `prior_draws` trials that `tpe` or `gp` draw, every second one lies around a configuration of ``first`` or a prior.
+    `prior_draws` trials that `tpe` or `gp` draw, every second one lies around a configuration of ``first`` or a prior;
+    none does in a search of fewer trials.
     """
 
     sampler: Annotated[

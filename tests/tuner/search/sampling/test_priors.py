@@ -19,7 +19,7 @@ from search_spaces.errors import SpaceError
 from tests.tuner.conftest import STEPS, row
 from trainables.storage.atomic import write_json
 from tuner.search.ledger import Ledger
-from tuner.search.sampling.priors import AroundSampler, centres_of
+from tuner.search.sampling.priors import AroundSampler, centre_for, centres_of
 from tuner.search.warm_start import collect_observations
 from tuner.storage.optuna_internals import contains
 from tuner.sweep.folder import SweepFolder
@@ -89,11 +89,23 @@ def test_a_killed_search_draws_the_same(tmp_path, text):
     assert [one.run.settings for one in read_records(parts)] == [one.run.settings for one in read_records(whole)]
 
 
+def test_a_search_of_fewer_trials_draws_around_nothing():
+    for trials, is_around in ((19, False), (20, True)):
+        space = parse_space(TEXT.replace("trials: 22", f"trials: {trials}"), "a.yaml")
+        assert (centre_for(space, centres_of(space), 0) is not None) == is_around
+        assert centre_for(space, centres_of(space), 1) is None
+
+
 def test_a_warm_started_search_counts_its_own_draws(tmp_path):
     train(create(tmp_path, TEXT.replace("tpe", "random"), "earlier"))
     space = parse_space(TEXT, "a.yaml")
     earlier, _ = collect_observations(space, [SweepFolder.open("earlier", home=tmp_path)])
-    sweep = create(tmp_path, TEXT.replace("trials: 22", "trials: 11"), "new", warm_start=earlier)
+    sweep = create(
+        tmp_path,
+        TEXT.replace("trials: 22", "trials: 11").replace("tpe", "tpe, prior_draws: 10"),
+        "new",
+        warm_start=earlier,
+    )
     train(sweep)
     assert mean(distances(sweep)[1:11:2]) < 0.75
 
