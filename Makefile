@@ -5,8 +5,9 @@ NAME := demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: demo table test test-unit test-integration check bench clean
 
-demo: .venv/installed  ## Search, compare, export: real MNIST, this machine, minutes
+demo: .venv/installed  ## Search, confirm, export: real MNIST, this machine, minutes
 	$(BIN)/tuner launch quick --name $(NAME)
+	$(BIN)/tuner confirm $(NAME) --images 1000
 	$(BIN)/tuner export $(NAME)
 
 table: .venv/installed  ## The README's table of defences: an hour and a half on two cores; run again, it goes on

@@ -8,6 +8,8 @@ import re
 import pytest
 
 from search_spaces import SpaceError, names, text_of
+from search_spaces.configurations import baseline_configurations, configuration_for, load_space
+from trainables.config import parse
 
 
 def test_packaged_spaces_are_found_by_name():
@@ -80,3 +82,16 @@ def test_an_unknown_name_is_one_error_whatever_it_is(name):
 def test_the_nearest_name_is_told():
     with pytest.raises(SpaceError, match="did you mean 'quick'"):
         text_of("qiuck")
+
+
+def test_the_demo_begins_with_the_defaults_of_its_recipe_and_has_them_as_a_baseline():
+    space = load_space("quick")
+    (first,) = space.first_parameters()
+    tried = configuration_for(space, space.settings(lambda parameter: first[parameter.name]), seed=0)
+    baseline = baseline_configurations(space)["default"]
+    for unused in ("steps", "max_generator_turns"):  # by the constant ratio that is the default
+        del tried["ratio"][unused], baseline["ratio"][unused]
+    assert tried == baseline
+    plain = parse({"trainable": "gan"}).model_dump(mode="json")
+    for section in ("classifier", "generator", "batch_size", "clean_weight", "pretrain"):
+        assert baseline[section] == plain[section]

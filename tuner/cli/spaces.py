@@ -17,6 +17,7 @@ from tuner.cli.output import FormatOption, OutputOption, format_of, write_table
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
 from tuner.errors import UserError
+from tuner.results.terminal.waiting import waiting
 
 if TYPE_CHECKING:
     from search_spaces.schedule_preview import SchedulePreview
@@ -92,7 +93,9 @@ def show(
     for line in preview_lines(previews):
         typer.echo(line)
     if picture is not None:
-        _draw(parsed.name, previews, picture)
+        with waiting(Console(stderr=True, markup=False), "Drawing", in_logs=False):
+            _draw(parsed.name, previews, picture)
+        typer.echo(f"picture: {picture}", err=True)
 
 
 @app.command(**page("spaces plan"))
@@ -146,7 +149,6 @@ def _draw(name: str, previews: Sequence[SchedulePreview], target: Path) -> None:
         draw.save_figure(figures.schedules(title, previews), target)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot draw {target}: {error}") from error
-    typer.echo(f"picture: {target}", err=True)
 
 
 def data(

@@ -156,10 +156,12 @@ def compare(
 
 def _draw(snapshot: Snapshot, picture: Path) -> None:
     from tuner.results.pictures.draw import draw_comparison
+    from tuner.results.terminal.waiting import waiting
 
     snapshot.require_whole()
     try:
-        drawn = draw_comparison(snapshot, picture)
+        with waiting(Console(stderr=True, markup=False), "Drawing", in_logs=False):
+            drawn = draw_comparison(snapshot, picture)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot draw {picture}: {error}") from error
     typer.echo(f"picture: {drawn}" if drawn else "nothing to draw yet: no run has reported", err=True)
