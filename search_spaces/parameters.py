@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, TypeGuard
 
@@ -65,6 +66,11 @@ def num_steps(low: float, value: float, step: float) -> int | None:
     return round(steps) if abs(steps - round(steps)) < _STEP_TOLERANCE else None
 
 
+def after_steps(low: float, number: int, step: float) -> float:
+    """Return the number that some steps lead to, in decimals, in which Optuna counts steps."""
+    return float(Decimal(str(low)) + number * Decimal(str(step)))
+
+
 _STEP_TOLERANCE = 1e-8  # Optuna's
 
 
@@ -83,13 +89,22 @@ class FloatRange:
         if self.step is None:
             return None
         last = num_steps(self.low, self.high, self.step) or 0
-        return tuple(min(round(self.low + number * self.step, 12), self.high) for number in range(last + 1))
+        return tuple(after_steps(self.low, number, self.step) for number in range(last + 1))
 
     def holds(self, value: object) -> bool:
-        """Return whether a number lies in the range, ends included."""
-        if not is_number(value) or not self.low <= value <= self.high:
+        """Return whether a number lies in the range, ends included, and but for rounding on a step."""
+        if not is_number(value):
             return False
-        return self.step is None or num_steps(self.low, value, self.step) is not None
+        if self.step is None:
+            return self.low <= value <= self.high
+        number = num_steps(self.low, value, self.step)
+        return number is not None and 0 <= number <= (num_steps(self.low, self.high, self.step) or 0)
+
+    def nearest(self, value: float) -> float:
+        """Return a number that the range holds as the range has it: rounded to its step."""
+        if self.step is None:
+            return float(value)
+        return after_steps(self.low, num_steps(self.low, value, self.step) or 0, self.step)
 
     def __str__(self) -> str:
         every = "" if self.step is None else f" in steps of {self.step:g}"

@@ -173,7 +173,9 @@ class _Reader:
     def _take(self, place: Path, parameter: Parameter, value: object, values: dict[str, Any]) -> None:
         if parameter.domain.holds(value):
             values[parameter.name] = (
-                float(value) if isinstance(parameter.domain, FloatRange) and is_number(value) else value
+                parameter.domain.nearest(value)
+                if isinstance(parameter.domain, FloatRange) and is_number(value)
+                else value
             )
         else:
             self.mistakes.append(Mistake(None, place, f"must be {parameter.domain}, not {shown(value)}"))

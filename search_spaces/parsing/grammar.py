@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,7 @@ from search_spaces.parameters import (
     Fragments,
     IntRange,
     Parameter,
+    after_steps,
     is_number,
     num_steps,
 )
@@ -215,7 +217,19 @@ def _range(place: Path, kind: str, leaf: dict[str, Any], wrong: list[Mistake]) -
         step = None
     if kind == "int":
         return IntRange(low, high, log, step)
-    return FloatRange(float(low), float(high), log, None if step is None else float(step))
+    if step is None:
+        return FloatRange(float(low), float(high), log)
+    return _stepped(float(low), float(high), log is True, float(step))
+
+
+def _stepped(low: float, high: float, log: bool, step: float) -> FloatRange:
+    """Return a range whose numbers have 15 digits at most, in which no rounding takes its last step away."""
+    number, largest = num_steps(low, high, step), max(abs(low), abs(high))
+    if not number or not largest:
+        return FloatRange(low, high, log, step)
+    digits = 14 - math.floor(math.log10(largest))
+    low, step = round(low, digits), round(step, digits)
+    return FloatRange(low, after_steps(low, number, step), log, step)
 
 
 def _step_objection(kind: str, low: float, high: float, log: object, step: object) -> str | None:

@@ -9,8 +9,10 @@ import pytest
 
 from search_spaces.configurations import configuration_for, parse_launched_space, parse_space
 from search_spaces.errors import SpaceError
-from search_spaces.parameters import Parameter
+from search_spaces.parameters import FloatRange, Parameter
 from search_spaces.schema import Space
+from tuner.search.distributions import distribution
+from tuner.storage.optuna_internals import contains
 from tuner.sweep.identity import changed_keys, content_of
 
 ADAM_OR_SGD = {"adam": {"float": [1e-4, 1e-2], "log": True}, "sgd": {"float": [1e-2, 1.0], "log": True}}
@@ -76,6 +78,31 @@ def test_a_step_makes_a_range_finite():
         text({}, "grid").replace('"classifier": {}', '"batch_size": {"int": [16, 64], "step": 16}'), "x"
     )
     assert [point["batch_size"] for point in whole.grid()] == [16, 32, 48, 64]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step", "count"),
+    [
+        (4 / 255, 16 / 255, 4 / 255, 4),
+        (2 / 255, 16 / 255, 2 / 255, 8),
+        (1 / 3, 5 / 3, 1 / 3, 5),
+        (1e-14, 9e-14, 1e-14, 9),
+        (0.1, 0.7, 0.1, 7),
+        (0, 1, 1 / 7, 8),
+    ],
+)
+def test_a_step_that_no_decimal_number_is_reaches_the_end_of_its_range(low, high, step, count):
+    """Optuna counts steps in decimals, and would leave the last value out, with a warning."""
+    space = read({"weight_decay": {"float": [low, high], "step": step}}, first=[{"classifier": {"weight_decay": high}}])
+    domain = space.parameters[0].domain
+    assert isinstance(domain, FloatRange)
+    assert domain.points is not None
+    assert len(domain.points) == count
+    assert domain.points[-1] == domain.high == pytest.approx(high)
+    made = distribution(domain)
+    assert [contains(made, point) for point in (*domain.points, *space.first_parameters()[0].values())] == [True] * (
+        count + 1
+    )
 
 
 @pytest.mark.parametrize(

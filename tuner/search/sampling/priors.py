@@ -18,6 +18,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from search_spaces.parameters import after_steps
 from search_spaces.schema import Space
 
 SPREAD = 0.15
@@ -109,7 +110,7 @@ class AroundSampler(BaseSampler):
         drawn = min(max(drawn, low), high)  # reflected at an end, and never beyond the other one
         value = min(max(math.exp(drawn) if domain.log else drawn, domain.low), domain.high)
         if domain.step is not None:
-            value = min(domain.low + round((value - domain.low) / domain.step) * domain.step, domain.high)
+            value = min(after_steps(domain.low, round((value - domain.low) / domain.step), domain.step), domain.high)
         return round(value) if isinstance(domain, IntDistribution) else value
 
 
