@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from trainables.attacks.apgd import apgd
-from trainables.attacks.gradient import drops_images
-from trainables.attacks.losses import Epsilon, LogitsFn, Loss, is_correct, margin
+from trainables.attacks.apgd import apgd, apgd_targeted
+from trainables.attacks.gradient import drops_images, per_image
+from trainables.attacks.losses import Epsilon, LogitsFn, is_correct, margin
 from trainables.attacks.square import square
+
+_MIN_CLASSES = 4  # the loss of targeted APGD compares the four largest logits
 
 
 def apgd_square(
@@ -19,11 +21,13 @@ def apgd_square(
     steps: int,
     queries: int,
     nearest: int,
-    loss: Loss = margin,
+    targets: int = 0,
     rng: torch.Generator,
     drops: bool | None = None,
 ) -> torch.Tensor:
-    """Run APGD, then Square on the images that are nearest to another label, from the points that APGD has found.
+    """Run APGD, then targeted APGD and Square on the images that are nearest to another label.
+
+    APGD increases the margin, and Square starts from the points that it has found.
 
     Square finds adversarial images that no gradient leads to, but takes thousands of queries from its own start. From
     the points of APGD it takes hundreds, and the images that it can fool are among those of the largest margin.
@@ -37,18 +41,26 @@ def apgd_square(
         epsilon: the radius in pixels of [0, 1].
         steps: of APGD.
         queries: of Square on each image.
-        nearest: on how many images Square goes on: those of the largest margin that APGD left correct.
-        loss: what APGD increases.
+        nearest: on how many images the search goes on: those of the largest margin that APGD left correct.
+        targets: towards how many wrong labels targeted APGD then goes, with half of the steps towards each; none where
+            there are less than four classes.
         rng: draws all random numbers, on the device of the images.
         drops: whether to leave out misclassified images; see `gradient.drops_images` for the default.
     """
-    found = apgd(logits_fn, images, labels, epsilon, steps=steps, loss=loss, rng=rng, drops=drops)
+    found = apgd(logits_fn, images, labels, epsilon, steps=steps, loss=margin, rng=rng, drops=drops)
     with torch.no_grad():
         logits = logits_fn(found)
-    margins = margin(logits, labels).masked_fill(~is_correct(logits, labels), -torch.inf)
+    right, num_targets = is_correct(logits, labels), min(targets, logits.shape[-1] - 1)
+    margins = margin(logits, labels).masked_fill(~right, -torch.inf)
     index = margins.topk(min(nearest, len(images))).indices
     drops = drops_images(images) if drops is None else drops
-    found[index] = square(
-        logits_fn, images[index], labels[index], epsilon, queries=queries, rng=rng, start=found[index], drops=drops
-    )
+    near, of_near, start = images[index], labels[index], found[index]
+    if num_targets and logits.shape[-1] >= _MIN_CLASSES:
+        targeted = apgd_targeted(
+            logits_fn, near, of_near, epsilon, steps=steps // 2, num_targets=num_targets, rng=rng, drops=drops
+        )
+        with torch.no_grad():
+            fooled = right[index] & ~is_correct(logits_fn(targeted), of_near)
+        start = torch.where(per_image(fooled), targeted, start)
+    found[index] = square(logits_fn, near, of_near, epsilon, queries=queries, rng=rng, start=start, drops=drops)
     return found

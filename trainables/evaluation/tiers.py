@@ -54,9 +54,9 @@ TIERS: dict[str, tuple[AttackRow, ...]] = {
         # What the final attacks find beyond gradients, for a fraction of their time; see docs/metrics.md.
         AttackRow(
             "apgd_square",
-            "APGD on the margin, then Square",
+            "APGD, then targeted APGD and Square",
             "apgd_square",
-            {"steps": 40, "loss": "margin", "queries": 500, "nearest": 125},
+            {"steps": 40, "queries": 500, "nearest": 125, "targets": 4},
             survivors_only=True,
         ),
     ),

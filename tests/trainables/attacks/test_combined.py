@@ -36,12 +36,13 @@ def test_square_goes_on_with_the_images_of_the_largest_margin_from_where_they_ar
     assert ((further - images).abs() <= 0.05 + 1e-6).all()
 
 
+@pytest.mark.parametrize("targets", [0, 4])
 @pytest.mark.parametrize("nearest", [1, 1000])
-def test_an_image_that_apgd_fools_is_left_as_it_is(trained, digits, nearest):
+def test_an_image_that_apgd_fools_is_left_as_it_is(trained, digits, nearest, targets):
     images, labels = digits.test.batch(torch.arange(100))
     found = apgd(trained, images, labels, 0.05, steps=STEPS, loss=margin, rng=rng_of())
     fooled = ~is_correct(trained(found), labels)
-    further = attack(trained, images, labels, 0.05, queries=20, nearest=nearest)
+    further = attack(trained, images, labels, 0.05, queries=20, nearest=nearest, targets=targets)
     assert 0 < int(fooled.sum()) < 100
     assert torch.equal(further[fooled], found[fooled])
     assert int(is_correct(trained(further), labels).sum()) <= int((~fooled).sum())
@@ -68,7 +69,7 @@ def test_finds_what_no_gradient_leads_to():
     images, labels = torch.full((20, 1, 28, 28), 0.5), torch.zeros(20, dtype=torch.int64)
     found = apgd(model, images, labels, 0.1, steps=STEPS, loss=margin, rng=rng_of())
     assert is_correct(model(found), labels).all()
-    assert not is_correct(model(attack(model, images, labels, 0.1, queries=200, nearest=20)), labels).any()
+    assert not is_correct(model(attack(model, images, labels, 0.1, queries=200, nearest=20, targets=4)), labels).any()
 
 
 @pytest.mark.parametrize("queries", [0, 20])

@@ -20,6 +20,7 @@ ATTACKS = {
     "APGD, targets": (apgd_targeted, {"steps": 5, "num_targets": 3}),
     "Square": (square, {"queries": 40}),
     "APGD, then Square": (apgd_square, {"steps": 2, "queries": 10, "nearest": 4}),
+    "APGD, targets, Square": (apgd_square, {"steps": 4, "queries": 5, "nearest": 4, "targets": 2}),
 }
 
 
