@@ -179,6 +179,7 @@ def _complete(space: Space, trainable: str, settings: Mapping[str, Any], seed: i
         "dataset": space.dataset.model_dump(),
         "evaluation": space.evaluation.model_dump(),
         "seed": seed,
+        "code": dict(space.code),
     }
     settings = {"compute": space.budget.compute, **settings, **shared}
     configuration: dict[str, Any] = parse_settings(settings).model_dump(mode="json")

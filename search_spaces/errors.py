@@ -62,9 +62,17 @@ def explain(error: ErrorDetails) -> str:
     if kind in _RELATIONS:
         bound = next(iter(error["ctx"].values()))
         wanted = f"must be {_RELATIONS[kind]} {f'{bound:g}' if isinstance(bound, float) else bound}"
+        if _is_radius_in_bytes(error["loc"], value):
+            return f"{wanted}, not {shown(value)}: pixels are from 0 to 1; did you mean {value:g}/255?"
     else:
         wanted = _WANTED.get(kind) or error["msg"].replace("Input should", "must")
     return f"{wanted}, not {shown(value)}"
+
+
+def _is_radius_in_bytes(place: Path, value: object) -> bool:
+    """Return whether a radius is probably meant in bytes, as 8 is where 8/255 is meant."""
+    is_radius = any(name in ("epsilon", "perturbation_bound") for name in place)
+    return is_radius and isinstance(value, int | float) and 1 < value <= 255
 
 
 def _unknown_word(error: ErrorDetails) -> str:

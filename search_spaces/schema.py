@@ -27,6 +27,7 @@ from search_spaces.sections import (
     Search,
     Section,
 )
+from trainables.config import MAX_FILES, CodeName, Sha256
 from trainables.evaluation.earlier_names import present_name
 from trainables.evaluation.metrics import accuracy_of, reported_metric
 
@@ -66,6 +67,7 @@ class Space(Section):
         seeds: how many seeds every point of a grid and every baseline runs with.
         parameters: in the order in which they are chosen: each after those that its conditions name.
         first: the configurations to try first, as values by dotted name.
+        code: SHA-256 of each file and module of a user's own that the space names; a launch writes it.
     """
 
     name: Name
@@ -85,6 +87,7 @@ class Space(Section):
     seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)] = 1
     parameters: tuple[Parameter, ...] = ()
     first: Annotated[tuple[Mapping[str, Any], ...], Field(max_length=MAX_FIRST)] = ()
+    code: Annotated[Mapping[CodeName, Sha256], Field(max_length=MAX_FILES)] = {}
 
     @field_validator("objectives", mode="before")
     @classmethod

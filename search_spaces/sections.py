@@ -13,14 +13,16 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     Tag,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from search_spaces.errors import shown
 from search_spaces.limits import MAX_CONFIRMED, MAX_SEEDS, NAME_PATTERN, TRIALS_LIMIT
-from trainables.config import MAX_NUMBER, Compute, with_default_validation
+from trainables.config import MAX_NUMBER, Compute, DataContent, with_default_validation, without_what_is_not_set
 from trainables.evaluation.earlier_names import present_name, present_watched_name
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -99,11 +101,22 @@ Name = Annotated[str, BeforeValidator(_name)]
 class Dataset(Section):
     """The dataset of every run, and how many of its training images are held out for validation.
 
-    Its bounds are those of `trainables.config.DatasetConfig`.
+    Its keys and bounds are those of `trainables.config.DatasetConfig`.
     """
 
     name: str = "mnist"
-    validation: int = 5000
+    validation: int | None = 5000
+    test: int | None = None
+    content: DataContent | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_what_is_not_set(handler(self))
+
+    @property
+    def wanted(self) -> dict[str, int | None]:
+        """How many images of one's own are split off to validate and to test on, as asked for."""
+        return {"validation": self.validation, "test": self.test}
 
     @model_validator(mode="before")
     @classmethod

@@ -58,5 +58,5 @@ def _mistakes_of(draft: Draft, place: Path, baseline: Baseline) -> Iterator[Mist
     ]
     yield from mistakes
     if not mistakes:
-        settings = {**baseline_settings(draft.parameters, baseline), **draft.budget_settings}
+        settings = {**baseline_settings(draft.parameters, baseline), **draft.shared_settings}
         yield from (Mistake(None, place, message) for _, message in model_mistakes(config, settings))

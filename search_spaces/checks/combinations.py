@@ -40,7 +40,7 @@ def combination_mistakes(config: type[BaseModel], draft: Draft, earlier: Iterabl
 
     def mistakes_with(values: Mapping[str, object]) -> list[Mistake]:
         settings = settings_of(valid, lambda parameter: values[parameter.name])
-        refused = model_mistakes(config, {**draft.budget_settings, **settings})
+        refused = model_mistakes(config, {**draft.shared_settings, **settings})
         return [
             Mistake(None, ("parameters", *(path or _path_named_in(message, valid))), message)
             for path, message in refused

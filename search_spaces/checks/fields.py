@@ -20,6 +20,7 @@ SHARED_SETTINGS = {
     "compute": "budget.compute, or let it vary up to that",
     "seed": "search.seed",
     "trainable": "the top-level key trainable",
+    "code": "the top-level key code",
 }
 _DOMAIN_KEYS = ("float", "int", "choice")
 

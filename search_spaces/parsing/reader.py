@@ -20,6 +20,7 @@ from search_spaces.parsing.grammar import read_tree
 from search_spaces.parsing.yaml_document import parse
 from search_spaces.schema import Space
 from search_spaces.sections import SAMPLER_TAGS, Baseline, keys_of, submodel
+from trainables.config import DatasetConfig
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,16 @@ class Draft:
         """The settings of a run that the budget decides: its ``compute``; empty where the budget has none."""
         budget = self.section("budget")
         return {"compute": budget["compute"]} if "compute" in budget else {}
+
+    @property
+    def shared_settings(self) -> dict[str, Any]:
+        """Settings that all runs share: `budget_settings` and, where it is sound, the dataset."""
+        dataset = self.section("dataset")
+        try:
+            DatasetConfig.model_validate(dataset)
+        except ValidationError:
+            return self.budget_settings
+        return {**self.budget_settings, "dataset": dict(dataset)}
 
 
 Check = Callable[[Draft], Iterable[Mistake]]

@@ -12,8 +12,8 @@ from rich.table import Table
 from trainables.attacks.losses import cross_entropy
 from trainables.common.tasks import MNIST
 from trainables.config import ClassifierConfig, GeneratorConfig
+from trainables.config.plugins.registries import GENERATORS
 from trainables.networks.classifiers import build_classifier
-from trainables.networks.generators import GENERATOR_BODIES
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
 from trainables.training.machine.runtime import keep_freed_memory
 
@@ -30,7 +30,7 @@ def measure() -> Table:
     classifier = build_classifier(ClassifierConfig(), MNIST)
     images, labels = torch.rand(NUM_IMAGES, *MNIST.image_shape), torch.arange(NUM_IMAGES) % 10
     seen = torch.rand(NUM_IMAGES, CHANNELS, *MNIST.image_shape[1:])
-    bodies = {name: build(CHANNELS, width, 1) for name, build in GENERATOR_BODIES.items()}
+    bodies = {name: build(CHANNELS, width, 1) for name, build in GENERATORS.items()}
     passes: dict[str, Callable[[], object]] = {
         name: lambda body=body: body(seen).square().mean().backward()  # type: ignore[misc]
         for name, body in bodies.items()

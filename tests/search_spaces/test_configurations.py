@@ -91,7 +91,7 @@ BAD = [
     (
         HEAD + "dataset: {name: mnits}\n",
         4,
-        "dataset.name: must be 'mnist', 'fashion_mnist' or 'digits', not 'mnits'; did",
+        "dataset.name: must be 'mnist', 'fashion_mnist', 'digits' or the path of images of your own",
     ),
     (HEAD + "dataset: {validation: 0}\n", 4, "dataset.validation: must be greater than or equal to 1, not 0"),
     (HEAD + "evaluation: {epsilon: 1.5}\n", 4, "evaluation.epsilon: must be less than or equal to 1, not 1.5"),
@@ -108,7 +108,7 @@ BAD = [
     (
         parameter("generator: {body: {choice: [strided, tall]}}"),
         5,
-        "body.choice[1]: must be 'space_to_depth', 'strided' or 'residual'",
+        "body.choice[1]: must be 'space_to_depth', 'strided', 'residual' or that of a plug-in",
     ),
     (parameter("generator: {width: {flaot: [1, 2]}}"), 5, "not a mapping with the key 'flaot'; did you mean 'float'?"),
     (parameter("generator: 3"), 5, "parameters.generator: must be a mapping with keys of these: body, width"),
@@ -188,7 +188,7 @@ BAD = [
     (
         parameter("generator: {goal: targeted, target: 10}"),
         5,
-        "generator.target: must be less than or equal to 9, not 10",
+        "generator.target: generator.target (10) must be below 10, the number of classes",
     ),
     (
         parameter("generator: {target: {int: [-1, 3]}}"),

@@ -6,7 +6,7 @@ is an error. Every number and every list has bounds, which are declared with its
 that have to fit together (`related`), so a search space is checked against the same lines that a run is built from.
 """
 
-from trainables.config.fields import MAX_NUMBER, Compute, Settings
+from trainables.config.fields import MAX_FILES, MAX_NUMBER, CodeName, Compute, Settings, Sha256
 from trainables.config.generator import GeneratorConfig, RatioConfig
 from trainables.config.recipes import (
     CONFIGURATIONS,
@@ -23,18 +23,23 @@ from trainables.config.sections import (
     NUM_TRAINING_IMAGES,
     AttackConfig,
     ClassifierConfig,
+    DataContent,
     DatasetConfig,
     EvaluationConfig,
     with_default_validation,
+    without_what_is_not_set,
 )
 
 __all__ = [
     "CONFIGURATIONS",
+    "MAX_FILES",
     "MAX_NUMBER",
     "NUM_TRAINING_IMAGES",
     "AttackConfig",
     "ClassifierConfig",
+    "CodeName",
     "Compute",
+    "DataContent",
     "DatasetConfig",
     "EvaluationConfig",
     "FgsmRandomStartConfig",
@@ -44,9 +49,11 @@ __all__ = [
     "PgdConfig",
     "RatioConfig",
     "Settings",
+    "Sha256",
     "StandardConfig",
     "TradesConfig",
     "TrainingConfig",
     "parse",
     "with_default_validation",
+    "without_what_is_not_set",
 ]

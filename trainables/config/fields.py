@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from trainables.common.limits import MAX_IMAGES
+from trainables.config.plugins.references import MAX_NAME
 from trainables.schedules import Schedulable, Schedule
 
 MAX_NUMBER = 1e6
@@ -18,8 +19,16 @@ Compute = Annotated[float, Field(ge=1e-3, le=MAX_NUMBER)]
 Weight = Annotated[float, Field(ge=0, le=MAX_NUMBER)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 NumImages = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+NumOwnImages = Annotated[int, Field(ge=1, le=10_000_000)]
 GradientNorm = Annotated[float, Field(ge=1e-9, le=1e9)]
-Label = Annotated[int, Field(ge=0, le=9)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+CodeName = Annotated[str, Field(pattern=r"^\w[\w.+ -]{0,199}$")]
+MAX_FILES = 20
+AS_TUPLE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+NumChannels = Annotated[int, Field(ge=1, le=3)]
+Side = Annotated[int, Field(ge=1, le=224)]
+ClassName = Annotated[str, Field(max_length=MAX_NAME)]
+Label = Annotated[int, Field(ge=0, le=999)]
 # A number above zero, or a schedule, which may reach zero.
 LearningRate = Annotated[
     Annotated[float, Field(ge=1e-12, le=1e30)] | Schedule[Annotated[float, Field(ge=0, le=1e30)]], Schedulable()

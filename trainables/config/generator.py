@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trainables.config.fields import (
     MAX_NUMBER,
@@ -18,6 +18,8 @@ from trainables.config.fields import (
     TrainingEpsilon,
     Weight,
 )
+from trainables.config.plugins.references import MAX_NAME
+from trainables.config.plugins.registries import GENERATORS, objection
 from trainables.schedules import MAX_VALUES, Schedulable, Schedule
 
 
@@ -25,7 +27,7 @@ class GeneratorConfig(Settings):
     """The network that perturbs images in the GAN loop, its perturbations, its goal and its training.
 
     Attributes:
-        body: one of `trainables.networks.generators.GENERATOR_BODIES`.
+        body: a row of `trainables.config.plugins.registries.GENERATORS`.
         width: channels of its widest layers.
         output_scale: initial value of the learned factor before the output's tanh.
         image_gradient: the classifier's input gradient as an input channel: ``none``, as it is (``raw``), its ``sign``,
@@ -62,7 +64,7 @@ class GeneratorConfig(Settings):
 
     related = (("goal", "source", "target"), ("diversity", "noise"), ("minibatch", "pool", "draws"))
 
-    body: Literal["space_to_depth", "strided", "residual"] = "space_to_depth"
+    body: Annotated[str, Field(max_length=MAX_NAME)] = "space_to_depth"
     width: Annotated[int, Field(ge=1, le=512)] = 32
     output_scale: Annotated[float, Field(gt=0, le=MAX_NUMBER)] = 5.0
     image_gradient: Literal["none", "raw", "sign", "normalized"] = "normalized"
@@ -89,13 +91,20 @@ class GeneratorConfig(Settings):
     draws: Annotated[int, Field(ge=1, le=1000)] = 1
     minibatch: Literal["fresh", "same", "reused"] = "fresh"
 
+    @field_validator("body")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in GENERATORS:
+            raise ValueError(objection(name, GENERATORS.names(), "that of a plug-in"))
+        return name
+
     @model_validator(mode="after")
     def _fits_together(self) -> GeneratorConfig:
         needed = {"untargeted": (), "targeted": ("target",), "source_to_target": ("source", "target")}[self.goal]
         for name in ("source", "target"):
             label = getattr(self, name)
             if label is None and name in needed:
-                raise ValueError(f"{name} is missing: goal {self.goal} needs one, a label from 0 to 9")
+                raise ValueError(f"{name} is missing: goal {self.goal} needs one, a label from 0 on")
             if label is not None and name not in needed:
                 raise ValueError(f"{name} ({label}) must be left out: goal {self.goal} has none")
         if self.goal == "source_to_target" and self.source == self.target:

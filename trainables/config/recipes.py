@@ -5,9 +5,20 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, Union
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer, model_validator
 
-from trainables.config.fields import MAX_NUMBER, Compute, Fraction, NumImages, Settings, Weight
+from trainables.common.tasks import CATALOG_TASKS
+from trainables.config.fields import (
+    MAX_FILES,
+    MAX_NUMBER,
+    CodeName,
+    Compute,
+    Fraction,
+    NumImages,
+    Settings,
+    Sha256,
+    Weight,
+)
 from trainables.config.generator import GeneratorConfig, RatioConfig
 from trainables.config.sections import (
     AttackConfig,
@@ -37,6 +48,7 @@ class TrainingConfig(Settings):
         compute: when training ends, in epochs of standard training of the same classifier.
         report_every: how much compute there is between two reports, likewise.
         seed: of all random numbers of the run.
+        code: the SHA-256 of each file and module of a user's own that the run needs; a launch writes it.
     """
 
     related: ClassVar[tuple[tuple[str, ...], ...]] = (("compute", "report_every"),)
@@ -49,6 +61,12 @@ class TrainingConfig(Settings):
     compute: Compute = 10.0
     report_every: Compute = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    code: Annotated[dict[CodeName, Sha256], Field(max_length=MAX_FILES)] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_code(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # So that settings without any have the digest that they have always had.
+        return {name: value for name, value in handler(self).items() if name != "code" or value}
 
     @model_validator(mode="after")
     def _reports_seldom_enough(self) -> Self:
@@ -122,6 +140,7 @@ class GanConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _leaves_room_for_the_loop(self) -> GanConfig:
+        self._check_labels()
         if self.pretrain >= self.compute:
             raise ValueError(
                 f"pretrain ({self.pretrain:g}) must be below compute ({self.compute:g}): nothing is left for the loop"
@@ -138,6 +157,14 @@ class GanConfig(TrainingConfig):
                 f"turn_batches must be {MAX_REUSED} or less"
             )
         return self
+
+    def _check_labels(self) -> None:
+        if self.dataset.name not in CATALOG_TASKS and self.dataset.content is None:
+            return  # how many classes there are is known when somebody has looked at the images
+        num_classes = self.dataset.task.num_classes
+        for name, label in (("source", self.generator.source), ("target", self.generator.target)):
+            if label is not None and label >= num_classes:
+                raise ValueError(f"generator.{name} ({label}) must be below {num_classes}, the number of classes")
 
 
 CONFIGURATIONS: dict[str, type[TrainingConfig]] = {

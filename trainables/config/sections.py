@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config.fields import (
+    AS_TUPLE,
     MAX_NUMBER,
+    ClassName,
     Epsilon,
     Fraction,
     GradientNorm,
     LearningRate,
+    NumChannels,
     NumImages,
+    NumOwnImages,
     Settings,
+    Sha256,
+    Side,
     TrainingEpsilon,
     Weight,
 )
+from trainables.config.plugins.references import MAX_NAME, code_reference, is_image_path
+from trainables.config.plugins.registries import CLASSIFIERS, DATASETS, objection
+from trainables.errors import UserError
 
 NUM_TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "digits": 1437}
 _FEWER_VALIDATION = {"digits": 200}  # by default, of datasets that are too small for the usual 5000
@@ -29,33 +44,101 @@ def with_default_validation(dataset: Any) -> Any:
     Args:
         dataset: settings by key; anything else is returned as it is.
     """
-    if isinstance(dataset, dict) and "validation" not in dataset:
-        return {**dataset, "validation": _FEWER_VALIDATION.get(str(dataset.get("name")), 5000)}
-    return dataset
+    if not isinstance(dataset, dict) or "validation" in dataset:
+        return dataset
+    name = str(dataset.get("name", "mnist"))
+    if name not in CATALOG_TASKS:  # the images themselves say how many there are
+        content = dataset.get("content")
+        return {**dataset, "validation": content.get("validation") if isinstance(content, dict) else None}
+    return {**dataset, "validation": _FEWER_VALIDATION.get(name, 5000)}
+
+
+def without_what_is_not_set(dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a dataset without keys for images of one's own that have no value.
+
+    So settings of datasets of the catalogue have the digest that they have always had.
+    """
+    return {key: value for key, value in dataset.items() if key in ("name", "validation") or value is not None}
+
+
+def dataset_objection(name: str) -> str | None:
+    """Return why a dataset cannot have a name, or None when it can.
+
+    It can be that of a dataset of the catalogue or of a plug-in, the path of a folder or of a file of arrays, or a
+    function in a module or file.
+    """
+    known = (*CATALOG_TASKS, *DATASETS.names())
+    if name in known or is_image_path(name) or code_reference(name):
+        return None
+    return objection(name, known, "the path of images of your own, like './images'")
+
+
+class DataContent(Settings):
+    """What was found in images of a user's own; a launch writes it beside their name.
+
+    Attributes:
+        sha256: of the file that the images are kept in.
+        image_shape: channels, height and width.
+        classes: their names, in the order of the labels.
+        train: how many images there are to train on.
+        validation: how many are held out, for the accuracies that a search sees.
+        test: how many are for the test.
+        most_frequent: share of the training images that are of the most frequent class.
+    """
+
+    sha256: Sha256
+    image_shape: Annotated[tuple[NumChannels, Side, Side], AS_TUPLE]
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=1000), AS_TUPLE]
+    train: NumOwnImages
+    validation: NumOwnImages
+    test: NumOwnImages
+    most_frequent: Fraction
 
 
 class DatasetConfig(Settings):
     """The images to train on.
 
     Attributes:
-        name: which dataset.
+        name: which dataset: one of the catalogue, the path of a folder of images by class or of an ``.npz`` or
+            ``.safetensors`` file, or a function that returns images.
         validation: how many training images are held out, for the accuracies that a search sees; by default as many as
             suit the dataset.
+        test: how many images of one's own are held out for the test; by default 15 %, or those that are apart already.
+        content: what was found in images of one's own; `tuner launch` writes it.
     """
 
     related = (("name", "validation"),)
 
-    name: Literal["mnist", "fashion_mnist", "digits"] = "mnist"
-    validation: NumImages = 5000
+    name: Annotated[str, Field(max_length=MAX_NAME)] = "mnist"
+    validation: NumOwnImages | None = 5000
+    test: NumOwnImages | None = None
+    content: DataContent | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _validation_suits_the_dataset(cls, settings: Any) -> Any:
         return with_default_validation(settings)
 
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if objection := dataset_objection(name):
+            raise ValueError(objection)
+        return name
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_what_is_not_set(handler(self))
+
     @model_validator(mode="after")
     def _leaves_images_to_train_on(self) -> DatasetConfig:
+        if self.name not in CATALOG_TASKS:
+            return self
+        if self.content or self.test:
+            raise ValueError(f"test and content are for images of your own: {self.name} has its own")
         available = NUM_TRAINING_IMAGES[self.name]
+        if self.validation is None:
+            raise ValueError(f"validation must be a number: {self.name} has no validation images of its own")
         if self.validation >= available:
             raise ValueError(
                 f"validation ({self.validation}) must be below the {available} training images of {self.name}: "
@@ -64,9 +147,22 @@ class DatasetConfig(Settings):
         return self
 
     @property
+    def wanted(self) -> dict[str, int | None]:
+        """How many images of one's own are split off to validate and to test on, as asked for."""
+        return {"validation": self.validation, "test": self.test}
+
+    @property
     def task(self) -> Task:
-        """The shape of the images and the classes."""
-        return CATALOG_TASKS[self.name]
+        """The shape of the images and the classes.
+
+        Raises:
+            UserError: the images are a user's own, and nobody has looked at them yet.
+        """
+        if self.name in CATALOG_TASKS:
+            return CATALOG_TASKS[self.name]
+        if self.content is None:
+            raise UserError(f"dataset.content is missing: `tuner launch` and `tuner train` find it in {self.name}")
+        return Task(self.content.image_shape, self.content.classes, self.content.most_frequent)
 
 
 class EvaluationConfig(Settings):
@@ -87,7 +183,8 @@ class ClassifierConfig(Settings):
     """The network that is made robust (the paper's discriminator), and how it is trained.
 
     Attributes:
-        architecture: one of `trainables.networks.classifiers.CLASSIFIERS`.
+        architecture: a row of `trainables.config.plugins.registries.CLASSIFIERS`, or a function of one's own:
+            ``net.py:build`` in a file, ``package.module:build`` in an installed module.
         learning_rate: the highest, or a `Schedule`; either is multiplied by the factor of `schedule`.
         schedule: the factor over the run's compute: ``constant``; ``cyclic``, from 0 up to 1 over two fifths, then down
             to 0 (Wong et al. 2020); or ``step``, 0.1 from one half and 0.01 from three quarters.
@@ -98,13 +195,20 @@ class ClassifierConfig(Settings):
             exported; it suits the number of updates, about 1 / (1 - decay) of which count. None: the last weights.
     """
 
-    architecture: Literal["small_cnn", "madry_cnn", "mlp"] = "small_cnn"
+    architecture: Annotated[str, Field(max_length=MAX_NAME)] = "small_cnn"
     learning_rate: LearningRate = 1e-3
     schedule: Literal["constant", "cyclic", "step"] = "constant"
     optimizer: Literal["adam", "sgd"] = "adam"
     weight_decay: Weight = 0.0
     gradient_clip: GradientNorm | None = None
     average_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+    @field_validator("architecture")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in CLASSIFIERS and code_reference(name) is None:
+            raise ValueError(objection(name, CLASSIFIERS.names(), "a function of your own, like 'net.py:build'"))
+        return name
 
 
 class CyclicClassifierConfig(ClassifierConfig):

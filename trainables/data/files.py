@@ -13,10 +13,11 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from trainables.data.cache import ensure_cached, mismatch, problems_in
 from trainables.data.catalog import IDX_DATASETS, IdxDataset
+from trainables.data.pack import FILE, ensure_pack
 from trainables.data.sources import Folder, Progress, Shared, find_raw
 from trainables.errors import DataError
 from trainables.storage.atomic import cache_folder
@@ -25,6 +26,8 @@ from trainables.storage.object_store import store_at
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from trainables.config import DataContent
 
 
 __all__ = [
@@ -43,6 +46,20 @@ __all__ = [
 
 DIGITS_NUM_TRAIN = 1437
 DIGITS_NUM_TEST = 360
+
+
+class OwnImages(Protocol):
+    """The settings of a dataset that may be a user's own."""
+
+    @property
+    def content(self) -> DataContent | None:
+        """What was found in its images; None for a dataset of the catalogue."""
+        ...
+
+    @property
+    def wanted(self) -> dict[str, int | None]:
+        """How many images were asked for to validate and to test on."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,12 +97,18 @@ def num_training_images(name: str) -> int:
     return DIGITS_NUM_TRAIN if name == "digits" else _dataset(name).num_train
 
 
-def digest(name: str) -> str:
+def digest(name: str, content: DataContent | None = None) -> str:
     """Return one SHA-256 that identifies a dataset: over its file checksums, or over the arrays of `read_digits`.
+
+    Args:
+        name: of the dataset.
+        content: of images of a user's own.
 
     Raises:
         ValueError: no dataset has that name.
     """
+    if content is not None:
+        return content.sha256
     if name != "digits":
         return _dataset(name).digest
     images, labels = read_digits()
@@ -93,7 +116,12 @@ def digest(name: str) -> str:
 
 
 def ensure(
-    name: str, folder: Path | None = None, *, shared: str | None = None, on_progress: Progress | None = None
+    name: str,
+    folder: Path | None = None,
+    *,
+    shared: str | None = None,
+    on_progress: Progress | None = None,
+    own: OwnImages | None = None,
 ) -> Path:
     """Return the folder that holds the verified raw files of a dataset, fetching them when needed.
 
@@ -102,16 +130,19 @@ def ensure(
         folder: where the files are, raw or ``.gz``, directly or in a subfolder ``name``; default ``TUNER_DATA``.
         shared: folder or URL that `share` has filled; the cache is filled from there before the network is tried.
         on_progress: called with the progress of every fetch; None shows nothing.
+        own: of images of a user's own.
 
     Raises:
         ValueError: no dataset has that name.
         DataError: the given folder lacks a file or has a damaged one, no source has the files, or the cache cannot
             be written.
     """
+    report = on_progress or _ignore_progress
+    if own is not None and own.content is not None:
+        return ensure_pack(name, own.content, own.wanted, origin=folder, shared=shared, on_progress=report)
     if name == "digits":
         return _digits_folder()
     dataset = _dataset(name)
-    report = on_progress or _ignore_progress
     given = _given_folder(name, folder)
     if given is None:
         first = (Shared(shared, name),) if shared else ()
@@ -122,7 +153,7 @@ def ensure(
     return ensure_cached(dataset, (Folder(given),), report)
 
 
-def share(name: str, shared: str, folder: Path | None = None) -> None:
+def share(name: str, shared: str, folder: Path | None = None, *, own: OwnImages | None = None) -> None:
     """Copy the verified raw files of a dataset to where other machines reach them.
 
     ``digits`` are skipped: they come with scikit-learn on every machine.
@@ -131,6 +162,7 @@ def share(name: str, shared: str, folder: Path | None = None) -> None:
         name: one of `names`.
         shared: folder or URL of all shared datasets.
         folder: where the files are, see `ensure`.
+        own: of images of a user's own.
 
     Raises:
         DataError: the files are missing or damaged, and cannot be fetched.
@@ -138,11 +170,13 @@ def share(name: str, shared: str, folder: Path | None = None) -> None:
     """
     if name == "digits":
         return
-    source, store = ensure(name, folder), store_at(shared)
-    stored = store.files(name)
-    for path in (source / file for file in _dataset(name).sha256):
+    source, store = ensure(name, folder, own=own), store_at(shared)
+    is_own = own is not None and own.content is not None
+    kept_as = source.name if is_own else name
+    stored = store.files(kept_as)
+    for path in (source / file for file in ((FILE,) if is_own else _dataset(name).sha256)):
         if path.name not in stored or stored[path.name].size != path.stat().st_size:
-            store.write(f"{name}/{path.name}", path.read_bytes())
+            store.write(f"{kept_as}/{path.name}", path.read_bytes())
 
 
 def status(name: str, folder: Path | None = None) -> DataStatus:

@@ -14,9 +14,8 @@ from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config import DatasetConfig
 from trainables.data import files as data_files
 from trainables.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
-
-SPLIT_SEED = 2017
-"""Seed of every split. One constant, so that all trials of all sweeps hold out the same images."""
+from trainables.data.pack import load_splits
+from trainables.data.splitting import SPLIT_SEED
 
 DIGITS_MAX = 16
 
@@ -132,7 +131,14 @@ def load_dataset(
     device: torch.device | str = "cpu",
 ) -> Dataset:
     """Load the dataset that a configuration names; arguments and errors are those of `load`."""
-    return load(config.name, validation=config.validation, folder=folder, shared=shared, device=device)
+    if config.content is None:
+        return load(config.name, validation=config.validation or 0, folder=folder, shared=shared, device=device)
+    place = data_files.ensure(config.name, folder, shared=shared, own=config)
+    splits = {
+        name: Split(torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device), config.task)
+        for name, split in load_splits(place).items()
+    }
+    return Dataset(name=config.name, digest=config.content.sha256, **splits)
 
 
 def _permutation(num_images: int) -> torch.Tensor:

@@ -102,13 +102,18 @@ def _better_normalization(
 
 
 def _usual_normalizations(dataset: Dataset) -> Iterator[Normalization]:
-    counts = sum(split.images.flatten().bincount(minlength=256) for split in (dataset.train, dataset.validation))
+    counts = sum(_as_bytes(split).bincount(minlength=256) for split in (dataset.train, dataset.validation))
     pixels, weights = torch.arange(256).double() / 255, torch.as_tensor(counts).double()
     mean = torch.sum(pixels * weights) / weights.sum()
     variance = torch.sum((pixels - mean) ** 2 * weights) / weights.sum()
     yield Normalization(round(float(mean), 4), round(float(variance.sqrt()), 4))
     yield Normalization(0.5, 0.5)
     yield Normalization(0.0, 1 / 255)
+
+
+def _as_bytes(split: Split) -> torch.Tensor:
+    images = split.images.flatten()
+    return images.mul(255).round().to(torch.uint8) if images.is_floating_point() else images
 
 
 def _right(classifier: nn.Module, images: Split) -> torch.Tensor:

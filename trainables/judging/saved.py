@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,9 @@ from typing import Any, Literal
 from torch import nn
 
 from trainables.config import DatasetConfig, EvaluationConfig, TrainingConfig, parse
+from trainables.config.plugins.references import is_image_path
 from trainables.data import files as data_files
+from trainables.data.pack import import_images
 from trainables.data.tensors import Dataset, Split, load_dataset
 from trainables.errors import UserError
 from trainables.evaluation.accuracy import evaluate
@@ -62,15 +65,17 @@ def load_classifier(
     dataset: str | None = None,
     epsilon: float | None = None,
     normalization: Normalization | None = None,
+    code: Mapping[str, str] | None = None,
 ) -> TrainedClassifier:
     """Load the classifier of an exported bundle, or of a file with a ``state_dict``.
 
     Args:
         source: the bundle's folder, or the file.
         architecture: of a state dict; by default the one that fits.
-        dataset: that a state dict was trained on; by default MNIST.
+        dataset: that a state dict was trained on, or the path of images of one's own; by default MNIST.
         epsilon: the attacks' radius in pixels of [0, 1]; by default the bundle's own, and 0.3 for a state dict.
         normalization: of a state dict's images; by default that of its file, or none.
+        code: SHA-256 of the file of code that ``architecture`` names.
 
     Raises:
         BundleError: the files cannot be read or do not fit together.
@@ -80,11 +85,13 @@ def load_classifier(
         if architecture or dataset or normalization:
             raise UserError(f"{source} is a bundle, which says its dataset and architecture, and normalises nothing")
         return replace(TrainedClassifier.of_run(*read_bundle(source), epsilon), origin="bundle")
-    task = DatasetConfig.model_validate({"name": dataset} if dataset else {})
-    file = read_classifier_file(source, task.task, architecture, normalization)
+    task = _dataset_named(dataset) if dataset else DatasetConfig()
+    file = read_classifier_file(source, task.task, architecture, normalization, code)
     # Which images it was trained on is not known. A validation split of a tenth leaves some for training.
-    held_out = min(task.validation, data_files.num_training_images(task.name) // 10)
-    config = TrainingConfig(dataset=task.model_copy(update={"validation": held_out}))
+    if task.validation is not None and task.content is None:
+        held_out = min(task.validation, data_files.num_training_images(task.name) // 10)
+        task = task.model_copy(update={"validation": held_out})
+    config = TrainingConfig(dataset=task)
     return replace(
         TrainedClassifier.of_run(config, file.classifier, epsilon),
         origin="file",
@@ -92,6 +99,13 @@ def load_classifier(
         notes=file.notes,
         claimed_accuracy=file.claimed_accuracy,
     )
+
+
+def _dataset_named(name: str) -> DatasetConfig:
+    if not is_image_path(name):
+        return DatasetConfig.model_validate({"name": name})
+    about = import_images(name, Path(name).expanduser())
+    return DatasetConfig(name=name, validation=about.validation, content=about)
 
 
 def load_run_classifier(settings: dict[str, Any], checkpoint: RunCheckpoint) -> TrainedClassifier:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -18,8 +18,10 @@ from safetensors.torch import save as dump_tensors
 from torch import nn
 
 from trainables.config import TrainingConfig, parse
-from trainables.errors import BundleError, CheckpointError
-from trainables.networks.classifiers import build_classifier
+from trainables.config.plugins import trust
+from trainables.config.plugins.user_code import CODE, provide, read_source
+from trainables.errors import BundleError, CheckpointError, UserError
+from trainables.networks.classifiers import build_classifier, network_builder
 from trainables.networks.matching import build_classifier_of, check_finite, check_fit, closest_fit, num_parameters
 from trainables.networks.torch_files import MAX_INDEX_BYTES, StoredTensor, check_header
 from trainables.storage.bounded import read_bounded
@@ -74,20 +76,48 @@ def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
 
     Raises:
         BundleError: a file is missing, damaged, changed since it was written, larger than it can be, or does not fit.
+        UserError: it needs code of a user's own that may not run here.
     """
     config: TrainingConfig = read_bundle_json(folder, CONFIGURATION, parse)
-    architecture = config.classifier.architecture
-    content = read_checked(
-        folder, WEIGHTS, num_parameters(architecture, config.dataset.task) * _BYTES_PER_VALUE + MAX_INDEX_BYTES
-    )
+    provide_code(folder, config.code)
+    architecture, task = config.classifier.architecture, config.dataset.task
+    build = network_builder(architecture, config.code)
+    content = read_checked(folder, WEIGHTS, num_parameters(build, task) * _BYTES_PER_VALUE + MAX_INDEX_BYTES)
     try:
         weights = load_tensors(check_header(content))
     except (ValueError, SafetensorError) as error:
         _refuse(folder, error)
     stored = {name: StoredTensor(tuple(value.shape), value.dtype, value.clone) for name, value in weights.items()}
-    fit = closest_fit([stored], [architecture], config.dataset.task)
+    fit = closest_fit([stored], {architecture: build}, task)
     check_fit(fit, str(folder / WEIGHTS), is_chosen=True)
     return config, build_classifier_of(fit, str(folder / WEIGHTS))
+
+
+def provide_code(folder: Path, code: Mapping[str, str]) -> None:
+    """Let this process run the code of a user's own in a folder, if the user lets it.
+
+    Args:
+        folder: of a bundle or a sweep.
+        code: SHA-256 by the name of the file or module.
+
+    Raises:
+        UserError: it may not run here, or a file is missing or another one.
+    """
+    if not code:
+        return
+    trust.check(code, str(folder))
+    for name, source in read_code(folder, code).items():
+        if provide(source) != code[name]:
+            raise UserError(f"{folder / CODE / name} was changed: its SHA-256 is not {code[name][:12]}...")
+
+
+def read_code(folder: Path, code: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the files of code of a user's own in a folder, by their names; those of installed modules are not there.
+
+    Raises:
+        UserError: a file is missing or cannot be read.
+    """
+    return {name: read_source(folder / CODE / name) for name in code if name.endswith(".py")}
 
 
 def read_bundle_json(folder: Path, name: str, parse_content: Callable[[Any], Content]) -> Content:
@@ -196,7 +226,7 @@ def read_checkpoint(config: TrainingConfig, checkpoint: RunCheckpoint) -> nn.Mod
     Raises:
         CheckpointError: the checkpoint is missing or cannot be used, or a weight is not finite.
     """
-    classifier = build_classifier(config.classifier, config.dataset.task)
+    classifier = build_classifier(config.classifier, config.dataset.task, code=config.code)
     state = _result_of(checkpoint)
     try:
         check_finite(state, "the checkpoint")

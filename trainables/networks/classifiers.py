@@ -1,13 +1,14 @@
 """Classifier networks: from images ``(..., C, H, W)`` in [0, 1] to logits ``(..., classes)``.
 
 A new architecture is a function of the images' shape and the number of classes that returns a module, and a row in
-`CLASSIFIERS`.
+`trainables.config.plugins.registries.CLASSIFIERS`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -15,7 +16,14 @@ from torch import nn
 
 from trainables.common.tasks import ImageShape, Task
 from trainables.config import ClassifierConfig
+from trainables.config.plugins.references import CodeReference, code_reference
+from trainables.config.plugins.registries import CLASSIFIERS, explain
+from trainables.config.plugins.user_code import load
+from trainables.errors import UserError
 from trainables.networks.strided_convolution import StridedConvolution
+
+NetworkBuilder = Callable[[ImageShape, int], nn.Module]
+"""From the shape of images and the number of classes to a network."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -86,13 +94,6 @@ def mlp(image_shape: ImageShape, num_classes: int) -> nn.Module:
     )
 
 
-CLASSIFIERS: dict[str, Callable[[ImageShape, int], nn.Module]] = {
-    "small_cnn": small_cnn,
-    "madry_cnn": madry_cnn,
-    "mlp": mlp,
-}
-
-
 def build_seeded(build: Callable[[], Module], seed: int) -> Module:
     """Build a module whose initial weights depend on the seed alone, without a change to the global random state."""
     with torch.random.fork_rng(devices=[]):
@@ -101,7 +102,51 @@ def build_seeded(build: Callable[[], Module], seed: int) -> Module:
         return build()
 
 
-def build_classifier(config: ClassifierConfig, task: Task, seed: int = 0) -> nn.Module:
-    """Return the classifier of a task that a configuration describes, with weights drawn from the seed."""
-    build = CLASSIFIERS[config.architecture]
+def network_builder(architecture: str, code: Mapping[str, str]) -> NetworkBuilder:
+    """Return the function that builds a network.
+
+    Args:
+        architecture: a row of the table of classifiers, or a function of a user's own.
+        code: the SHA-256 of each file and module of a user's own.
+
+    Raises:
+        UserError: the function is not here, or its code fails.
+    """
+    reference = code_reference(architecture)
+    if reference is None:
+        build: NetworkBuilder = CLASSIFIERS[architecture]
+        return build
+    return partial(_build_users_own, reference, load(reference, code))
+
+
+def _build_users_own(
+    reference: CodeReference, build: Callable[..., object], image_shape: ImageShape, num_classes: int
+) -> nn.Module:
+    try:
+        network = build(image_shape, num_classes)
+    except Exception as error:
+        raise UserError(
+            f"{reference} fails when it is called with the image shape {image_shape} and {num_classes} classes: "
+            f"{explain(error)}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{reference} must return a torch.nn.Module, not {type(network).__name__}")
+    return network
+
+
+def build_classifier(
+    config: ClassifierConfig, task: Task, seed: int = 0, code: Mapping[str, str] | None = None
+) -> nn.Module:
+    """Return the classifier of a task that a configuration describes, with weights drawn from the seed.
+
+    Args:
+        config: what it is.
+        task: the shape of its images and the classes.
+        seed: of its weights.
+        code: see `network_builder`.
+
+    Raises:
+        UserError: it is a user's own, and its code is not here or fails.
+    """
+    build = network_builder(config.architecture, code or {})
     return build_seeded(lambda: LeadingDimensions(build(task.image_shape, task.num_classes)), seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn import functional
 
 from trainables.common.tasks import Task
 from trainables.config import GeneratorConfig
+from trainables.config.plugins.registries import GENERATORS
 from trainables.networks.classifiers import LeadingDimensions, build_seeded
 
 _MULTIPLE = 4
@@ -143,13 +143,6 @@ class Generator(nn.Module):
         return output
 
 
-GENERATOR_BODIES: dict[str, Callable[[int, int, int], nn.Sequential]] = {
-    "space_to_depth": space_to_depth,
-    "strided": strided,
-    "residual": residual,
-}
-
-
 class _Padded(nn.Module):
     """A body for images whose sides are no multiples of four: zeros are added below and on the right, and cut off."""
 
@@ -169,7 +162,7 @@ def _build(config: GeneratorConfig, task: Task) -> Generator:
     image_channels, *sides = task.image_shape
     channels = image_channels * (1 + (config.image_gradient != "none") + config.see_perturbation)
     num_numbers = task.num_classes * config.see_label + config.noise
-    plain = GENERATOR_BODIES[config.body](channels, config.width, image_channels)
+    plain: nn.Sequential = GENERATORS[config.body](channels, config.width, image_channels)
     body = _Conditioned(plain, num_numbers) if num_numbers else plain
     if any(side % _MULTIPLE for side in sides):
         return Generator(_Padded(body), task.num_classes, config.output_scale)

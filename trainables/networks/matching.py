@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from trainables.common.tasks import Task
+from trainables.config.plugins.registries import CLASSIFIERS
 from trainables.errors import BundleError, printable
-from trainables.networks.classifiers import CLASSIFIERS, LeadingDimensions
+from trainables.networks.classifiers import LeadingDimensions, NetworkBuilder
 from trainables.networks.normalization import Normalization, Normalized
 from trainables.networks.torch_files import DAMAGE, StoredTensor
 
@@ -28,6 +29,7 @@ class Fit:
 
     Attributes:
         architecture: its name.
+        build: builds it.
         task: the shape of the images and the classes that the architecture is built for.
         prefix: what the state dict has before the architecture's own names.
         tensors: those below the prefix, by their names after it.
@@ -39,6 +41,7 @@ class Fit:
     """
 
     architecture: str
+    build: NetworkBuilder
     task: Task
     prefix: str
     tensors: Tensors
@@ -54,32 +57,32 @@ class Fit:
         return len(self.missing) + len(self.unexpected) + len(self.misshapen)
 
 
-def num_parameters(architecture: str, task: Task) -> int:
+def num_parameters(build: NetworkBuilder, task: Task) -> int:
     """Return how many numbers the weights of an architecture are, built for a task."""
-    return sum(shape.numel() for shape in _shapes_of(architecture, task).values())
+    return sum(shape.numel() for shape in _shapes_of(build, task).values())
 
 
 @cache
-def _shapes_of(architecture: str, task: Task) -> dict[str, torch.Size]:
+def _shapes_of(build: NetworkBuilder, task: Task) -> dict[str, torch.Size]:
     with torch.device("meta"):
-        network = CLASSIFIERS[architecture](task.image_shape, task.num_classes)
+        network = build(task.image_shape, task.num_classes)
         return {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
-def closest_fit(candidates: Iterable[Tensors], architectures: Iterable[str], task: Task) -> Fit:
+def closest_fit(candidates: Iterable[Tensors], architectures: Mapping[str, NetworkBuilder], task: Task) -> Fit:
     """Return the best fit of any candidate to any architecture: that of most tensors of equal name and shape.
 
     Args:
         candidates: the state dict, perhaps read in several ways; of equal fits the first one counts.
-        architectures: names of `classifiers.CLASSIFIERS`.
+        architectures: what builds them, by their names.
         task: the shape of the images and the classes.
     """
-    fits = [_fit(tensors, architecture, task) for tensors in candidates for architecture in architectures]
+    fits = [_fit(tensors, name, build, task) for tensors in candidates for name, build in architectures.items()]
     return max(fits, key=lambda fit: (fit.num_equal, -fit.num_mismatches))
 
 
-def _fit(tensors: Tensors, architecture: str, task: Task) -> Fit:
-    expected = _shapes_of(architecture, task)
+def _fit(tensors: Tensors, architecture: str, build: NetworkBuilder, task: Task) -> Fit:
+    expected = _shapes_of(build, task)
     named, equal = Counter[str](), Counter[str]()
     for name, tensor in tensors.items():
         for prefix, shape in _prefixes(name, expected):
@@ -95,6 +98,7 @@ def _fit(tensors: Tensors, architecture: str, task: Task) -> Fit:
     ]
     return Fit(
         architecture,
+        build,
         task,
         best,
         given,
@@ -130,7 +134,7 @@ def check_fit(fit: Fit, source: str, *, is_chosen: bool) -> None:
         return
     if not fit.num_equal and not is_chosen:
         names = _listed(fit.unexpected or tuple(fit.tensors))
-        all_of_them = ", ".join(CLASSIFIERS)
+        all_of_them = ", ".join(CLASSIFIERS.ours)
         raise BundleError(f"{source} fits no architecture ({all_of_them}), no name and shape is of theirs: {names}")
     named = {"missing": fit.missing, "unexpected": fit.unexpected}
     mismatches = [f"{what} {_listed(names)}" for what, names in named.items() if names]
@@ -159,21 +163,22 @@ def build_classifier_of(fit: Fit, source: str, normalization: Normalization | No
     Raises:
         BundleError: a tensor is damaged, holds no real numbers, or one that is not finite.
     """
-    network = CLASSIFIERS[fit.architecture](fit.task.image_shape, fit.task.num_classes)
-    weights = {
-        name: _load(fit.tensors[name], f"{fit.prefix}{name}", source) for name in _shapes_of(fit.architecture, fit.task)
-    }
+    network = fit.build(fit.task.image_shape, fit.task.num_classes)
+    names = _shapes_of(fit.build, fit.task)
+    expected = network.state_dict()
+    weights = {name: _load(fit.tensors[name], f"{fit.prefix}{name}", source, expected[name].dtype) for name in names}
     network.load_state_dict(weights)
     return LeadingDimensions(Normalized(network, normalization) if normalization else network)
 
 
-def _load(tensor: StoredTensor, name: str, source: str) -> torch.Tensor:
-    if tensor.dtype is None or not tensor.dtype.is_floating_point:
+def _load(tensor: StoredTensor, name: str, source: str, dtype: torch.dtype) -> torch.Tensor:
+    is_count = not dtype.is_floating_point and tensor.dtype == dtype  # such as how many minibatches were normalised
+    if tensor.dtype is None or not (tensor.dtype.is_floating_point or is_count):
         raise BundleError(
             f"{source}: {printable(name[-_MAX_LETTERS:])} holds no floating-point numbers of a usual type"
         )
     try:
-        values = tensor.load().float()
+        values = tensor.load() if is_count else tensor.load().float()
     except DAMAGE as error:
         raise BundleError(f"{source}: {_shown(name)} is damaged: {printable(str(error))}") from error
     check_finite({name: values}, source)

@@ -6,7 +6,7 @@ Of the file only the tensors of the network are read, so it costs what the archi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 from torch import nn
 
 from trainables.common.tasks import Task
+from trainables.config.plugins.references import code_reference
+from trainables.config.plugins.registries import CLASSIFIERS
 from trainables.errors import BundleError, UserError, printable
-from trainables.networks.classifiers import CLASSIFIERS
+from trainables.networks.classifiers import NetworkBuilder, network_builder
 from trainables.networks.matching import Fit, Tensors, build_classifier_of, check_fit, closest_fit
 from trainables.networks.normalization import Normalization, find_saved_normalization
 from trainables.networks.pickles import Unread
@@ -48,23 +50,29 @@ class ClassifierFile:
 
 
 def read_classifier_file(
-    path: Path, task: Task, architecture: str | None = None, normalization: Normalization | None = None
+    path: Path,
+    task: Task,
+    architecture: str | None = None,
+    normalization: Normalization | None = None,
+    code: Mapping[str, str] | None = None,
 ) -> ClassifierFile:
     """Return the classifier in a file of ``torch.save`` or safetensors: a state dict, or a checkpoint that has one.
 
     Args:
         path: the file; no code in it is run.
         task: the shape of the images and the classes.
-        architecture: one of `classifiers.CLASSIFIERS`; by default the one that fits.
+        architecture: its name, or a function of a user's own; by default the one of ours that fits.
         normalization: that images had in training; by default the one that the file holds, or none.
+        code: the SHA-256 of each file and module of a user's own.
 
     Raises:
         BundleError: the file has no state dict, or one that fits no architecture or is not finite; says which tensors.
         UserError: there is no such architecture, or the file holds another normalisation.
     """
-    if architecture is not None and architecture not in CLASSIFIERS:
+    if architecture is not None and architecture not in CLASSIFIERS and code_reference(architecture) is None:
         raise BundleError(f"there is no architecture {architecture!r}: {', '.join(CLASSIFIERS)}")
-    architectures = [architecture] if architecture else list(CLASSIFIERS)
+    names = [architecture] if architecture else list(CLASSIFIERS.ours)
+    architectures = {name: network_builder(name, code or {}) for name in names}
     content = read_content(path)
     place, tensors, fit = _best_place(path, content, architectures, task)
     saved = _saved_normalization(path, tensors)
@@ -81,7 +89,9 @@ def read_classifier_file(
     )
 
 
-def _best_place(path: Path, content: Any, architectures: list[str], task: Task) -> tuple[str, Tensors, Fit]:
+def _best_place(
+    path: Path, content: Any, architectures: Mapping[str, NetworkBuilder], task: Task
+) -> tuple[str, Tensors, Fit]:
     """Return the key, the tensors and the fit of the mapping of tensors that fits best; usual keys come first."""
     if isinstance(content, Unread):
         raise _whole_model(path, content)

@@ -100,10 +100,9 @@ class TrainingLoop(ABC):
         self.dataset = dataset
         self.device = device = dataset.train.images.device
         training_passes(config.precision, device)  # raises before any work is done
-        self.classifier = build_classifier(config.classifier, dataset.task, seed_for(config.seed, "classifier")).to(
-            device
-        )
-        settings = config.classifier
+        settings, task = config.classifier, dataset.task
+        seed = seed_for(config.seed, "classifier")
+        self.classifier = build_classifier(settings, task, seed, config.code).to(device)
         self.optimizer = build_optimizer(
             self.classifier.parameters(),
             settings.optimizer,

@@ -33,7 +33,7 @@ def build(config: TrainingConfig, dataset: Dataset) -> TrainingLoop:
 def num_parameters(config: TrainingConfig) -> int:
     """Return how many parameters a configuration's networks have, the average and earlier generators included."""
     classifiers = 1 if config.classifier.average_decay is None else 2
-    num = classifiers * _num_parameters(build_classifier(config.classifier, config.dataset.task))
+    num = classifiers * _num_parameters(build_classifier(config.classifier, config.dataset.task, code=config.code))
     if not isinstance(config, GanConfig):
         return num
     generator = config.generator

@@ -23,6 +23,7 @@ class WorkerContext:
         store_root: folder of the driver's working copy of that store, which the runs' folders are below.
         sweep_folder: of the sweep, which workers never make anew; empty if it is in an object store.
         sweep_id: of the sweep in that folder.
+        code: the files of code of a user's own, by their names.
     """
 
     data: str | None = None
@@ -33,6 +34,7 @@ class WorkerContext:
     store_root: str = ""
     sweep_folder: str = ""
     sweep_id: str = ""
+    code: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from ray import tune
 
 from trainables.common.redaction import redact
 from trainables.config import DatasetConfig, parse
-from trainables.data.tensors import Dataset, load
+from trainables.config.plugins.user_code import provide
+from trainables.data.tensors import Dataset, load_dataset
 from trainables.evaluation.earlier_names import rename_reports
 from trainables.evaluation.metrics import saturation_warning
 from trainables.storage import checkpoint
@@ -41,7 +42,7 @@ from trainables.worker.run_log import RunLog
 def _dataset(config: DatasetConfig, folder: str | None, shared: str | None, where: str) -> Dataset:
     """Return a dataset that stays on its device from one run of this worker to the next."""
     there = Path(folder) if folder else None
-    return load(config.name, validation=config.validation, folder=there, shared=shared, device=where)
+    return load_dataset(config, folder=there, shared=shared, device=where)
 
 
 class RunTrainable(tune.Trainable):
@@ -135,6 +136,8 @@ class RunTrainable(tune.Trainable):
         self._attempt.begin(FolderGuard(Path(context.sweep_folder), context.sweep_id) if context.sweep_folder else None)
         self._log.fetch()
         config = parse(self._run.settings)
+        for source in context.code.values():
+            provide(source.encode())
         who = f"process {os.getpid()} on {socket.gethostname()}, {self._device}, {torch.get_num_threads()} threads"
         self._log.note(f"attempt: {who}")
         device.prepare(self._device, self._gpu_share)

@@ -12,7 +12,7 @@ from tuner.cli.cluster import job, nodes
 from tuner.cli.cluster.remote import ClusterCommand
 from tuner.cli.exits import run_command
 from tuner.cli.options import Home, SweepName, open_sweep
-from tuner.cli.results import checks, compare, files, runs
+from tuner.cli.results import checks, compare, files, runs, trust
 from tuner.cli.shell.help import HELP_OPTIONS, page, print_version
 
 app = typer.Typer(
@@ -74,6 +74,7 @@ for _hidden in (evaluate.judge, job.job):
     app.command(hidden=True, add_help_option=False, context_settings=_FORWARDING)(_hidden)
 app.command(**page("train"))(launch.train)
 app.command(**page("data"))(spaces.data)
+app.command(**page("trust"))(trust.trust)
 app.command(**page("ui"))(ui.ui)
 app.add_typer(spaces.app, name="spaces", **page("spaces"))
 app.add_typer(nodes.app, name="cluster", **page("cluster"))

@@ -73,7 +73,7 @@ def confirm(  # noqa: PLR0913, PLR0917  # an argument for each option
     is_table = chosen == "table" and output is None
     console = Console(stderr=not is_table, markup=False)
     preflight.check_resources(sweep.space.resources)
-    preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
+    preflight.ensure_data(sweep.space.dataset, Path(sweep.data) if sweep.data else None, console)
     names = None if baselines is None else [name.strip() for name in baselines.split(",") if name.strip()]
     options = ConfirmOptions(top=top, num_seeds=seeds, baselines=names, tier=tier, num_images=images, workers=workers)
     _confirm(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)

@@ -13,6 +13,8 @@ from rich.console import Console
 
 from search_spaces.limits import MAX_WORKERS
 from trainables.common.limits import MAX_IMAGES
+from trainables.config.plugins import user_code
+from trainables.config.plugins.references import code_reference, is_image_path
 from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import AcceptCodeChange, Data, Home, is_local_path, open_home, per_channel, radius
 from tuner.cli.output import Format, FormatOption, OutputOption, format_of, write_content, write_table
@@ -58,11 +60,16 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
         ),
     ] = None,
     architecture: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of a state_dict; by default the one that fits.")
+        str | None,
+        typer.Option(metavar="NAME", help="Of a state_dict; by default the one that fits. Also net.py:build."),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="DATASET", autocompletion=completion.datasets, help="Of a state_dict; by default mnist."),
+        typer.Option(
+            metavar="DATASET",
+            autocompletion=completion.datasets,
+            help="Of a state_dict, also ./images; by default mnist.",
+        ),
     ] = None,
     mean: Annotated[
         float | None,
@@ -189,8 +196,9 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
         raise UserError(f"--epsilon must be above 0 and at most 1, the whole range of a pixel, not {epsilon:g}")
     from trainables.data import files as data_files
 
-    if dataset is not None and dataset not in data_files.names():
-        raise UserError(f"there is no dataset {dataset!r}: {', '.join(data_files.names())}")
+    if dataset is not None and dataset not in data_files.names() and not is_image_path(dataset):
+        known = ", ".join(data_files.names())
+        raise UserError(f"there is no dataset {dataset!r}: {known}, or the path of images of your own, like ./images")
     preflight.check_data_folder(data)
     recorded = _recorded(path)
     from trainables.judging.saved import evaluate_classifier, load_classifier
@@ -198,7 +206,12 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
 
     normalization = None if mean is None and std is None else Normalization(mean or 0.0, 1.0 if std is None else std)
     trained = load_classifier(
-        path, architecture=architecture, dataset=dataset, epsilon=epsilon, normalization=normalization
+        path,
+        architecture=architecture,
+        dataset=dataset,
+        epsilon=epsilon,
+        normalization=normalization,
+        code=_provide_code(architecture),
     )
     if recorded:
         trained = replace(trained, claimed_accuracy=recorded.metrics.get("clean"))
@@ -219,6 +232,16 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
         info |= {"split": "validation", "images": recorded.images}
         return {"recorded (validation)": {**info, "metrics": recorded.metrics}, **results}
     return results
+
+
+def _provide_code(architecture: str | None) -> dict[str, str]:
+    """Return the SHA-256 of the file of code that was typed as an architecture, which may run for that."""
+    reference = code_reference(architecture or "")
+    if reference is None:
+        return {}
+    if not reference.is_file:
+        return {reference.where: user_code.module_digest(reference.where)}
+    return {reference.file_name: user_code.provide(user_code.read_source(Path(reference.where).expanduser()))}
 
 
 def _flat(results: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -74,6 +74,9 @@ def launch(  # noqa: PLR0913, PLR0917  # an argument for each option
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would run, for how long, with how much memory, on what.")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run code that the space names and that does not lie beside it.")
+    ] = False,
     detach: Detach = False,
     home_folder: Home = None,
     study_storage: StudyStorage = None,
@@ -90,6 +93,7 @@ def launch(  # noqa: PLR0913, PLR0917  # an argument for each option
         study_storage=study_storage,
         max_concurrent=max_concurrent,
         assignments=assign or (),
+        trust=trust,
     )
     if dry_run:
         _say_what_would_run(space, options, home_folder)
@@ -102,11 +106,12 @@ def launch(  # noqa: PLR0913, PLR0917  # an argument for each option
 
 def _say_what_would_run(space: str, options: LaunchOptions, home_folder: str | None) -> None:
     from tuner.execution.estimate import estimate, estimate_lines
-    from tuner.execution.launch import check_launch
+    from tuner.execution.launch import check_launch, resolved_space
 
     store = open_home(home_folder)
-    parsed, name = check_launch(space, store, options)
-    found = estimate(parsed, options.trials, options.data, options.max_concurrent)
+    _, name = check_launch(space, store, options)
+    parsed, data = resolved_space(space, options, console)
+    found = estimate(parsed, options.trials, data, options.max_concurrent)
     say_all(console, estimate_lines(parsed, found, name, str(store)))
 
 
@@ -269,11 +274,12 @@ def train(
     data: Data = None,
 ) -> None:
     """Train one configuration in this process, without Ray, and write its bundle."""
+    from search_spaces.sections import Dataset
     from tuner.execution import preflight, single
 
     preflight.check_data_folder(data)
     settings = single.read_configuration(configuration, assign or [])
-    preflight.ensure_data(settings["dataset"]["name"], data, Console(stderr=True))
+    preflight.ensure_data(Dataset.model_validate(settings["dataset"]), data, Console(stderr=True))
     with counting(console, "Training") as on_progress:
 
         def tell(metrics: dict[str, float]) -> None:

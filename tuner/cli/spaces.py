@@ -32,13 +32,16 @@ SpaceName = Annotated[
 @app.command("list", **page("spaces list"))
 def list_spaces(output_format: FormatOption = None, output: OutputOption = None) -> None:
     """List the packaged search spaces, and the published configurations that a space or `tuner train` can name."""
-    from tuner.results.terminal.library import published_table, spaces_table
+    from tuner.results.terminal.library import plugin_lines, published_table, spaces_table
+    from tuner.results.terminal.output import say
 
     chosen, console = format_of(output_format, output), Console(markup=False)
     if chosen == "table" and output is None:
         write_table(spaces_table(), chosen, None, console, "`--format csv`")
         console.print()
         write_table(published_table(), chosen, None, console, "`--format csv`")
+        for line in plugin_lines():
+            say(console, line)
         return
     spaces, published = spaces_table(), published_table()
     rows = tuple(replace(row, values={"kind": "space", **row.values}) for row in spaces.rows)
@@ -163,6 +166,7 @@ def data(
     output: OutputOption = None,
 ) -> None:
     """Fetch datasets and verify their checksums, or list all datasets and whether they are here."""
+    from search_spaces.sections import Dataset
     from trainables.data import files as data_files
     from tuner.execution import preflight
     from tuner.results.terminal.library import datasets_table
@@ -172,5 +176,5 @@ def data(
     if unknown:
         raise UserError(f"no dataset named {', '.join(unknown)}; there are {', '.join(data_files.names())}")
     for name in names or []:
-        preflight.ensure_data(name, folder, Console(stderr=True))
+        preflight.ensure_data(Dataset(name=name), folder, Console(stderr=True))
     write_table(datasets_table(folder), chosen, output, Console(markup=False), "`--format csv`")

@@ -216,6 +216,7 @@ def drive(
             or a node does not reach the sweep's folder.
     """
     sweep.check_space()
+    sweep.provide_code()
     ending = Ending()
     signals = GracefulSignals(f"Interrupted; `tuner {command} {sweep.name}` goes on where it stands")
     try:

@@ -114,7 +114,7 @@ def estimate(
         return timed(each_s, num_baselines * each_s)
     if num_gpus is not None and not num_local_gpus():
         raise UserError("this machine has no GPU to measure a report on: say what one takes there, like --report 3.5s")
-    if not data_files.status(space.dataset.name, data).present:
+    if space.dataset.content is None and not data_files.status(space.dataset.name, data).present:
         return planned
     seconds = [_seconds_of(settings, space, data) for settings in (_some_trial(space), *baselines.values())]
     of_baselines = sum(seconds[1:]) * num_seeds

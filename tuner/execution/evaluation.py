@@ -74,6 +74,7 @@ def evaluate_runs(
         UserError: a worker was killed.
         CheckpointError: a run's checkpoint is gone or damaged.
     """
+    sweep.provide_code()
     threads = num_threads(sweep.space.resources.cpu)
     data = Path(sweep.data) if sweep.data else None
     options = EvaluationOptions(tier, num_images, autoattack, threads, data)
@@ -174,6 +175,7 @@ def _is_evaluated(record: Record, options: EvaluationOptions) -> bool:
 def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) -> tuple[float, float]:
     from trainables.judging.saved import evaluate_classifier, load_run_classifier
 
+    sweep.provide_code()
     trained = load_run_classifier(record.run.settings, sweep.last_checkpoint(record))
     started = time.monotonic()
     results = evaluate_classifier(

@@ -16,6 +16,7 @@ from search_spaces import library
 from search_spaces.configurations import (
     assigned_space,
     names_first_rung,
+    parse_space,
     report_every,
     with_named_rung,
 )
@@ -28,6 +29,7 @@ from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.execution import preflight
 from tuner.execution.software import check_software, record_software
+from tuner.execution.upkeep.resolving import resolve_space
 from tuner.results.terminal.output import say
 from tuner.search.sampling.checked import notes_on_sampler, parse_checked_space
 from tuner.storage.observations import Observation
@@ -52,6 +54,7 @@ class LaunchOptions:
         study_storage: URL of the database that holds the study; by default a file in the sweep's folder does.
         max_concurrent: how many runs may be executed at once, from 1 on; by default its share of the cluster.
         assignments: values that are put into the space, like ``budget.trials=20`` or ``generator.width=32``.
+        trust: run code that the space names and that does not lie beside it.
 
     Raises:
         UserError: a number is out of bounds or no whole number, or `data` is no folder.
@@ -64,6 +67,7 @@ class LaunchOptions:
     study_storage: str | None = None
     max_concurrent: int | None = None
     assignments: Sequence[str] = ()
+    trust: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers that no sweep can have."""
@@ -85,12 +89,14 @@ def new_sweep(
 
     Raises:
         SpaceError: the space has mistakes.
-        DataError: the dataset cannot be fetched or verified.
+        DataError: the dataset cannot be fetched or verified, or images of one's own cannot be used.
         UserError: the name is taken or not allowed, the home or the database cannot be written, this machine lacks a
             resource, or no earlier trial fits.
     """
     text, source = _launched_text(space, options)
-    parsed, name = check_launch(space, home, options)
+    _, name = check_launch(space, home, options)
+    found = resolve_space(text, source, data=options.data, is_trusted=options.trust, console=console)
+    text, parsed = found.text, parse_space(found.text, source)
     if options.study_storage is not None:
         from tuner.storage import postgres
 
@@ -99,7 +105,7 @@ def new_sweep(
     earlier = _earlier_trials(parsed, sweeps, console) if sweeps else []
     if sweeps and not names_first_rung(text):
         text = _with_judged_rung(text, source, parsed, sweeps, console)
-    preflight.ensure_data(parsed.dataset.name, options.data, console)
+    preflight.ensure_data(parsed.dataset, found.data, console)
     _say_if_open(SweepStore.of(home), console)
     for note in notes_on_sampler(parsed):
         say(console, note)
@@ -109,11 +115,25 @@ def new_sweep(
         source,
         home=home,
         num_trials=options.trials,
-        data=options.data,
+        data=found.data,
+        code=found.code,
         warm_start=earlier,
         study_storage=options.study_storage,
         max_concurrent=options.max_concurrent,
     )
+
+
+def resolved_space(
+    space: str | Path | SpaceContent, options: LaunchOptions, console: Console
+) -> tuple[Space, Path | None]:
+    """Return the space that would be searched with what its images and code are, and where the images are.
+
+    Raises:
+        SpaceError: see `tuner.execution.upkeep.resolving.resolve_space`, like DataError and UserError.
+    """
+    text, source = _launched_text(space, options)
+    found = resolve_space(text, source, data=options.data, is_trusted=options.trust, console=console)
+    return parse_space(found.text, source), found.data
 
 
 def check_launch(
@@ -179,7 +199,7 @@ def prepare_resume(
         record_software(sweep, change)
     notes_on_sampler(sweep.space)  # refuses one whose class is not here
     preflight.check_resources(sweep.space.resources)
-    preflight.ensure_data(sweep.space.dataset.name, Path(sweep.data) if sweep.data else None, console)
+    preflight.ensure_data(sweep.space.dataset, Path(sweep.data) if sweep.data else None, console)
     return sweep
 
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from search_spaces.configurations import configuration_for
 from search_spaces.errors import shown
-from search_spaces.schema import MAX_TRIALS, Resources, Space
+from search_spaces.schema import MAX_TRIALS, Dataset, Resources, Space
 from trainables.common.redaction import redact
 from trainables.data import files as data_files
 from trainables.storage.atomic import write_whole
@@ -137,7 +137,7 @@ def check_data_folder(folder: Path | None) -> None:
     raise UserError(f"--data {folder} is no folder on this machine: leave it out, and the files are fetched")
 
 
-def ensure_data(name: str, folder: Path | None, console: Console) -> Path | None:
+def ensure_data(dataset: Dataset, folder: Path | None, console: Console) -> Path | None:
     """Fetch and verify a dataset, with a progress bar; return the folder of its files, None if it has none.
 
     Raises:
@@ -145,7 +145,7 @@ def ensure_data(name: str, folder: Path | None, console: Console) -> Path | None
     """
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(f"{name} data", total=None)
+        task = bar.add_task(f"{dataset.name} data", total=None)
         lines: list[str] = []
 
         def show(done: int, total: int, what: str) -> None:
@@ -154,4 +154,4 @@ def ensure_data(name: str, folder: Path | None, console: Console) -> Path | None
                 say(console, what, "dim")
             bar.update(task, description=what, completed=done, total=total or None)
 
-        return data_files.ensure(name, folder, on_progress=show)
+        return data_files.ensure(dataset.name, folder, on_progress=show, own=dataset)

@@ -116,6 +116,6 @@ def train(
         raise UserError(f"training diverged: {error}; try a lower learning rate") from error
     with whole_folder(target) as folder:
         write_classifier(folder, settings, loop.classifier.state_dict())
-        origin = provenance(source="tuner train", dataset=config.dataset.name)
+        origin = provenance(source="tuner train", dataset=config.dataset, user_code=config.code)
         write_account(folder, settings, metrics, {**origin, "num_threads": num_threads(1)})
     return target

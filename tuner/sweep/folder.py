@@ -1,7 +1,7 @@
 """A sweep is a folder: its search space, its target, and the results of its runs.
 
 ``space.yaml`` (the file as it was given), ``sweep.json`` (identity and target), ``provenance.json``, ``study.journal``
-(the ledger, unless a database holds it), and for every run
+(the ledger, unless a database holds it), ``code/`` (files of a user's own), and for every run
 ``trials/0007/`` or ``baselines/standard/`` with ``metrics.jsonl`` and ``checkpoint/``.
 
 The format in ``sweep.json`` is that of the whole folder. Every other JSON file and every checkpoint says its own, too.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.configurations import parse_space
 from search_spaces.library import text_of
 from search_spaces.schema import Space
+from trainables.config.plugins import trust
+from trainables.config.plugins.user_code import CODE, digest_of, provide, read_source
 from trainables.storage.atomic import make_private, write_json
 from trainables.storage.checked_json import read_json
 from trainables.storage.sweep_store import SweepStore
@@ -118,6 +120,7 @@ class SweepFolder:
         warm_start: Sequence[Observation] = (),
         study_storage: str | None = None,
         max_concurrent: int | None = None,
+        code: Mapping[str, bytes] | None = None,
     ) -> SweepFolder:
         """Make the folder of a new sweep; it appears whole or not at all.
 
@@ -131,6 +134,7 @@ class SweepFolder:
             warm_start: trials of earlier sweeps that fit, see `tuner.search.warm_start.collect_observations`.
             study_storage: URL of the database that holds the study, without a password; else it is a file.
             max_concurrent: largest number of runs at the same time; by default the sweep's share of the cluster.
+            code: the files of code of a user's own, by their names.
 
         Raises:
             UserError: the name is taken or not allowed, or the home cannot be written.
@@ -161,7 +165,10 @@ class SweepFolder:
                 if warm_start:
                     trials = [observation.to_json() for observation in warm_start]
                     write_json(folder / WARM_START, {"format": FORMAT, "sweep_id": sweep.id, "trials": trials})
-                origin = provenance(source=source, dataset=space.dataset.name)
+                for file, content in (code or {}).items():
+                    (folder / CODE).mkdir(exist_ok=True)
+                    (folder / CODE / file).write_bytes(content)
+                origin = provenance(source=source, dataset=space.dataset, user_code=space.code)
                 write_json(folder / "provenance.json", {**origin, "sweep_id": sweep.id})
         except OSError as error:
             raise UserError(f"cannot write {sweep.place}: {error}; choose another --home") from error
@@ -242,6 +249,31 @@ class SweepFolder:
     def read_provenance(self) -> Provenance:
         """Return where the results of the sweep come from, see `tuner.sweep.provenance.read_provenance`."""
         return read_provenance(self.folder, self.id, names_sweep=self.launched is not None)
+
+    def read_code(self) -> dict[str, bytes]:
+        """Return the files of code of a user's own that the sweep's runs need, by their names.
+
+        Raises:
+            UserError: a file is missing or was changed.
+        """
+        files = {}
+        for name, digest in self.space.code.items():
+            if name.endswith(".py"):
+                self.store.fetch(self.folder / CODE / name)
+                files[name] = read_source(self.folder / CODE / name)
+                if digest_of(files[name]) != digest:
+                    raise UserError(f"{self.folder / CODE / name} was changed after the launch: put it back")
+        return files
+
+    def provide_code(self) -> None:
+        """Let this process run the code that the sweep's runs need.
+
+        Raises:
+            UserError: the user has not let it run here, or see `read_code`.
+        """
+        trust.check(self.space.code, self.name)
+        for source in self.read_code().values():
+            provide(source)
 
     def write_copy(self, name: str, folder: Path) -> SweepFolder:
         """Return a sweep with an id of its own that goes on where this one stands, and write its ``sweep.json``.

@@ -42,7 +42,7 @@ _CHANGEABLE = (
 """Keys that change when a search ends and what a run occupies, but not what a run is or how it is chosen."""
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 16 * 1024**2
-_ADDED_BY_FILES = ("parameters.", "constraints.")
+_ADDED_BY_FILES = ("parameters.", "constraints.", "code.", "dataset.content.")
 
 
 def content_of(space: Space) -> SpaceContent:
@@ -50,7 +50,8 @@ def content_of(space: Space) -> SpaceContent:
 
     Two files give the same content if they differ in comments, the order of keys, or defaults that are written out.
     """
-    content = dict(_flatten(space.model_dump(mode="json", exclude={"parameters", *_ABOUT_THE_SPACE})))
+    left_out = {"parameters", *_ABOUT_THE_SPACE, *(() if space.code else ("code",))}
+    content = dict(_flatten(space.model_dump(mode="json", exclude=left_out)))
     content["objective"] = content.pop("objectives")  # as it is called in a file
     for parameter in space.parameters:
         domain = {"kind": type(parameter.domain).__name__, **asdict(parameter.domain)}

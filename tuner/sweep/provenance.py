@@ -8,6 +8,7 @@ import hashlib
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import NotRequired
@@ -15,7 +16,9 @@ from typing import NotRequired
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 import trainables
+from search_spaces.sections import Dataset
 from trainables.common.redaction import redact, redact_arguments
+from trainables.config import DatasetConfig
 from trainables.data import files as data_files
 from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
@@ -124,6 +127,7 @@ class Provenance(Software):
     space: str
     dataset: DatasetOrigin
     sweep_id: NotRequired[str]
+    user_code: NotRequired[dict[str, str]]
     resumed: NotRequired[list[Resumption]]
 
 
@@ -132,8 +136,21 @@ def software() -> Software:
     return {"git_commit": git_commit(), "versions": versions(), "code": training_code()}
 
 
-def provenance(*, source: str, dataset: str) -> Provenance:
-    """Return what a person needs to make a result again."""
+def provenance(
+    *, source: str, dataset: Dataset | DatasetConfig, user_code: Mapping[str, str] | None = None
+) -> Provenance:
+    """Return what a person needs to make a result again.
+
+    Args:
+        source: of the space, or the command.
+        dataset: its settings.
+        user_code: SHA-256 of each file and module of a user's own.
+    """
+    origin = _provenance(source, dataset)
+    return {**origin, "user_code": dict(user_code)} if user_code else origin
+
+
+def _provenance(source: str, dataset: Dataset | DatasetConfig) -> Provenance:
     return {
         "format": FORMAT,
         "git_commit": git_commit(),
@@ -142,7 +159,7 @@ def provenance(*, source: str, dataset: str) -> Provenance:
         "platform": platform.platform(),
         "command": redact_arguments(sys.argv),
         "space": redact(source),
-        "dataset": {"name": dataset, "sha256": data_files.digest(dataset)},
+        "dataset": {"name": dataset.name, "sha256": data_files.digest(dataset.name, dataset.content)},
     }
 
 

@@ -63,7 +63,11 @@ REFUSED = [
         "dataset: validation (1437) must be below the 1437",
     ),
     (HEAD + "dataset: {name: mnist, validation: 60000}\n", 4, "dataset: validation (60000) must be below the 60000"),
-    (HEAD + "dataset: {validation: 70000}\n", 4, "dataset.validation: must be less than or equal to 60000, not 70000"),
+    (
+        HEAD + "dataset: {validation: 70000}\n",
+        4,
+        "dataset: validation (70000) must be below the 60000",
+    ),
     (HEAD + "evaluation: {watch_images: 1000000000}\n", 4, "evaluation.watch_images: must be less than or equal to"),
     (GRID + "seeds: 1000000000\n", 5, "seeds: must be less than or equal to 1000"),
     (

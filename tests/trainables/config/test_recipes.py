@@ -144,13 +144,13 @@ def test_pretraining_leaves_room_for_the_loop(pretrain, compute, is_valid):
 @pytest.mark.parametrize(
     ("generator", "message"),
     [
-        ({"goal": "targeted"}, "target is missing: goal targeted needs one, a label from 0 to 9"),
+        ({"goal": "targeted"}, "target is missing: goal targeted needs one, a label from 0 on"),
         ({"goal": "source_to_target", "target": 1}, "source is missing: goal source_to_target needs one"),
         ({"goal": "source_to_target", "source": 1}, "target is missing: goal source_to_target needs one"),
         ({"goal": "source_to_target", "source": 4, "target": 4}, "must be different labels, both are 4"),
         ({"target": 0}, r"target \(0\) must be left out: goal untargeted has none"),
         ({"goal": "targeted", "source": 1, "target": 2}, r"source \(1\) must be left out: goal targeted has none"),
-        ({"goal": "targeted", "target": 10}, "less than or equal to 9"),
+        ({"goal": "targeted", "target": 10}, "must be below 10, the number of classes"),
         ({"goal": "targeted", "target": -1}, "greater than or equal to 0"),
         ({"diversity": 0.1}, r"diversity \(0.1\) needs noise above 0"),
         ({"minibatch": "reused", "pool": 2}, r"pool \(2\) does not go with minibatch reused"),

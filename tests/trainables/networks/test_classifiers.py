@@ -7,9 +7,8 @@ import torch
 
 from trainables.common.tasks import MNIST
 from trainables.config import ClassifierConfig, GeneratorConfig
+from trainables.config.plugins.registries import CLASSIFIERS, GENERATORS
 from trainables.networks import classifiers, generators
-from trainables.networks.classifiers import CLASSIFIERS
-from trainables.networks.generators import GENERATOR_BODIES
 
 build_classifier = partial(classifiers.build_classifier, task=MNIST)
 build_generator = partial(generators.build_generator, task=MNIST)
@@ -75,7 +74,7 @@ def test_no_random_source_but_the_cpu_is_seeded(monkeypatch):
 
 
 @pytest.mark.parametrize("image_gradient", IMAGE_GRADIENTS)
-@pytest.mark.parametrize("body", GENERATOR_BODIES)
+@pytest.mark.parametrize("body", GENERATORS)
 class TestEveryGenerator:
     @pytest.mark.parametrize("leading", LEADING)
     def test_takes_any_leading_dimensions(self, body, image_gradient, leading):

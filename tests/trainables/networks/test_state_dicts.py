@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from trainables.common.tasks import MNIST
+from trainables.config.plugins.registries import CLASSIFIERS
 from trainables.errors import BundleError, UserError
 from trainables.networks import state_dicts, torch_files
-from trainables.networks.classifiers import CLASSIFIERS, small_cnn
+from trainables.networks.classifiers import small_cnn
 from trainables.networks.normalization import Normalization
 
 read_classifier_file = partial(state_dicts.read_classifier_file, task=MNIST)

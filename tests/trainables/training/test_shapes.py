@@ -7,10 +7,9 @@ import torch
 
 from trainables.common.tasks import Task
 from trainables.config import CONFIGURATIONS
+from trainables.config.plugins.registries import CLASSIFIERS, GENERATORS
 from trainables.data.tensors import Dataset, Split
 from trainables.judging.final import AttackBudget, evaluate_final
-from trainables.networks.classifiers import CLASSIFIERS
-from trainables.networks.generators import GENERATOR_BODIES
 from trainables.training import registry
 
 SHAPES = {"colour": ((3, 12, 12), 3), "odd sides": ((2, 13, 9), 4), "two classes": ((1, 8, 8), 2)}
@@ -50,7 +49,7 @@ def test_every_recipe_trains_and_goes_on(trainable, dataset, config_of):
     assert len({tuple(value for name, value in each.items() if not name.endswith("_s")) for each in reports}) == 1
 
 
-@pytest.mark.parametrize("body", GENERATOR_BODIES)
+@pytest.mark.parametrize("body", GENERATORS)
 def test_every_body_perturbs_within_its_bound(body, dataset, config_of):
     loop = registry.build(config_of("gan", generator={**GENERATOR, "body": body}), dataset)
     images, labels = dataset.test.batch(torch.arange(20))

@@ -54,6 +54,7 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Train one configuration, without Ray.",
         ("tuner train gan --set ratio.generator_turns=2 --output exports/one",),
     ),
+    "trust": ("Let code in a sweep or bundle from elsewhere run.", ("tuner trust exports/theirs",)),
     "data": ("Fetch datasets, or list them.", ("tuner data mnist",)),
     "spaces": ("List, check and show search spaces.", ()),
     "spaces list": ("List spaces and published configurations.", ("tuner spaces list",)),

@@ -41,15 +41,17 @@ def verify_nodes(sweep: SweepFolder) -> WorkerContext:
     """
     store = sweep.store
     FolderGuard(sweep.folder)
-    context = WorkerContext(sweep_folder=str(sweep.folder), sweep_id=sweep.id)
+    code = {name: source.decode() for name, source in sweep.read_code().items()}
+    context = WorkerContext(sweep_folder=str(sweep.folder), sweep_id=sweep.id, code=code)
     if store.url is not None:
-        context = WorkerContext(store_url=store.location(store.root), store_root=str(store.root))
+        context = WorkerContext(store_url=store.location(store.root), store_root=str(store.root), code=code)
     if local_ray.is_wanted() and len(_nodes()) == 1:
         return replace(context, data=sweep.data)
     place, shared = sweep.place, store.location(store.root / SHARED_DATA)
     probe = write_probe(place)
     _verify_nodes(place, probe)
-    data_files.share(sweep.space.dataset.name, shared, Path(sweep.data) if sweep.data else None)
+    dataset = sweep.space.dataset
+    data_files.share(dataset.name, shared, Path(sweep.data) if sweep.data else None, own=dataset)
     return replace(context, probe_place=place, probe=probe, shared_data=shared)
 
 

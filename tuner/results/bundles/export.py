@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.common.redaction import redact_arguments
+from trainables.config.plugins.user_code import CODE
 from trainables.storage.atomic import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.results.bundles.card import CARD, model_card
@@ -43,6 +44,9 @@ def export_run(
     try:
         with whole_folder(target) as folder:
             write_from_checkpoint(folder, record.run.settings, sweep.last_checkpoint(record))
+            for name, source in sweep.read_code().items():
+                (folder / CODE).mkdir(exist_ok=True)
+                (folder / CODE / name).write_bytes(source)
             write_account(folder, record.run.settings, record.metrics, origin, with_program=with_program)
     except (OSError, CheckpointError) as error:
         raise UserError(f"cannot export {record.run.key} to {target}: {error}") from error

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.errors import DataError
 from trainables.evaluation.metrics import metric_named
 from trainables.storage.atomic import whole_folder, write_whole
 from tuner.errors import UserError
@@ -192,10 +191,11 @@ def _render_examples(snapshot: Snapshot, records: Sequence[Record], drawn: Pictu
     if not records:
         return seen
     try:
+        snapshot.sweep.provide_code()
         dataset = examples.load_run_dataset(
             records[0].run.settings, Path(snapshot.sweep.data) if snapshot.sweep.data else None
         )
-    except DataError as error:
+    except UserError as error:
         drawn.missing.append(f"images under attack and accuracy by epsilon: {error}")
         return seen
     for record in records:

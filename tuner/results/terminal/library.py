@@ -6,7 +6,9 @@ from pathlib import Path
 
 from search_spaces import library
 from search_spaces.configurations import load_space
+from trainables.config.plugins.registries import ALL
 from trainables.data import files as data_files
+from trainables.errors import UserError
 from trainables.training.published import PUBLISHED
 from tuner.results.terminal.columns import Column, Row, Table
 
@@ -41,6 +43,19 @@ def published_table() -> Table:
         for name, published in PUBLISHED.items()
     )
     return Table("Published configurations, for `baselines`, `first` and `tuner train`", columns, rows)
+
+
+def plugin_lines() -> list[str]:
+    """Return a line for each name that an installed package adds, or why it cannot be used."""
+    lines = []
+    for registry in ALL:
+        for entry in registry.plugins():
+            try:
+                entry.load()
+                lines.append(f"{registry.kind}: {entry.name}, of {entry.package}")
+            except UserError as error:
+                lines.append(f"{registry.kind}: {error}")
+    return lines
 
 
 def datasets_table(folder: Path | None = None) -> Table:

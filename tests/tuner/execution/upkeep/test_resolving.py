@@ -1,0 +1,197 @@
+"""Launches with images and code of one's own: what is found, what is kept, and what is refused before any training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from search_spaces.configurations import baseline_configurations
+from tests.support.own_images import CLASSES, write_project
+from tests.tuner.conftest import train_really
+from trainables.config.plugins import user_code
+from trainables.errors import DataError
+from trainables.networks.bundle import read_bundle
+from trainables.worker.context import RunTask, WorkerContext
+from trainables.worker.trainable import RunTrainable
+from tuner.errors import UserError
+from tuner.execution.launch import LaunchOptions, new_sweep
+from tuner.results.bundles.export import export_run
+from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
+from tuner.sweep.snapshot import read_snapshot
+
+CONSOLE = Console(quiet=True)
+NN = "from torch import nn\ndef build(image_shape, num_classes):\n    "
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TUNER_DATA", raising=False)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def space(tmp_path) -> Path:
+    (tmp_path / "project").mkdir()
+    return write_project(tmp_path / "project", num_images=90)
+
+
+def launch(space, home, **options) -> SweepFolder:
+    return new_sweep(str(space), home, CONSOLE, LaunchOptions(**options))
+
+
+def forget() -> None:
+    """Be a process that was given no code yet."""
+    user_code._sources.clear()
+    user_code._modules.clear()
+
+
+def test_a_sweep_keeps_what_was_found_and_goes_on_without_the_originals(space, tmp_path, run):
+    sweep = launch(space, tmp_path / "home")
+    content = sweep.space.dataset.content
+    assert content.classes == CLASSES
+    assert content.image_shape == (3, 20, 24)
+    assert (content.train, content.validation, content.test) == (62, 14, 14)
+    assert sweep.read_provenance()["dataset"]["sha256"] == content.sha256
+    assert sweep.read_provenance()["user_code"] == dict(sweep.space.code)
+    shutil.rmtree(space.parent)
+    forget()
+    sweep = SweepFolder.open("shapes", home=tmp_path / "home")
+    sweep.provide_code()
+    with sweep.lock():
+        train_really(Ledger(sweep))
+    home = ("--home", str(tmp_path / "home"))
+    for command in (("compare", "shapes"), ("verify", "shapes"), ("status", "shapes")):
+        code, printed = run(*command, *home)
+        assert code == 0, printed
+    settings = read_snapshot(sweep).records[0].run.settings
+    assert settings["code"] == dict(sweep.space.code)
+    bundle = export_run(read_snapshot(sweep), tmp_path / "bundle")
+    assert (bundle / "code" / "net.py").read_bytes() == (sweep.folder / "code" / "net.py").read_bytes()
+    code, printed = run("evaluate", str(bundle), "--images", "10")
+    assert code == 0, printed
+    assert json.loads((bundle / "configuration.json").read_text())["dataset"]["content"]["classes"] == list(CLASSES)
+
+
+def test_a_worker_trains_with_what_the_driver_sends(space, tmp_path):
+    sweep = launch(space, tmp_path / "home")
+    code = {name: source.decode() for name, source in sweep.read_code().items()}
+    settings = baseline_configurations(sweep.space)["standard"]
+    forget()
+    task = RunTask("standard", str(tmp_path / "run"), settings, WorkerContext(code=code))
+    result = RunTrainable(task.to_config()).step()
+    assert result["metrics"]["watch/clean"] > 0, result
+
+
+def test_code_from_elsewhere_runs_only_when_its_user_says_so(space, tmp_path, monkeypatch, run):
+    sweep = launch(space, tmp_path / "home")
+    with sweep.lock():
+        train_really(Ledger(sweep))
+    bundle = export_run(read_snapshot(sweep), tmp_path / "bundle")
+    forget()
+    (tmp_path / "cache" / "trusted-code").unlink()
+    with pytest.raises(UserError, match=r"needs code that you have not let run here \(net.py\).*tuner trust"):
+        read_bundle(bundle)
+    for arguments in (("evaluate", "shapes"), ("resume", "shapes", "--trials", "3")):
+        code, printed = run(*arguments, "--home", str(tmp_path / "home"))
+        assert code == 2, printed
+        assert "tuner trust shapes" in printed
+    assert run("trust", str(bundle))[0] == 0
+    read_bundle(bundle)
+    (bundle / "code" / "net.py").write_text("raise SystemExit")
+    forget()
+    with pytest.raises(UserError, match=r"net.py was changed"):
+        read_bundle(bundle)
+
+
+def test_the_space_of_a_sweep_can_be_launched_again(space, tmp_path):
+    first = launch(space, tmp_path / "home")
+    second = launch(first.folder / "space.yaml", tmp_path / "home", name="again")
+    assert second.space.dataset == first.space.dataset
+    assert second.space.code == first.space.code
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("net.py:build", "../net.py:build"), "does not lie beside the space"),
+        (("net.py:build", "/tmp/net.py:build"), "does not lie beside the space"),
+        (("net.py:build", "other.py:build"), "cannot read .*other.py"),
+        (("net.py:build", "net.py:other"), r"net.py has no other \(it has: build\)"),
+        (("net.py:build", "json.decoder:JSONDecoder"), "launch with --trust"),
+        (("./images", "./nothing"), "there is no folder or file .*nothing"),
+        (("./images", "./net.py"), "neither a folder of images by class nor a file"),
+        (("./images", "images"), "dataset.name: must be 'mnist', .* or the path of images of your own"),
+        (("8/255", "8"), r"epsilon: must be less than or equal to 1, not 8: .* did you mean 8/255\?"),
+        (("{name: ./images}", "{name: ./images, validation: 89}"), "validation takes 89 of"),
+        (("{name: ./images}", "{name: ./images, test: 0}"), "dataset.test: must be greater than or equal to 1"),
+        (("{name: ./images}", "{name: mnist, test: 10}"), "test and content are for images of your own"),
+    ],
+)
+def test_what_cannot_be_launched_is_refused_before_a_folder_is_made(space, tmp_path, change, message):
+    assert change[0] in space.read_text()
+    space.write_text(space.read_text().replace(*change))
+    with pytest.raises(UserError, match=message):
+        launch(space, tmp_path / "home")
+    assert not (tmp_path / "home" / "shapes").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def build(image_shape, num_classes):\n    return 3\n", "must return a torch.nn.Module"),
+        (
+            "from torch import nn\ndef build(s, n):\n    return nn.Sequential(nn.Flatten(), nn.Linear(1440, 7))\n",
+            r"\(3, 7\)",
+        ),
+        ("from torch import nn\ndef build(s, n):\n    return nn.Linear(3, 3).half()\n", "weights in float16"),
+        ("import not_installed\n", r"net.py cannot be run \(line 1\)"),
+    ],
+)
+def test_networks_that_cannot_be_trained_are_refused_by_name(space, tmp_path, source, message):
+    (space.parent / "net.py").write_text(source)
+    with pytest.raises(UserError, match=message):
+        launch(space, tmp_path / "home")
+
+
+def test_images_that_cannot_be_used_are_refused_by_name(space, tmp_path):
+    (space.parent / "images" / "circles" / "odd.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"odd.png is no image"):
+        launch(space, tmp_path / "home")
+
+
+def test_with_trust_code_may_lie_anywhere(space, tmp_path):
+    (space.parent / "net.py").rename(tmp_path / "net.py")
+    space.write_text(space.read_text().replace("net.py:build", "../net.py:build"))
+    sweep = launch(space, tmp_path / "home", trust=True)
+    assert (sweep.folder / "code" / "net.py").is_file()
+    sweep.provide_code()
+
+
+def test_a_function_can_return_the_images(space, tmp_path):
+    (space.parent / "data.py").write_text(
+        "import numpy as np\n\n\ndef load():\n    labels = np.arange(60) % 3\n"
+        "    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)\n"
+        "    return {'images': images, 'labels': labels, 'classes': np.array(['a', 'b', 'c'])}\n"
+    )
+    space.write_text(space.read_text().replace("./images", "data.py:load"))
+    sweep = launch(space, tmp_path / "home")
+    assert sweep.space.dataset.content.image_shape == (1, 8, 8)
+    assert set(sweep.space.code) == {"net.py", "data.py"}
+
+
+def test_targets_must_be_classes(space, tmp_path):
+    text = (
+        space.read_text()
+        .replace("fgsm_random_start", "gan")
+        .replace("batch_size: 16", "generator: {goal: targeted, target: 3}")
+    )
+    space.write_text(text)
+    with pytest.raises(UserError, match=r"generator.target \(3\) must be below 3"):
+        launch(space, tmp_path / "home")
