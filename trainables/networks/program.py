@@ -9,8 +9,13 @@ import torch
 from torch import nn
 
 from trainables.common.tasks import Task
+from trainables.errors import UserError
 
 PROGRAM = "model.pt2"
+
+
+class UnexportableError(UserError):
+    """A network is more than torch can export as a program."""
 
 
 def write_program(target: Path, classifier: nn.Module, task: Task) -> None:
@@ -20,13 +25,19 @@ def write_program(target: Path, classifier: nn.Module, task: Task) -> None:
         target: the file to write.
         classifier: is put into evaluation mode.
         task: the shape of its images.
+
+    Raises:
+        UnexportableError: torch cannot export it, as a network whose code depends on the values of images.
     """
     images = torch.zeros(2, *task.image_shape)
+    number = torch.export.Dim("images", min=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns about its own code
-        program = torch.export.export(
-            classifier.eval(), (images,), dynamic_shapes=({0: torch.export.Dim("images", min=1)},)
-        )
+        try:
+            program = torch.export.export(classifier.eval(), (images,), dynamic_shapes=({0: number},))
+        except Exception as error:  # whatever the code of a network makes torch raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise UnexportableError(f"torch.export cannot export the network: {reason}") from error
         torch.export.save(program, str(target))
 
 

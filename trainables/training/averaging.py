@@ -1,4 +1,7 @@
-"""An exponential moving average of a network's weights, often more robust than the weights of any one moment."""
+"""An exponential moving average of a network's weights, often more robust than the weights of any one moment.
+
+Running statistics, as batch normalisation keeps them, are averaged with the weights.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,11 @@ class WeightAverage:
         decay = min(self._decay, (1 + self._num_updates) / (10 + self._num_updates))
         for average, weight in zip(self.network.parameters(), network.parameters(), strict=True):
             average.lerp_(weight, 1.0 - decay)
+        for kept, value in zip(self.network.buffers(), network.buffers(), strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(value, 1.0 - decay)
+            else:
+                kept.copy_(value)
         self._num_updates += 1
 
     def state(self) -> dict[str, Any]:

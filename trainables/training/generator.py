@@ -14,6 +14,7 @@ from trainables.attacks.losses import Epsilon
 from trainables.common.seeds import seed_for
 from trainables.common.tasks import Task
 from trainables.config import GeneratorConfig
+from trainables.networks.buffers import buffers_kept
 from trainables.networks.generator_losses import (
     GENERATOR_LOSSES,
     TARGETED_LOSSES,
@@ -117,12 +118,15 @@ class Adversary:
         settings = self.settings
         if settings.goal != "source_to_target":
             inputs = sample_inputs(settings, images, labels, bound, rng)
-            return perturb_images(settings, generator, classifier, inputs, bound).images
+            with buffers_kept(classifier):
+                return perturb_images(settings, generator, classifier, inputs, bound).images
         index = self._source_index(labels)
         if not len(index):
             return images
         inputs = sample_inputs(settings, images[index], labels[index], bound, rng)
-        return images.index_copy(0, index, perturb_images(settings, generator, classifier, inputs, bound).images)
+        with buffers_kept(classifier):
+            perturbed = perturb_images(settings, generator, classifier, inputs, bound).images
+        return images.index_copy(0, index, perturbed)
 
     @torch.no_grad()
     def pre_activations(
@@ -144,7 +148,8 @@ class Adversary:
         if not len(labels):
             return images
         inputs = sample_inputs(settings, images, labels, bound, rng)
-        return perturb_images(settings, self.generator, classifier, inputs, bound).pre_activation
+        with buffers_kept(classifier):
+            return perturb_images(settings, self.generator, classifier, inputs, bound).pre_activation
 
     def update(
         self, classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor, bound: Epsilon, rng: torch.Generator
@@ -168,7 +173,7 @@ class Adversary:
         if not len(labels):
             return None
         inputs = sample_inputs(settings, images, labels, bound, rng, times=2 if settings.diversity else 1)
-        with _frozen(classifier):
+        with _frozen(classifier), buffers_kept(classifier):
             adversarial, pre_activation = perturb_images(settings, self.generator, classifier, inputs, bound)
             logits = classifier(adversarial)
         loss, failure_probability = self._losses(logits, inputs.labels)

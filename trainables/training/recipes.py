@@ -10,6 +10,7 @@ import torch
 from trainables.attacks import gradient
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy
 from trainables.config import FgsmRandomStartConfig, FgsmRetrainingConfig, PgdConfig, TradesConfig
+from trainables.networks.buffers import buffers_kept
 from trainables.schedules import value_at, warmed_up
 from trainables.training.loop import TrainingLoop
 from trainables.training.optimizers import clip_and_step
@@ -80,7 +81,8 @@ class FgsmRetrainingLoop(AdversarialLoop):
         """Train on clean and FGSM images, or on FGSM images alone where the clean ones have no weight."""
         if self.config.clean_weight:
             return self._update_on_both(images, labels, epsilon, self.config.clean_weight)
-        adversarial = gradient.fgsm(self.classifier, images, labels, epsilon)
+        with buffers_kept(self.classifier):
+            adversarial = gradient.fgsm(self.classifier, images, labels, epsilon)
         return self.descend(cross_entropy(self.classifier(adversarial), labels).mean())
 
     def _update_on_both(
@@ -118,7 +120,7 @@ class TradesLoop(AdversarialLoop):
 
     def update(self, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
         """Attack the divergence of the predictions, then train on the clean loss and the divergence."""
-        with torch.no_grad():
+        with torch.no_grad(), buffers_kept(self.classifier):
             clean = self.classifier(images).log_softmax(-1)
         adversarial = _run_pgd(self, images, labels, epsilon, lambda logits, _: _divergence(clean, logits))
         logits, attacked = self.classifier(torch.cat([images, adversarial])).chunk(2)
@@ -131,17 +133,18 @@ def _run_pgd(
 ) -> torch.Tensor:
     settings = loop.config.attack
     step_size = settings.reach * epsilon / settings.steps
-    return gradient.pgd(
-        loop.classifier,
-        images,
-        labels,
-        epsilon,
-        steps=settings.steps,
-        step_size=step_size,
-        loss=loss,
-        rng=loop.rng,
-        clipped_start=settings.clipped_start,
-    )
+    with buffers_kept(loop.classifier):
+        return gradient.pgd(
+            loop.classifier,
+            images,
+            labels,
+            epsilon,
+            steps=settings.steps,
+            step_size=step_size,
+            loss=loss,
+            rng=loop.rng,
+            clipped_start=settings.clipped_start,
+        )
 
 
 def _divergence(log_probabilities: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

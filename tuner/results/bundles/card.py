@@ -39,6 +39,7 @@ def model_card(
     origin: Mapping[str, object],
     *,
     with_program: bool = True,
+    without: str = "",
 ) -> str:
     """Return the model card of a bundle as Markdown.
 
@@ -48,8 +49,14 @@ def model_card(
         images: how many validation images they were measured on.
         origin: where it comes from, as ``provenance.json`` says it.
         with_program: whether the bundle has ``model.pt2``.
+        without: why it has none, if it was to have one.
     """
-    return "\n".join(_lines(settings, metrics, images, origin, with_program))
+    loading = _WITH_OURS
+    if with_program:
+        loading += _WITH_TORCH.format(shape=", ".join(map(str, parse(settings).dataset.task.image_shape)))
+    elif without:
+        loading += f"\nThere is no `model.pt2` for torch alone: {without}\n"
+    return "\n".join(_lines(settings, metrics, images, origin, loading))
 
 
 def _lines(
@@ -57,7 +64,7 @@ def _lines(
     metrics: Mapping[str, float],
     images: int,
     origin: Mapping[str, object],
-    with_program: bool,
+    loading: str,
 ) -> Iterator[str]:
     config, trainable = parse(settings), settings["trainable"]
     task, epsilon = config.dataset.task, config.evaluation.epsilon
@@ -87,7 +94,7 @@ def _lines(
         yield "- If it was chosen for these numbers, they flatter it: it was chosen and measured on the same images."
     yield "- Stronger attacks find more: `tuner evaluate THIS FOLDER --tier final` measures it under the strongest."
     yield "\n## Loading it\n"
-    yield _WITH_OURS + (_WITH_TORCH.format(shape=", ".join(map(str, task.image_shape))) if with_program else "")
+    yield loading
     yield "## Where it comes from\n"
     yield "`configuration.json` holds all settings: `tuner train configuration.json --output FOLDER` trains it again."
     yield "`tuner verify THIS FOLDER` checks every file and measures the numbers again.\n"

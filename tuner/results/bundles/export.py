@@ -71,15 +71,19 @@ def write_account(
         with_program: see `export_run`.
     """
     from trainables.networks.bundle import read_bundle, write_checksums
-    from trainables.networks.program import PROGRAM, write_program
+    from trainables.networks.program import PROGRAM, UnexportableError, write_program
 
     images = num_images(settings, ranked=True)
     write_json(folder / "metrics.json", {"split": "validation", "tier": "rank", "images": images, "metrics": metrics})
     write_json(folder / "provenance.json", {**origin, "format": FORMAT, "seed": settings["seed"]})
     config, classifier = read_bundle(folder)
+    without = ""
     if with_program:
-        write_program(folder / PROGRAM, classifier, config.dataset.task)
-    card = model_card(settings, metrics, images, origin, with_program=with_program)
+        try:
+            write_program(folder / PROGRAM, classifier, config.dataset.task)
+        except UnexportableError as error:
+            with_program, without = False, str(error)
+    card = model_card(settings, metrics, images, origin, with_program=with_program, without=without)
     (folder / CARD).write_text(card, encoding="utf-8")
     write_checksums(folder, "metrics.json", "provenance.json", CARD, *([PROGRAM] if with_program else []))
 

@@ -135,3 +135,21 @@ def test_a_program_of_other_weights_is_told(bundle):
     write_checksums(bundle, "model.pt2")
     (problem,) = verify_bundle(bundle)
     assert "model.pt2 is not the classifier of the weights" in problem
+
+
+class Unexportable(torch.nn.Module):
+    """Its code depends on the values of the images."""
+
+    def forward(self, images):
+        return images.flatten(1)[:, :10] * (2 if float(images.sum()) > 3 else 1)
+
+
+def test_a_network_that_torch_cannot_export_has_no_program_and_the_card_says_so(trained_sweep, tmp_path, monkeypatch):
+    from trainables.networks import bundle as bundles
+
+    whole = bundles.read_bundle
+    monkeypatch.setattr(bundles, "read_bundle", lambda folder: (whole(folder)[0], Unexportable()))
+    folder = Sweep.open("real", home=tmp_path).export(output=tmp_path / "best")
+    assert {path.name for path in folder.iterdir()} == FILES - {"model.pt2"}
+    card = (folder / "model_card.md").read_text()
+    assert "There is no `model.pt2` for torch alone: torch.export cannot export the network" in card
