@@ -65,6 +65,8 @@ def test_launch_compare_export_evaluate(command_line: CommandLine):
         "metrics.json",
         "provenance.json",
         "checksums.json",
+        "model.pt2",
+        "model_card.md",
     }
     assert "is there already" in command_line.run("export", "a", code=2)
     for run in ("standard", "1"):

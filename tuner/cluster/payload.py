@@ -234,7 +234,7 @@ def unpack(packed: bytes, folder: Path, expected: Expected | None = None) -> Non
         if not files:
             return
         if expected is None or not expected.suffixes:
-            folder.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, *files.values())
             return
         if target.parent.exists():

@@ -26,7 +26,8 @@ _SWEEP, _STORAGE, _COMMAND, _DIGEST = "tuner.sweep", "tuner.storage", "tuner.com
 _RUN_LINE = re.compile(r"(trial|baseline)-\S+ ")
 _TRIES = 3
 # The folders that commands make on this machine unless --output names another, and the kinds of files in them.
-_FOLDERS = {"export": ("exports", (".json", ".safetensors")), "draw": ("pictures", (".png",))}
+_FOLDERS = {"export": ("exports", (".json", ".safetensors", ".pt2", ".md")), "draw": ("pictures", (".png",))}
+_FILES = {"report": "reports/{sweep}.html"}  # likewise, of commands that make one file
 _QUERY_PREFIX = "tuner."  # the job of a sweep has another one
 
 
@@ -138,6 +139,8 @@ def _expected(command: RemoteCommand) -> Expected | None:
     if command.command in _FOLDERS:
         parent, suffixes = _FOLDERS[command.command]
         return Expected(output or rf"{parent}/{command.sweep}-[a-z0-9][\w.-]*", frozenset(suffixes))
+    if output is None and command.command in _FILES:
+        output = re.escape(_FILES[command.command].format(sweep=command.sweep))
     return Expected(output) if output else None
 
 

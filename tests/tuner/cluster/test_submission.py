@@ -6,6 +6,7 @@ import json
 import shlex
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -294,6 +295,21 @@ def test_a_bundle_comes_here_as_the_command_makes_it(there, head: Head, tmp_path
     head.log = "--- tuner begins\n" + CommandResult("fine\n", "", archive("mine/metrics.json")).encode()
     assert there("export", "tiny", "--output", "deep/mine") == (0, "fine\n")
     assert (tmp_path / "deep" / "mine" / "metrics.json").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize(
+    ("command", "made"),
+    [
+        (["export", "tiny"], "exports/tiny-trial-0001/model.pt2"),
+        (["export", "tiny"], "exports/tiny-trial-0001/model_card.md"),
+        (["report", "tiny"], "reports/tiny.html"),
+        (["report", "tiny", "--output", "a/b.html"], "b.html"),
+    ],
+)
+def test_every_file_that_a_command_makes_comes_here(there, head: Head, tmp_path, command, made):
+    head.log += CommandResult("fine\n", "", archive(made)).encode()
+    assert there(*command) == (0, "fine\n")
+    assert len(list(tmp_path.rglob(Path(made).name))) == 1
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(there, head: Head, monkeypatch):

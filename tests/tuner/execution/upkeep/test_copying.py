@@ -189,7 +189,7 @@ def test_weights_of_a_copy_are_exported_as_those_of_the_original(trained_sweep, 
     assert (bundles[0] / "metrics.json").read_bytes() == (bundles[1] / "metrics.json").read_bytes()
     weights = [content(bundle) for bundle in bundles]
     differing = {name for name in weights[0] if weights[0][name] != weights[1][name]}
-    assert differing <= {"provenance.json", "checksums.json"}  # which holds the digest of the other
+    assert differing <= {"provenance.json", "model_card.md", "checksums.json"}  # which holds digests of the others
 
 
 def test_a_copy_that_other_tools_made_becomes_a_sweep_of_its_own(make_sweep, tmp_path):
