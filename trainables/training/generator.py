@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
+from trainables.attacks.buffers import buffers_kept
 from trainables.attacks.losses import Epsilon
 from trainables.common.seeds import seed_for
 from trainables.common.tasks import Task
 from trainables.config import GeneratorConfig
-from trainables.networks.buffers import buffers_kept
 from trainables.networks.generator_losses import (
     GENERATOR_LOSSES,
     TARGETED_LOSSES,

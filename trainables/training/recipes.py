@@ -8,9 +8,9 @@ from typing import cast
 import torch
 
 from trainables.attacks import gradient
+from trainables.attacks.buffers import buffers_kept
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy
 from trainables.config import FgsmRandomStartConfig, FgsmRetrainingConfig, PgdConfig, TradesConfig
-from trainables.networks.buffers import buffers_kept
 from trainables.schedules import value_at, warmed_up
 from trainables.training.loop import TrainingLoop
 from trainables.training.optimizers import clip_and_step

@@ -6,8 +6,8 @@ from torch import nn
 
 from tests.trainables.training.test_shapes import GENERATOR, dataset_of
 from trainables.attacks import gradient
+from trainables.attacks.buffers import buffers_kept
 from trainables.config import CONFIGURATIONS
-from trainables.networks.buffers import buffers_kept
 from trainables.training import loop as training_loop
 from trainables.training import registry
 
