@@ -13,8 +13,6 @@ from rich.console import Console
 
 from search_spaces.limits import MAX_WORKERS
 from trainables.common.limits import MAX_IMAGES
-from trainables.config.plugins import user_code
-from trainables.config.plugins.references import code_reference, is_image_path
 from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import AcceptCodeChange, Data, Home, is_local_path, open_home, per_channel, radius
 from tuner.cli.output import Format, FormatOption, OutputOption, format_of, write_content, write_table
@@ -194,6 +192,7 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
         raise UserError("--autoattack stands beside the strongest attacks: add --tier final")
     if epsilon is not None and not 0 < epsilon <= 1:
         raise UserError(f"--epsilon must be above 0 and at most 1, the whole range of a pixel, not {epsilon:g}")
+    from trainables.config.plugins.references import is_image_path
     from trainables.data import files as data_files
 
     if dataset is not None and dataset not in data_files.names() and not is_image_path(dataset):
@@ -236,6 +235,9 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
 
 def _provide_code(architecture: str | None) -> dict[str, str]:
     """Return the SHA-256 of the file of code that was typed as an architecture, which may run for that."""
+    from trainables.config.plugins import user_code
+    from trainables.config.plugins.references import code_reference
+
     reference = code_reference(architecture or "")
     if reference is None:
         return {}
