@@ -92,12 +92,20 @@ BAD = [
     (parameter("{int: [true, 2]}"), 6, "int[0]: the ends of int must be whole numbers, not true"),
     (parameter("{int: [1, 2], float: [1, 2]}"), 6, "takes exactly one of float, int and choice, and has float and int"),
     (parameter("{log: true}"), 6, "takes exactly one of float, int and choice, and has none of them"),
-    (parameter("{choice: [1, 2], step: 1}"), 6, "setting.step: unknown key 'step' (valid: choice, schedule, when)"),
+    (
+        parameter("{choice: [1, 2], step: 1}"),
+        6,
+        "setting.step: unknown key 'step' (valid: choice, prior, schedule, when)",
+    ),
     (parameter("{choice: []}"), 6, "setting.choice: takes [value, ...] or named groups"),
     (parameter("{choice: 3}"), 6, "setting.choice: takes [value, ...] or named groups"),
     (parameter("{choice: [1, 2, 1]}"), 6, "setting.choice[2]: 1 stands twice in the choice"),
     (parameter("{choice: [[1], [2]]}"), 6, "setting.choice[0]: must be a number, text, true, false or null; to choose"),
-    (parameter("{choice: [1, 2], log: true}"), 6, "setting.log: unknown key 'log' (valid: choice, schedule, when)"),
+    (
+        parameter("{choice: [1, 2], log: true}"),
+        6,
+        "setting.log: unknown key 'log' (valid: choice, prior, schedule, when)",
+    ),
     (parameter("{choice: {a: 1}}"), 6, "setting.choice.a: must be a mapping of settings, not 1"),
     (parameter("{choice: {a: {b: {int: [1, 2]}}}}"), 6, "choice.a.b: must be a fixed value"),
     (parameter("{int: [1, 2], schedule: 3}"), 6, "schedule: takes one or several of constant, linear, stepped, not 3"),
@@ -130,7 +138,7 @@ BAD = [
     (
         parameter("{int: [1, 2], knots: 3}"),
         6,
-        "setting.knots: unknown key 'knots' (valid: int, log, or_zero, schedule,",
+        "setting.knots: unknown key 'knots' (valid: int, log, or_zero, prior, schedule,",
     ),
     (
         parameter("{int: [1, 2], schedule: linear, knot: 3}"),
