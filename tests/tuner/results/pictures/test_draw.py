@@ -65,9 +65,10 @@ def test_a_run_is_drawn_from_its_metrics_and_its_checkpoint(trained_sweep, tmp_p
     assert list(curves) == [f"best trial: {winner.run.label}", "standard", "fgsm_retraining"]
     assert curves[f"best trial: {winner.run.label}"] == expected.accuracy_by_epsilon
     assert (epsilon, num_images) == (0.2, 200)
-    ((of_success, rates),) = given["success"]
+    ((of_success, rates, classes),) = given["success"]
     assert of_success == f"{who}\ndigits, epsilon 0.2, 200 validation images under the generator"
     assert (rates == expected.success).all()
+    assert list(classes) == [str(digit) for digit in range(10)]
     assert title == "real\ndigits, 200 validation images, PGD with 40 steps"
 
 
