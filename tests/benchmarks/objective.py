@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
 from torch import nn
 
+from tests.benchmarks.commit_side import GENERATOR
 from trainables.attacks import losses
 from trainables.attacks.apgd import apgd
 from trainables.config import parse
@@ -49,18 +50,7 @@ _GAN = {
     "pretrain": 0.5,
     "clean_weight": 0.1,
     "classifier": {"learning_rate": 4e-3, "schedule": "cyclic"},
-    "generator": {
-        "width": 16,
-        "random_start": True,
-        "see_label": True,
-        "see_perturbation": True,
-        "recursions": 2,
-        "recursion_step": 0.6,
-        "image_gradient": "sign",
-        "perturbation_bound": 0.35,
-        "loss": "cross_entropy",
-        "warmup": 0.3,
-    },
+    "generator": {**GENERATOR, "warmup": 0.3},
 }
 NETS: dict[str, dict[str, Any]] = {
     "standard-3": {"trainable": "standard", "compute": 3.0},

@@ -51,6 +51,18 @@ def source_folders() -> list[str]:
 
 
 @contextlib.contextmanager
+def without_current_folder() -> Iterator[None]:
+    """Import nothing from the current folder, which ``python -m`` and an interactive Python put first."""
+    before = sys.path
+    if not sys.flags.safe_path and before and Path(before[0]).resolve() == Path.cwd():
+        sys.path = before[1:]
+    try:
+        yield
+    finally:
+        sys.path = before
+
+
+@contextlib.contextmanager
 def garbage_collection_paused() -> Iterator[None]:
     """Let Python collect no garbage, for code that makes many objects which all stay: looking through them takes time.
 

@@ -149,7 +149,8 @@ def judgement_sentences(judgement: CurveJudgement) -> list[str]:
     """Return from which step on trials could be stopped, as sentences."""
     right = judgement.first_right
     if judgement.trials < MIN_TRIALS:
-        return [f"{judgement.trials} trials ran to their end; {MIN_TRIALS} are needed to tell where a rung may lie."]
+        trials = "1 trial" if judgement.trials == 1 else f"{judgement.trials} trials"
+        return [f"{trials} ran to the end; {MIN_TRIALS} are needed to tell where a rung may lie."]
     if right is None:
         return [
             f"No step ranks the {judgement.trials} trials that ran to their end as their ends do (rank correlation "

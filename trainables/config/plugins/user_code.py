@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables.common.process_state import without_current_folder
 from trainables.config.plugins.references import CodeReference
 from trainables.config.plugins.registries import explain
 from trainables.errors import UserError
@@ -24,9 +25,8 @@ CODE = "code"
 """Folder of the code of a user's own, in a bundle as in a sweep."""
 
 MAX_BYTES = 1_000_000
-_sources: dict[
-    str, bytes
-] = {}  # what this process may run, by its SHA-256: like sys.modules, for files that it was given
+# What this process may run, by its SHA-256: like sys.modules, for files that it was given.
+_sources: dict[str, bytes] = {}
 _modules: dict[str, types.ModuleType] = {}
 
 
@@ -61,7 +61,8 @@ def module_digest(name: str) -> str:
         UserError: there is no such module, or it has no file.
     """
     try:
-        spec = importlib.util.find_spec(name)
+        with without_current_folder():
+            spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
         spec = None
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
@@ -108,7 +109,8 @@ def _installed(name: str, digest: str) -> types.ModuleType:
     if module_digest(name) != digest:
         raise UserError(f"the module {name} here is another one than that of the sweep: install the same release of it")
     try:
-        return importlib.import_module(name)
+        with without_current_folder():
+            return importlib.import_module(name)
     except Exception as error:
         raise UserError(f"{name} cannot be imported: {explain(error)}") from error
 

@@ -26,8 +26,6 @@ from trainables.config.plugins.registries import DATASETS
 from tuner.errors import UserError
 from tuner.results.terminal.output import say
 
-_CODE = "code"  # folder of a sweep
-
 
 @dataclass(frozen=True)
 class ResolvedSpace:
@@ -139,7 +137,7 @@ def _file_of(reference: CodeReference, base: Path | None, is_trusted: bool) -> P
     """Return the path of a file of code: beside the space, or anywhere if it is trusted."""
     is_plain = reference.where == reference.file_name
     if is_plain and base is not None:
-        beside = (base / reference.where, base / _CODE / reference.where)  # the latter in a sweep's folder
+        beside = (base / reference.where, base / user_code.CODE / reference.where)  # the latter in a sweep's folder
         return next((path for path in beside if path.is_file()), beside[0])
     if is_trusted:
         return (base or Path()) / Path(reference.where).expanduser()

@@ -31,7 +31,8 @@ def export_run(
         with_program: also write the classifier as ``model.pt2``, which torch runs without our code.
 
     Raises:
-        UserError: there is no such run, the folder is there already or cannot be written.
+        UserError: there is no such run, the folder is there already or cannot be written, or the program needs code
+            of a user's own that may not run here.
     """
     sweep, record = snapshot.sweep, choose_run(snapshot, key)
     target = (target or Path("exports") / f"{sweep.name}-{record.run.key}").absolute()
@@ -41,6 +42,8 @@ def export_run(
     from trainables.networks.bundle import write_from_checkpoint
 
     origin = _origin(snapshot, record)
+    if with_program:
+        sweep.provide_code()  # which makes the network that is exported
     try:
         with whole_folder(target) as folder:
             write_from_checkpoint(folder, record.run.settings, sweep.last_checkpoint(record))
@@ -76,9 +79,9 @@ def write_account(
     images = num_images(settings, ranked=True)
     write_json(folder / "metrics.json", {"split": "validation", "tier": "rank", "images": images, "metrics": metrics})
     write_json(folder / "provenance.json", {**origin, "format": FORMAT, "seed": settings["seed"]})
-    config, classifier = read_bundle(folder)
     without = ""
     if with_program:
+        config, classifier = read_bundle(folder)
         try:
             write_program(folder / PROGRAM, classifier, config.dataset.task)
         except UnexportableError as error:

@@ -39,7 +39,8 @@ def robust_with_intervals(snapshot: Snapshot) -> Chart | None:
     bounds = [interval(record.metrics["robust"], images) for record in shown]
     colours = [COLOURS[1] if record.run.kind == "baseline" else COLOURS[0] for record in shown]
     figure = _with_intervals(names, values, [(100 * low, 100 * high) for low, high in bounds], colours)
-    note = f"95 % intervals of {images:,} validation images (Wilson), of which seeds are no part. Blue: baselines."
+    note = f"95 % intervals of {images:,} validation images (Wilson), of which seeds are no part."
+    note += " Blue: baselines." if any(record.run.kind == "baseline" for record in shown) else ""
     return Chart("Robust accuracy", figure, note, height=90 + 26 * len(shown))
 
 

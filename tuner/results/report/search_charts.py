@@ -74,7 +74,10 @@ def best_over_compute(snapshot: Snapshot) -> Chart | None:
             ),
         ]
     )
-    for place, record in enumerate(_baselines(snapshot, objective), 1):
+    baselines = [
+        record for record in snapshot.records if record.run.kind == "baseline" and objective.metric in record.metrics
+    ]
+    for place, record in enumerate(baselines, 1):
         value = scaled(objective.metric, record.metrics[objective.metric])
         figure.add_trace(
             go.Scatter(
@@ -86,14 +89,7 @@ def best_over_compute(snapshot: Snapshot) -> Chart | None:
             )
         )
     style(figure, x="compute of all trials (epochs of standard training)", y=axis_title(objective.metric))
-    has_baselines = bool(_baselines(snapshot, objective))
-    return Chart("Best trial so far, by compute", figure, "Dashed: the baselines." if has_baselines else "")
-
-
-def _baselines(snapshot: Snapshot, objective: Objective) -> list[Record]:
-    return [
-        record for record in snapshot.records if record.run.kind == "baseline" and objective.metric in record.metrics
-    ]
+    return Chart("Best trial so far, by compute", figure, "Dashed: the baselines." if baselines else "")
 
 
 def importance(view: StudyView) -> Chart | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from trainables.evaluation.checks import MASKING_FAILURES
 from tuner.errors import UserError
@@ -152,10 +152,10 @@ def subject(snapshot: Snapshot) -> Record | None:
 def _origin(snapshot: Snapshot) -> Section:
     section = Section("origin", "What ran, where, and how to repeat it")
     sweep = snapshot.sweep
-    section.text = _text(lambda: (sweep.folder / "space.yaml").read_text(encoding="utf-8"))
     try:
+        section.text = (sweep.folder / "space.yaml").read_text(encoding="utf-8")
         origin = sweep.read_provenance()
-    except UserError as error:
+    except (UserError, OSError) as error:
         section.sentences.append(str(error))
         return section
     command = shlex.join(["tuner", *origin["command"][1:]])
@@ -174,10 +174,3 @@ def _origin(snapshot: Snapshot) -> Section:
         f"`tuner launch {snapshot.space.name}.yaml --trials {sweep.num_trials}`."
     )
     return section
-
-
-def _text(read: Callable[[], str]) -> str:
-    try:
-        return read()
-    except OSError as error:
-        return str(error)

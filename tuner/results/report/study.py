@@ -112,7 +112,7 @@ def _edge(parameter: Parameter, value: Any) -> str:
     end, further = ("lower", "lower") if place <= _EDGE else ("upper", "higher")
     return (
         f"The best trial's {parameter.name} is {value:.4g}, at the {end} edge of its range from {domain.low:.4g} to "
-        f"{domain.high:.4g}: better values may lie {further}. Widen the range and search again, with --warm-start."
+        f"{domain.high:.4g}: better values may lie {further}. Widen the range and search again, with `--warm-start`."
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -26,6 +25,7 @@ from search_spaces.errors import Mistake, nearest, unknown
 from search_spaces.parsing.reader import Draft
 from search_spaces.schema import Space
 from search_spaces.sections import SamplerClass
+from trainables.common.process_state import without_current_folder
 from tuner.errors import UserError
 from tuner.search.distributions import suggest
 from tuner.search.sampling.fallback import FallbackSampler
@@ -156,7 +156,7 @@ def _import(path: str) -> type[BaseSampler]:
     """Return the class at ``package.module:Name``; no module is taken from the current folder."""
     module_name, _, name = path.partition(":")
     try:
-        with _without_current_folder(), _quiet():
+        with without_current_folder(), _quiet():
             module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise _ImportedError(_why_missing(module_name, error)) from None
@@ -187,18 +187,6 @@ def _why_missing(module_name: str, error: ModuleNotFoundError) -> str:
             "its folder in PYTHONPATH"
         )
     return f"cannot be imported: there is no module {missing}; install the package that has it, or set PYTHONPATH"
-
-
-@contextlib.contextmanager
-def _without_current_folder() -> Iterator[None]:
-    """Leave out the current folder, which ``python -m`` and an interactive Python put first."""
-    before = sys.path
-    if not sys.flags.safe_path and before and Path(before[0]).resolve() == Path.cwd():
-        sys.path = before[1:]
-    try:
-        yield
-    finally:
-        sys.path = before
 
 
 @contextlib.contextmanager

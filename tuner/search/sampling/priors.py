@@ -1,8 +1,6 @@
 """Draws around what is known beforehand: the configurations of ``first`` and the values of ``prior``.
 
-A search that only runs `first` follows its random startup trials, whatever `first` has measured. On the recorded curves
-of `tests.benchmarks.curves` (60 seeds, 4 workers, trials compared at half of their compute) it needed a median of 13
-whole trials until it found the best beside a good first one, and 10 with half of its early draws around that.
+A search that only runs `first` follows its random startup trials, whatever `first` has measured.
 """
 
 from __future__ import annotations
