@@ -279,10 +279,11 @@ def test_what_is_written_past_the_store_of_a_sweep_is_listed():
         "cli/output.py",  # a file of the user's choice
         "cluster/payload.py",  # what a cluster sends to this machine
         "execution/preflight.py",  # a probe of the disk
-        "execution/single.py",  # a folder of the user's choice, and so for the next three
-        "results/draw.py",
-        "results/export.py",
+        "execution/single.py",  # a folder of the user's choice, and so for the next four
+        "results/bundles/export.py",
         "results/frames.py",
+        "results/pictures/draw.py",
+        "results/report/page.py",
         "storage/journal.py",  # a study in a file, which no object store keeps
         "sweep/folder.py",  # files of a new sweep, which its store gets as a folder
     }
