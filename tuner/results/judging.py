@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-
-import numpy as np
-from scipy import stats
+from statistics import median
 
 from search_spaces.schema import Space
 from tuner.search.warm_start import fits
@@ -133,7 +131,7 @@ def judge_curves(curves: Sequence[Curve]) -> CurveJudgement:
 def _judge_step(step: int, curves: Sequence[Curve]) -> StepJudgement:
     there = sorted((curve for curve in curves if step in curve.reports), key=lambda curve: -curve.end)
     best = there[: len(there) // 4]
-    compute = float(np.median([curve.compute[step] for curve in there]))
+    compute = float(median([curve.compute[step] for curve in there]))
     return StepJudgement(step, compute, len(there), _correlation(step, there), _correlation(step, best))
 
 
@@ -142,6 +140,8 @@ def _correlation(step: int, curves: Sequence[Curve]) -> float | None:
     reports, ends = [curve.reports[step] for curve in curves], [curve.end for curve in curves]
     if len(curves) < 3 or len(set(reports)) < 2 or len(set(ends)) < 2:
         return None
+    from scipy import stats  # takes longer than printing a table
+
     return float(stats.spearmanr(reports, ends).statistic)
 
 
