@@ -9,21 +9,26 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from search_spaces.checks.assignments import assign
 from search_spaces.checks.baselines import PUBLISHED_SETTINGS, baseline_settings
+from search_spaces.checks.fields import SHARED_SETTINGS
 from search_spaces.checks.rungs import EARLIER_RUNGS, default_rung
 from search_spaces.checks.spaces import space_mistakes
 from search_spaces.errors import Mistake, SpaceError
 from search_spaces.library import text_of
 from search_spaces.parameters import Fixed
+from search_spaces.parsing.bundles import KEPT, BundleSettings, complete_settings
 from search_spaces.parsing.reader import Check, Draft, read
 from search_spaces.parsing.yaml_document import parse
 from search_spaces.schema import Space
 from search_spaces.sections import Pruner
 from trainables.config import CONFIGURATIONS
 from trainables.config import parse as parse_settings
+from trainables.errors import UserError
+from trainables.storage.bundle_files import CONFIGURATION, read_bundle_json
 
 
 def load_space(name_or_path: str) -> Space:
@@ -50,7 +55,7 @@ def parse_space(text: str, source: str, also: Check | None = None) -> Space:
     def check(draft: Draft) -> Iterable[Mistake]:
         return chain(space_mistakes(draft), also(draft) if also else ())
 
-    return with_first_rung(read(text, source, check=check, published=PUBLISHED_SETTINGS))
+    return with_first_rung(_read(text, source, check))
 
 
 def parse_launched_space(
@@ -69,10 +74,40 @@ def parse_launched_space(
         SpaceError: it has mistakes; the message lists all of them, under the name of the source.
     """
     check = partial(space_mistakes, is_launched=True)
-    space = with_first_rung(read(text, source, check=check, published=PUBLISHED_SETTINGS), rungs)
+    space = with_first_rung(_read(text, source, check), rungs)
     if "prior_draws" in space.search.model_fields_set:
         return space
     return space.model_copy(update={"search": space.search.model_copy(update={"prior_draws": prior_draws})})
+
+
+def _read(text: str, source: str, check: Check) -> Space:
+    base = Path(source).parent if Path(source).is_file() else Path()
+    return read(text, source, check, PUBLISHED_SETTINGS, partial(_read_bundle, base), SHARED_SETTINGS)
+
+
+def _read_bundle(base: Path, path: str) -> BundleSettings:
+    """Return the settings of the bundle in a folder, or of a configuration in a JSON file.
+
+    Raises:
+        UserError: there is none, or it was changed after it was written.
+    """
+    if "://" in path:
+        raise UserError(f"{path} is a URL: copy the bundle to this machine and name its folder")
+    folder = (base / Path(path).expanduser()).absolute()
+    if not folder.exists():
+        raise UserError(f"{folder} does not exist: a bundle's path is seen from the folder of the space's file")
+    folder, name = (folder.parent, folder.name) if folder.is_file() else (folder, CONFIGURATION)
+    return read_bundle_json(folder, name, complete_settings)
+
+
+def with_bundles(text: str, source: str) -> str:
+    """Return the text of a space that holds the settings of the bundles that it names, which then are not needed.
+
+    Raises:
+        SpaceError: it has mistakes.
+    """
+    bundles = parse_space(text, source).bundles
+    return assign(text, source, [f"{KEPT}={json.dumps(bundles)}"]) if bundles else text
 
 
 def with_first_rung(space: Space, rungs: Mapping[str, float] | None = None) -> Space:

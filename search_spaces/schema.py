@@ -68,6 +68,7 @@ class Space(Section):
         parameters: in the order in which they are chosen: each after those that its conditions name.
         first: the configurations to try first, as values by dotted name.
         code: SHA-256 of each file and module of a user's own that the space names; a launch writes it.
+        bundles: the settings of each bundle that ``first`` or ``baselines`` names, by its path; a launch writes them.
     """
 
     name: Name
@@ -88,6 +89,7 @@ class Space(Section):
     parameters: tuple[Parameter, ...] = ()
     first: Annotated[tuple[Mapping[str, Any], ...], Field(max_length=MAX_FIRST)] = ()
     code: Annotated[Mapping[CodeName, Sha256], Field(max_length=MAX_FILES)] = {}
+    bundles: Annotated[Mapping[str, Mapping[str, Any]], Field(max_length=MAX_FIRST + MAX_BASELINES)] = {}
 
     @field_validator("objectives", mode="before")
     @classmethod

@@ -226,11 +226,37 @@ class Sweep:
         """Return its state, counts, best trial, cost and time left."""
         return status_of(read_snapshot(self._sweep, with_rows=True))
 
-    def export(self, run: str | None = None, *, output: Path | str | None = None) -> Path:
-        """Write a run, by default the best trial, as a folder that stands alone, and return that folder."""
+    def export(self, run: str | None = None, *, output: Path | str | None = None, as_space: bool = False) -> Path:
+        """Write a run as a folder that stands alone, and return that folder.
+
+        Args:
+            run: its key (``trial-0003``, ``3``, ``fgsm_retraining``); by default that of the best trial.
+            output: the folder to make; by default ``exports/<sweep>-<run>`` right here.
+            as_space: also write ``space.yaml``, the sweep's space, whose search begins with this run.
+
+        Raises:
+            UserError: there is no such run, or the folder is there already or cannot be written.
+        """
         from tuner.results.bundles.export import export_run
 
-        return export_run(read_snapshot(self._sweep), _path(output), run)
+        return export_run(read_snapshot(self._sweep), _path(output), run, as_space=as_space)
+
+    def export_top(self, number: int, *, output: Path | str | None = None, as_space: bool = False) -> list[Path]:
+        """Write the best trials of different configurations, each as a folder, and return the folders, the best first.
+
+        Args:
+            number: how many at most.
+            output: the folder that gets a folder for each; by default ``exports`` right here.
+            as_space: see `export`.
+
+        Raises:
+            UserError: no trial has ended as it should, or a folder is there already or cannot be written.
+        """
+        from tuner.results.bundles.export import export_several
+        from tuner.results.selection import choose_top
+
+        snapshot = read_snapshot(self._sweep)
+        return export_several(snapshot, choose_top(snapshot, number), _path(output), as_space=as_space)
 
     def report(self, output: Path | str | None = None, *, images: bool = True) -> Path:
         """Write a report that explains it, one HTML file that needs no network, and return its path.

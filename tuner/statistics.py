@@ -1,8 +1,7 @@
 """Statistics of few values: confidence intervals, paired differences, corrected p-values, and tests for racing.
 
 All values are of one metric, accuracies in [0, 1] as a rule. ``resolution`` is the finest step in which they were
-measured, one image's share: a spread below it cannot be known, so none is assumed. scipy is imported by what needs it:
-that takes longer than printing a table.
+measured, one image's share: a spread below it cannot be known, so none is assumed.
 """
 
 from __future__ import annotations
@@ -13,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, mean, stdev
 from typing import Literal
+
+import numpy as np
+from scipy import stats
 
 LEVEL = 0.95
 # Measured on normal and exponential samples: a BCa interval of 3 values covers 66-77 % instead of 95 %, of 6 values
@@ -68,9 +70,7 @@ def student_interval(values: Sequence[float], resolution: float = 0.0) -> tuple[
     """Return the 95 % interval of the mean (Student 1908), None for fewer than two values."""
     if len(values) < 2:
         return None
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * _error(values, resolution)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * _error(values, resolution)
     return mean(values) - half, mean(values) + half
 
 
@@ -83,9 +83,6 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     if min(values) == max(values):  # BCa is not defined there
         return values[0], values[0]
-    import numpy as np
-    from scipy import stats
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of what is seen below
         bounds = stats.bootstrap(
@@ -107,13 +104,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def interval(accuracy: float, num_images: int) -> tuple[float, float]:
     """Return the 95 % interval of an accuracy measured on that many images (Wilson 1927)."""
-    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
-    right = round(accuracy * num_images)
-    middle, scale = right + z**2 / 2, num_images + z**2
-    half = z * math.sqrt(right * (num_images - right) / num_images + z**2 / 4)
-    low = (middle - half) / scale if right else 0.0
-    high = (middle + half) / scale if right < num_images else 1.0
-    return low, high
+    proportion = stats.binomtest(round(accuracy * num_images), num_images).proportion_ci(method="wilson")
+    return float(proportion.low), float(proportion.high)
 
 
 def is_within_noise(better: float, worse: float, num_images: int) -> bool:
@@ -166,8 +158,4 @@ def _p_value(differences: Sequence[float], resolution: float) -> float:
     if len(differences) < 2 or mean(differences) == 0:
         return 1.0
     error = _error(differences, resolution)
-    if not error:
-        return 0.0
-    from scipy.special import stdtr
-
-    return 2 * float(stdtr(len(differences) - 1, -abs(mean(differences)) / error))
+    return 2 * float(stats.t.sf(abs(mean(differences)) / error, len(differences) - 1)) if error else 0.0

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from search_spaces.errors import Mistake, MistakeList, Path, shown, unknown
 from search_spaces.parameters import with_changes
+from search_spaces.parsing.bundles import BUNDLE, Bundles
 from search_spaces.sections import MAX_BASELINES, Baseline, name_objection
 
 
-def read_baselines(raw: object, published: PublishedSettings) -> tuple[dict[int, Baseline], list[Mistake]]:
+def read_baselines(
+    raw: object, published: PublishedSettings, bundles: Bundles, shared: Collection[str]
+) -> tuple[dict[int, Baseline], list[Mistake]]:
     """Return the baselines by their index in the file, and the mistakes in the list.
 
     Args:
         raw: the content of ``baselines``.
         published: configurations that a baseline can be named after; it has their settings.
+        bundles: whose configurations a baseline can have.
+        shared: keys of the settings that all runs of a sweep share, which a baseline takes from the space.
     """
     if not isinstance(raw, list):
         return {}, [Mistake(None, ("baselines",), f"must be a list of baselines, not {shown(raw)}")]
@@ -27,10 +33,13 @@ def read_baselines(raw: object, published: PublishedSettings) -> tuple[dict[int,
     taken: dict[str, int] = {}
     for index, item in enumerate(raw):
         place = ("baselines", index)
-        trainable, settings = _recipe(place, item, published, mistakes)
+        if isinstance(item, dict) and BUNDLE in item:
+            trainable, settings = _recipe_of_bundle(place, item, bundles, shared, mistakes)
+        else:
+            trainable, settings = _recipe(place, item, published, mistakes)
         if trainable is None:
             continue
-        name: Any = item.get("name", item.get(NAMED_BY, trainable)) if isinstance(item, dict) else item
+        name = _name_of(item, trainable)
         objection = name_objection(name)
         if objection is None and taken.setdefault(name, index) != index:
             objection = f"{name} is the name of two baselines: give one of them a name of its own"
@@ -39,6 +48,31 @@ def read_baselines(raw: object, published: PublishedSettings) -> tuple[dict[int,
             mistakes.append(Mistake(None, (*place, "name") if has_name else place, objection))
         baselines[index] = Baseline(name=str(name), trainable=trainable, settings=settings)
     return baselines, mistakes
+
+
+def _name_of(item: object, trainable: str) -> Any:
+    """Return what a baseline is called: by its own name, or by what it is named after."""
+    if not isinstance(item, dict):
+        return item
+    if BUNDLE in item and "name" not in item:
+        return PurePosixPath(item[BUNDLE]).name
+    return item.get("name", item.get(NAMED_BY, trainable))
+
+
+def _recipe_of_bundle(
+    place: Path, item: Mapping[str, Any], bundles: Bundles, shared: Collection[str], mistakes: list[Mistake]
+) -> tuple[str | None, dict[str, Any]]:
+    """Return the trainable and the settings of a baseline that is a bundle's run; like `_recipe`."""
+    for key in (NAMED_BY, "trainable"):
+        if key in item:
+            mistakes.append(Mistake(None, (*place, key), f"comes with what {BUNDLE} names: remove it"))
+            return None, {}
+    bundle = bundles.settings((*place, BUNDLE), item[BUNDLE], mistakes)
+    if bundle is None:
+        return None, {}
+    changes = {key: value for key, value in item.items() if key not in ("name", BUNDLE)}
+    own = {key: value for key, value in bundle.items() if key not in shared}
+    return bundle["trainable"], with_changes(own, changes)
 
 
 def _recipe(
@@ -60,7 +94,9 @@ def _recipe(
     trainable = settings.pop("trainable", None)
     if isinstance(trainable, str):
         return trainable, settings
-    message = f"must be a name, or a mapping with the key trainable or {NAMED_BY} and a name, not {shown(item)}"
+    message = (
+        f"must be a name, or a mapping with the key trainable, {NAMED_BY} or {BUNDLE} and a name, not {shown(item)}"
+    )
     mistakes.append(Mistake(None, place, message))
     return None, {}
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+from pydantic import ValidationError
 
 from search_spaces.errors import Mistake, MistakeList, Path, shown, unknown
 from search_spaces.parameters import (
@@ -15,10 +18,12 @@ from search_spaces.parameters import (
     SchedulePart,
     is_number,
     put,
+    settings_of,
     with_changes,
 )
 from search_spaces.parsing.alternatives import ABOVE_ZERO, IS_ZERO
 from search_spaces.parsing.baselines import NAMED_BY, PublishedSettings
+from search_spaces.parsing.bundles import BUNDLE, Bundles, BundleSettings, left_out
 from search_spaces.parsing.schedules import schedule_part_values
 from search_spaces.sections import MAX_FIRST
 
@@ -29,6 +34,8 @@ def read_first(
     invalid_paths: Iterable[tuple[str, ...]],
     published: PublishedSettings,
     trainable: object,
+    bundles: Bundles,
+    shared: Collection[str],
 ) -> tuple[tuple[dict[str, Any], ...], list[Mistake]]:
     """Read the configurations to try first.
 
@@ -38,6 +45,8 @@ def read_first(
         invalid_paths: paths of parameters with mistakes of their own; nothing is said about their values.
         published: configurations that can be named: a name stands for those of its settings that the parameters take.
         trainable: of the space; only its own configurations can be named.
+        bundles: that can be named. A bundle has to fit: a setting of it that a trial would not have is a mistake.
+        shared: keys of the settings that all runs of a sweep share, which are those of the space.
 
     Returns:
         The values of each configuration by dotted name, and all mistakes.
@@ -54,6 +63,8 @@ def read_first(
         if not isinstance(changes, dict):
             message = f"must be a name or a mapping of settings, not {shown(item)}"
             reader.mistakes.append(Mistake(None, place, message))
+        elif BUNDLE in changes:
+            reader.read_bundle(place, bundles, changes, trainable, shared)
         elif NAMED_BY not in changes:
             reader.read(place, {}, changes)
         elif (name := str(changes[NAMED_BY])) in own:
@@ -82,11 +93,55 @@ class _Reader:
         self.points: list[dict[str, Any]] = []
         self.mistakes = MistakeList()
 
-    def read(self, place: Path, published: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    def read_bundle(
+        self, place: Path, bundles: Bundles, item: Mapping[str, Any], trainable: object, shared: Collection[str]
+    ) -> None:
+        """Read a configuration that is that of a bundle, with changes beside it."""
+        changes = {key: value for key, value in item.items() if key != BUNDLE}
+        where = (*place, BUNDLE)
+        if NAMED_BY in changes:
+            self.mistakes.append(Mistake(None, (*place, NAMED_BY), f"{BUNDLE} names a configuration too: remove one"))
+            return
+        bundle = bundles.settings(where, item[BUNDLE], self.mistakes)
+        if bundle is None:
+            return
+        if bundle["trainable"] != trainable:
+            message = f"is a run of {bundle['trainable']}, and {trainable} is searched: it can be one of the baselines"
+            self.mistakes.append(Mistake(None, where, message))
+            return
+        before = len(self.mistakes)
+        self.read(place, {key: value for key, value in bundle.items() if key not in shared}, changes, in_part=True)
+        if len(self.mistakes) == before:
+            self._refuse_left_out(where, bundle, changes, dict.fromkeys(shared))
+
+    def _refuse_left_out(
+        self, where: Path, bundle: BundleSettings, changes: Mapping[str, Any], shared: Mapping[str, Any]
+    ) -> None:
+        values = self.points[-1]
+        try:
+            settings = settings_of(self._parameters.values(), lambda parameter: values[parameter.name])
+            different = list(left_out(bundle, changes, settings, shared))
+        except (KeyError, ValidationError):  # parameters that are mistakes by themselves, which others tell
+            return
+        for name, theirs, ours in different:
+            message = f"{name} is {shown(theirs)} there and {shown(ours)} in this space: let it vary under parameters"
+            self.mistakes.append(Mistake(None, where, message))
+
+    def read(
+        self, place: Path, published: Mapping[str, Any], changes: Mapping[str, Any], *, in_part: bool = False
+    ) -> None:
+        """Read a configuration.
+
+        Args:
+            place: in the file.
+            published: nested settings, of which those count that there are parameters for.
+            changes: nested settings over them, for each of which there must be a parameter.
+            in_part: a group of settings is named by settings that hold more than the group.
+        """
         values: dict[str, Any] = {}
         together = with_changes(published, changes)
         changes = self._with_parts("", changes, together)
-        own = self._applicable("", self._with_parts("", published, together))
+        own = self._applicable("", self._with_parts("", published, together), in_part=in_part)
         self._flatten(place, "", with_changes(own, changes), values)
         every = {**self._fixed, **values}
         for name in list(values):
@@ -147,14 +202,14 @@ class _Reader:
                 return False
         return True
 
-    def _applicable(self, prefix: str, published: Mapping[str, Any]) -> dict[str, Any]:
+    def _applicable(self, prefix: str, published: Mapping[str, Any], *, in_part: bool) -> dict[str, Any]:
         """Return those of a published configuration's settings that there are parameters for."""
         applicable: dict[str, Any] = {}
         for key, value in published.items():
             name = prefix + key
             if name in self._parameters:
-                applicable[key] = _as_group(self._parameters[name], value)
-            elif isinstance(value, Mapping) and (below := self._applicable(f"{name}.", value)):
+                applicable[key] = _as_group(self._parameters[name], value, in_part=in_part)
+            elif isinstance(value, Mapping) and (below := self._applicable(f"{name}.", value, in_part=in_part)):
                 applicable[key] = below
         return applicable
 
@@ -199,7 +254,15 @@ def _has(nested: object, path: Sequence[str]) -> bool:
     return not path or (isinstance(nested, Mapping) and path[0] in nested and _has(nested[path[0]], path[1:]))
 
 
-def _as_group(parameter: Parameter, value: object) -> object:
+def _as_group(parameter: Parameter, value: object, *, in_part: bool) -> object:
     """Return the name of the group that a parameter has for a mapping of settings, or else the value itself."""
     groups = parameter.domain.settings if isinstance(parameter.domain, Fragments) else {}
-    return next((name for name, settings in groups.items() if settings == value), value)
+    fits = _contains if in_part else operator.eq
+    return next((name for name, settings in groups.items() if fits(value, settings)), value)
+
+
+def _contains(settings: object, group: object) -> bool:
+    """Return whether complete settings contain every setting of a group."""
+    if not isinstance(group, Mapping):
+        return settings == group
+    return isinstance(settings, Mapping) and all(_contains(settings.get(key), value) for key, value in group.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -15,6 +15,7 @@ from search_spaces.grid import MAX_POINTS, grid_objection, num_grid_points
 from search_spaces.limits import MAX_SEEDS
 from search_spaces.parameters import Parameter
 from search_spaces.parsing.baselines import PublishedSettings, read_baselines
+from search_spaces.parsing.bundles import KEPT, Bundles, ReadBundle
 from search_spaces.parsing.first import read_first
 from search_spaces.parsing.grammar import read_tree
 from search_spaces.parsing.yaml_document import parse
@@ -66,7 +67,14 @@ class Draft:
 Check = Callable[[Draft], Iterable[Mistake]]
 
 
-def read(text: str, source: str, check: Check | None = None, published: PublishedSettings | None = None) -> Space:
+def read(
+    text: str,
+    source: str,
+    check: Check | None = None,
+    published: PublishedSettings | None = None,
+    read_bundle: ReadBundle | None = None,
+    shared: Collection[str] = (),
+) -> Space:
     """Return the space that a YAML text describes.
 
     Args:
@@ -74,6 +82,8 @@ def read(text: str, source: str, check: Check | None = None, published: Publishe
         source: what to call it in messages.
         check: returns further mistakes; their lines are filled in from their paths.
         published: configurations that ``baselines`` and ``first`` can name.
+        read_bundle: returns the settings of a bundle that ``baselines`` or ``first`` names by its path.
+        shared: keys of the settings that all runs of a sweep share, which no bundle changes.
 
     Raises:
         SpaceError: the text is no search space; holds every mistake, those of `check` among them.
@@ -84,7 +94,8 @@ def read(text: str, source: str, check: Check | None = None, published: Publishe
         nothing = Mistake(1, (), f"a search space is a mapping with keys of these: {keys}")
         raise SpaceError(source, document.mistakes or [nothing])
     try:
-        space, mistakes = _read(document.data, check, published or {})
+        bundles = Bundles(document.data.get(KEPT), read_bundle)
+        space, mistakes = _read(document.data, check, published or {}, bundles, shared)
     except UnreadableError as error:
         raise SpaceError(source, [*document.mistakes, *document.located(error.mistakes)]) from None
     every = [*document.mistakes, *document.located(mistakes)]
@@ -94,16 +105,27 @@ def read(text: str, source: str, check: Check | None = None, published: Publishe
 
 
 def _read(
-    data: dict[str, Any], check: Check | None, published: PublishedSettings
+    data: dict[str, Any],
+    check: Check | None,
+    published: PublishedSettings,
+    bundles: Bundles,
+    shared: Collection[str],
 ) -> tuple[Space | None, Sequence[Mistake]]:
     """Return the space, or None if it is none, and the mistakes in a file's content."""
     tree = read_tree(data.get("parameters", {}))
-    baselines, wrong_baselines = read_baselines(data.get("baselines", []), published)
+    baselines, wrong_baselines = read_baselines(data.get("baselines", []), published, bundles, shared)
     draft = Draft(data, tree.parameters, tree.invalid_paths, tree.empty_paths, baselines)
     first, wrong_first = read_first(
-        data.get("first", []), tree.parameters, tree.invalid_paths, published, data.get("trainable")
+        data.get("first", []),
+        tree.parameters,
+        tree.invalid_paths,
+        published,
+        data.get("trainable"),
+        bundles,
+        shared,
     )
     content = {**data, "parameters": tree.parameters, "first": first, "baselines": (*baselines.values(),)}
+    content |= {KEPT: bundles.found} if bundles.found else {}
     space: Space | None = None
     mistakes = MistakeList()
     mistakes += chain(wrong_baselines, tree.mistakes, wrong_first, _joint_mistakes(draft))

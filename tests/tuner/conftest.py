@@ -110,7 +110,9 @@ def train_really(ledger: Ledger, store: SweepStore | None = None) -> None:
     from trainables.data.tensors import load_dataset
     from trainables.storage import checkpoint
     from trainables.training import registry
+    from trainables.training.machine.runtime import set_num_threads
 
+    set_num_threads(1)  # as Ray does for a run with one CPU, which the provenance of a bundle says
     while (run := ledger.next_run()) is not None:
         config = parse(run.settings)
         loop = registry.build(config, load_dataset(config.dataset))

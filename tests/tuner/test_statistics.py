@@ -56,13 +56,6 @@ def test_the_interval_to_go_by_is_the_bootstrap_only_where_there_are_enough_pair
     assert few.student[0] < few.bootstrap[0] <= few.bootstrap[1] < few.student[1]
 
 
-@given(num_images=st.integers(1, 2000), share=st.floats(0, 1))
-def test_the_interval_of_an_accuracy_is_that_of_scipy(num_images, share):
-    accuracy = round(share * num_images) / num_images
-    reference = stats.binomtest(round(accuracy * num_images), num_images).proportion_ci(method="wilson")
-    assert interval(accuracy, num_images) == pytest.approx((reference.low, reference.high), abs=1e-12)
-
-
 def test_one_pair_shows_nothing():
     found = paired([0.9], [0.1])
     assert (found.mean, found.p_value, found.interval) == (0.8, 1.0, None)

@@ -73,6 +73,7 @@ _FORWARDING = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_
 for _hidden in (evaluate.judge, job.job):
     app.command(hidden=True, add_help_option=False, context_settings=_FORWARDING)(_hidden)
 app.command(**page("train"))(launch.train)
+app.command(**page("reproduce"))(checks.reproduce)
 app.command(**page("data"))(spaces.data)
 app.command(**page("trust"))(trust.trust)
 app.command(**page("ui"))(ui.ui)

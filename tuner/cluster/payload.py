@@ -195,15 +195,17 @@ def pack(folder: Path, leave_out: Sequence[str] = ()) -> bytes:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a command makes on this machine: a file, or a folder of files.
+    """What a command makes on this machine: a file, or one or several folders of files.
 
     Args:
         path: a regular expression of its path below the folder that it is put into.
-        suffixes: of the files that may be in the folder; none if it is a file.
+        suffixes: of the files that may be in a folder; none if it is a file.
+        max_folders: how many folders it may make.
     """
 
     path: str
     suffixes: frozenset[str] = frozenset()
+    max_folders: int = 1
 
     def includes(self, path: PurePosixPath) -> bool:
         """Return whether a file with that path is what the command makes, or in the folder that it makes."""
@@ -237,11 +239,15 @@ def unpack(packed: bytes, folder: Path, expected: Expected | None = None) -> Non
             target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, *files.values())
             return
-        if target.parent.exists():
-            raise FileExistsError(f"{target.parent} is there already: remove it or choose another --output")
-        with whole_folder(target.parent) as made:
-            for path, content in files.items():
-                (made / path.name).write_bytes(content)
+        parents = dict.fromkeys(path.parent for path in files)
+        for parent in parents:
+            if (folder / parent).exists():
+                raise FileExistsError(f"{folder / parent} is there already: remove it or choose another --output")
+        for parent in parents:
+            with whole_folder(folder / parent) as made:
+                for path, content in files.items():
+                    if path.parent == parent:
+                        (made / path.name).write_bytes(content)
     except (OSError, ValueError, tarfile.TarError) as error:
         raise UserError(f"what the cluster sent cannot be put into {folder}: {error}") from error
 
@@ -260,7 +266,8 @@ def _read_files(packed: bytes, expected: Expected | None) -> dict[PurePosixPath,
             path = PurePosixPath(member.name)
             if expected is None or not member.isreg() or member.issparse() or not expected.includes(path):
                 raise ValueError(f"it holds {member.name!r}, which is no file that this command makes")
-            if len({path.parent, *(file.parent for file in files)}) > 1 or len(files) >= _MAX_FILES:
+            folders = {path.parent, *(file.parent for file in files)}
+            if len(folders) > expected.max_folders or len(files) >= _MAX_FILES * expected.max_folders:
                 raise ValueError("it holds more than this command makes")
             content = archive.extractfile(member)
             files[path] = content.read() if content else b""

@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from search_spaces.limits import MAX_CONFIRMED
 from tuner.cluster.client import Cluster, Job
 from tuner.cluster.command import RemoteCommand, digest, environment
 from tuner.cluster.logs import command_lines, follow, print_ending, print_line, print_log, wait
@@ -26,7 +27,8 @@ _SWEEP, _STORAGE, _COMMAND, _DIGEST = "tuner.sweep", "tuner.storage", "tuner.com
 _RUN_LINE = re.compile(r"(trial|baseline)-\S+ ")
 _TRIES = 3
 # The folders that commands make on this machine unless --output names another, and the kinds of files in them.
-_FOLDERS = {"export": ("exports", (".json", ".safetensors", ".pt2", ".md")), "draw": ("pictures", (".png",))}
+_FOLDERS = {"export": ("exports", (".json", ".safetensors", ".pt2", ".md", ".yaml")), "draw": ("pictures", (".png",))}
+_SEVERAL = ("--top", "--front")  # options with which they make several folders
 _FILES = {"report": "reports/{sweep}.html"}  # likewise, of commands that make one file
 _QUERY_PREFIX = "tuner."  # the job of a sweep has another one
 
@@ -138,7 +140,10 @@ def _expected(command: RemoteCommand) -> Expected | None:
     output = re.escape(command.output.name) if command.output else None
     if command.command in _FOLDERS:
         parent, suffixes = _FOLDERS[command.command]
-        return Expected(output or rf"{parent}/{command.sweep}-[a-z0-9][\w.-]*", frozenset(suffixes))
+        own = rf"{command.sweep}-[a-z0-9][\w.-]*"
+        if any(word.partition("=")[0] in _SEVERAL for word in command.argv):
+            return Expected(rf"{output or parent}/{own}", frozenset(suffixes), MAX_CONFIRMED)
+        return Expected(output or rf"{parent}/{own}", frozenset(suffixes))
     if output is None and command.command in _FILES:
         output = re.escape(_FILES[command.command].format(sweep=command.sweep))
     return Expected(output) if output else None

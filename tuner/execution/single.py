@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from search_spaces.checks.fields import settings_mistakes
 from search_spaces.errors import Mistake, SpaceError, nearest, unknown
@@ -20,6 +20,11 @@ from tuner.errors import UserError
 from tuner.results.bundles.export import num_threads, write_account
 from tuner.sweep.provenance import provenance
 
+if TYPE_CHECKING:
+    from trainables.networks.bundle import Weights
+
+OnReport: TypeAlias = Callable[[dict[str, float]], None]
+"""Is called with the metrics of every report."""
 _MAX_BYTES = 1_000_000  # of a configuration
 
 
@@ -80,20 +85,14 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
         settings[last] = text
 
 
-def train(
-    settings: dict[str, Any], target: Path, data: Path | None, report: Callable[[dict[str, float]], None]
-) -> Path:
+def train(settings: dict[str, Any], target: Path, data: Path | None, report: OnReport) -> Path:
     """Train one configuration to its end and write its bundle; ``report`` is told the metrics of every step.
 
     Raises:
         PrecisionError: this machine lacks the precision.
         UserError: the bundle's folder is there already or cannot be made, or training diverged.
     """
-    from trainables.data.tensors import load_dataset
     from trainables.networks.bundle import write_classifier
-    from trainables.training import registry
-    from trainables.training.loop import DivergedError
-    from trainables.training.machine.runtime import set_num_threads
 
     target = target.absolute()
     if target.exists():
@@ -104,7 +103,36 @@ def train(
             pass
     except OSError as error:
         raise UserError(f"cannot write into {target.parent}: {error}; choose another --output") from error
-    set_num_threads(num_threads(1))
+    weights, metrics = train_to_end(settings, data, num_threads(1), report)
+    with whole_folder(target) as folder:
+        write_classifier(folder, settings, weights)
+        config = parse(settings)
+        origin = provenance(source="tuner train", dataset=config.dataset, user_code=config.code)
+        write_account(folder, settings, metrics, {**origin, "num_threads": num_threads(1)})
+    return target
+
+
+def train_to_end(
+    settings: dict[str, Any], data: Path | None, threads: int, report: OnReport
+) -> tuple[Weights, dict[str, float]]:
+    """Train one configuration and return the classifier's weights and the metrics of its last report.
+
+    Args:
+        settings: complete.
+        data: folder of the dataset's files; by default they are fetched.
+        threads: of torch.
+        report: is told the metrics of every step.
+
+    Raises:
+        PrecisionError: this machine lacks the precision.
+        UserError: training diverged.
+    """
+    from trainables.data.tensors import load_dataset
+    from trainables.training import registry
+    from trainables.training.loop import DivergedError
+    from trainables.training.machine.runtime import set_num_threads
+
+    set_num_threads(threads)
     config = parse(settings)
     metrics: dict[str, float] = {}
     try:
@@ -114,8 +142,4 @@ def train(
             report(metrics)
     except DivergedError as error:
         raise UserError(f"training diverged: {error}; try a lower learning rate") from error
-    with whole_folder(target) as folder:
-        write_classifier(folder, settings, loop.classifier.state_dict())
-        origin = provenance(source="tuner train", dataset=config.dataset, user_code=config.code)
-        write_account(folder, settings, metrics, {**origin, "num_threads": num_threads(1)})
-    return target
+    return loop.result.state_dict(), metrics

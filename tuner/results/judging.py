@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
+
+import numpy as np
+from scipy import stats
 
 from search_spaces.schema import Space
 from tuner.search.warm_start import fits
@@ -131,7 +133,7 @@ def judge_curves(curves: Sequence[Curve]) -> CurveJudgement:
 def _judge_step(step: int, curves: Sequence[Curve]) -> StepJudgement:
     there = sorted((curve for curve in curves if step in curve.reports), key=lambda curve: -curve.end)
     best = there[: len(there) // 4]
-    compute = float(median([curve.compute[step] for curve in there]))
+    compute = float(np.median([curve.compute[step] for curve in there]))
     return StepJudgement(step, compute, len(there), _correlation(step, there), _correlation(step, best))
 
 
@@ -140,8 +142,6 @@ def _correlation(step: int, curves: Sequence[Curve]) -> float | None:
     reports, ends = [curve.reports[step] for curve in curves], [curve.end for curve in curves]
     if len(curves) < 3 or len(set(reports)) < 2 or len(set(ends)) < 2:
         return None
-    from scipy import stats  # takes longer than printing a table
-
     return float(stats.spearmanr(reports, ends).statistic)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trainables.evaluation.metrics import metric_named
 from tuner.errors import UserError
 from tuner.results.terminal.confirmation import confirmation_sentences
+from tuner.search.confirmation import best_configurations
 from tuner.sweep.ranking import explain_no_best
 from tuner.sweep.runs import Record, State, baseline_key, num_images
 from tuner.sweep.snapshot import Snapshot
@@ -44,6 +45,26 @@ def choose_run(snapshot: Snapshot, key: str | None, states: tuple[State, ...] = 
             return _undamaged(snapshot, record)
     existing = ", ".join(record.run.key for record in records)
     raise snapshot.error(f"no run {key!r} in {sweep.name!r}; its runs: {existing or 'none'}")
+
+
+def choose_top(snapshot: Snapshot, number: int | None = None) -> list[Record]:
+    """Return the best trials of different configurations, the best first; with several objectives, of the front.
+
+    Args:
+        snapshot: of the sweep.
+        number: how many at most, at least 1; None for the whole front of a sweep with several objectives.
+
+    Raises:
+        UserError: there is no front, no trial has ended as it should, or a file by which they are chosen is damaged.
+    """
+    snapshot.require_whole()
+    if number is None and len(snapshot.space.objectives) == 1:
+        raise UserError(f"{snapshot.name} has one objective, and so no front: name a number of its best trials")
+    names = [each.name for each in best_configurations(snapshot.space, snapshot.records)][:number]
+    if not names:
+        raise UserError(f"{snapshot.name}: {explain_no_best(snapshot.records)}")
+    by_key = {record.run.key: record for record in snapshot.records}
+    return [by_key[name] for name in names]
 
 
 def describe_choice(snapshot: Snapshot, record: Record) -> list[str]:

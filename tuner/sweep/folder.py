@@ -290,6 +290,12 @@ class SweepFolder:
         write_json(folder / "sweep.json", copy._meta)
         return copy
 
+    @property
+    def launched_text(self) -> str:
+        """Text of the space that the sweep was launched with; of an older sweep, which did not keep it, that of now."""
+        launched = self.launched or self._space_now()
+        return launched.text or str(self._space_now().text)
+
     def _space_now(self) -> LaunchedSpace:
         return LaunchedSpace.of(self.space, (self.folder / "space.yaml").read_text(encoding="utf-8"))
 

@@ -50,7 +50,7 @@ def content_of(space: Space) -> SpaceContent:
 
     Two files give the same content if they differ in comments, the order of keys, or defaults that are written out.
     """
-    left_out = {"parameters", *_ABOUT_THE_SPACE, *(() if space.code else ("code",))}
+    left_out = {"parameters", "bundles", *_ABOUT_THE_SPACE, *(() if space.code else ("code",))}
     content = dict(_flatten(space.model_dump(mode="json", exclude=left_out)))
     content["objective"] = content.pop("objectives")  # as it is called in a file
     for parameter in space.parameters:

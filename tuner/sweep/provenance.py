@@ -57,6 +57,16 @@ def versions() -> dict[str, str]:
     return result
 
 
+def processor() -> str:
+    """Return the model of this machine's processor, on which the last digits of a result can depend."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()
+
+
 class Code(TypedDict):
     """The code that trains and evaluates: a digest of each file by its name, and the SHA-256 of all of them."""
 
@@ -123,6 +133,7 @@ class Provenance(Software):
 
     format: int
     platform: str
+    processor: NotRequired[str]
     command: list[str]
     space: str
     dataset: DatasetOrigin
@@ -157,6 +168,7 @@ def _provenance(source: str, dataset: Dataset | DatasetConfig) -> Provenance:
         "versions": versions(),
         "code": training_code(),
         "platform": platform.platform(),
+        "processor": processor(),
         "command": redact_arguments(sys.argv),
         "space": redact(source),
         "dataset": {"name": dataset.name, "sha256": data_files.digest(dataset.name, dataset.content)},

@@ -12,8 +12,8 @@ from trainables.errors import BundleError, CheckpointError, UserError
 from trainables.evaluation.accuracy import evaluate
 from trainables.judging.saved import evaluate_classifier, load_classifier
 from trainables.networks import bundle
-from trainables.networks.bundle import CHECKSUMS, CONFIGURATION, WEIGHTS
 from trainables.storage import checkpoint
+from trainables.storage.bundle_files import CHECKSUMS, CONFIGURATION, WEIGHTS
 from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training import registry
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainables.networks.bundle import CHECKSUMS
+from trainables.storage.bundle_files import CHECKSUMS
 from tuner.results.bundles.export import export_run
 from tuner.sweep.snapshot import read_snapshot
 

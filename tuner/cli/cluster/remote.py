@@ -132,12 +132,12 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
 
 
 def _space(name_or_path: str, assignments: Sequence[str]) -> tuple[str, str, str]:
-    """Return the text of a space without mistakes, with values put in, the name of its file, and its own name."""
+    """Return the text of a space without mistakes, with values and bundles put in, its file's name, and its own."""
     from search_spaces import library
-    from search_spaces.configurations import assigned_space, parse_space
+    from search_spaces.configurations import assigned_space, parse_space, with_bundles
 
     text, source = library.text_of(name_or_path)
-    text = assigned_space(text, source, assignments)
+    text = with_bundles(assigned_space(text, source, assignments), source)
     return text, Path(source).name, parse_space(text, source).name
 
 

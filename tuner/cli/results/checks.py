@@ -111,3 +111,46 @@ def _verify_bundle(folder: Path, data: Path | None, chosen: Format, output: Path
         say_all(Console(markup=False), problems or [whole])
     if problems:
         raise typer.Exit(MISTAKE)
+
+
+def reproduce(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A folder that `tuner export` or `tuner train` wrote.")
+    ],
+    output_format: FormatOption = None,
+    output: OutputOption = None,
+    data: Data = None,
+) -> None:
+    """Train a bundle's configuration again, and compare weights and numbers. Exit code 0 or 2.
+
+    With the same code, seed and threads on a processor of the same model they are equal to the last bit. On another
+    one training rounds otherwise: accuracies may then differ by 5 points, and what differs is said.
+    """
+    chosen = format_of(output_format, output)
+    if chosen not in ("table", "json"):
+        raise UserError("what came out is printed as text or as JSON: --format json")
+    from search_spaces.sections import Dataset
+    from trainables.common.valid_json import dump_json
+    from tuner.execution import preflight
+    from tuner.execution.single import read_configuration
+    from tuner.execution.upkeep.reproducing import reproduce as train_again
+    from tuner.results.terminal.output import say_all
+    from tuner.results.terminal.waiting import counting
+
+    preflight.check_data_folder(data)
+    if not (bundle / "configuration.json").exists():
+        raise UserError(f"{bundle} is no bundle here: name a folder that `tuner export` or `tuner train` wrote")
+    settings = read_configuration(str(bundle), [])
+    errors = Console(stderr=True, markup=False)
+    preflight.ensure_data(Dataset.model_validate(settings["dataset"]), data, errors)
+    with counting(errors, "Training") as on_progress:
+        compute = round(settings["compute"])
+        on_progress(0, compute)
+        found = train_again(bundle, data, lambda metrics: on_progress(round(metrics["compute"]), compute))
+    if chosen == "json" or output is not None:
+        content = {**asdict(found), "is_equal": found.is_equal, "holds": found.holds}
+        write_content(dump_json(content).encode() + b"\n", output)
+    else:
+        say_all(Console(markup=False), found.sentences())
+    if not found.holds:
+        raise typer.Exit(MISTAKE)

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from search_spaces.limits import MAX_CONFIRMED
 from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import Home, SweepName, open_sweep
 from tuner.cli.shell import completion
-from tuner.errors import MISTAKE
+from tuner.errors import MISTAKE, UserError
 
 RunName = Annotated[
     str | None,
@@ -57,18 +58,46 @@ def draw(
 def export(
     sweep_name: SweepName,
     run: RunName = None,
+    top: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=MAX_CONFIRMED, help="The N best trials, a folder for each, not one run."),
+    ] = None,
+    front: Annotated[
+        bool, typer.Option("--front", help="Every trial of the front of a sweep with several objectives.")
+    ] = False,
+    as_space: Annotated[
+        bool,
+        typer.Option("--as-space", help="Also write space.yaml: the sweep's space, which begins with this run."),
+    ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Folder to make; by default exports/SWEEP-RUN."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder to make; by default exports/SWEEP-RUN. With --top or --front the one that gets the folders.",
+        ),
     ] = None,
     home_folder: Home = None,
 ) -> None:
-    """Write a run's configuration, weights, metrics and provenance as a folder that stands alone."""
+    """Write a run's configuration, weights, metrics and provenance as a folder that stands alone.
+
+    `tuner train` takes the folder, and so do `first` and `baselines` of another space: {bundle: FOLDER}.
+    """
+    if sum((run is not None, top is not None, front)) > 1:
+        raise UserError("--run, --top and --front each say what is exported: give one of them")
     sweep = open_sweep(sweep_name, home_folder)
-    from tuner.results.bundles.export import export_run
+    from tuner.results.bundles.export import export_run, export_several
+    from tuner.results.selection import choose_top
     from tuner.sweep.snapshot import read_snapshot
 
-    typer.echo(export_run(read_snapshot(sweep), output, run))
+    snapshot = read_snapshot(sweep)
+    if top is None and not front:
+        folders = [export_run(snapshot, output, run, as_space=as_space)]
+    else:
+        folders = export_several(snapshot, choose_top(snapshot, top), output, as_space=as_space)
+    for folder in folders:
+        typer.echo(folder)
 
 
 def report(

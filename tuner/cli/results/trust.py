@@ -41,8 +41,8 @@ def trust(
 
 
 def _code_of_bundle(folder: Path) -> dict[str, str]:
-    from trainables.networks.bundle import CONFIGURATION, MAX_JSON_BYTES
     from trainables.storage.bounded import read_bounded
+    from trainables.storage.bundle_files import CONFIGURATION, MAX_JSON_BYTES
 
     try:
         code = json.loads(read_bounded(folder / CONFIGURATION, MAX_JSON_BYTES)).get("code", {})

@@ -37,7 +37,10 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "show": ("Show all that is known of a run.", ("tuner show first 7", "tuner show first standard --format json")),
     "draw": ("Draw a run's pictures.", ("tuner draw first --run 7",)),
-    "export": ("Write a run as a folder that stands alone.", ("tuner export first",)),
+    "export": (
+        "Write a run as a folder that stands alone.",
+        ("tuner export first", "tuner export first --run 7 --as-space", "tuner export first --top 3"),
+    ),
     "report": ("Explain a sweep in one HTML file.", ("tuner report first", "tuner report first -o /tmp/first.html")),
     "confirm": ("Run the best again, on test images.", ("tuner confirm first --top 3 --seeds 5",)),
     "evaluate": (
@@ -54,6 +57,7 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Train one configuration, without Ray.",
         ("tuner train gan --set ratio.generator_turns=2 --output exports/one",),
     ),
+    "reproduce": ("Train a bundle again and compare.", ("tuner reproduce exports/first-trial-0007",)),
     "trust": ("Let code in a sweep or bundle from elsewhere run.", ("tuner trust exports/theirs",)),
     "data": ("Fetch datasets, or list them.", ("tuner data mnist",)),
     "spaces": ("List, check and show search spaces.", ()),

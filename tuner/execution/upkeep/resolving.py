@@ -15,7 +15,7 @@ from rich.console import Console
 
 from search_spaces.checks.assignments import assign
 from search_spaces.checks.fields import leaf_values
-from search_spaces.configurations import parse_space
+from search_spaces.configurations import parse_space, with_bundles
 from search_spaces.parameters import Choice, Fixed, Fragments
 from search_spaces.schema import Space
 from trainables.common.tasks import Task
@@ -43,7 +43,7 @@ class ResolvedSpace:
 
 
 def resolve_space(text: str, source: str, *, data: Path | None, is_trusted: bool, console: Console) -> ResolvedSpace:
-    """Return a space with what its images and code are; one without either is returned as it is.
+    """Return a space with what its bundles, images and code are; one without any of them is returned as it is.
 
     Args:
         text: of the space.
@@ -57,6 +57,7 @@ def resolve_space(text: str, source: str, *, data: Path | None, is_trusted: bool
         DataError: the images cannot be used; the message names the file.
         UserError: the code may not be run, cannot be read, fails, or its network cannot be trained and attacked.
     """
+    text = with_bundles(text, source)
     space = parse_space(text, source)
     base = Path(source).absolute().parent if Path(source).is_file() else None
     references = list(_references(space))

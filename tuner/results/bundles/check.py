@@ -23,7 +23,7 @@ def verify_bundle(folder: Path, data: Path | None = None) -> list[str]:
     Raises:
         UserError: the dataset cannot be had.
     """
-    from trainables.networks.bundle import find_changes
+    from trainables.storage.bundle_files import find_changes
 
     try:
         record = read_bundle_record(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from trainables.storage.atomic import whole_folder, write_json
 from tuner.errors import UserError
 from tuner.results.bundles.card import CARD, model_card
 from tuner.results.bundles.record import FORMAT
+from tuner.results.bundles.space import SPACE, space_from
 from tuner.results.confirmation import is_confirmed
 from tuner.results.selection import choose_run
 from tuner.sweep.confirmation import Confirmation
@@ -20,7 +21,12 @@ from tuner.sweep.snapshot import Snapshot
 
 
 def export_run(
-    snapshot: Snapshot, target: Path | None = None, key: str | None = None, *, with_program: bool = True
+    snapshot: Snapshot,
+    target: Path | None = None,
+    key: str | None = None,
+    *,
+    with_program: bool = True,
+    as_space: bool = False,
 ) -> Path:
     """Write the bundle of a run and return its folder; it appears whole or not at all.
 
@@ -29,15 +35,16 @@ def export_run(
         target: the folder to make; by default ``exports/<sweep>-<run>`` right here.
         key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``); by default the best trial.
         with_program: also write the classifier as ``model.pt2``, which torch runs without our code.
+        as_space: also write ``space.yaml``, see `tuner.results.bundles.space.space_from`.
 
     Raises:
-        UserError: there is no such run, the folder is there already or cannot be written, or the program needs code
-            of a user's own that may not run here.
+        UserError: there is no such run, the folder is there already or cannot be written, the program needs code of a
+            user's own that may not run here, or no space can begin with the run.
     """
     sweep, record = snapshot.sweep, choose_run(snapshot, key)
-    target = (target or Path("exports") / f"{sweep.name}-{record.run.key}").absolute()
-    if target.exists():
-        raise UserError(f"{target} is there already: remove it or choose another --output")
+    target = (target or Path("exports") / bundle_name(snapshot, record)).absolute()
+    _refuse_existing(target)
+    space = space_from(snapshot, record) if as_space else None
     from trainables.errors import CheckpointError
     from trainables.networks.bundle import write_from_checkpoint
 
@@ -51,9 +58,44 @@ def export_run(
                 (folder / CODE).mkdir(exist_ok=True)
                 (folder / CODE / name).write_bytes(source)
             write_account(folder, record.run.settings, record.metrics, origin, with_program=with_program)
+            if space is not None:
+                (folder / SPACE).write_text(space, encoding="utf-8")  # to be edited, so without a checksum
     except (OSError, CheckpointError) as error:
         raise UserError(f"cannot export {record.run.key} to {target}: {error}") from error
     return target
+
+
+def export_several(
+    snapshot: Snapshot, records: Sequence[Record], target: Path | None = None, *, as_space: bool = False
+) -> list[Path]:
+    """Write the bundle of each of several runs, and return their folders.
+
+    Args:
+        snapshot: of the sweep.
+        records: the runs.
+        target: the folder that gets a folder for each run, ``<sweep>-<run>``; by default ``exports`` right here.
+        as_space: see `export_run`.
+
+    Raises:
+        UserError: like `export_run`; if one of the folders is there already, none is written.
+    """
+    folders = [(target or Path("exports")) / bundle_name(snapshot, record) for record in records]
+    for folder in folders:
+        _refuse_existing(folder.absolute())
+    return [
+        export_run(snapshot, folder, record.run.key, as_space=as_space)
+        for folder, record in zip(folders, records, strict=True)
+    ]
+
+
+def bundle_name(snapshot: Snapshot, record: Record) -> str:
+    """Return what the folder of a run's bundle is called, unless somebody chooses another name."""
+    return f"{snapshot.name}-{record.run.key}"
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.exists():
+        raise UserError(f"{target} is there already: remove it or choose another --output")
 
 
 def write_account(
@@ -73,8 +115,9 @@ def write_account(
         origin: what ``provenance.json`` holds.
         with_program: see `export_run`.
     """
-    from trainables.networks.bundle import read_bundle, write_checksums
+    from trainables.networks.bundle import read_bundle
     from trainables.networks.program import PROGRAM, UnexportableError, write_program
+    from trainables.storage.bundle_files import write_checksums
 
     images = num_images(settings, ranked=True)
     write_json(folder / "metrics.json", {"split": "validation", "tier": "rank", "images": images, "metrics": metrics})

@@ -52,7 +52,7 @@ def read_bundle_record(bundle: Path) -> BundleRecord:
     Raises:
         UserError: the folder is no bundle, of a later release, or changed since it was written.
     """
-    from trainables.networks.bundle import CHECKSUMS, has_checksums, read_bundle_json
+    from trainables.storage.bundle_files import CHECKSUMS, has_checksums, read_bundle_json
 
     origin = read_bundle_json(bundle, "provenance.json", _Origin.model_validate)
     measured = read_bundle_json(bundle, "metrics.json", _Measured.model_validate)

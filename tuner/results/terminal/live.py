@@ -110,7 +110,7 @@ class LiveTable:
         compute = record.metrics.get("compute", 0.0)
         reason = f"  ({record.reason.strip().splitlines()[-1]})" if record.reason else ""
         text = (
-            f"{record.run.name:<24} {record.run.label:<22} {record.outcome:<10} compute {compute:4.1f}  {cells}{reason}"
+            f"{record.run.key:<24} {record.run.label:<22} {record.outcome:<10} compute {compute:4.1f}  {cells}{reason}"
         )
         return f"{text}  | {self._summary()}" if record.state != "running" and self._is_summary_due() else text
 
@@ -177,7 +177,7 @@ def _columns() -> tuple[Column, ...]:
 
 def _row(record: Record, *, is_best: bool) -> Row:
     style = "bold green" if is_best else "dim" if record.state in ("pruned", "failed") else None
-    about = {"run": record.run.name, "label": record.run.label, "outcome": record.outcome}
+    about = {"run": record.run.key, "label": record.run.label, "outcome": record.outcome}
     return Row({**record.metrics, "compute": record.metrics.get("compute", 0.0), **about}, style)
 
 

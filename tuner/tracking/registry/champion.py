@@ -77,7 +77,7 @@ class _Registration:
     """
 
     def __init__(self, snapshot: Snapshot, record: Record, folder: Path, tell: Say, warn: Say) -> None:
-        from trainables.networks.bundle import content_digest
+        from trainables.storage.bundle_files import content_digest
 
         self._snapshot, self._record, self._key = snapshot, record, record.run.key
         home = snapshot.sweep.folder.parent

@@ -16,8 +16,9 @@ import trainables
 import trainables.config
 from tests.tuner.conftest import forget_location
 from trainables.data.tensors import load_dataset
-from trainables.networks.bundle import read_bundle, write_checksums
+from trainables.networks.bundle import read_bundle
 from trainables.networks.program import write_program
+from trainables.storage.bundle_files import write_checksums
 from tuner import Sweep
 from tuner.results.bundles.check import verify_bundle
 
