@@ -14,7 +14,6 @@ from statistics import NormalDist, mean, stdev
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 # Measured on normal and exponential samples: a BCa interval of 3 values covers 66-77 % instead of 95 %, of 6 values
@@ -70,6 +69,8 @@ def student_interval(values: Sequence[float], resolution: float = 0.0) -> tuple[
     """Return the 95 % interval of the mean (Student 1908), None for fewer than two values."""
     if len(values) < 2:
         return None
+    from scipy import stats
+
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * _error(values, resolution)
     return mean(values) - half, mean(values) + half
 
@@ -83,6 +84,8 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     if min(values) == max(values):  # BCa is not defined there
         return values[0], values[0]
+    from scipy import stats
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of what is seen below
         bounds = stats.bootstrap(
@@ -104,8 +107,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def interval(accuracy: float, num_images: int) -> tuple[float, float]:
     """Return the 95 % interval of an accuracy measured on that many images (Wilson 1927)."""
-    proportion = stats.binomtest(round(accuracy * num_images), num_images).proportion_ci(method="wilson")
-    return float(proportion.low), float(proportion.high)
+    right, quantile = round(accuracy * num_images), NormalDist().inv_cdf((1 + LEVEL) / 2)
+    wrong, square = num_images - right, quantile**2
+    middle = (right + square / 2) / (num_images + square)
+    half = quantile / (num_images + square) * math.sqrt(right * wrong / num_images + square / 4)
+    return (middle - half if right else 0.0), (middle + half if wrong else 1.0)
 
 
 def is_within_noise(better: float, worse: float, num_images: int) -> bool:
@@ -157,5 +163,7 @@ def _p_value(differences: Sequence[float], resolution: float) -> float:
     """Return the two-sided p-value of the paired t-test; 1 for a single pair, which shows nothing."""
     if len(differences) < 2 or mean(differences) == 0:
         return 1.0
+    from scipy import stats
+
     error = _error(differences, resolution)
     return 2 * float(stats.t.sf(abs(mean(differences)) / error, len(differences) - 1)) if error else 0.0

@@ -9,10 +9,11 @@ import functools
 import os
 import time
 
+from tests.support.undrawn import draw_nothing
 from trainables.training.loop import TrainingLoop
 from trainables.worker.trainable import RunTrainable
 from tuner.cli.app import main
-from tuner.execution import driver, search
+from tuner.execution import driver
 
 
 class Counted(RunTrainable):
@@ -31,6 +32,6 @@ if __name__ == "__main__":
     # To pickle a class of this file, Ray looks through all modules; one that the mirror has half imported breaks then.
     import mlflow.tracking  # noqa: F401
 
-    search.draw_pictures = lambda *_, **__: {}
+    draw_nothing()
     driver.execute = functools.partial(driver.execute, trainable=Counted)
     main()

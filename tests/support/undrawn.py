@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from tuner.cli.app import main
-from tuner.tracking import sync
+import sys
+
+
+def draw_nothing() -> None:
+    """Let no driver of this process draw its sweep or its champion, which takes seconds of computing."""
+    from tuner.execution import search
+    from tuner.results.pictures.draw import Pictures
+    from tuner.tracking import sync
+    from tuner.tracking.registry import logged_model
+
+    assert sync.draw_pictures is search.draw_pictures
+    sync.draw_pictures = search.draw_pictures = lambda *_, **__: {}
+    assert logged_model.draw_run
+    logged_model.draw_run = lambda *_: Pictures()
+
 
 if __name__ == "__main__":
-    assert sync.draw_pictures
-    sync.draw_pictures = lambda *_, **__: {}  # before the driver is imported, which takes it from there
+    if {"launch", "resume", "confirm"} & set(sys.argv):  # for the others this would be imported in vain
+        draw_nothing()
+    from tuner.cli.app import main
+
     main()

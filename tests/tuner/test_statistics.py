@@ -103,6 +103,13 @@ def test_interval_covers_and_narrows():
     assert interval(0.0, 100)[0] == 0.0
 
 
+@given(images=st.integers(1, 20_000), share=st.floats(0, 1))
+def test_the_interval_of_an_accuracy_is_that_of_scipy(images, share):
+    right = round(share * images)
+    reference = stats.binomtest(right, images).proportion_ci(method="wilson")
+    assert interval(right / images, images) == pytest.approx((reference.low, reference.high), abs=1e-12)
+
+
 def test_noise_is_that_of_the_binomial():
     # Half of 1,000 images: the difference of two has a standard error of 2.24 points, 4.4 at 95 %.
     assert is_within_noise(0.54, 0.50, 1000)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy import stats
 
 from search_spaces.schema import Space
 from tuner.search.warm_start import fits
@@ -142,6 +141,8 @@ def _correlation(step: int, curves: Sequence[Curve]) -> float | None:
     reports, ends = [curve.reports[step] for curve in curves], [curve.end for curve in curves]
     if len(curves) < 3 or len(set(reports)) < 2 or len(set(ends)) < 2:
         return None
+    from scipy import stats
+
     return float(stats.spearmanr(reports, ends).statistic)
 
 

@@ -68,3 +68,12 @@ def test_help_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {name.split()[0] for name in commands()} <= set(done.stdout.split())
+
+
+def test_what_reads_a_sweep_loads_no_scipy_before_it_computes_with_it():
+    check = (
+        "import sys\n"
+        "import tuner.results.compare, tuner.results.confirmation, tuner.results.judging, tuner.tracking.sync\n"
+        "sys.exit('loaded' if 'scipy' in sys.modules else 0)"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)
