@@ -102,6 +102,13 @@ class Dataset(Section):
     """The dataset of every run, and how many of its training images are held out for validation.
 
     Its keys and bounds are those of `trainables.config.DatasetConfig`.
+
+    Attributes:
+        name: of a dataset of the catalogue (`tuner data` lists them), a folder with a folder of images for each class,
+            a file of arrays (``.npz``, ``.safetensors``), or a function of one's own (``file.py:images``).
+        validation: how many training images are held out, for the accuracies that a search sees.
+        test: how many images of one's own are split off for the test, where they do not say it themselves.
+        content: what a launch found in images of one's own; it writes this key.
     """
 
     name: str = "mnist"
@@ -139,7 +146,12 @@ class Evaluation(Section):
 
 
 class Objective(Section):
-    """A metric that the search improves, measured at the end of a trial."""
+    """A metric that the search improves, measured at the end of a trial.
+
+    Attributes:
+        metric: its name, see the reference of metrics.
+        mode: whether more or less of it is better.
+    """
 
     metric: Annotated[str, AfterValidator(present_name)] = "robust"
     mode: Literal["max", "min"] = "max"
@@ -151,7 +163,12 @@ class Objective(Section):
 
 
 class Bounds(Section):
-    """The range in which a metric must lie for a trial to count as a success; `min`, `max` or both are set."""
+    """The range in which a metric must lie for a trial to count as a success; `min`, `max` or both are set.
+
+    Attributes:
+        min: the lowest value that counts.
+        max: the highest value that counts.
+    """
 
     min: float | None = None
     max: float | None = None
@@ -168,9 +185,15 @@ class Bounds(Section):
 class Budget(Section):
     """How much the sweep may cost, and when it has found enough: whatever is reached first ends the search.
 
-    `compute` is per trial and `total_compute` for all trials together, in epochs of standard training. `time` is for
-    the whole sweep, all of its drivers together, and `trial_timeout` for one report of a run: written like 90s, 30m or
-    2h, kept in seconds. `target` is a value of the first objective. Runs that have begun are trained to their end.
+    Runs that have begun are trained to their end. Times are written like 90s, 30m or 2h, and kept in seconds.
+
+    Attributes:
+        trials: how many trials there are; baselines come on top.
+        compute: what a trial may cost, in epochs of standard training of the same classifier.
+        total_compute: what all trials together may cost, likewise.
+        time: for the whole sweep, all of its drivers together.
+        target: a value of the first objective that is enough.
+        trial_timeout: for one report of a run, which is ended after it and tried once more.
     """
 
     trials: Annotated[int, Field(ge=1, le=TRIALS_LIMIT)] | None = None
@@ -184,8 +207,10 @@ class Budget(Section):
 class SuccessiveHalving(Section):
     """Keep one of `reduction_factor` trials at `min_resource` compute, and again at each multiple by the factor.
 
-    By default `min_resource` is the first report after warm-up and pretraining, here and for the other pruners, see
-    `search_spaces.checks.rungs.default_rung`.
+    Attributes:
+        min_resource: compute at which trials are first compared; by default the first report after warm-up and
+            pretraining, here and for the other pruners, see `search_spaces.checks.rungs.default_rung`.
+        reduction_factor: one of so many trials goes on, and how much further the next comparison lies.
     """
 
     min_resource: Compute | None = None
@@ -193,21 +218,37 @@ class SuccessiveHalving(Section):
 
 
 class Median(Section):
-    """Stop a trial below the median of the earlier ones, after `startup_trials` of them and `min_resource` compute."""
+    """Stop a trial below the median of the earlier ones, after `startup_trials` of them and `min_resource` compute.
+
+    Attributes:
+        startup_trials: how many trials are never stopped.
+        min_resource: compute from which on a trial can be stopped, see `SuccessiveHalving`.
+    """
 
     startup_trials: Annotated[int, Field(ge=0, le=TRIALS_LIMIT)] = 5
     min_resource: Annotated[float, Field(ge=0, le=MAX_NUMBER)] | None = None
 
 
 class Hyperband(Section):
-    """Successive halving in brackets that begin at `min_resource` compute and at each multiple by the factor."""
+    """Successive halving in brackets that begin at `min_resource` compute and at each multiple by the factor.
+
+    Attributes:
+        min_resource: compute at which the trials of the first bracket are first compared, see `SuccessiveHalving`.
+        reduction_factor: as of `SuccessiveHalving`.
+    """
 
     min_resource: Compute | None = None
     reduction_factor: Annotated[int, Field(ge=2, le=1000)] = 3
 
 
 class Pruner(Section):
-    """At most one way to stop weak trials early; its settings can be left out."""
+    """At most one way to stop weak trials early; its settings can be left out.
+
+    Attributes:
+        successive_halving: keep the best share of the trials at each rung.
+        hyperband: the same in brackets that begin at different rungs.
+        median: stop what is below the median of the earlier trials.
+    """
 
     successive_halving: SuccessiveHalving | None = None
     hyperband: Hyperband | None = None
@@ -288,10 +329,15 @@ def _sampler_tag(value: object) -> str:
 class Search(Section):
     """How the next configuration is chosen, and when a weak trial is stopped.
 
-    `prune_on` is what trials are compared by while they train; see `Space.prune_on` for the default. With
-    `accept_early_rungs`, a pruner may compare them before the end of warm-up and pretraining. Of the first
-    `prior_draws` trials that `tpe` or `gp` draw, every second one lies around a configuration of ``first`` or a prior;
-    none does in a search of fewer trials.
+    Attributes:
+        sampler: ``tpe``, ``gp``, ``nsga2``, ``random``, ``qmc``, ``grid``, or a class of Optuna's or of one's own with
+            its arguments: ``{class: package.module:Name, args: {...}}``.
+        pruner: ``none``, or a way to stop weak trials early.
+        prune_on: what trials are compared by while they train, see `Space.prune_on` for the default.
+        accept_early_rungs: let a pruner compare trials before the end of warm-up and pretraining.
+        prior_draws: of so many first trials that ``tpe`` or ``gp`` draw, every second one lies around a configuration
+            of ``first`` or a prior; none does in a search of fewer trials.
+        seed: of the sampler, and of the first trial; a baseline has it, too.
     """
 
     sampler: Annotated[
@@ -312,7 +358,12 @@ class Search(Section):
 
 
 class Confirm(Section):
-    """The stage after the search: how many of its best configurations run again, and with how many new seeds."""
+    """The stage after the search, in which its best configurations run again.
+
+    Attributes:
+        top: how many configurations.
+        seeds: with how many new seeds each.
+    """
 
     top: Annotated[int, Field(ge=1, le=MAX_CONFIRMED)] = 3
     seeds: Annotated[int, Field(ge=2, le=MAX_SEEDS)] = 3
@@ -326,7 +377,13 @@ class Resources(Section):
 
 
 class Baseline(Section):
-    """A recipe to compare with, at the sweep's compute: its defaults, overridden by `settings`."""
+    """A recipe to compare with, at the sweep's compute: its defaults, overridden by `settings`.
+
+    Attributes:
+        name: of the baseline; by default that of the recipe, the published configuration or the bundle's folder.
+        trainable: the recipe.
+        settings: its own; in a file they stand beside the name.
+    """
 
     name: str
     trainable: str

@@ -88,6 +88,10 @@ class FgsmRetrainingConfig(TrainingConfig):
     """Training on clean and FGSM images, the latter against the present classifier (Goodfellow et al. 2014).
 
     The loss is clean_weight * clean + (1 - clean_weight) * FGSM.
+
+    Attributes:
+        attack: the images that are trained on.
+        clean_weight: weight of the clean images in the loss; that of the FGSM images is 1 minus it.
     """
 
     trainable: Literal["fgsm_retraining"] = "fgsm_retraining"
@@ -96,7 +100,11 @@ class FgsmRetrainingConfig(TrainingConfig):
 
 
 class FgsmRandomStartConfig(TrainingConfig):
-    """Training on images of one FGSM step from a random start only (Wong et al. 2020)."""
+    """Training on images of one FGSM step from a random start only (Wong et al. 2020).
+
+    Attributes:
+        attack: the images that are trained on.
+    """
 
     trainable: Literal["fgsm_random_start"] = "fgsm_random_start"
     classifier: CyclicClassifierConfig = CyclicClassifierConfig()
@@ -104,7 +112,11 @@ class FgsmRandomStartConfig(TrainingConfig):
 
 
 class PgdConfig(TrainingConfig):
-    """Training on PGD images only (Madry et al. 2018, with fewer and longer steps and a warm-up of epsilon)."""
+    """Training on PGD images only (Madry et al. 2018, with fewer and longer steps and a warm-up of epsilon).
+
+    Attributes:
+        attack: the images that are trained on.
+    """
 
     trainable: Literal["pgd"] = "pgd"
     classifier: CyclicClassifierConfig = CyclicClassifierConfig()
@@ -112,7 +124,12 @@ class PgdConfig(TrainingConfig):
 
 
 class TradesConfig(TrainingConfig):
-    """TRADES: loss = clean + beta * KL(clean, adversarial), with images by PGD on that KL term (Zhang et al. 2019)."""
+    """TRADES: loss = clean + beta * KL(clean, adversarial), with images by PGD on that KL term (Zhang et al. 2019).
+
+    Attributes:
+        attack: the images that are trained on.
+        beta: weight of the term that pulls the predictions of an image and its adversarial one together.
+    """
 
     trainable: Literal["trades"] = "trades"
     classifier: CyclicClassifierConfig = CyclicClassifierConfig()

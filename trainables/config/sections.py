@@ -235,8 +235,6 @@ class IterativeAttackConfig(AttackConfig):
     """An attack of several gradient steps from a random start.
 
     Attributes:
-        epsilon: see `AttackConfig`.
-        warmup: see `AttackConfig`.
         steps: how many gradient steps.
         reach: total length of all steps, in epsilons.
         clipped_start: whether the random start is clipped to [0, 1]; the images that are trained on always are.

@@ -101,6 +101,14 @@ def show(
         typer.echo(f"picture: {picture}", err=True)
 
 
+@app.command(**page("spaces schema"))
+def schema() -> None:
+    """Print the JSON schema of a search-space file, with which an editor completes and describes its keys."""
+    from search_spaces.parsing.json_schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=1))
+
+
 @app.command(**page("spaces plan"))
 def plan(
     space: SpaceName,

@@ -67,6 +67,7 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Print what a search would cost.",
         ("tuner spaces plan gan", "tuner spaces plan gan --gpus 8 --report 3s"),
     ),
+    "spaces schema": ("Print a JSON schema for editors.", ("tuner spaces schema",)),
     "spaces show": ("Print a space with its schedules.", ("tuner spaces show gan --picture gan.png",)),
     "cluster": ("Start the nodes of a Ray cluster.", ()),
     "cluster head": ("Start a cluster's head here.", ("tuner cluster head --host 10.0.0.5",)),

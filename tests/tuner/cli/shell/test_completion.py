@@ -33,7 +33,7 @@ def home(make_sweep, monkeypatch, tmp_path):
     ("line", "offered"),
     [
         ("tuner comp", ["compare"]),
-        ("tuner spaces ", ["list", "check", "plan", "show"]),
+        ("tuner spaces ", ["list", "check", "plan", "schema", "show"]),
         ("tuner launch qu", ["quick"]),
         ("tuner launch mi", ["mine.yaml"]),
         ("tuner launch quick --set budget.tr", ["budget.trials=", "budget.trial_timeout="]),
