@@ -5,16 +5,10 @@ The table that it opens on is kept in MLflow's own format, which is nobody's pro
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from tests.support.browser import CHROMIUM, DESKTOP, PHONE, Page, browser_page
-from tests.support.servers import free_port
+from tests.support.mlflow_pages import CELLS, OF_MLFLOW, served
 from tests.tuner.conftest import SPACE, STEPS, row, train
 from tests.tuner.search.test_ledger import PRUNED_SPACE
 from tests.tuner.tracking.test_views import content
@@ -44,18 +38,6 @@ COLUMNS = [
     column.split("`")[1] for column in content(all_sweeps_view())["selectedColumns"] if column.startswith("metrics.")
 ]
 CLEAN_LEAD = 0.05
-# MLflow asks who is signed in where nobody signs in, and its charts change their sizes while they are drawn.
-OF_MLFLOW = re.compile(r"404 .*/mlflow/users/current$|/favicon\.ico$|ResizeObserver loop")
-CELLS = """
-(() => {
-  const rows = {};
-  for (const cell of document.querySelectorAll('.ag-row .ag-cell')) {
-    const row = rows[cell.closest('.ag-row').getAttribute('row-index')] ??= {};
-    row[cell.getAttribute('col-id')] = (cell.querySelector('a') ?? cell).innerText.trim();
-  }
-  return Object.keys(rows).sort((one, other) => one - other).map(index => rows[index]);
-})()
-"""
 VISIBLE = """
 [...document.querySelectorAll('.ag-header-cell')].filter(cell => {
   const box = cell.getBoundingClientRect();
@@ -98,20 +80,8 @@ def train_variously(ledger: Ledger) -> None:
 @pytest.fixture(scope="module")
 def link(home: Path) -> Iterator[str]:
     """Return the link that `tuner ui demo` prints."""
-    with contextlib.ExitStack() as stack:
-        output = Path(stack.enter_context(tempfile.NamedTemporaryFile()).name)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tuner", "ui", "demo", "--home", str(home), "--port", str(free_port())],
-            stdout=stack.enter_context(output.open("wb")),
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "COLUMNS": "80"},
-        )
-        stack.callback(process.wait, 60)
-        stack.callback(process.send_signal, signal.SIGINT)
-        while (found := re.search(r"demo in MLflow: (http://\S+) ", output.read_text())) is None:
-            assert process.poll() is None, output.read_text()
-            time.sleep(0.2)
-        yield found[1]
+    with served(home, "demo") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

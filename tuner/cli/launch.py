@@ -198,6 +198,7 @@ def delete(
     In MLflow its runs are deleted, too, where they can be restored until `mlflow gc`; a registered champion stays.
     """
     from tuner.execution.upkeep.deleting import delete_sweep, what_is_deleted
+    from tuner.results.terminal.waiting import waiting
 
     sweep = open_sweep(sweep_name, home_folder)
     with sweep.driver_lock.held():  # refuses, before it asks, while a driver is at work
@@ -208,7 +209,9 @@ def delete(
         if not sys.stdin.isatty():
             raise UserError(f"there is no terminal to ask at: `tuner delete {sweep.name} --yes` deletes it")
         typer.confirm(f"Delete {sweep.name} with {runs} ({what.bytes / 1e6:.1f} MB) in {sweep.place}?", abort=True)
-    for line in delete_sweep(sweep):
+    with waiting(console, f"Deleting {sweep.name}", in_logs=False):
+        left = delete_sweep(sweep)
+    for line in left:
         say(console, line, "yellow")
     say(console, f"{sweep.name} is deleted: {runs}, {what.bytes / 1e6:.1f} MB")
 

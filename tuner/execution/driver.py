@@ -273,10 +273,12 @@ def _train(sweep: SweepFolder, stage: Stage, control: Control, mirror: Mirror, c
                     tell=lambda text: warn(console, text),
                 )
             except SweepError as error:
+                live.is_at_work = False
                 with contextlib.suppress(OSError):  # the disk may be what it failed for
                     stage.give_up(str(error))
                 return str(error)
             goes_on = _goes_on_after_pause(sweep, stage.queue, control, console)
+        live.is_at_work = False
     return ""
 
 

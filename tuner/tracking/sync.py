@@ -69,6 +69,8 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
                 tell_trouble(not_presented(sweep.name, error))
             pictures = draw_pictures(snapshot, Path(folder), console, with_runs=with_runs)
             writer.finish(snapshot.state, snapshot.best_trials, pictures)
+    except UserError:  # it says what is wrong
+        raise
     except Exception as error:  # whatever MLflow and its databases raise
         reason = str(error).splitlines()[0]
         raise UserError(f"MLflow at {tracking_uri(sweep.folder.parent)} cannot be written: {reason}") from error

@@ -19,7 +19,7 @@ from tuner.results.frames import runs_frame
 from tuner.results.pictures.draw import draw_comparison
 from tuner.results.selection import choose_run
 from tuner.results.terminal.comparison import comparison_table, seeds_table
-from tuner.results.terminal.live import LiveTable, progress
+from tuner.results.terminal.live import LiveTable, progress, watch_sweep
 from tuner.results.terminal.output import print_table
 from tuner.search.ledger import Ledger
 from tuner.search.repeats import group_repeats
@@ -235,6 +235,18 @@ def test_a_table_where_there_is_one(make_sweep):
         for record in ledger.records.values():
             live.changed(record)
     assert "baseline-fgsm_retraining" in console.file.getvalue()
+
+
+def test_watching_a_sweep_that_nobody_works_on_calls_its_open_runs_unfinished(make_sweep):
+    sweep = make_sweep()
+    ledger = Ledger(sweep)
+    ledger.report(ledger.next_run().key, row(1))
+    for force_terminal in (False, True):
+        console = Console(file=io.StringIO(), width=140, force_terminal=force_terminal)
+        watch_sweep(sweep, console)
+        said = console.file.getvalue()
+        assert "running" not in said.splitlines()[-1]
+        assert " unfinished " in said
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4, "4 s"), (100, "2 min"), (7800, "2 h 10 min")])

@@ -62,7 +62,7 @@ def confirm(sweep: SweepFolder, values=VALUES, **others: float) -> Confirmation:
         robust = values[name][plan.seeds.index(int(seed))]
         train(ledger, run, robust) if not others else ledger.complete(run.key, row(STEPS, robust, **others))
         about = {"tier": "rank", "dataset": "digits", "split": "test", "images": 1000, "epsilon": 0.3, "asked": None}
-        results = {**about, "metrics": row(STEPS, round(robust - 0.02, 4))}
+        results = {**about, "run": run.key, "metrics": row(STEPS, round(robust - 0.02, 4))}
         (run.folder / "test.json").write_text(json.dumps(results))
     return write_confirmation(sweep, plan, list(ledger.records.values()), "rank", ledger.record_result)
 

@@ -86,6 +86,8 @@ class LiveTable:
         self._summed_up = -_SUMMARY_EVERY_S
         self._done_before = progress(ledger, budget)
         is_terminal = console.is_terminal
+        self.is_at_work = True
+        """Whether a driver trains the runs that have begun; they are called unfinished if none does."""
         self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if is_terminal else None
 
     def __enter__(self) -> LiveTable:
@@ -109,9 +111,8 @@ class LiveTable:
         cells = "  ".join(f"{metric.label} {_percent(record, metric)}" for metric in measured)
         compute = record.metrics.get("compute", 0.0)
         reason = f"  ({record.reason.strip().splitlines()[-1]})" if record.reason else ""
-        text = (
-            f"{record.run.key:<24} {record.run.label:<22} {record.outcome:<10} compute {compute:4.1f}  {cells}{reason}"
-        )
+        about = f"{record.run.name:<24} {record.run.label:<22} {self._outcome(record):<10}"
+        text = f"{about} compute {compute:4.1f}  {cells}{reason}"
         return f"{text}  | {self._summary()}" if record.state != "running" and self._is_summary_due() else text
 
     def _is_summary_due(self) -> bool:
@@ -129,9 +130,12 @@ class LiveTable:
         records = list(self._ledger.records.values())
         winner = best(records, self._mode)
         most = min(_ROWS_KEPT, max(self._console.height - _OTHER_LINES, 1))
-        rows = tuple(_row(record, is_best=record is winner) for record in records[-most:])
+        rows = tuple(_row(record, self._outcome(record), is_best=record is winner) for record in records[-most:])
         table = Table("", _columns(), rows)
         return as_renderable(table, fit(table.columns, cells(table), self._console.width), self._console)
+
+    def _outcome(self, record: Record) -> str:
+        return "unfinished" if record.state == "running" and not self.is_at_work else record.outcome
 
     def _summary(self) -> str:
         records = list(self._ledger.records.values())
@@ -140,7 +144,7 @@ class LiveTable:
         at_most = "at most " if self._budget.trials is None and self._ledger.num_runs >= MAX_TRIALS else ""
         total, running = self._ledger.num_runs, len(records) - ended
         text = f"{ended} of {at_most}{total:,} runs ended"
-        text += f", {running} running" if running else ""
+        text += f", {running} {'running' if self.is_at_work else 'unfinished'}" if running else ""
         waiting = total - len(records)
         text += f", {at_most}{waiting:,} to come" if waiting > 0 else ""
         if self._phase() != "running":
@@ -175,9 +179,9 @@ def _columns() -> tuple[Column, ...]:
     )
 
 
-def _row(record: Record, *, is_best: bool) -> Row:
+def _row(record: Record, outcome: str, *, is_best: bool) -> Row:
     style = "bold green" if is_best else "dim" if record.state in ("pruned", "failed") else None
-    about = {"run": record.run.key, "label": record.run.label, "outcome": record.outcome}
+    about = {"run": record.run.name, "label": record.run.label, "outcome": outcome}
     return Row({**record.metrics, "compute": record.metrics.get("compute", 0.0), **about}, style)
 
 
@@ -190,9 +194,9 @@ def watch_sweep(sweep: SweepFolder, console: Console) -> None:
     ) as live:
         changed = list(follower.records.values())
         while True:
+            is_running = live.is_at_work = sweep.is_running()  # before the last look: nothing comes after it
             for record in changed:
                 live.changed(record)
-            is_running = sweep.is_running()  # before the last look: nothing comes after it
             changed = follower.refresh()
             if not is_running and not changed:
                 return
