@@ -36,7 +36,7 @@ MAX_OBJECTIVES = 16
 class Section(BaseModel):
     """Base of all sections: immutable, and strict about keys and types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:

@@ -28,7 +28,7 @@ class Schedule(BaseModel, Generic[Number]):
             default the values are spaced evenly over the run.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
     related: ClassVar[tuple[tuple[str, ...], ...]] = (("kind", "values", "at"),)
 

@@ -69,9 +69,9 @@ def student_interval(values: Sequence[float], resolution: float = 0.0) -> tuple[
     """Return the 95 % interval of the mean (Student 1908), None for fewer than two values."""
     if len(values) < 2:
         return None
-    from scipy import stats
+    from scipy.special import stdtrit
 
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * _error(values, resolution)
+    half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * _error(values, resolution)
     return mean(values) - half, mean(values) + half
 
 
@@ -163,7 +163,7 @@ def _p_value(differences: Sequence[float], resolution: float) -> float:
     """Return the two-sided p-value of the paired t-test; 1 for a single pair, which shows nothing."""
     if len(differences) < 2 or mean(differences) == 0:
         return 1.0
-    from scipy import stats
+    from scipy.special import stdtr
 
     error = _error(differences, resolution)
-    return 2 * float(stats.t.sf(abs(mean(differences)) / error, len(differences) - 1)) if error else 0.0
+    return 2 * float(stdtr(len(differences) - 1, -abs(mean(differences)) / error)) if error else 0.0

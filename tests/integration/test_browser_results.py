@@ -95,7 +95,7 @@ def test_the_page_of_a_sweep_says_what_is_better_by_how_much_and_how_sure(sweep_
     assert "points of robust accuracy (95 %: +" in text
     sweep_page.picture(tmp_path / "sweep.png")
     sweep_page.resize(PHONE)
-    sweep_page.wait_for(TO_CONFIGURATIONS)
+    sweep_page.wait_for(f"Boolean({TO_CONFIGURATIONS})")
     sweep_page.picture(tmp_path / "sweep-phone.png")
     sweep_page.resize(DESKTOP)
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from search_spaces import SpaceError, names, text_of
-from search_spaces.configurations import baseline_configurations, configuration_for, load_space
+from search_spaces.configurations import baseline_configurations, load_space
 from trainables.config import parse
 
 
@@ -84,14 +84,11 @@ def test_the_nearest_name_is_told():
         text_of("qiuck")
 
 
-def test_the_demo_begins_with_the_defaults_of_its_recipe_and_has_them_as_a_baseline():
+def test_the_demo_has_the_defaults_of_its_recipe_as_a_baseline_and_starts_from_nothing_better():
     space = load_space("quick")
-    (first,) = space.first_parameters()
-    tried = configuration_for(space, space.settings(lambda parameter: first[parameter.name]), seed=0)
+    assert space.first_parameters() == []
+    assert space.budget.trials * space.budget.compute <= 20
     baseline = baseline_configurations(space)["default"]
-    for unused in ("steps", "max_generator_turns"):  # by the constant ratio that is the default
-        del tried["ratio"][unused], baseline["ratio"][unused]
-    assert tried == baseline
     plain = parse({"trainable": "gan"}).model_dump(mode="json")
     for section in ("classifier", "generator", "batch_size", "clean_weight", "pretrain"):
         assert baseline[section] == plain[section]

@@ -45,5 +45,5 @@ class Settings(BaseModel):
             values that are each valid alone can be refused beside each other only if their fields stand in one group.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     related: ClassVar[tuple[tuple[str, ...], ...]] = ()

@@ -77,6 +77,14 @@ class Snapshot:
     evaluations: Mapping[str, EvaluationResults] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)
 
+    def outcome_of(self, record: Record) -> str:
+        """Return how a run of it stands, as a person wants to know it.
+
+        See `Record.outcome`; a run that has begun, but that no driver works on, is ``unfinished``.
+        """
+        is_at_work = self.state == "running" and self.phase != "paused"
+        return "unfinished" if record.state == "running" and not is_at_work else record.outcome
+
     @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the files of the sweep, and what to do about it."""

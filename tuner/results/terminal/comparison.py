@@ -23,7 +23,7 @@ from tuner.results.terminal.columns import (
 )
 from tuner.search.repeats import group_repeats
 from tuner.statistics import interval
-from tuner.sweep.runs import Record, num_images
+from tuner.sweep.runs import Record, baseline_name, num_images
 from tuner.sweep.snapshot import Snapshot
 
 _RANKS = {"robust": 0, "clean": 1}
@@ -121,7 +121,7 @@ def run_columns(space: Space) -> tuple[Column, ...]:
     compared = metric_named(space.prune_on.metric)
     watched += [compared] if compared not in watched and compared.group == "watch" else []
     return (
-        Column("run", "run", "name", text=_marked_run),
+        Column("run", "run", "name", text=marked_run),
         Column("label", "trainable", "name", rank=5),
         Column("outcome", "state", "words", rank=2),
         *(_accuracy(metric, ranks.get(metric.name, _OTHER_RANK)) for metric in accuracies("comparison")),
@@ -135,12 +135,12 @@ def run_columns(space: Space) -> tuple[Column, ...]:
 def run_rows(snapshot: Snapshot, records: Sequence[Record]) -> tuple[Row, ...]:
     """Return a row for each run: all that is known of it, and whether it is among the best trials."""
     winners = snapshot.best_trials
-    return tuple(_row(record, is_best=record in winners) for record in records)
+    return tuple(_row(record, snapshot.outcome_of(record), is_best=record in winners) for record in records)
 
 
-def _row(record: Record, *, is_best: bool) -> Row:
+def _row(record: Record, outcome: str, *, is_best: bool) -> Row:
     style = "bold" if is_best else "cyan" if record.run.kind == "baseline" else None
-    about = {"label": record.run.label, "outcome": record.outcome, "best": is_best}
+    about = {"label": record.run.label, "outcome": outcome, "best": is_best}
     return Row({**run_values(record), **about, **_measured(record)}, style)
 
 
@@ -162,8 +162,10 @@ def _accuracy(metric: Metric, rank: int) -> Column:
     return replace(metric_column(metric, rank), text=text)
 
 
-def _marked_run(values: Values) -> str:
-    return f"{values['run']} *" if values.get("best") else str(values["run"])
+def marked_run(values: Values) -> str:
+    """Return the name of a run, with a star if it is among the best trials."""
+    name = baseline_name(str(values["run"])) or str(values["run"])
+    return f"{name} *" if values.get("best") else name
 
 
 def _interval(values: Values) -> str:

@@ -10,7 +10,7 @@ from trainables.evaluation.checks import from_metrics
 from trainables.evaluation.metrics import TIME, accuracies, metric_named, watched_accuracies
 from tuner.results.frames import RUN_COLUMNS, SETTINGS, run_values
 from tuner.results.terminal.columns import Column, Row, Table, fixed, metric_column
-from tuner.results.terminal.comparison import run_columns, run_rows
+from tuner.results.terminal.comparison import marked_run, run_columns, run_rows
 from tuner.results.terminal.evaluation import describe_masking
 from tuner.sweep.runs import Record, flatten
 from tuner.sweep.snapshot import Snapshot
@@ -24,7 +24,7 @@ def runs_table(snapshot: Snapshot) -> Table:
     described = {"trainable", "seed"}
     varying = [parameter.name for parameter in space.parameters if parameter.varies and parameter.name not in described]
     shown = [
-        Column("run", "run", "name", text=lambda values: f"{values['run']}{' *' if values['best'] else ''}"),
+        Column("run", "run", "name", text=marked_run),
         *(column for column in run_columns(space) if column.key in ("outcome", "clean", "robust", "watch/robust")),
         *(_setting(name, 2 + place) for place, name in enumerate(varying)),
     ]
@@ -44,7 +44,7 @@ def describe_run(snapshot: Snapshot, record: Record) -> list[str]:
 def _description(snapshot: Snapshot, record: Record) -> Iterator[str]:
     run, space = record.run, snapshot.space
     best = ", the best trial" if snapshot.best is record else ""
-    yield f"{run.key} of {snapshot.name}: {run.label}, {record.outcome}{best}"
+    yield f"{run.key} of {snapshot.name}: {run.label}, {snapshot.outcome_of(record)}{best}"
     if record.reason:
         yield f"reason: {record.reason.strip().splitlines()[-1]}"
     if record.metrics and not record.is_damaged:
@@ -116,7 +116,7 @@ def run_document(snapshot: Snapshot, record: Record) -> str:
             **values,
             "sweep": snapshot.name,
             "label": record.run.label,
-            "outcome": record.outcome,
+            "outcome": snapshot.outcome_of(record),
             "best": snapshot.best is record,
             "folder": str(record.run.folder),
             "settings": record.run.settings,
