@@ -22,6 +22,7 @@ from tuner.results.bundles.export import export_run
 from tuner.results.confirmation import write_confirmation
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
+from tuner.search.evaluations import EvaluationWriter
 from tuner.search.ledger import Ledger
 from tuner.search.warm_start import collect_observations
 from tuner.sweep.control import Control
@@ -47,12 +48,13 @@ def make(folder: Path) -> None:
     sweep = SweepFolder.create(SWEEP, SPACE, "real.yaml", home=home, num_trials=1, warm_start=earlier)
     with sweep.lock():
         train_really(Ledger(sweep))
+        _evaluate(sweep, num_images=10)
     shutil.copytree(sweep.folder, folder / OLDER)
     sweep = sweep.extended(2)
     with sweep.lock():
         train_really(Ledger(sweep))
         _confirm(sweep)
-        evaluate_runs(sweep, complete_runs(read_snapshot(sweep)), num_images=20, workers=1, tell=lambda text: None)
+        _evaluate(sweep, num_images=20)
         control = Control(sweep)
         control.phase = "stopping"
         control.end()
@@ -66,12 +68,17 @@ def make(folder: Path) -> None:
         (folder / SPACES / f"{name}.yaml").write_text(text_of(name)[0])
 
 
+def _evaluate(sweep: SweepFolder, num_images: int) -> None:
+    writer, runs = EvaluationWriter.open(sweep, None), complete_runs(read_snapshot(sweep, is_locked=True))
+    evaluate_runs(sweep, runs, writer, num_images=num_images, workers=1, tell=lambda text: None)
+
+
 def _confirm(sweep: SweepFolder) -> None:
     plan = make_plan(sweep, 1, 2, ["standard"])
     ledger = ConfirmLedger(sweep, plan)
     train_really(ledger)
     records = list(ledger.records.values())
-    evaluate_runs(sweep, records, tier="rank", num_images=20, workers=1, tell=lambda text: None)
+    evaluate_runs(sweep, records, ledger.evaluations, tier="rank", num_images=20, workers=1, tell=lambda text: None)
     write_confirmation(sweep, plan, records, "rank", ledger.record_result)
 
 

@@ -29,7 +29,6 @@ from tests.fuzz import corpus
 from tests.fuzz.mutations import MUTATIONS, REPLACEMENTS, swap
 from tuner.cli.app import app
 from tuner.cli.exits import run_command
-from tuner.sweep.evaluations import EVALUATION_FILES
 
 HANGS_AFTER_S = 30.0
 _LOOK_EVERY_S = 1.0
@@ -42,11 +41,9 @@ CLASSES = (
     *("unchanged", "refused", "noticed", "unprotected"),
     *("traceback", "silent", "nameless", "escape", "slow", "memory"),
 )
-"""``unprotected``: changed without a word, in a sweep of an earlier release, whose files have no checksums, or because
-a run's evaluation was removed, as messages advise where it is damaged: that run has not been evaluated.
+"""``unprotected``: changed without a word, in a sweep of an earlier release, whose files have no checksums.
 ``nameless``: refused without saying which sweep or file is wrong. ``escape``: control characters are printed."""
 FAILURES = ("traceback", "silent", "nameless", "escape", "slow", "memory")
-_NOT_EVALUATED = {(name, "removed") for name in EVALUATION_FILES.values()}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _command = typer.main.get_command(app)
 
@@ -278,7 +275,7 @@ class Fuzzer:
         for command, answer in itertools.zip_longest(commands, answers, fillvalue=missing):
             expected = self._expected.get(command, replace(answer, code=0))  # a space has no numbers that could change
             kind = kind_of(answer, expected, file)
-            if kind == "silent" and (f"/{corpus.SAVED}/" in file or (path.name, damage) in _NOT_EVALUATED):
+            if kind == "silent" and f"/{corpus.SAVED}/" in file:
                 kind = "unprotected"
             if answer.seconds > SLOW_S or answer.waited_s > WAITS_S:
                 kind = "slow"

@@ -18,6 +18,7 @@ from tuner.execution.evaluation import evaluate_runs
 from tuner.execution.upkeep.copying import copy_sweep
 from tuner.results.bundles.export import export_run
 from tuner.results.follower import Follower
+from tuner.search.evaluations import EvaluationWriter
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
 from tuner.sweep import control
@@ -138,8 +139,9 @@ def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, 
         train_really(Ledger(sweep, lock), sweep.store)
     here = SweepFolder.open("real", home=machine(2))
     best = next(record for record in read_records(here) if record.run.key == "trial-0000")
-    with here.lock():
-        evaluate_runs(here, [best], tier="rank", num_images=20, workers=1, tell=lambda text: None)
+    with here.lock() as lock:
+        writer = EvaluationWriter.open(here, lock)
+        evaluate_runs(here, [best], writer, tier="rank", num_images=20, workers=1, tell=lambda text: None)
     target = export_run(read_snapshot(here), tmp_path / "bundle", "0")
     assert (target / "classifier.safetensors").exists()
     there = SweepFolder.open("real", home=machine(3))

@@ -301,9 +301,10 @@ def _evaluate_sweep(
     from tuner.tracking.sync import mirror_now
 
     console = Console(stderr=True, markup=False)
-    with sweep.lock():
+    with sweep.lock() as study_lock:
         evaluate_sweep(
             sweep,
+            study_lock,
             console,
             num_images=images,
             autoattack=autoattack,

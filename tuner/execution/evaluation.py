@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
@@ -22,10 +23,14 @@ from tuner.errors import CheckpointError, UserError
 from tuner.execution.software import check_software, record_software
 from tuner.results.bundles.export import num_threads
 from tuner.results.terminal.waiting import OnProgress, counting
-from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
+from tuner.search.evaluations import EvaluationWriter
+from tuner.sweep.evaluations import read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
 from tuner.sweep.runs import Record, Tier
 from tuner.sweep.snapshot import Snapshot, read_snapshot
+
+if TYPE_CHECKING:
+    from tuner.storage.postgres_lock import StudyLock
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class EvaluationOptions:
 def evaluate_runs(
     sweep: SweepFolder,
     records: Sequence[Record],
+    writer: EvaluationWriter,
     *,
     tier: Tier = "final",
     num_images: int | None,
@@ -63,6 +69,7 @@ def evaluate_runs(
     Args:
         sweep: whose runs are evaluated; the caller holds its lock.
         records: of complete runs.
+        writer: of the sweep's evaluation results.
         tier: by which attacks.
         num_images: only the first test images.
         autoattack: whether AutoAttack standard is run on the same images; with the strongest attacks only.
@@ -78,7 +85,7 @@ def evaluate_runs(
     threads = num_threads(sweep.space.resources.cpu)
     data = Path(sweep.data) if sweep.data else None
     options = EvaluationOptions(tier, num_images, autoattack, threads, data)
-    left = [record for record in records if not _is_evaluated(record, options)]
+    left = [record for record in records if not _is_evaluated(record, options, writer)]
     tell(f"{len(records) - len(left)} of {len(records)} runs are evaluated already")
     at_once = workers or max(1, (os.cpu_count() or 1) // threads)
     # Not forked: torch's threads do not survive that.
@@ -94,7 +101,9 @@ def evaluate_runs(
                 if isinstance(job.exception(), CheckpointError):
                     unusable.append(f"{jobs[job].run.key}: {job.exception()}")
                     continue
-                robust, seconds = job.result()
+                results, seconds = job.result()
+                writer.write(jobs[job].run, tier, results)
+                robust = results["metrics"]["robust"]
                 tell(f"{jobs[job].run.key}: {100 * robust:.1f} % robust on test images, {seconds:.0f} s")
         except BrokenProcessPool as error:
             raise UserError("a worker died, perhaps for want of memory: try again with fewer --workers") from error
@@ -109,6 +118,7 @@ def evaluate_runs(
 
 def evaluate_sweep(
     sweep: SweepFolder,
+    study_lock: StudyLock | None,
     console: Console,
     *,
     num_images: int | None,
@@ -120,6 +130,7 @@ def evaluate_sweep(
 
     Args:
         sweep: the sweep; the caller holds its lock.
+        study_lock: what `SweepFolder.lock` has returned.
         console: shows what has been done.
         num_images: see `evaluate_runs`, like `autoattack` and `workers`.
         autoattack: likewise.
@@ -131,14 +142,16 @@ def evaluate_sweep(
         CheckpointError: a run's checkpoint is gone or damaged.
     """
     records = complete_runs(read_snapshot(sweep, is_locked=True))
+    writer = EvaluationWriter.open(sweep, study_lock)
     options = EvaluationOptions("final", num_images, autoattack, num_threads=1, data=None)
-    if not all(_is_evaluated(record, options) for record in records):
+    if not all(_is_evaluated(record, options, writer) for record in records):
         change = check_software(sweep, console, accept_code_change=accept_code_change, command="evaluate")
         record_software(sweep, change)
     with counting(console, "Evaluating on test images") as on_progress:
         evaluate_runs(
             sweep,
             records,
+            writer,
             num_images=num_images,
             autoattack=autoattack,
             workers=workers,
@@ -165,14 +178,15 @@ def complete_runs(snapshot: Snapshot) -> list[Record]:
     return records
 
 
-def _is_evaluated(record: Record, options: EvaluationOptions) -> bool:
+def _is_evaluated(record: Record, options: EvaluationOptions, writer: EvaluationWriter) -> bool:
     results = read_evaluation(record.run, options.tier)
     if results is None or (options.autoattack and results.autoattack is None):
         return False
-    return results.asked == options.num_images
+    return results.asked == options.num_images and writer.has_written(record.run, options.tier)
 
 
-def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) -> tuple[float, float]:
+def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) -> tuple[dict[str, Any], float]:
+    """Return the content of the file of results, and how many seconds it took."""
     from trainables.judging.saved import evaluate_classifier, load_run_classifier
 
     sweep.provide_code()
@@ -188,8 +202,7 @@ def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) ->
         autoattack=options.autoattack,
     )
     content = {"format": FORMAT, "sweep_id": sweep.id, "run": record.run.key, **results, "asked": options.num_images}
-    sweep.store.write_json(record.run.folder / EVALUATION_FILES[options.tier], content)
-    return results["metrics"]["robust"], time.monotonic() - started
+    return content, time.monotonic() - started
 
 
 def evaluations_frame(snapshot: Snapshot) -> pd.DataFrame:

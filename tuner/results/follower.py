@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from tuner.storage.journal import replaying
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.reader import BASELINES, SEARCH, STATES, open_reader, place_of_study, record_of, run_of
+from tuner.sweep.reader import BASELINES, SEARCH, STATES, open_reader, record_of, run_of
 from tuner.sweep.runs import Kind, Record
 
 REFRESH_EVERY_S = 1.0
@@ -39,7 +39,7 @@ class Follower:
         """Read what is new, and return the records that have changed."""
         changed = []
         self._open_studies()
-        with replaying(place_of_study(self._sweep)):
+        with replaying(self._sweep.study_place):
             trials = {kind: study.get_trials(deepcopy=False) for kind, study in self._studies.items()}
         self._sweep.store.pull(self._sweep.folder)  # afterwards: metrics may be newer than the study, never older
         for kind, of_kind in trials.items():

@@ -16,6 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.confirmation import PLAN, Configuration, Plan, configuration_of, is_confirmed, race
+from tuner.search.evaluations import EvaluationWriter
 from tuner.search.open_runs import OpenRuns, claim_folder
 from tuner.search.samplers import create_study
 from tuner.storage.journal import replaying
@@ -26,7 +27,6 @@ from tuner.sweep.reader import (
     CONFIRM,
     CONFIRMED,
     open_writer,
-    place_of_study,
     record_of,
     records_of,
     require_study,
@@ -65,9 +65,11 @@ class ConfirmLedger:
         self._tell = tell
         self._plan = plan
         self._journal = open_writer(sweep, study_lock)
-        with replaying(place_of_study(sweep)):
+        with replaying(sweep.study_place):
             storage = JournalStorage(self._journal)
         require_study(sweep, storage)
+        self.evaluations = EvaluationWriter(sweep, self._journal, storage)
+        """Writes the results of the runs under attack on test images."""
         self._study = create_study(storage, CONFIRM, [sweep.space.objective])
         self._study.set_user_attr(PLAN, asdict(plan))
         self._journal.sync()

@@ -31,7 +31,6 @@ from tuner.sweep.reader import (
     BASELINES,
     SEARCH,
     open_writer,
-    place_of_study,
     record_of,
     records_of,
     require_study,
@@ -68,7 +67,7 @@ class Ledger:
         by_class = isinstance(sweep.space.search.sampler, SamplerClass)
         self._samplers = SamplerSource(sweep.space, tell) if by_class else None
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
-        with replaying(place_of_study(sweep)):
+        with replaying(sweep.study_place):
             self._storage = storage = WriterStorage(self._journal)
         require_study(sweep, storage)
         search = create_study(storage, SEARCH, self._space.objectives)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from trainables.evaluation.earlier_names import rename_results
-from trainables.storage.checked_json import read_json
+from trainables.storage.checked_json import parse_json, read_present
 from tuner.errors import UserError
 from tuner.sweep.runs import Run, Tier
 
@@ -16,6 +17,9 @@ EVALUATION_FILES: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
 Metrics = Annotated[dict[str, float], AfterValidator(rename_results)]
 """Metrics of a finished classifier; those that an earlier release has written get their present names."""
 
+RECORDED = "evaluations"
+"""The study whose attributes are the SHA-256 of each file of results, by its path in the sweep's folder. It has no
+trials. Files that an earlier release has written are not in it."""
 _REMEDY = "remove it and evaluate the run again"
 
 
@@ -90,15 +94,24 @@ def read_evaluation(run: Run, tier: Tier = "final") -> EvaluationResults | None:
         tier: the attacks.
 
     Raises:
-        UserError: the file of results is damaged, or is that of another run.
+        UserError: the file of results is damaged, is that of another run, or is not the one that was written last.
     """
     path = run.folder / EVALUATION_FILES[tier]
-    try:
-        results = read_json(path, EvaluationResults, remedy=_REMEDY, sweep_id=run.sweep_id)
-    except FileNotFoundError:
+    content, recorded = read_present(path, _REMEDY), run.evaluations.get(path.name)
+    if content is None and recorded is not None:
+        raise UserError(f"{path} is missing: {_again(run)}")
+    if content is None:
         return None
+    results = parse_json(path, content, EvaluationResults, remedy=_REMEDY, sweep_id=run.sweep_id)
+    if recorded not in (None, hashlib.sha256(content).hexdigest()):
+        raise UserError(f"{path} is not what was written last: {_again(run)}")
     if results.run is None and run.is_sealed:
         raise UserError(f"{path} does not say of which run it is, as that of an earlier release: {_REMEDY}")
     if results.run not in (None, run.key):
         raise UserError(f"{path} belongs to another run, {results.run}: {_REMEDY}")
     return results if "tier" in results.model_fields_set else results.model_copy(update={"tier": tier})
+
+
+def _again(run: Run) -> str:
+    command = "confirm" if run.kind == "confirm" else "evaluate"
+    return f"put the newest copy of it in its place, or `tuner {command} {run.sweep_name}` evaluates the run again"

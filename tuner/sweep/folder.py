@@ -21,9 +21,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from search_spaces.configurations import parse_space
 from search_spaces.library import text_of
 from search_spaces.schema import Space
+from trainables.config import parse
 from trainables.config.plugins import trust
 from trainables.config.plugins.user_code import CODE, digest_of, provide, read_source
 from trainables.storage.atomic import make_private, write_json
@@ -48,7 +51,7 @@ from tuner.sweep.provenance import Provenance, provenance, read_provenance, vers
 if TYPE_CHECKING:
     from trainables.storage.checkpoint import RunCheckpoint
     from tuner.storage.postgres_lock import StudyLock
-    from tuner.sweep.runs import Record
+    from tuner.sweep.runs import Record, Run
 
 FORMAT = 1
 """Of the JSON files in a sweep's folder other than ``sweep.json``."""
@@ -106,6 +109,11 @@ class SweepFolder:
     def journal(self) -> Path:
         """The file that holds the study."""
         return self.folder / JOURNAL
+
+    @property
+    def study_place(self) -> str:
+        """Where the study is, for messages: a file, or the URL of a database without its options."""
+        return self.study_storage.partition("?")[0] if self.study_storage else str(self.journal)
 
     @classmethod
     def create(
@@ -350,16 +358,29 @@ class SweepFolder:
 
         Raises:
             OSError: it cannot be fetched.
+            UserError: no run can have the settings that the study has of this one.
         """
         from trainables.storage.checkpoint import RunCheckpoint
 
         run = record.run
+        self._check_settings(run)
         folder = run.folder / "checkpoint"
         self.store.fetch_folder(folder)
         is_of_older_release = names_its_run(run.folder) is False
         return RunCheckpoint(
             folder, int(record.metrics["step"]), run.identity, accepts_format_1=is_of_older_release, remedy=run.remedy
         )
+
+    def _check_settings(self, run: Run) -> None:
+        """Check settings that an earlier release may have written, without a checksum."""
+        try:
+            parse(run.settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            mistake = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise UserError(
+                f"{self.study_place} is damaged (no run can have the settings of {run.key}: {mistake}): {_PUT_BACK}"
+            ) from error
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[StudyLock | None]:

@@ -285,7 +285,7 @@ def require_study(sweep: SweepFolder, storage: JournalStorage) -> None:
     """
     if sweep.study_storage and not storage.get_all_studies() and any(sweep.folder.glob("*/*/metrics.jsonl")):
         raise UserError(
-            f"{place_of_study(sweep)} has no study of {sweep.name!r}, whose folder holds runs: its table tuner_journal "
+            f"{sweep.study_place} has no study of {sweep.name!r}, whose folder holds runs: its table tuner_journal "
             "was dropped or emptied; restore it, nothing was changed"
         )
 
@@ -301,11 +301,6 @@ def open_reader(sweep: SweepFolder) -> JournalStorage | None:
         return None
     with replaying(backend.place):
         return JournalStorage(backend)
-
-
-def place_of_study(sweep: SweepFolder) -> str:
-    """Return where the study of a sweep is, for messages: a file, or the URL of a database without its options."""
-    return sweep.study_storage.partition("?")[0] if sweep.study_storage else str(sweep.journal)
 
 
 def open_journal(sweep: SweepFolder) -> JournalReader | None:

@@ -39,6 +39,8 @@ class Run:
         sweep_name: name of its sweep, for messages.
         is_sealed: whether the last line of its metrics has a checksum, and its evaluations say of which run they are:
             this release has written the last report and the end of it.
+        evaluations: SHA-256 of each file of evaluation results that was written last, by the file's name; those that
+            are not known are not checked.
     """
 
     key: str
@@ -49,6 +51,7 @@ class Run:
     sweep_id: str = ""
     sweep_name: str = ""
     is_sealed: bool = field(default=False, compare=False)
+    evaluations: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @cached_property
     def identity(self) -> RunIdentity:

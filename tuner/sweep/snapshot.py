@@ -6,7 +6,7 @@ import functools
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -19,17 +19,17 @@ from tuner.storage.journal import replaying
 from tuner.sweep import confirmation
 from tuner.sweep.confirmation import Confirmation, read_confirmation
 from tuner.sweep.control import Phase, read_phase
-from tuner.sweep.evaluations import EvaluationResults, read_evaluation
+from tuner.sweep.evaluations import RECORDED, EvaluationResults, read_evaluation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best, best_trials
 from tuner.sweep.reader import (
     CONFIRM,
     CONFIRMED,
     SEARCH,
+    StudyContent,
     damaged_record,
     ended_or_running,
     make_record,
-    place_of_study,
     read_studies,
     run_of,
     verify_reports,
@@ -147,10 +147,12 @@ def read_snapshot(
     studies = read_studies(sweep, None if is_running else lambda text: found.add(sweep.journal.name, text))
     sweep.store.pull(sweep.folder)  # afterwards: metrics may be newer than the study, never older
     rows: dict[str, Rows] = {}
+    recorded = {} if is_running else _recorded_evaluations(sweep, studies)  # a driver may just be writing one
     records: dict[Kind, list[Record]] = {"baseline": [], "trial": [], "confirm": []}
     for kind, trial in ended_or_running(studies, tuple(records)):
-        with replaying(place_of_study(sweep)):
+        with replaying(sweep.study_place):
             run = run_of(sweep, kind, trial)
+            run = replace(run, evaluations=recorded.get(run.folder, {}))
         try:
             if with_rows:
                 rows[run.key] = read_metrics(run)
@@ -245,7 +247,7 @@ def _compare(snapshot: Snapshot, found: _Damage, is_running: bool) -> None:
     if unknown:
         found.add(
             sweep.journal.name,
-            f"{unknown[0]} holds a run that the study in {place_of_study(sweep)} does not know (folders like it: "
+            f"{unknown[0]} holds a run that the study in {sweep.study_place} does not know (folders like it: "
             f"{len(unknown)}): the study is an older copy or has lost lines; put the newer one in its place",
         )
 
@@ -256,6 +258,15 @@ def _unknown_runs(sweep: SweepFolder, known: Collection[Path]) -> list[Path]:
     folders += [*sweep.folder.glob("baselines/*"), *sweep.folder.glob("confirm/*/seed-*")]
     folders = [folder for folder in folders if ".aside-" not in folder.name]  # what was moved aside is of no run
     return sorted(folder for folder in folders if folder not in known and (folder / "metrics.jsonl").exists())
+
+
+def _recorded_evaluations(sweep: SweepFolder, studies: Mapping[str, StudyContent]) -> dict[Path, dict[str, str]]:
+    """Return the digests of the files of evaluation results by their folders and names."""
+    digests: dict[Path, dict[str, str]] = {}
+    for name, digest in studies[RECORDED].attributes.items() if RECORDED in studies else ():
+        path = sweep.folder / name
+        digests.setdefault(path.parent, {})[path.name] = str(digest)
+    return digests
 
 
 def _read_evaluations(records: Sequence[Record], found: _Damage) -> dict[str, EvaluationResults]:

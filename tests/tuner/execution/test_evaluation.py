@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 from trainables.storage.checkpoint import load_newest
 from tuner.execution.evaluation import complete_runs, evaluate_runs, evaluations_frame
 from tuner.results.bundles.export import export_run
+from tuner.search.evaluations import EvaluationWriter
 from tuner.search.ledger import Ledger
 from tuner.sweep.evaluations import read_evaluation
 from tuner.sweep.snapshot import read_snapshot
@@ -45,7 +46,8 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
 
     shown = []
     complete = complete_runs(read_snapshot(trained_sweep))
-    evaluate_runs(trained_sweep, complete, num_images=4, workers=1, tell=shown.append)
+    writer = EvaluationWriter.open(trained_sweep, None)
+    evaluate_runs(trained_sweep, complete, writer, num_images=4, workers=1, tell=shown.append)
     assert shown == ["4 of 4 runs are evaluated already"]
     assert list(evaluations_frame(read_snapshot(trained_sweep, with_evaluations=True))["run"]) == list(verdicts)
 
@@ -65,9 +67,33 @@ def test_other_images_are_judged_anew(trained_sweep):
     (record.run.folder / "final.json").write_text(json.dumps(saved))
     shown = []
     complete = complete_runs(read_snapshot(trained_sweep))
-    evaluate_runs(trained_sweep, complete, num_images=2, workers=1, tell=shown.append)
+    writer = EvaluationWriter.open(trained_sweep, None)
+    evaluate_runs(trained_sweep, complete, writer, num_images=2, workers=1, tell=shown.append)
     assert shown[0] == "0 of 4 runs are evaluated already"
     assert read_evaluation(record.run).images == 2
+
+
+def test_an_older_copy_of_results_is_noticed_and_evaluated_again(trained_sweep, run, tmp_path):
+    def evaluate(images):
+        return run("evaluate", "real", "--images", images, "--home", str(tmp_path), "--workers", "1")
+
+    path = trained_sweep.folder / "trials" / "0000" / "final.json"
+    contents = []
+    for images in ("2", "3"):
+        assert evaluate(images)[0] == 0
+        contents.append(path.read_bytes())
+    damages = {"is not what was written last": lambda: path.write_bytes(contents[0]), "is missing": path.unlink}
+    for said, damage in damages.items():
+        damage()
+        for command in (("show", "real", "0"), ("verify", "real")):
+            code, output = run(*command, "--home", str(tmp_path))
+            assert (code, f"final.json {said}" in " ".join(output.split())) == (2, True), output
+            assert "`tuner evaluate real` evaluates the run again" in " ".join(output.split())
+        code, output = evaluate("3")
+        assert (code, "3 of 4 runs are evaluated already" in output) == (0, True)
+        assert run("verify", "real", "--home", str(tmp_path))[0] == 0
+    assert run("copy", "real", "copied", "--home", str(tmp_path))[0] == 0
+    assert run("verify", "copied", "--home", str(tmp_path))[0] == 0
 
 
 def test_a_sweep_without_a_complete_run_has_nothing_to_judge(make_sweep, run, tmp_path):

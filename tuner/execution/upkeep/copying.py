@@ -22,6 +22,7 @@ from trainables.storage.bounded import open_regular, read_bounded
 from trainables.storage.checked_json import read_json
 from trainables.storage.checked_lines import DamagedLineError, LineChecksums
 from tuner.errors import UserError
+from tuner.sweep.evaluations import EVALUATION_FILES
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import check_available
 from tuner.sweep.reader import open_journal, open_writer
@@ -38,7 +39,7 @@ _NOT_COPIED = {
     "mirrored.json",
 }
 """What is of a driver, not of the sweep, and what is made anew."""
-_CONFIRMED = "confirm.json"
+_DIGEST_IN_STUDY = {"confirm.json", *EVALUATION_FILES.values()}
 _OF_CHECKPOINT, _TENSORS = "state.json", "tensors.safetensors"
 _ENTRIES_AT_ONCE = 10_000
 _MAX_BYTES = 1024**3
@@ -90,7 +91,7 @@ def _copy_files(sweep: SweepFolder, copy: SweepFolder, folder: Path) -> dict[str
             _copy_lines(path, target, replaced)
         else:
             _copy_file(path, target)
-        if path.name == _CONFIRMED:  # the study holds its digest
+        if path.name in _DIGEST_IN_STUDY:
             replaced[_digest(path)] = _digest(target)
     _add_origin(sweep, copy, folder / "provenance.json")
     return replaced
