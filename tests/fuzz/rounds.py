@@ -205,8 +205,10 @@ def _kind_of_failure(answer: Answer, file: str) -> str:
     words = answer.errors.strip() or answer.output.strip()
     if answer.code not in (1, 2) or not words:
         return "silent"
-    names = (Path(file).name, Path(file).parts[0], f"/{corpus.HOME}/")
-    if answer.code == 1 or not any(name in words for name in names):
+    parts = Path(file).parts
+    names = (parts[-1], parts[0], f"/{corpus.HOME}/")
+    is_sweep_named = parts[0] == corpus.HOME and re.search(rf"\b{parts[1]}\b", words)
+    if answer.code == 1 or not (is_sweep_named or any(name in words for name in names)):
         return "nameless"
     return "noticed" if answer.output.strip() else "refused"
 

@@ -19,7 +19,7 @@ from tuner.storage.driver_lock import lost_lines, read_lines_left
 from tuner.storage.journal import FileReader, Journal, JournalReader, JournalWriter, replaying
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
-from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, damaged_metrics, read_last_metrics
+from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, check_shape, damaged_metrics, read_last_metrics
 
 if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
@@ -242,7 +242,11 @@ def damaged_record(sweep: SweepFolder, run: Run, trial: FrozenTrial) -> Record:
 
 
 def run_of(sweep: SweepFolder, kind: Kind, trial: FrozenTrial) -> Run:
-    """Return the run that a trial of a study stands for."""
+    """Return the run that a trial of a study stands for.
+
+    Raises:
+        UserError: an earlier release has written it, and its settings are damaged.
+    """
     if kind == "baseline":
         name: str = trial.user_attrs["name"]
         key, folder = baseline_key(name), sweep.folder / "baselines" / name
@@ -252,7 +256,11 @@ def run_of(sweep: SweepFolder, kind: Kind, trial: FrozenTrial) -> Run:
     else:
         key, folder = f"trial-{trial.number:04d}", sweep.folder / "trials" / f"{trial.number:04d}"
     is_sealed = trial.user_attrs.get(ENDED, {}).get("sealed", False)
-    return Run(key, kind, trial.number, trial.user_attrs["settings"], folder, sweep.id, sweep.name, is_sealed)
+    run = Run(key, kind, trial.number, trial.user_attrs["settings"], folder, sweep.id, sweep.name, is_sealed)
+    if not is_sealed:  # perhaps without a checksum
+        with replaying(sweep.study_place):
+            check_shape(run.settings)
+    return run
 
 
 def open_writer(sweep: SweepFolder, study_lock: StudyLock | None) -> JournalWriter:

@@ -71,10 +71,7 @@ class Run:
     @property
     def label(self) -> str:
         """What a person calls it: the trainable, and for a generator its ratio schedule and its goal."""
-        name: str = self.settings["trainable"]
-        if "ratio" in self.settings:
-            name += f" {describe_ratio(self.settings['ratio'])}"
-        return name + describe_goal(self.settings.get("generator", {}))
+        return describe_settings(self.settings)
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,30 @@ def baseline_name(key: str) -> str | None:
     The key of a baseline's run in the stage of confirming is one, too: ``baseline-standard.seed100000``.
     """
     return key.removeprefix(_BASELINE) if key.startswith(_BASELINE) else None
+
+
+def check_shape(settings: dict[str, Any]) -> None:
+    """Check that settings have what tables and pictures read of them.
+
+    Raises:
+        LookupError: they lack something.
+        TypeError: something is of another type.
+        ValueError: the seed is none.
+    """
+    describe_settings(settings)
+    for ranked in (False, True):
+        num_images(settings, ranked=ranked)
+    _compute_of(settings)
+    if type(settings["seed"]) is not int:
+        raise ValueError(f"the seed of a run is {settings['seed']!r}"[:100])
+
+
+def describe_settings(settings: dict[str, Any]) -> str:
+    """Return the trainable, and for a generator its ratio schedule and its goal."""
+    name: str = settings["trainable"]
+    if "ratio" in settings:
+        name += f" {describe_ratio(settings['ratio'])}"
+    return name + describe_goal(settings.get("generator", {}))
 
 
 def num_images(settings: dict[str, Any], *, ranked: bool) -> int:
@@ -181,7 +202,7 @@ def read_metrics(run: Run) -> list[dict[str, float]]:
     """
     with _damage_named(run):
         rows = metrics_file.read_rows(run.folder, run.identity, is_sealed=run.is_sealed)
-    return rename_reports(rows, _compute_of(run))
+    return rename_reports(rows, _compute_of(run.settings))
 
 
 def read_last_metrics(run: Run) -> dict[str, float]:
@@ -192,11 +213,11 @@ def read_last_metrics(run: Run) -> dict[str, float]:
     """
     with _damage_named(run):
         row = metrics_file.read_last_row(run.folder, run.identity, is_sealed=run.is_sealed)
-    return rename_reports([row], _compute_of(run))[0]
+    return rename_reports([row], _compute_of(run.settings))[0]
 
 
-def _compute_of(run: Run) -> float:
-    return float(run.settings.get("compute", math.inf))
+def _compute_of(settings: dict[str, Any]) -> float:
+    return float(settings.get("compute", math.inf))
 
 
 @contextlib.contextmanager

@@ -88,3 +88,41 @@ def test_a_trial_whose_driver_was_killed_before_its_end_was_written_is_replayed(
     snapshot = read_snapshot(saved, with_rows=True)
     assert snapshot.records[-1].state == "running"
     assert replay_trials(snapshot, read_pruner("median")).complete == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [('"batch_size":64', '"batch_size":-4'), ('"trainable":"gan"', '"trainable":"gen"')]
+)
+def test_settings_that_no_run_can_have_are_named_with_the_study(tmp_path, run, before, after):
+    with tarfile.open(SAVED[0]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    journal = tmp_path / "saved" / "study.journal"
+    journal.write_text(journal.read_text().replace(before, after))
+    for command in (("export", "saved", "--output", "bundle"), ("verify", "saved")):
+        code, said = run(*command, "--home", str(tmp_path))
+        assert (code, "Traceback" in said) == (2, False), said
+        assert f"{journal} is damaged (no run can have the settings of" in "".join(said.split("\n"))
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"trainable":"gan"', '"trainabla":"gan"'),
+        ('"trainable":"gan"', '"trainable":["gan"]'),
+        ('"rank_images":30', '"rank_images":"30"'),
+        ('"validation":200', '"validation":null'),
+        ('"kind":"constant"', '"king":"constant"'),
+        ('"seed":3', '"sued":3'),
+    ],
+)
+def test_settings_of_another_shape_are_named_with_the_study(tmp_path, run, before, after):
+    with tarfile.open(SAVED[0]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    journal = tmp_path / "saved" / "study.journal"
+    assert before in journal.read_text()
+    journal.write_text(journal.read_text().replace(before, after))
+    for command in (("trials",), ("compare",), ("show", "0"), ("status",), ("verify",)):
+        code, said = run(command[0], "saved", *command[1:], "--home", str(tmp_path))
+        assert (code, "Traceback" in said) == (2, False), said
+        assert f"{journal} is damaged (an entry does not fit those before it" in "".join(said.split("\n"))
