@@ -122,6 +122,8 @@ FAULTS = {
         ("integration/test_fuzz.py", "test_damaged_files_are_refused_or_noticed_in_words"),
         ("tuner/sweep/test_damage.py", "test_no_command_ends_in_a_traceback_or_prints_another_number_in_silence"),
         ("tuner/results/test_verify.py", "test_each_damaged_file_is_named"),
+        ("tuner/execution/test_evaluation.py", "test_an_older_copy_of_results_is_noticed_and_evaluated_again"),
+        ("tuner/sweep/test_saved_sweeps.py", "test_settings_of_another_shape_are_named_with_the_study"),
         ("tuner/results/test_verify.py", "test_a_damaged_run_is_a_marked_row_and_the_others_are_as_before"),
     ],
     "a study's rows are deleted, its table dropped, of another shape or closed to the user": [
