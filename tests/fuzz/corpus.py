@@ -17,12 +17,11 @@ from safetensors.torch import load_file
 from search_spaces.configurations import parse_space
 from search_spaces.library import text_of
 from tests.tuner.conftest import REAL, train_really
-from tuner.execution.evaluation import complete_runs, evaluate_runs
+from tuner.execution.evaluation import complete_runs, evaluate_runs, open_files
 from tuner.results.bundles.export import export_run
 from tuner.results.confirmation import write_confirmation
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
-from tuner.search.evaluations import EvaluationWriter
 from tuner.search.ledger import Ledger
 from tuner.search.warm_start import collect_observations
 from tuner.sweep.control import Control
@@ -69,8 +68,8 @@ def make(folder: Path) -> None:
 
 
 def _evaluate(sweep: SweepFolder, num_images: int) -> None:
-    writer, runs = EvaluationWriter.open(sweep, None), complete_runs(read_snapshot(sweep, is_locked=True))
-    evaluate_runs(sweep, runs, writer, num_images=num_images, workers=1, tell=lambda text: None)
+    files, runs = open_files(sweep, None), complete_runs(read_snapshot(sweep, is_locked=True))
+    evaluate_runs(sweep, runs, files, num_images=num_images, workers=1, tell=lambda text: None)
 
 
 def _confirm(sweep: SweepFolder) -> None:
@@ -78,7 +77,7 @@ def _confirm(sweep: SweepFolder) -> None:
     ledger = ConfirmLedger(sweep, plan)
     train_really(ledger)
     records = list(ledger.records.values())
-    evaluate_runs(sweep, records, ledger.evaluations, tier="rank", num_images=20, workers=1, tell=lambda text: None)
+    evaluate_runs(sweep, records, ledger.files, tier="rank", num_images=20, workers=1, tell=lambda text: None)
     write_confirmation(sweep, plan, records, "rank", ledger.record_result)
 
 

@@ -14,11 +14,10 @@ from tests.tuner.conftest import REAL, SPACE, row, train_all, train_really
 from trainables.storage.object_store import store_at
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
-from tuner.execution.evaluation import evaluate_runs
+from tuner.execution.evaluation import evaluate_runs, open_files
 from tuner.execution.upkeep.copying import copy_sweep
 from tuner.results.bundles.export import export_run
 from tuner.results.follower import Follower
-from tuner.search.evaluations import EvaluationWriter
 from tuner.search.ledger import Ledger
 from tuner.storage import postgres as database
 from tuner.sweep import control
@@ -140,8 +139,8 @@ def test_what_was_really_trained_elsewhere_is_judged_and_exported_here(machine, 
     here = SweepFolder.open("real", home=machine(2))
     best = next(record for record in read_records(here) if record.run.key == "trial-0000")
     with here.lock() as lock:
-        writer = EvaluationWriter.open(here, lock)
-        evaluate_runs(here, [best], writer, tier="rank", num_images=20, workers=1, tell=lambda text: None)
+        files = open_files(here, lock)
+        evaluate_runs(here, [best], files, tier="rank", num_images=20, workers=1, tell=lambda text: None)
     target = export_run(read_snapshot(here), tmp_path / "bundle", "0")
     assert (target / "classifier.safetensors").exists()
     there = SweepFolder.open("real", home=machine(3))

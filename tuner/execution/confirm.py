@@ -133,7 +133,7 @@ class ConfirmStage:
             evaluate_runs(
                 self._sweep,
                 [record for record in records if record.state == "complete"],
-                self.queue.evaluations,
+                self.queue.files,
                 tier=options.tier,
                 num_images=options.num_images,
                 workers=options.workers,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from optuna.storages import JournalStorage
 from rich.console import Console
 
 from trainables.common.process_state import environment, safe_path
@@ -23,9 +24,11 @@ from tuner.errors import CheckpointError, UserError
 from tuner.execution.software import check_software, record_software
 from tuner.results.bundles.export import num_threads
 from tuner.results.terminal.waiting import OnProgress, counting
-from tuner.search.evaluations import EvaluationWriter
-from tuner.sweep.evaluations import read_evaluation
+from tuner.storage.journal import replaying
+from tuner.storage.recorded_files import RecordedFiles
+from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
+from tuner.sweep.reader import open_writer
 from tuner.sweep.runs import Record, Tier
 from tuner.sweep.snapshot import Snapshot, read_snapshot
 
@@ -52,10 +55,26 @@ class EvaluationOptions:
     data: Path | None
 
 
+def open_files(sweep: SweepFolder, study_lock: StudyLock | None) -> RecordedFiles:
+    """Return what writes files of a sweep whose study nothing else in this process writes.
+
+    Args:
+        sweep: whose lock the caller holds.
+        study_lock: what `SweepFolder.lock` has returned: needed if a database holds the study.
+
+    Raises:
+        UserError: the journal is damaged, or the database cannot be used.
+    """
+    journal = open_writer(sweep, study_lock)
+    with replaying(sweep.study_place):
+        storage = JournalStorage(journal)
+    return RecordedFiles(sweep.folder, sweep.store, journal, storage)
+
+
 def evaluate_runs(
     sweep: SweepFolder,
     records: Sequence[Record],
-    writer: EvaluationWriter,
+    files: RecordedFiles,
     *,
     tier: Tier = "final",
     num_images: int | None,
@@ -69,7 +88,7 @@ def evaluate_runs(
     Args:
         sweep: whose runs are evaluated; the caller holds its lock.
         records: of complete runs.
-        writer: of the sweep's evaluation results.
+        files: writes the results, see `open_files`.
         tier: by which attacks.
         num_images: only the first test images.
         autoattack: whether AutoAttack standard is run on the same images; with the strongest attacks only.
@@ -85,7 +104,7 @@ def evaluate_runs(
     threads = num_threads(sweep.space.resources.cpu)
     data = Path(sweep.data) if sweep.data else None
     options = EvaluationOptions(tier, num_images, autoattack, threads, data)
-    left = [record for record in records if not _is_evaluated(record, options, writer)]
+    left = [record for record in records if not _is_evaluated(record, options, files)]
     tell(f"{len(records) - len(left)} of {len(records)} runs are evaluated already")
     at_once = workers or max(1, (os.cpu_count() or 1) // threads)
     # Not forked: torch's threads do not survive that.
@@ -102,7 +121,7 @@ def evaluate_runs(
                     unusable.append(f"{jobs[job].run.key}: {job.exception()}")
                     continue
                 results, seconds = job.result()
-                writer.write(jobs[job].run, tier, results)
+                files.write_json(jobs[job].run.folder / EVALUATION_FILES[tier], results)
                 robust = results["metrics"]["robust"]
                 tell(f"{jobs[job].run.key}: {100 * robust:.1f} % robust on test images, {seconds:.0f} s")
         except BrokenProcessPool as error:
@@ -142,16 +161,16 @@ def evaluate_sweep(
         CheckpointError: a run's checkpoint is gone or damaged.
     """
     records = complete_runs(read_snapshot(sweep, is_locked=True))
-    writer = EvaluationWriter.open(sweep, study_lock)
+    files = open_files(sweep, study_lock)
     options = EvaluationOptions("final", num_images, autoattack, num_threads=1, data=None)
-    if not all(_is_evaluated(record, options, writer) for record in records):
+    if not all(_is_evaluated(record, options, files) for record in records):
         change = check_software(sweep, console, accept_code_change=accept_code_change, command="evaluate")
         record_software(sweep, change)
     with counting(console, "Evaluating on test images") as on_progress:
         evaluate_runs(
             sweep,
             records,
-            writer,
+            files,
             num_images=num_images,
             autoattack=autoattack,
             workers=workers,
@@ -178,11 +197,11 @@ def complete_runs(snapshot: Snapshot) -> list[Record]:
     return records
 
 
-def _is_evaluated(record: Record, options: EvaluationOptions, writer: EvaluationWriter) -> bool:
+def _is_evaluated(record: Record, options: EvaluationOptions, files: RecordedFiles) -> bool:
     results = read_evaluation(record.run, options.tier)
     if results is None or (options.autoattack and results.autoattack is None):
         return False
-    return results.asked == options.num_images and writer.has_written(record.run, options.tier)
+    return results.asked == options.num_images and files.is_newest(record.run.folder / EVALUATION_FILES[options.tier])
 
 
 def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) -> tuple[dict[str, Any], float]:

@@ -16,11 +16,11 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.confirmation import PLAN, Configuration, Plan, configuration_of, is_confirmed, race
-from tuner.search.evaluations import EvaluationWriter
 from tuner.search.open_runs import OpenRuns, claim_folder
 from tuner.search.samplers import create_study
 from tuner.storage.journal import replaying
 from tuner.storage.optuna_internals import open_trial
+from tuner.storage.recorded_files import RecordedFiles
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
 from tuner.sweep.reader import (
@@ -68,7 +68,7 @@ class ConfirmLedger:
         with replaying(sweep.study_place):
             storage = JournalStorage(self._journal)
         require_study(sweep, storage)
-        self.evaluations = EvaluationWriter(sweep, self._journal, storage)
+        self.files = RecordedFiles(sweep.folder, sweep.store, self._journal, storage)
         """Writes the results of the runs under attack on test images."""
         self._study = create_study(storage, CONFIRM, [sweep.space.objective])
         self._study.set_user_attr(PLAN, asdict(plan))

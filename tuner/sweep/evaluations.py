@@ -17,9 +17,6 @@ EVALUATION_FILES: dict[Tier, str] = {"rank": "test.json", "final": "final.json"}
 Metrics = Annotated[dict[str, float], AfterValidator(rename_results)]
 """Metrics of a finished classifier; those that an earlier release has written get their present names."""
 
-RECORDED = "evaluations"
-"""The study whose attributes are the SHA-256 of each file of results, by its path in the sweep's folder. It has no
-trials. Files that an earlier release has written are not in it."""
 _REMEDY = "remove it and evaluate the run again"
 
 

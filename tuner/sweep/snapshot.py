@@ -16,10 +16,11 @@ from trainables.common.process_state import garbage_collection_paused
 from tuner.errors import UserError
 from tuner.storage.driver_lock import OWNER, Driver, read_owner
 from tuner.storage.journal import replaying
+from tuner.storage.recorded_files import STUDY as FILES
 from tuner.sweep import confirmation
 from tuner.sweep.confirmation import Confirmation, read_confirmation
 from tuner.sweep.control import Phase, read_phase
-from tuner.sweep.evaluations import RECORDED, EvaluationResults, read_evaluation
+from tuner.sweep.evaluations import EvaluationResults, read_evaluation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best, best_trials
 from tuner.sweep.reader import (
@@ -263,7 +264,7 @@ def _unknown_runs(sweep: SweepFolder, known: Collection[Path]) -> list[Path]:
 def _recorded_evaluations(sweep: SweepFolder, studies: Mapping[str, StudyContent]) -> dict[Path, dict[str, str]]:
     """Return the digests of the files of evaluation results by their folders and names."""
     digests: dict[Path, dict[str, str]] = {}
-    for name, digest in studies[RECORDED].attributes.items() if RECORDED in studies else ():
+    for name, digest in studies[FILES].attributes.items() if FILES in studies else ():
         path = sweep.folder / name
         digests.setdefault(path.parent, {})[path.name] = str(digest)
     return digests

@@ -10,9 +10,8 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from trainables.storage.checkpoint import load_newest
-from tuner.execution.evaluation import complete_runs, evaluate_runs, evaluations_frame
+from tuner.execution.evaluation import complete_runs, evaluate_runs, evaluations_frame, open_files
 from tuner.results.bundles.export import export_run
-from tuner.search.evaluations import EvaluationWriter
 from tuner.search.ledger import Ledger
 from tuner.sweep.evaluations import read_evaluation
 from tuner.sweep.snapshot import read_snapshot
@@ -46,8 +45,8 @@ def test_every_complete_run_of_a_sweep_is_judged_once(trained_sweep, run, tmp_pa
 
     shown = []
     complete = complete_runs(read_snapshot(trained_sweep))
-    writer = EvaluationWriter.open(trained_sweep, None)
-    evaluate_runs(trained_sweep, complete, writer, num_images=4, workers=1, tell=shown.append)
+    files = open_files(trained_sweep, None)
+    evaluate_runs(trained_sweep, complete, files, num_images=4, workers=1, tell=shown.append)
     assert shown == ["4 of 4 runs are evaluated already"]
     assert list(evaluations_frame(read_snapshot(trained_sweep, with_evaluations=True))["run"]) == list(verdicts)
 
@@ -67,8 +66,8 @@ def test_other_images_are_judged_anew(trained_sweep):
     (record.run.folder / "final.json").write_text(json.dumps(saved))
     shown = []
     complete = complete_runs(read_snapshot(trained_sweep))
-    writer = EvaluationWriter.open(trained_sweep, None)
-    evaluate_runs(trained_sweep, complete, writer, num_images=2, workers=1, tell=shown.append)
+    files = open_files(trained_sweep, None)
+    evaluate_runs(trained_sweep, complete, files, num_images=2, workers=1, tell=shown.append)
     assert shown[0] == "0 of 4 runs are evaluated already"
     assert read_evaluation(record.run).images == 2
 

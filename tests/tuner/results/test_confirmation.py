@@ -238,8 +238,8 @@ def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_swee
     records = read_records(trained_sweep, ["confirm"])
     assert [record.state for record in records] == ["complete"] * 4
     said: list[str] = []
-    evaluate_runs(trained_sweep, records, ledger.evaluations, tier="rank", num_images=30, workers=1, tell=said.append)
-    evaluate_runs(trained_sweep, records, ledger.evaluations, tier="rank", num_images=30, workers=1, tell=said.append)
+    evaluate_runs(trained_sweep, records, ledger.files, tier="rank", num_images=30, workers=1, tell=said.append)
+    evaluate_runs(trained_sweep, records, ledger.files, tier="rank", num_images=30, workers=1, tell=said.append)
     assert said[-1] == "4 of 4 runs are evaluated already"
     found = write_confirmation(trained_sweep, plan, records, "rank", ledger.record_result)
     assert (found.images, found.validation_images, len(found.configurations)) == (30, 30, 2)
