@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 # No test is judged by the clock: machines are busy with other things now and then.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# Beside others, torch's threads of one process wait for each other, computing: ten times the work was measured.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Files with the longest tests, longest first: whatever begins last keeps the others waiting at the end.
 LONGEST_FIRST = (

@@ -26,6 +26,11 @@ class _FlopCounter(TorchDispatchMode):
     torch's own FlopCounterMode also hooks every module, which `torch.autograd.grad` for an input does not survive.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: otherwise torch imports its compiler, to keep it out of here."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0

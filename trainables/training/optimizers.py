@@ -1,7 +1,12 @@
-"""Optimisers by the names of a configuration, and gradient steps with clipping."""
+"""Optimisers by the names of a configuration, and gradient steps with clipping.
+
+They are torch's own without what torch wraps around their methods, which imports its compiler: a second of computing
+and 60 MB for each process that trains, and nothing here is compiled.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +14,21 @@ import torch
 from torch import nn
 
 MOMENTUM = 0.9
+
+
+class _Uncompiled:
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
+
+class _Adam(_Uncompiled, torch.optim.Adam):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class _SGD(_Uncompiled, torch.optim.SGD):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
 
 
 def build_optimizer(
@@ -23,8 +43,8 @@ def build_optimizer(
         weight_decay: factor of the weights that is added to their gradient.
     """
     if name == "adam":
-        return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
-    return torch.optim.SGD(parameters, lr=learning_rate, momentum=MOMENTUM, weight_decay=weight_decay, fused=True)
+        return _Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    return _SGD(parameters, lr=learning_rate, momentum=MOMENTUM, weight_decay=weight_decay, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -1,10 +1,14 @@
 """Optimisers and the bound on a gradient's length."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
-from tests.support.loops import copy_of, is_unchanged
+from tests.support.loops import copy_of, is_unchanged, leaves_of
 from trainables.training.optimizers import build_optimizer, descend
 
 
@@ -50,3 +54,50 @@ def test_every_recipe_obeys_the_classifiers_settings(loop_of, trainable, name):
     assert is_unchanged(trained(schedule="constant", gradient_clip=1e9), plain)
     assert not is_unchanged(trained(schedule="constant", gradient_clip=1e-3), plain)
     assert not is_unchanged(trained(schedule="constant", weight_decay=0.1), plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "options"), [("adam", torch.optim.Adam, {}), ("sgd", torch.optim.SGD, {"momentum": 0.9})]
+)
+def test_each_is_torchs_own_to_the_bit_and_so_is_its_state(name, theirs, options):
+    start = torch.linspace(-1, 1, 7)
+    weights = [nn.Parameter(start.clone()) for _ in range(2)]
+    expected = theirs(weights[1:], 0.1, weight_decay=0.01, fused=True, **options)
+    optimizers = [build_optimizer(weights[:1], name, 0.1, 0.01), expected]
+    for step in range(3):
+        for weight, optimizer in zip(weights, optimizers, strict=True):
+            descend(optimizer, (weight**3).sum() + step)
+    assert torch.equal(*weights)
+    again = build_optimizer(weights[:1], name, 0.5)
+    again.load_state_dict(expected.state_dict())
+    for optimizer in (optimizers[0], again):
+        assert _numbers(optimizer) == _numbers(expected)
+
+
+def _numbers(optimizer):
+    leaves = leaves_of(optimizer.state_dict())
+    return {path: leaf.tolist() if isinstance(leaf, torch.Tensor) else leaf for path, leaf in leaves.items()}
+
+
+def test_training_does_not_import_torchs_compiler():
+    check = """
+import sys
+from trainables.config import parse
+from trainables.data.tensors import load_dataset
+from trainables.training import registry
+
+config = parse({
+    "trainable": "gan",
+    "dataset": {"name": "digits", "validation": 200},
+    "evaluation": {"watch_images": 20, "rank_images": 30},
+    "classifier": {"architecture": "mlp"},
+    "pretrain": 0.25,
+    "compute": 0.5,
+})
+loop = registry.build(config, load_dataset(config.dataset))
+loop.step()
+loop.restore(loop.state())
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", check], check=True, env=environment)
