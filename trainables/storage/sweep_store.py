@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from trainables.errors import StorageError
+from trainables.errors import StorageError, UserError
 from trainables.storage.atomic import append_whole, whole_folder, write_whole
 from trainables.storage.bounded import read_bounded
 from trainables.storage.checked_json import MAX_BYTES, as_json
@@ -74,8 +74,16 @@ class SweepStore:
             return [name for name, content in zip(folders, contents, strict=True) if content is not None]
 
     def write(self, path: Path, content: bytes) -> None:
-        """Write a file so that a crash leaves the old one or the new one."""
-        write_whole(path, content, publish=functools.partial(self.upload, path, content))
+        """Write a file so that a crash leaves the old one or the new one.
+
+        Raises:
+            OSError: it cannot be written.
+            UserError: a folder lies in its place.
+        """
+        try:
+            write_whole(path, content, publish=functools.partial(self.upload, path, content))
+        except IsADirectoryError as error:
+            raise UserError(f"{path} is a folder, where a file is to be written: move it away") from error
 
     def write_json(self, path: Path, content: Any) -> None:
         """Write a JSON file like `write`."""

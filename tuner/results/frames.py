@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.common.valid_json import dump_json
+from trainables.errors import printable
 from trainables.evaluation.metrics import TIME, all_metrics
 from trainables.storage.atomic import write_whole
 from tuner.errors import UserError
@@ -120,7 +121,8 @@ def plain_rows(table: pd.DataFrame) -> list[dict[str, object]]:
 def encode_frame(table: pd.DataFrame, output_format: Format) -> bytes:
     """Return a table as the content of a file; JSON is a list of rows."""
     if output_format == "csv":
-        return table.to_csv(index=False).encode()
+        lines = table.to_csv(index=False).split("\n")  # what a run raised may have codes that a terminal would act on
+        return "\n".join(line if line.isprintable() else printable(line) for line in lines).encode()
     if output_format == "json":
         return dump_json(plain_rows(table)).encode() + b"\n"
     content = io.BytesIO()

@@ -29,7 +29,9 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
 from tuner.sweep.reader import (
     BASELINES,
+    NUM_TRIALS,
     SEARCH,
+    check_num_trials,
     open_writer,
     record_of,
     records_of,
@@ -71,6 +73,7 @@ class Ledger:
             self._storage = storage = WriterStorage(self._journal)
         require_study(sweep, storage)
         search = create_study(storage, SEARCH, self._space.objectives)
+        check_num_trials(sweep, search.user_attrs.get(NUM_TRIALS, 0))
         self._studies: dict[Kind, Study] = {
             "trial": search,
             "baseline": create_study(storage, BASELINES, self._space.objectives),
@@ -80,6 +83,8 @@ class Ledger:
         self._known: list[dict[str, Any]] = (
             self._grid * self._space.seeds if self._grid else without_repeats(self._space)
         )
+        if search.user_attrs.get(NUM_TRIALS) != sweep.num_trials:
+            search.set_user_attr(NUM_TRIALS, sweep.num_trials)
         self._num_earlier = add_observations(sweep, search)
         self._enqueue()
         self._unfinished = [

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from trainables.storage.atomic import is_storage_trouble
 from trainables.storage.bounded import open_regular
 from trainables.storage.checked_json import read_json
 from trainables.storage.folder_guard import FolderGuard
@@ -127,19 +128,22 @@ class SweepLock:
         """
         if not (self.folder / "sweep.json").exists():
             raise UserError(f"{self.folder} is not there any more: `tuner status` lists the sweeps of a home")
-        try:
-            with (
-                FileLock(self.folder / _LOCK, timeout=_LOCK_WAIT_S),  # drivers of earlier releases lock it alone
-                self.study() as study_lock,
-                self.store.held(self.folder),
-            ):
-                yield study_lock
-        except IsADirectoryError as error:
-            raise UserError(f"{error.filename} is a folder: put a copy of the file in its place") from error
-        except Timeout as error:
-            holder = read_owner(self.folder, self.sweep_id)
-            who = f"process {holder.pid} on {holder.host}" if holder else "process ? on ?"
-            raise UserError(f"sweep {self.folder.name!r} is being run by {who}") from error
+        with contextlib.ExitStack() as stack:
+            try:
+                # Drivers of earlier releases lock this file alone.
+                stack.enter_context(FileLock(self.folder / _LOCK, timeout=_LOCK_WAIT_S))
+                study_lock = stack.enter_context(self.study())
+                stack.enter_context(self.store.held(self.folder))
+            except Timeout as error:
+                holder = read_owner(self.folder, self.sweep_id)
+                who = f"process {holder.pid} on {holder.host}" if holder else "process ? on ?"
+                raise UserError(f"sweep {self.folder.name!r} is being run by {who}") from error
+            except OSError as error:
+                if is_storage_trouble(error):
+                    raise
+                path, what = error.filename or self.folder, error.strerror or error
+                raise UserError(f"{path} cannot be locked ({what}): put a copy of the file in its place") from error
+            yield study_lock
 
     @contextlib.contextmanager
     def driven(self) -> Iterator[None]:

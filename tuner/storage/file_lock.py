@@ -6,8 +6,10 @@ On a network file system (NFS) it is a lock on the server: it keeps processes on
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ from filelock import Timeout
 from trainables.storage.atomic import is_storage_trouble
 
 _TRY_EVERY_S = 0.05
+_NO_FILE = {errno.ELOOP, errno.ENXIO, errno.ENOTDIR}
+"""What a link to itself, a socket, and a path below a file give."""
 
 
 @contextlib.contextmanager
@@ -29,12 +33,14 @@ def locked(path: Path, timeout_s: float) -> Iterator[None]:
 
     Raises:
         Timeout: another process holds the lock.
-        OSError: the file cannot be opened or locked.
+        OSError: the file cannot be opened or locked, or is not a regular file.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", str(path))
             if _take(descriptor, fcntl.LOCK_EX) and _is_at(path, descriptor):
                 yield
                 return
@@ -55,9 +61,9 @@ def is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        if not is_storage_trouble(error):
-            raise
-        return False  # what this process may not read, no driver of the same user has made
+        if error.errno in _NO_FILE or is_storage_trouble(error):
+            return False  # what this process may not read, no driver of the same user has made
+        raise
     try:
         return not _take(descriptor, fcntl.LOCK_SH)
     finally:

@@ -36,6 +36,8 @@ STATES: dict[TrialState, State] = {
 }
 CONFIRMED = "confirmed"
 """Attribute of the study of confirming: the SHA-256 of ``confirm.json``."""
+NUM_TRIALS = "num_trials"
+"""Attribute of the study of the search: for how many trials ``sweep.json`` has asked. The number only grows."""
 ENDED = "ended"
 """Attribute of a trial: ``seconds`` (see `tuner.sweep.runs.Record.ended_s`), the ``step`` of its last report, and
 whether it is ``sealed`` (see `tuner.sweep.runs.Run.is_sealed`)."""
@@ -283,6 +285,26 @@ def open_writer(sweep: SweepFolder, study_lock: StudyLock | None) -> JournalWrit
             f"the study of {sweep.name!r} is in a database: writing it needs the lock that `sweep.lock` has returned"
         )
     return DatabaseJournal(study_lock)
+
+
+def check_num_trials(sweep: SweepFolder, asked: int, there: int = 0) -> None:
+    """Check that ``sweep.json`` is not older than the study.
+
+    Args:
+        sweep: the sweep.
+        asked: for how many trials it has asked, by its study.
+        there: how many trials the study has.
+
+    Raises:
+        UserError: it is; the message says what to do.
+    """
+    if sweep.num_trials >= max(asked, there):
+        return
+    in_study = f"the study has {there}" if there > asked else f"by the study it was {asked}"
+    raise UserError(
+        f"{sweep.folder / 'sweep.json'} asks for {sweep.num_trials} trials, and {in_study}: it is an older copy; put "
+        f"the newer one in its place, or `tuner resume {sweep.name} --trials {max(asked, there)}`"
+    )
 
 
 def require_study(sweep: SweepFolder, storage: JournalStorage) -> None:

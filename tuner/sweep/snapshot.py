@@ -26,8 +26,10 @@ from tuner.sweep.ranking import best, best_trials
 from tuner.sweep.reader import (
     CONFIRM,
     CONFIRMED,
+    NUM_TRIALS,
     SEARCH,
     StudyContent,
+    check_num_trials,
     damaged_record,
     ended_or_running,
     make_record,
@@ -186,7 +188,8 @@ def read_snapshot(
         evaluations=_read_evaluations(searched, found) if with_evaluations else {},
         damaged=found.problems,
     )
-    _compare(snapshot, found, is_running)
+    asked = studies[SEARCH].attributes.get(NUM_TRIALS) if SEARCH in studies else None
+    _compare(snapshot, found, asked if isinstance(asked, int) else 0, is_running)
     return snapshot
 
 
@@ -233,16 +236,11 @@ class _Damage:
         return default
 
 
-def _compare(snapshot: Snapshot, found: _Damage, is_running: bool) -> None:
+def _compare(snapshot: Snapshot, found: _Damage, asked: int, is_running: bool) -> None:
     """Find what files of a sweep that are undamaged each say differently."""
     sweep = snapshot.sweep
     num_trials = sum(record.run.kind == "trial" for record in snapshot.records)
-    if num_trials > sweep.num_trials:
-        found.add(
-            "sweep.json",
-            f"{sweep.folder / 'sweep.json'} asks for {sweep.num_trials} trials, and the study has {num_trials}: it is "
-            f"an older copy; put the newer one in its place, or `tuner resume {sweep.name} --trials {num_trials}`",
-        )
+    found.look("sweep.json", lambda: check_num_trials(sweep, asked, num_trials), None)
     known = {record.run.folder for record in (*snapshot.records, *snapshot.confirming_records)}
     unknown = [] if is_running else _unknown_runs(sweep, known)
     if unknown:

@@ -96,3 +96,14 @@ def test_a_metric_that_few_runs_have_is_missing_in_the_others(make_sweep):
     ledger.complete(ledger.next_run().key, row(3, masking_failures=1.0))
     train_all(ledger)
     assert list(frames.runs_frame(read_records(sweep))["masking_failures"].isna()) == [False] + [True] * 5
+
+
+def test_no_code_for_a_terminal_is_in_csv(run, make_sweep):
+    sweep = make_sweep()
+    with sweep.lock():
+        ledger = Ledger(sweep)
+        ledger.fail(ledger.next_run().key, "\x1b[2Jboom\r\x9b31m\nof, two lines")
+    code, said = run("trials", "tiny", "--format", "csv", "--home", str(sweep.store.root))
+    assert code == 0
+    assert {c for c in said if not c.isprintable()} == {"\n"}
+    assert '"\\x1b[2Jboom\\r\\x9b31m\nof, two lines"' in said

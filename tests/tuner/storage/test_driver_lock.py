@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 import pytest
 
 from tests.tuner.conftest import train, train_all
+from tuner.errors import UserError
 from tuner.search.ledger import Ledger
 from tuner.storage.driver_lock import read_lines_left
 from tuner.sweep.snapshot import read_snapshot
@@ -77,3 +79,19 @@ def test_what_an_earlier_release_wrote_says_nothing(sweep):
     sweep.journal.write_bytes(b"".join(lines_of(sweep)[:-1]))
     assert read_lines_left(sweep.folder, sweep.id) == 0
     assert read_snapshot(sweep).problems == ()
+
+
+@pytest.mark.parametrize("name", [".lock", "study.journal", "owner.json"])
+@pytest.mark.parametrize("kind", ["folder", "link to itself", "link to a device"])
+def test_what_is_no_file_in_the_place_of_one_is_named(sweep, name, kind):
+    path = sweep.folder / name
+    path.unlink(missing_ok=True)
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path if "itself" in kind else "/dev/zero")
+    is_replaced = name == "owner.json" and kind != "folder"
+    with contextlib.nullcontext() if is_replaced else pytest.raises(UserError, match=f"^{path} "), sweep.lock():
+        assert path.is_file()
+        assert not path.is_symlink()
+    assert not sweep.is_running()

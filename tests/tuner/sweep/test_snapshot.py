@@ -15,6 +15,7 @@ from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.search.ledger import Ledger
 from tuner.sweep.confirmation import read_confirmation
 from tuner.sweep.evaluations import EvaluationResults
+from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import read_metrics
 from tuner.sweep.snapshot import read_snapshot
@@ -142,3 +143,30 @@ def test_metrics_and_evaluations_of_an_earlier_release_are_not_taken_for_those_o
     (records[1].run.folder / "final.json").write_text(json.dumps(results))
     problems = read_snapshot(sweep, with_evaluations=True).problems
     assert ["it has no checksums" in problems[0], "does not say of which run it is" in problems[1]] == [True, True]
+
+
+def test_a_sweep_file_from_before_more_trials_were_asked_for_is_an_older_copy(make_sweep, run, tmp_path):
+    sweep = make_sweep()
+    older = (sweep.folder / "sweep.json").read_bytes()
+    with sweep.lock():
+        train_all(Ledger(sweep))
+        sweep = sweep.extended(9)
+        ledger = Ledger(sweep)
+        train(ledger, ledger.next_run())
+    (sweep.folder / "sweep.json").write_bytes(older)
+    words = "asks for 4 trials, and by the study it was 9: it is an older copy"
+    for command in ("status", "compare", "trials", "verify", "resume"):
+        code, said = run(command, "tiny", "--home", str(tmp_path))
+        assert (code, words in " ".join(said.split())) == (2, True), (command, said)
+    stale = SweepFolder.open("tiny", home=tmp_path)
+    with stale.lock():
+        assert len(train_all(Ledger(stale.extended(9)))) == 4
+    assert run("status", "tiny", "--home", str(tmp_path))[0] == 0
+
+
+def test_a_driver_that_ends_before_its_study_knows_of_more_trials_leaves_no_damage(make_sweep, run, tmp_path):
+    sweep = make_sweep()
+    with sweep.lock():
+        train_all(Ledger(sweep))
+        sweep.extended(9)
+    assert run("status", "tiny", "--home", str(tmp_path))[0] == 0
