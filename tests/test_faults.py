@@ -124,6 +124,11 @@ FAULTS = {
         ("tuner/results/test_verify.py", "test_each_damaged_file_is_named"),
         ("tuner/execution/test_evaluation.py", "test_an_older_copy_of_results_is_noticed_and_evaluated_again"),
         ("tuner/sweep/test_saved_sweeps.py", "test_settings_of_another_shape_are_named_with_the_study"),
+        (
+            "tuner/sweep/test_snapshot.py",
+            "test_a_sweep_file_from_before_more_trials_were_asked_for_is_an_older_copy",
+        ),
+        ("tuner/storage/test_driver_lock.py", "test_what_is_no_file_in_the_place_of_one_is_named"),
         ("tuner/results/test_verify.py", "test_a_damaged_run_is_a_marked_row_and_the_others_are_as_before"),
     ],
     "a study's rows are deleted, its table dropped, of another shape or closed to the user": [
@@ -376,7 +381,8 @@ FAULTS = {
         (EVALUATE, "test_a_number_of_threads_that_no_machine_has"),
         (EVALUATE, "test_weights_of_another_bundle_are_noticed"),
     ],
-    "escape codes in the names of tensors and files": [
+    "escape codes in the names of tensors and files, and in what a run raises": [
+        ("tuner/results/test_frames.py", "test_no_code_for_a_terminal_is_in_csv"),
         (EVALUATE, "test_no_escape_code_of_a_file_reaches_the_terminal"),
         ("trainables/networks/test_state_dicts.py", "test_no_escape_code_reaches_a_message"),
     ],

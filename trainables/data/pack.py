@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.config.plugins.registries import RAISED, explain
 from trainables.data.array_files import SUFFIXES, collection_of, read_array_file
 from trainables.data.cache import ensure_cached, problems_in
 from trainables.data.catalog import IdxDataset
@@ -63,8 +64,8 @@ def call_for_images(function: Callable[[], object], name: str) -> ImageCollectio
 
     try:
         found = function()
-    except Exception as error:
-        raise DataError(f"{name} fails: {type(error).__name__}: {error}") from error
+    except RAISED as error:
+        raise DataError(f"{name} fails: {explain(error)}") from error
     if not isinstance(found, Mapping):
         raise DataError(f"{name} must return a dictionary of arrays, images and labels, not {type(found).__name__}")
     return collection_of({str(key): np.asarray(value) for key, value in found.items()}, name)

@@ -17,7 +17,7 @@ from torch import nn
 from trainables.common.tasks import ImageShape, Task
 from trainables.config import ClassifierConfig
 from trainables.config.plugins.references import CodeReference, code_reference
-from trainables.config.plugins.registries import CLASSIFIERS, explain
+from trainables.config.plugins.registries import CLASSIFIERS, RAISED, explain
 from trainables.config.plugins.user_code import load
 from trainables.errors import UserError
 from trainables.networks.strided_convolution import StridedConvolution
@@ -124,7 +124,7 @@ def _build_users_own(
 ) -> nn.Module:
     try:
         network = build(image_shape, num_classes)
-    except Exception as error:
+    except RAISED as error:
         raise UserError(
             f"{reference} fails when it is called with the image shape {image_shape} and {num_classes} classes: "
             f"{explain(error)}"

@@ -108,6 +108,7 @@ def test_weights_must_come_from_torchs_random_numbers():
     [
         (b"def build(image_shape, num_classes):\n    return 3\n", "must return a torch.nn.Module, not int"),
         (b"def build():\n    pass\n", "fails when it is called with the image shape"),
+        (b"def build(*_):\n    raise SystemExit(7)\n", "fails when it is called with the image shape"),
         (b"def build(image_shape, num_classes):\n    return 1 / 0\n", "ZeroDivisionError"),
     ],
 )

@@ -41,13 +41,17 @@ class Entry:
         module, _, attribute = self.target.partition(":")
         try:
             return getattr(import_module(module), attribute)
-        except Exception as error:
+        except RAISED as error:
             if not self.package:
                 raise
             raise UserError(
                 f"{self.name} of {self.package} cannot be imported ({self.target}): {explain(error)}; update or remove "
                 "that package"
             ) from error
+
+
+RAISED = (Exception, SystemExit)
+"""What code of others may raise that is not a signal to this process: `sys.exit` in it ends nothing but itself."""
 
 
 def explain(error: BaseException) -> str:

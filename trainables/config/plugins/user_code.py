@@ -17,7 +17,7 @@ from typing import Any
 
 from trainables.common.process_state import without_current_folder
 from trainables.config.plugins.references import CodeReference
-from trainables.config.plugins.registries import explain
+from trainables.config.plugins.registries import RAISED, explain
 from trainables.errors import UserError
 from trainables.storage.bounded import read_bounded
 
@@ -111,7 +111,7 @@ def _installed(name: str, digest: str) -> types.ModuleType:
     try:
         with without_current_folder():
             return importlib.import_module(name)
-    except Exception as error:
+    except RAISED as error:
         raise UserError(f"{name} cannot be imported: {explain(error)}") from error
 
 
@@ -126,14 +126,14 @@ def _run(name: str, digest: str) -> types.ModuleType:
     sys.modules[module.__name__] = module  # dataclasses and pickling look there
     try:
         exec(compile(text, file_name, "exec", dont_inherit=True), vars(module))  # noqa: S102 - provided to be run
-    except Exception as error:
+    except RAISED as error:
         del sys.modules[module.__name__]
         line = _line_of(error, file_name)
         raise UserError(f"{name} cannot be run{line}: {explain(error)}") from error
     return module
 
 
-def _line_of(error: Exception, file_name: str) -> str:
+def _line_of(error: BaseException, file_name: str) -> str:
     if isinstance(error, SyntaxError):
         return f" (line {error.lineno})"
     trace, line = error.__traceback__, ""

@@ -57,6 +57,7 @@ class TestFiles:
             (b"x = 1\ndef build(:\n", r"net\.py cannot be run \(line 2\): SyntaxError"),
             (b"\n\nimport nothing_of_that_name\n", r"net\.py cannot be run \(line 3\): ModuleNotFoundError"),
             (b"def other():\n    pass\n", r"net\.py has no build \(it has: other\)"),
+            (b"import sys\nsys.exit(7)\n", r"net\.py cannot be run \(line 2\): SystemExit: 7"),
             (b"\xff\xfe", r"net\.py cannot be run"),
         ],
     )
