@@ -127,9 +127,10 @@ def test_the_table_of_configurations_has_means_leads_and_p_values(sweep_page, sn
 
 def test_the_champion_is_registered_and_its_model_has_the_recorded_accuracies(page, link, home, snapshot, tmp_path):
     with quiet_mlflow():
-        version = connect(home).get_model_version_by_alias("real", "champion")
-        model = connect(home).get_logged_model(version.model_id)
-    root = link.partition("#")[0] if "#" in link else link.partition("/sweeps")[0] + "/"
+        (model,) = connect(home).search_logged_models(["1"])
+    page.open(link)
+    page.wait_for_text("matching runs")
+    root = page.address.partition("#")[0]
     page.open(f"{root}#/models/real")
     page.wait_for_text("champion", "Version 1")
     page.picture(tmp_path / "registered.png")

@@ -26,6 +26,15 @@ def is_storage_trouble(error: BaseException) -> bool:
     return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _NOT_WRITTEN)
 
 
+def reason_of(error: Exception) -> str:
+    """Return why a file could not be written, without the name of the temporary file, which says nothing to a person.
+
+    Args:
+        error: any; of an `OSError`, what the operating system says.
+    """
+    return getattr(error, "strerror", None) or str(error)
+
+
 def append_whole(path: Path, content: bytes, *, sync: bool = False, publish: Callable[[], None] = lambda: None) -> None:
     """Add to the end of a file, all or nothing: what a full disk cut off is cut back, unless the process is killed.
 

@@ -148,12 +148,12 @@ def write_content(content: bytes, output: Path | None) -> None:
     if output is None:
         typer.echo(content, nl=False)
         return
-    from trainables.storage.atomic import write_whole
+    from trainables.storage.atomic import reason_of, write_whole
 
     try:
         write_whole(output, content)
     except OSError as error:
-        raise UserError(f"cannot write {output}: {error}") from error
+        raise UserError(f"cannot write {output}: {reason_of(error)}") from error
     typer.echo(output)
 
 

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from search_spaces.limits import MAX_CONCURRENT, TRIALS_LIMIT
+from trainables.storage.atomic import reason_of
 from tuner.cli.options import Data, MaxConcurrent
 from tuner.cli.output import FormatOption, OutputOption, format_of, write_table
 from tuner.cli.shell import completion
@@ -159,7 +160,7 @@ def _draw(name: str, previews: Sequence[SchedulePreview], target: Path) -> None:
         title = f"{name}: schedules over the run (shaded: their range, lines: examples)"
         draw.save_figure(figures.schedules(title, previews), target)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot draw {target}: {error}") from error
+        raise UserError(f"cannot draw {target}: {reason_of(error)}") from error
 
 
 def data(

@@ -16,7 +16,7 @@ from search_spaces.errors import shown
 from search_spaces.schema import MAX_TRIALS, Dataset, Resources, Space
 from trainables.common.redaction import redact
 from trainables.data import files as data_files
-from trainables.storage.atomic import write_whole
+from trainables.storage.atomic import reason_of, write_whole
 from tuner.cluster import local_ray
 from tuner.errors import UserError
 from tuner.results.terminal.output import say
@@ -96,7 +96,9 @@ def check_storage(sweep: SweepFolder, num_left: int) -> None:
         write_whole(probe, b"\0" * _PROBE_BYTES)
         probe.unlink()
     except OSError as error:
-        raise UserError(f"cannot write into {sweep.folder}: {error}; make room, or mend its permissions") from error
+        raise UserError(
+            f"cannot write into {sweep.folder}: {reason_of(error)}; make room, or mend its permissions"
+        ) from error
     if sweep.store.url is not None:  # the checkpoints are kept in the object store
         return
     needed = (num_left if num_left < MAX_TRIALS else _RUNS_OF_AN_OPEN_END) * _bytes_per_run(sweep.space)

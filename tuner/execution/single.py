@@ -13,7 +13,7 @@ from search_spaces.errors import Mistake, SpaceError, nearest, unknown
 from search_spaces.parameters import with_changes
 from trainables.attacks.radii import parse_json
 from trainables.config import CONFIGURATIONS, parse
-from trainables.storage.atomic import whole_folder
+from trainables.storage.atomic import reason_of, whole_folder
 from trainables.storage.bounded import read_bounded
 from trainables.training.published import PUBLISHED
 from tuner.errors import UserError
@@ -102,7 +102,7 @@ def train(settings: dict[str, Any], target: Path, data: Path | None, report: OnR
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
-        raise UserError(f"cannot write into {target.parent}: {error}; choose another --output") from error
+        raise UserError(f"cannot write into {target.parent}: {reason_of(error)}; choose another --output") from error
     weights, metrics = train_to_end(settings, data, num_threads(1), report)
     with whole_folder(target) as folder:
         write_classifier(folder, settings, weights)

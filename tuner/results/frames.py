@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainables.common.valid_json import dump_json
 from trainables.errors import printable
 from trainables.evaluation.metrics import TIME, all_metrics
-from trainables.storage.atomic import write_whole
+from trainables.storage.atomic import reason_of, write_whole
 from tuner.errors import UserError
 from tuner.sweep.runs import Record, describe_ratio
 
@@ -139,5 +139,5 @@ def write_frame(table: pd.DataFrame, output_format: Format, target: Path) -> Pat
     try:
         write_whole(target, encode_frame(table, output_format))
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error}") from error
+        raise UserError(f"cannot write {target}: {reason_of(error)}") from error
     return target

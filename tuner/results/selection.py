@@ -39,11 +39,12 @@ def choose_run(snapshot: Snapshot, key: str | None, states: tuple[State, ...] = 
     for record in records:
         if record.run.key in keys:
             if record.state not in states:
+                state = snapshot.outcome_of(record) if record.state == "running" else record.state
                 raise snapshot.error(
-                    f"{record.run.key} of {sweep.name!r} is {record.state}; it must be {' or '.join(states)} for this"
+                    f"{record.run.key} of {sweep.name!r} is {state}; it must be {' or '.join(states)} for this"
                 )
             return _undamaged(snapshot, record)
-    existing = ", ".join(record.run.key for record in records)
+    existing = ", ".join(record.run.name for record in records)
     raise snapshot.error(f"no run {key!r} in {sweep.name!r}; its runs: {existing or 'none'}")
 
 

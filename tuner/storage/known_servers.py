@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from trainables.storage.atomic import cache_folder
+from trainables.storage.atomic import cache_folder, reason_of
 from tuner.errors import UserError
 
 _FILE = "known-databases"  # in this user's cache: a line for each server
@@ -51,7 +51,9 @@ def remember(parts: Mapping[str, object]) -> None:
             with path.open("a") as file:
                 file.writelines(f"{server}\n" for server in new)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error}; set TUNER_CACHE to a folder that can be written") from error
+        raise UserError(
+            f"cannot write {path}: {reason_of(error)}; set TUNER_CACHE to a folder that can be written"
+        ) from error
 
 
 def _unknown(parts: Mapping[str, object]) -> list[str]:

@@ -29,7 +29,7 @@ from search_spaces.schema import Space
 from trainables.config import parse
 from trainables.config.plugins import trust
 from trainables.config.plugins.user_code import CODE, digest_of, provide, read_source
-from trainables.storage.atomic import make_private, write_json
+from trainables.storage.atomic import make_private, reason_of, write_json
 from trainables.storage.checked_json import read_json
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
@@ -179,7 +179,7 @@ class SweepFolder:
                 origin = provenance(source=source, dataset=space.dataset, user_code=space.code)
                 write_json(folder / "provenance.json", {**origin, "sweep_id": sweep.id})
         except OSError as error:
-            raise UserError(f"cannot write {sweep.place}: {error}; choose another --home") from error
+            raise UserError(f"cannot write {sweep.place}: {reason_of(error)}; choose another --home") from error
         return sweep
 
     @classmethod

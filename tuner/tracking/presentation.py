@@ -38,7 +38,7 @@ def run_name(space: Space, run: Run) -> str:
     if run.kind == "baseline":
         label = "" if run.name.split(".")[0] == run.label else f" {run.label}"
         return f"{run.name}{label}"[:_NAME_LENGTH]
-    words = [run.key, run.label, *_varied(space, run.settings)]
+    words = [run.name, run.label, *_varied(space, run.settings)]
     if space.seeds > 1 and run.kind == "trial":
         words.append(f"seed={run.settings['seed']}")
     return " ".join(words)[:_NAME_LENGTH]

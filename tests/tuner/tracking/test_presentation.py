@@ -46,6 +46,7 @@ RATIO = {"ratio": {"kind": "constant", "generator_turns": 2}}
         (SEEDED, RATIO, "trial-0003", "trial-0003 gan 2:1 seed=5"),
         (("", ""), {"ratio": {"kind": "adaptive"}}, "trial-0003", "trial-0003 gan <0.6:1"),
         (("", ""), RATIO, "baseline-by_hand.seed9", "by_hand.seed9 gan 2:1"),
+        (("", ""), RATIO, "baseline-by_hand.seed100000", "by_hand.seed100000 gan 2:1"),
     ],
 )
 def test_a_run_is_called_by_what_identifies_it(tmp_path, changes, settings, key, name):

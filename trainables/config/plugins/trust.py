@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from trainables.errors import UserError
-from trainables.storage.atomic import cache_folder
+from trainables.storage.atomic import cache_folder, reason_of
 
 _FILE = "trusted-code"  # a SHA-256 on each line
 
@@ -30,7 +30,9 @@ def remember(digests: Iterable[str]) -> None:
             with path.open("a") as file:
                 file.writelines(f"{digest}\n" for digest in new)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error}; set TUNER_CACHE to a folder that can be written") from error
+        raise UserError(
+            f"cannot write {path}: {reason_of(error)}; set TUNER_CACHE to a folder that can be written"
+        ) from error
 
 
 def check(code: Mapping[str, str], where: str) -> None:

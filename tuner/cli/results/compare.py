@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from trainables.storage.atomic import reason_of
 from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import Home, SweepName, open_sweep
 from tuner.cli.output import (
@@ -163,5 +164,5 @@ def _draw(snapshot: Snapshot, picture: Path) -> None:
         with waiting(Console(stderr=True, markup=False), "Drawing", in_logs=False):
             drawn = draw_comparison(snapshot, picture)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot draw {picture}: {error}") from error
+        raise UserError(f"cannot draw {picture}: {reason_of(error)}") from error
     typer.echo(f"picture: {drawn}" if drawn else "nothing to draw yet: no run has reported", err=True)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from trainables.storage.atomic import write_json
+from trainables.storage.atomic import reason_of, write_json
 from trainables.storage.bounded import open_regular, read_bounded
 from trainables.storage.checked_json import read_json
 from trainables.storage.checked_lines import DamagedLineError, LineChecksums
@@ -69,7 +69,9 @@ def copy_sweep(sweep: SweepFolder, name: str) -> SweepFolder:
                 undo.callback(_remove_study, copy)
                 _copy_study(sweep, replace(copy, folder=folder), replaced)
         except OSError as error:
-            raise UserError(f"{sweep.name!r} cannot be copied to {target}: {error}; nothing was made") from error
+            raise UserError(
+                f"{sweep.name!r} cannot be copied to {target}: {reason_of(error)}; nothing was made"
+            ) from error
         undo.pop_all()
     return copy
 

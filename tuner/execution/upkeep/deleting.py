@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables.storage.atomic import reason_of
 from tuner.errors import StorageError, UserError
 from tuner.sweep.folder import SweepFolder
 from tuner.tracking.sync import delete_runs
@@ -58,7 +59,7 @@ def delete_sweep(sweep: SweepFolder) -> list[str]:
             sweep.store.remove_stored(sweep.folder)
             sweep.folder.rename(hidden)  # from now on it is no sweep any more, whatever ends this process
         except OSError as error:
-            raise UserError(f"cannot delete {sweep.place}: {error}") from error
+            raise UserError(f"cannot delete {sweep.place}: {reason_of(error)}") from error
         if sweep.study_storage is not None:
             from tuner.storage.postgres_journal import remove_study
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.common.redaction import redact_arguments
 from trainables.config.plugins.user_code import CODE
-from trainables.storage.atomic import whole_folder, write_json
+from trainables.storage.atomic import reason_of, whole_folder, write_json
 from tuner.errors import UserError
 from tuner.results.bundles.card import CARD, model_card
 from tuner.results.bundles.record import FORMAT
@@ -61,7 +61,7 @@ def export_run(
             if space is not None:
                 (folder / SPACE).write_text(space, encoding="utf-8")  # to be edited, so without a checksum
     except (OSError, CheckpointError) as error:
-        raise UserError(f"cannot export {record.run.key} to {target}: {error}") from error
+        raise UserError(f"cannot export {record.run.key} to {target}: {reason_of(error)}") from error
     return target
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.evaluation.metrics import metric_named
-from trainables.storage.atomic import whole_folder, write_whole
+from trainables.storage.atomic import reason_of, whole_folder, write_whole
 from tuner.errors import UserError
 from tuner.results.bundles.export import num_threads
 from tuner.results.selection import choose_run
@@ -98,7 +98,9 @@ def write_pictures(snapshot: Snapshot, target: Path | None = None, key: str | No
         with whole_folder(target) as folder:
             drawn = draw_run(snapshot, record, folder)
     except OSError as error:
-        raise UserError(f"cannot draw {record.run.key} into {target}: {error}; choose another --output") from error
+        raise UserError(
+            f"cannot draw {record.run.key} into {target}: {reason_of(error)}; choose another --output"
+        ) from error
     return target, drawn.missing
 
 

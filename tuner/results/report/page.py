@@ -14,7 +14,7 @@ import plotly
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from trainables.storage.atomic import write_whole
+from trainables.storage.atomic import reason_of, write_whole
 from tuner.errors import UserError
 from tuner.results.pictures.draw import draw_run
 from tuner.results.report.content import Chart, Section
@@ -45,7 +45,7 @@ def write_report(snapshot: Snapshot, target: Path | None = None, *, with_images:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, page.encode())
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error}; choose another --output") from error
+        raise UserError(f"cannot write {target}: {reason_of(error)}; choose another --output") from error
     return target
 
 
@@ -61,7 +61,7 @@ def _check_replaceable(target: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error}; choose another --output") from error
+        raise UserError(f"cannot write {target}: {reason_of(error)}; choose another --output") from error
     if _MARK.encode() not in begin:
         raise UserError(f"{target} is there already and is no report: remove it or choose another --output")
 

@@ -141,9 +141,9 @@ class ModelLogger:
             known = run.outputs.model_outputs if run.outputs else []
             if all(output.model_id != model.model_id for output in known):
                 self.client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step=0)])
-        # The same points as those of the run, which MLflow stores once.
+        # The same points as those of the run, which MLflow stores once; it shows them in this order.
         last = [
             Metric(metric.key, metric.value, metric.timestamp, metric.step, model_id=model.model_id)
-            for metric in latest_metrics(mirrored)
+            for metric in sorted(latest_metrics(mirrored), key=lambda metric: not metric.key.startswith("accuracy/"))
         ]
         self.client.log_batch(mirrored.info.run_id, last)
