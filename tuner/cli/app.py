@@ -14,8 +14,10 @@ from tuner.cli.exits import run_command
 from tuner.cli.options import Home, SweepName, open_sweep
 from tuner.cli.results import checks, compare, files, runs, trust
 from tuner.cli.shell.help import HELP_OPTIONS, page, print_version
+from tuner.cli.shell.usage import ReadableGroup
 
 app = typer.Typer(
+    cls=ReadableGroup,
     help="Hyperparameter search for adversarially robust classifiers: Optuna thinks, Ray runs, MLflow shows.",
     epilog="`tuner launch quick` is a first search of a few minutes; `tuner COMMAND -h` shows examples.",
     no_args_is_help=True,

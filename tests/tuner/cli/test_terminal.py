@@ -25,6 +25,9 @@ COMMANDS = [
     ["replay", "tiny", "--home", ".", "--pruner", "median"],
     ["spaces", "list"],
     ["data"],
+    ["launch", "quick", "--trials", "many"],
+    ["compare", "tiny", "--format", "xml"],
+    ["trials"],
 ]
 LEFT_OUT = re.compile(r"Left out, for want of room in \d+ columns: (.*?); a wider terminal.*?shows? them\.")
 

@@ -1,0 +1,39 @@
+"""What is said of an argument that cannot be: in whole words within the terminal, without the words of a library."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from textwrap import wrap
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+_OF_THE_LIBRARY = "Value error, "
+_ERROR = "Error: "
+
+
+class ReadableGroup(TyperGroup):
+    """The commands of a program, whose messages about their arguments can be read in a narrow terminal, too."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the command that was typed.
+
+        Raises:
+            typer.BadParameter: an argument cannot be; its message is wrapped.
+        """
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix(_OF_THE_LIBRARY)
+            if error.message and sys.stderr.isatty():
+                error.message = _wrapped(error, shutil.get_terminal_size().columns)
+            raise
+
+
+def _wrapped(error: typer.BadParameter, width: int) -> str:
+    """Return the message of an error with line breaks, of which each stands where a space was."""
+    whole = _ERROR + " ".join(error.format_message().split())
+    begins = whole.rfind(" ".join(error.message.split()))
+    return "\n".join(wrap(whole, width, break_long_words=False, break_on_hyphens=False))[begins:]
