@@ -16,7 +16,7 @@ table: .venv/installed  ## The README's table of defences: an hour and a half on
 	$(BIN)/tuner evaluate defences --images 1000
 
 # Most tests with servers wait, so there are more workers than processors; see tests/conftest.py for their order.
-WORKERS ?= 3
+WORKERS ?= 4
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
 test: .venv/installed  ## All tests that can run here: half an hour on two cores; the end says what was skipped and why

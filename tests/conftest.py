@@ -11,6 +11,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadScopeScheduling
+    from xdist.workermanage import WorkerController
 
 # No test is judged by the clock: machines are busy with other things now and then.
 settings.register_profile("untimed", deadline=None)
@@ -20,40 +21,60 @@ settings.load_profile("untimed")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Files with the longest tests, longest first: whatever begins last keeps the others waiting at the end.
+# What takes longest beside others, longest first: files, and tests that run apart from their file. Whatever begins last
+# keeps the others waiting at the end.
 LONGEST_FIRST = (
     "tests/docker/test_image.py",
+    "tests/integration/test_cluster.py::test_launched",
     "tests/docker/test_stack.py",
-    "tests/integration/test_cluster.py",
-    "tests/integration/test_partition.py",
-    "tests/integration/test_steering.py",
-    "tests/integration/test_command_line.py",
+    "tests/integration/test_confirm.py::test_killed",
+    "tests/integration/test_fuzz.py",
     "tests/integration/test_chaos.py",
-    "tests/integration/test_faults_command_line.py",
-    "tests/integration/test_database_sweeps.py",
-    "tests/integration/test_confirm.py",
+    "tests/integration/test_cluster.py::test_when_the_head_dies",
+    "tests/integration/test_partition.py::test_a_cut_loses_nothing_and_counts_nothing_twice[60]",
+    "tests/integration/test_partition.py",
+    "tests/integration/test_command_line.py::test_killed",
+    "tests/integration/test_execution.py",
+    "tests/integration/test_steering.py",
     "tests/integration/test_elasticity.py",
     "tests/integration/test_storage_urls.py",
-    "tests/integration/test_faults.py",
+    "tests/integration/test_surroundings.py",
+    "tests/integration/test_confirm.py",
+    "tests/integration/test_command_line.py",
+    "tests/integration/test_database_sweeps.py",
+    "tests/integration/test_faults_command_line.py",
     "tests/integration/test_cluster_tls.py",
     "tests/integration/test_cluster_places.py",
     "tests/integration/test_autoscaler.py",
-    "tests/integration/test_execution.py",
 )
 # They are given to one worker with the long test of the image, behind which nothing else is to wait.
 WITH_THE_IMAGE = {f"tests/docker/test_{name}.py" for name in ("image", "container", "lints", "rules")}
-# Files of which each test starts whatever it needs in processes of its own, so that it can run beside its neighbours.
+# They share one Ray.
+ON_ONE_RAY = {f"tests/integration/test_{name}.py" for name in ("api", "execution", "faults")}
+# Files and tests that start whatever they need in processes of their own, so that each can run beside its neighbours.
 APART = {
     f"tests/integration/test_{name}.py"
     for name in ("command_line", "confirm", "elasticity", "faults_command_line", "partition", "steering")
-}
+} | {"tests/integration/test_cluster.py::test_when_the_head_dies_the_sweep_goes_on_on_another_cluster"}
 
 
-def _rank(item: pytest.Item) -> int:
-    file = item.nodeid.partition("::")[0]
-    if file in LONGEST_FIRST:
-        return LONGEST_FIRST.index(file)
-    return len(LONGEST_FIRST) + (0 if file.startswith(("tests/integration/", "tests/docker/")) else 1)
+def _takes_long(nodeid: str) -> bool:
+    return nodeid.startswith(("tests/integration/", "tests/docker/"))
+
+
+def _rank(item: pytest.Item) -> tuple[int, bool]:
+    ranks = (rank for rank, prefix in enumerate(LONGEST_FIRST) if item.nodeid.startswith(prefix))
+    return next(ranks, len(LONGEST_FIRST)), not _takes_long(item.nodeid)
+
+
+def _scope(nodeid: str) -> str:
+    """Return the name of what a test is given to a worker together with."""
+    file = nodeid.partition("::")[0]
+    if file in ON_ONE_RAY or "::test_drivers_find_each_other" in nodeid:
+        return "tests/integration/ on one Ray"
+    if {file, nodeid} & APART:
+        return nodeid
+    return "tests/docker/ with the image" if file in WITH_THE_IMAGE else file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,7 +91,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
     class FileByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return nodeid if file in APART else "image" if file in WITH_THE_IMAGE else file
+            return _scope(nodeid)
+
+        def _assign_work_unit(self, node: WorkerController) -> None:
+            """Let nothing that takes long wait behind its like: a worker is given more before it has ended the last."""
+            is_busy = any(
+                _takes_long(scope) and not all(tests.values()) for scope, tests in self.assigned_work[node].items()
+            )
+            fitting = (scope for scope in self.workqueue if _takes_long(scope) != is_busy)
+            self.workqueue.move_to_end(next(fitting, next(iter(self.workqueue))), last=False)
+            super()._assign_work_unit(node)
 
     return FileByFile(config, log)
