@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from search_spaces.configurations import parse_space
 from search_spaces.library import text_of
 from tests.tuner.conftest import REAL, train_really
-from tuner.execution.evaluation import complete_runs, evaluate_runs, open_files
+from tuner.execution.evaluation import complete_runs, evaluate_runs
 from tuner.results.bundles.export import export_run
 from tuner.results.confirmation import write_confirmation
 from tuner.search.confirmation import make_plan
@@ -26,6 +26,7 @@ from tuner.search.ledger import Ledger
 from tuner.search.warm_start import collect_observations
 from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import open_files
 from tuner.sweep.snapshot import read_snapshot
 
 SWEEP, OTHER = "real", "other"

@@ -14,7 +14,7 @@ from tests.tuner.conftest import REAL, SPACE, row, train_all, train_really
 from trainables.storage.object_store import store_at
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
-from tuner.execution.evaluation import evaluate_runs, open_files
+from tuner.execution.evaluation import evaluate_runs
 from tuner.execution.upkeep.copying import copy_sweep
 from tuner.results.bundles.export import export_run
 from tuner.results.follower import Follower
@@ -25,7 +25,7 @@ from tuner.sweep.control import Control
 from tuner.sweep.evaluations import read_evaluation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import home, names
-from tuner.sweep.reader import read_records
+from tuner.sweep.reader import open_files, read_records
 from tuner.sweep.runs import read_metrics
 from tuner.sweep.snapshot import read_snapshot
 

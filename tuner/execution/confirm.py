@@ -23,6 +23,7 @@ from tuner.results.terminal.waiting import counting
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.sweep.folder import SweepFolder
+from tuner.sweep.reader import open_files
 from tuner.sweep.runs import Record, Tier
 from tuner.sweep.snapshot import Snapshot, read_snapshot, snapshot_of_records
 from tuner.sweep.state import SweepState, is_complete
@@ -88,8 +89,8 @@ def confirm(
     sweep.check_space()
     change = check_software(sweep, console, accept_code_change=accept_code_change, command="confirm")
     if change is not None:
-        with sweep.lock():
-            record_software(sweep, change)
+        with sweep.lock() as study_lock:
+            record_software(sweep, change, open_files(sweep, study_lock))
     return drive(
         sweep,
         console,

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from optuna.storages import JournalStorage
 from rich.console import Console
 
 from trainables.common.process_state import environment, safe_path
@@ -24,11 +23,10 @@ from tuner.errors import CheckpointError, UserError
 from tuner.execution.software import check_software, record_software
 from tuner.results.bundles.export import num_threads
 from tuner.results.terminal.waiting import OnProgress, counting
-from tuner.storage.journal import replaying
 from tuner.storage.recorded_files import RecordedFiles
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
-from tuner.sweep.reader import open_writer
+from tuner.sweep.reader import open_files
 from tuner.sweep.runs import Record, Tier
 from tuner.sweep.snapshot import Snapshot, read_snapshot
 
@@ -55,22 +53,6 @@ class EvaluationOptions:
     data: Path | None
 
 
-def open_files(sweep: SweepFolder, study_lock: StudyLock | None) -> RecordedFiles:
-    """Return what writes files of a sweep whose study nothing else in this process writes.
-
-    Args:
-        sweep: whose lock the caller holds.
-        study_lock: what `SweepFolder.lock` has returned: needed if a database holds the study.
-
-    Raises:
-        UserError: the journal is damaged, or the database cannot be used.
-    """
-    journal = open_writer(sweep, study_lock)
-    with replaying(sweep.study_place):
-        storage = JournalStorage(journal)
-    return RecordedFiles(sweep.folder, sweep.store, journal, storage)
-
-
 def evaluate_runs(
     sweep: SweepFolder,
     records: Sequence[Record],
@@ -88,7 +70,7 @@ def evaluate_runs(
     Args:
         sweep: whose runs are evaluated; the caller holds its lock.
         records: of complete runs.
-        files: writes the results, see `open_files`.
+        files: writes the results, see `tuner.sweep.reader.open_files`.
         tier: by which attacks.
         num_images: only the first test images.
         autoattack: whether AutoAttack standard is run on the same images; with the strongest attacks only.
@@ -165,7 +147,7 @@ def evaluate_sweep(
     options = EvaluationOptions("final", num_images, autoattack, num_threads=1, data=None)
     if not all(_is_evaluated(record, options, files) for record in records):
         change = check_software(sweep, console, accept_code_change=accept_code_change, command="evaluate")
-        record_software(sweep, change)
+        record_software(sweep, change, files)
     with counting(console, "Evaluating on test images") as on_progress:
         evaluate_runs(
             sweep,

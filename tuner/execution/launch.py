@@ -35,6 +35,7 @@ from tuner.search.sampling.checked import notes_on_sampler, parse_checked_space
 from tuner.storage.observations import Observation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import check_available, is_open_to_others, names
+from tuner.sweep.reader import open_files
 
 LOG = "driver.log"
 SpaceContent: TypeAlias = Mapping[str, object]
@@ -194,9 +195,10 @@ def prepare_resume(
         say(console, text, "yellow")
     _say_if_open(sweep.store, console)
     change = check_software(sweep, console, accept_code_change=accept_code_change)
-    with sweep.lock():
+    with sweep.lock() as study_lock:
         sweep = sweep.extended(trials, max_concurrent)
-        record_software(sweep, change)
+        if change is not None:
+            record_software(sweep, change, open_files(sweep, study_lock))
     notes_on_sampler(sweep.space)  # refuses one whose class is not here
     preflight.check_resources(sweep.space.resources)
     preflight.ensure_data(sweep.space.dataset, Path(sweep.data) if sweep.data else None, console)

@@ -16,6 +16,7 @@ from rich.console import Console
 from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
 from tuner.results.terminal.output import say
+from tuner.storage.recorded_files import RecordedFiles
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.provenance import Provenance, Resumption, Software, software
 
@@ -100,12 +101,13 @@ def check_software(
     return change
 
 
-def record_software(sweep: SweepFolder, change: SoftwareChange | None) -> None:
+def record_software(sweep: SweepFolder, change: SoftwareChange | None, files: RecordedFiles) -> None:
     """Add the software that a sweep goes on with to its ``provenance.json``; nothing is changed there.
 
     Args:
         sweep: whose lock the caller holds.
         change: what `check_software` has returned.
+        files: writes the file, see `tuner.sweep.reader.open_files`.
     """
     if change is None:
         return
@@ -117,4 +119,4 @@ def record_software(sweep: SweepFolder, change: SoftwareChange | None) -> None:
         **change.now,
     }
     resumed = [*known.get("resumed", []), entry]
-    sweep.store.write_json(path, {**known, "resumed": resumed})
+    files.write_json(path, {**known, "sweep_id": sweep.id, "resumed": resumed})

@@ -8,12 +8,27 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage
 
-from trainables.storage.checked_json import as_json
+from trainables.storage.checked_json import as_json, read_present
 from trainables.storage.sweep_store import SweepStore
+from tuner.errors import UserError
 from tuner.storage.journal import JournalWriter
 
+_PUT_BACK = "put the newest copy of it in its place"
 STUDY = "files"
 """The study whose attributes are the SHA-256 of each file by its path in the folder; it has no trials."""
+
+
+def check_newest(path: Path, digest: str) -> None:
+    """Check that a file is what was written last.
+
+    Raises:
+        UserError: it is not, or cannot be read.
+    """
+    content = read_present(path, _PUT_BACK)
+    if content is None:
+        raise UserError(f"{path} is missing: {_PUT_BACK}")
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise UserError(f"{path} is not what was written last: {_PUT_BACK}")
 
 
 class RecordedFiles:

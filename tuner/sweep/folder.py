@@ -252,7 +252,8 @@ class SweepFolder:
         path = self.folder / "provenance.json"
         with contextlib.suppress(FileNotFoundError):
             content = read_json(path, dict[str, Any], remedy=_PUT_BACK, sweep_id=self.id)
-            self.store.write_json(path, {**content, "sweep_id": self.id})
+            if "sweep_id" not in content:
+                self.store.write_json(path, {**content, "sweep_id": self.id})
 
     def read_provenance(self) -> Provenance:
         """Return where the results of the sweep come from, see `tuner.sweep.provenance.read_provenance`."""

@@ -24,6 +24,7 @@ from trainables.storage.checked_json import read_json
 from tuner.errors import UserError
 
 FORMAT = 1
+FILE = "provenance.json"
 TRAINING_CODE = (
     *("training", "networks", "attacks", "evaluation"),
     *("config", "data/tensors.py", "schedules.py", "common/seeds.py", "common/tasks.py"),

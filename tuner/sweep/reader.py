@@ -17,6 +17,7 @@ from trainables.evaluation.earlier_names import present_name
 from tuner.errors import UserError
 from tuner.storage.driver_lock import lost_lines, read_lines_left
 from tuner.storage.journal import FileReader, Journal, JournalReader, JournalWriter, replaying
+from tuner.storage.recorded_files import RecordedFiles
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import violations
 from tuner.sweep.runs import Kind, Record, Run, State, baseline_key, check_shape, damaged_metrics, read_last_metrics
@@ -307,13 +308,30 @@ def check_num_trials(sweep: SweepFolder, asked: int, there: int = 0) -> None:
     )
 
 
+def open_files(sweep: SweepFolder, study_lock: StudyLock | None) -> RecordedFiles:
+    """Return what writes files of a sweep with their digests, where nothing else in this process writes its study.
+
+    Args:
+        sweep: whose lock the caller holds.
+        study_lock: what `SweepFolder.lock` has returned: needed if a database holds the study.
+
+    Raises:
+        UserError: the journal is damaged, or the database cannot be used.
+    """
+    journal = open_writer(sweep, study_lock)
+    with replaying(sweep.study_place):
+        storage = JournalStorage(journal)
+    return RecordedFiles(sweep.folder, sweep.store, journal, storage)
+
+
 def require_study(sweep: SweepFolder, storage: JournalStorage) -> None:
     """Check that a database has not lost the study of a sweep that has runs.
 
     Raises:
         UserError: it has none.
     """
-    if sweep.study_storage and not storage.get_all_studies() and any(sweep.folder.glob("*/*/metrics.jsonl")):
+    has_search = any(study.study_name == SEARCH for study in storage.get_all_studies())
+    if sweep.study_storage and not has_search and any(sweep.folder.glob("*/*/metrics.jsonl")):
         raise UserError(
             f"{sweep.study_place} has no study of {sweep.name!r}, whose folder holds runs: its table tuner_journal "
             "was dropped or emptied; restore it, nothing was changed"

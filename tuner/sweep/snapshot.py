@@ -17,11 +17,13 @@ from tuner.errors import UserError
 from tuner.storage.driver_lock import OWNER, Driver, read_owner
 from tuner.storage.journal import replaying
 from tuner.storage.recorded_files import STUDY as FILES
+from tuner.storage.recorded_files import check_newest
 from tuner.sweep import confirmation
 from tuner.sweep.confirmation import Confirmation, read_confirmation
 from tuner.sweep.control import Phase, read_phase
 from tuner.sweep.evaluations import EvaluationResults, read_evaluation
 from tuner.sweep.folder import SweepFolder
+from tuner.sweep.provenance import FILE as PROVENANCE
 from tuner.sweep.ranking import best, best_trials
 from tuner.sweep.reader import (
     CONFIRM,
@@ -150,7 +152,7 @@ def read_snapshot(
     studies = read_studies(sweep, None if is_running else lambda text: found.add(sweep.journal.name, text))
     sweep.store.pull(sweep.folder)  # afterwards: metrics may be newer than the study, never older
     rows: dict[str, Rows] = {}
-    recorded = {} if is_running else _recorded_evaluations(sweep, studies)  # a driver may just be writing one
+    recorded = {} if is_running else _recorded_files(sweep, studies)  # a driver may just be writing one
     records: dict[Kind, list[Record]] = {"baseline": [], "trial": [], "confirm": []}
     for kind, trial in ended_or_running(studies, tuple(records)):
         with replaying(sweep.study_place):
@@ -188,6 +190,8 @@ def read_snapshot(
         evaluations=_read_evaluations(searched, found) if with_evaluations else {},
         damaged=found.problems,
     )
+    if PROVENANCE in (of_sweep := recorded.get(sweep.folder, {})):
+        found.look(PROVENANCE, lambda: check_newest(sweep.folder / PROVENANCE, of_sweep[PROVENANCE]), None)
     asked = studies[SEARCH].attributes.get(NUM_TRIALS) if SEARCH in studies else None
     _compare(snapshot, found, asked if isinstance(asked, int) else 0, is_running)
     return snapshot
@@ -259,8 +263,8 @@ def _unknown_runs(sweep: SweepFolder, known: Collection[Path]) -> list[Path]:
     return sorted(folder for folder in folders if folder not in known and (folder / "metrics.jsonl").exists())
 
 
-def _recorded_evaluations(sweep: SweepFolder, studies: Mapping[str, StudyContent]) -> dict[Path, dict[str, str]]:
-    """Return the digests of the files of evaluation results by their folders and names."""
+def _recorded_files(sweep: SweepFolder, studies: Mapping[str, StudyContent]) -> dict[Path, dict[str, str]]:
+    """Return the digests of files by their folders and names."""
     digests: dict[Path, dict[str, str]] = {}
     for name, digest in studies[FILES].attributes.items() if FILES in studies else ():
         path = sweep.folder / name

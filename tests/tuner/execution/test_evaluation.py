@@ -10,10 +10,11 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from trainables.storage.checkpoint import load_newest
-from tuner.execution.evaluation import complete_runs, evaluate_runs, evaluations_frame, open_files
+from tuner.execution.evaluation import complete_runs, evaluate_runs, evaluations_frame
 from tuner.results.bundles.export import export_run
 from tuner.search.ledger import Ledger
 from tuner.sweep.evaluations import read_evaluation
+from tuner.sweep.reader import open_files
 from tuner.sweep.snapshot import read_snapshot
 from tuner.tracking.server import tracking_uri
 

@@ -18,6 +18,9 @@ from tuner.execution.software import compare_software
 from tuner.sweep import provenance
 from tuner.sweep.provenance import software, training_code
 
+# MLflow's libraries warn when they are first imported.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
 QUIET = Console(quiet=True)
 CHANGED = "trainables/attacks/gradient.py"
 
@@ -79,6 +82,7 @@ def test_other_code_is_refused_by_name_until_it_is_accepted_which_is_recorded(co
 
 
 def test_a_sweep_is_evaluated_with_other_code_only_if_it_is_accepted(code, trained_sweep, run):
+    before = (trained_sweep.folder / "provenance.json").read_bytes()
     home = ["--home", str(trained_sweep.folder.parent)]
     edit(code, CHANGED, "import torch", "import torch\n\nOTHER = 1")
     few = ["evaluate", "real", "--images", "1", "--workers", "1", *home]
@@ -88,6 +92,15 @@ def test_a_sweep_is_evaluated_with_other_code_only_if_it_is_accepted(code, train
     status, output = run(*few, "--accept-code-change")
     assert status == 0, output
     assert [entry["accepted_code_change"] for entry in resumed(trained_sweep)] == [True]
+    assert run("verify", "real", *home)[0] == 0
+    path = trained_sweep.folder / "provenance.json"
+    newest = path.read_bytes()
+    path.write_bytes(before)
+    status, output = run("verify", "real", *home)
+    assert (status, f"{path} is not what was written last" in output.replace("\n", "")) == (2, True)
+    path.write_bytes(newest)
+    assert run("copy", "real", "copied", *home)[0] == 0
+    assert run("verify", "copied", *home)[0] == 0
     edit(code, CHANGED, "OTHER = 1", "OTHER = 2")
     assert run(*few)[0] == 0  # nothing is left to be evaluated
     assert len(resumed(trained_sweep)) == 1

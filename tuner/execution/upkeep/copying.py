@@ -39,6 +39,7 @@ _NOT_COPIED = {
     "mirrored.json",
 }
 """What is of a driver, not of the sweep, and what is made anew."""
+_PROVENANCE = "provenance.json"
 _DIGEST_IN_STUDY = {"confirm.json", *EVALUATION_FILES.values()}
 _OF_CHECKPOINT, _TENSORS = "state.json", "tensors.safetensors"
 _ENTRIES_AT_ONCE = 10_000
@@ -95,7 +96,8 @@ def _copy_files(sweep: SweepFolder, copy: SweepFolder, folder: Path) -> dict[str
             _copy_file(path, target)
         if path.name in _DIGEST_IN_STUDY:
             replaced[_digest(path)] = _digest(target)
-    _add_origin(sweep, copy, folder / "provenance.json")
+    _add_origin(sweep, copy, folder / _PROVENANCE)
+    replaced[_digest(sweep.folder / _PROVENANCE)] = _digest(folder / _PROVENANCE)
     return replaced
 
 
