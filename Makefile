@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NAME := demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo table test test-unit test-integration check bench clean
+.PHONY: demo table test test-unit test-integration check bench docs clean
 
 demo: .venv/installed  ## Search, confirm, export: real MNIST, this machine, minutes
 	$(BIN)/tuner launch quick --name $(NAME)
@@ -34,6 +34,10 @@ check: .venv/installed  ## Format, lint, types, and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/installed  ## The pages of docs/ as HTML in build/docs; those of the reference are made from the code
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/sphinx-build --quiet --fail-on-warning docs build/docs
+
 bench: .venv/bench-installed  ## Measure speed as ratios in one run
 	$(BIN)/python -m tests.benchmarks
 
@@ -46,5 +50,5 @@ clean:
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check,server]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check,server,docs]'
 	touch $@

@@ -51,7 +51,7 @@ TIERS: dict[str, tuple[AttackRow, ...]] = {
     "rank": (
         *_SINGLE_STEPS,
         AttackRow("pgd", "PGD", "pgd", {"steps": 40}),
-        # What the final attacks find beyond gradients, for a fraction of their time; see docs/metrics.md.
+        # What the final attacks find beyond gradients, for a fraction of their time; see docs/reference/metrics.md.
         AttackRow(
             "apgd_square",
             "APGD, then targeted APGD and Square",

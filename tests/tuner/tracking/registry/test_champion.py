@@ -24,7 +24,7 @@ from tuner.tracking.writer import MlflowWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
-README = (Path(__file__).parents[4] / "README.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "howto" / "models_in_mlflow.md").read_text()
 CHANGES = (
     *("create_registered_model", "create_logged_model", "log_model_artifacts", "log_outputs", "log_batch"),
     *("finalize_logged_model", "create_model_version", "set_logged_model_tags", "update_model_version"),
@@ -99,7 +99,7 @@ def test_the_script_of_the_readme_gives_the_recorded_accuracies(sweep):
     told, warnings = register(sweep)
     assert (len(told), warnings) == (1, [])
     assert "version 1 of models:/real@champion" in told[0]
-    (script,) = (block for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "@champion" in block)
+    (script,) = (block for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL) if "@champion" in block)
     script = script.replace("digits@champion", "real@champion").replace("print(", "print(__import__('json').dumps(")
     script = script.replace("})  #", "}))  #")
     ran = subprocess.run(
