@@ -35,10 +35,15 @@ __all__ = [
     "UserError",
 ]
 
-if not TYPE_CHECKING:  # a type checker sees the names above
+if TYPE_CHECKING:
+    __version__: str
+    """The release that is installed."""
+else:  # a type checker sees the names above
 
     def __getattr__(name: str) -> object:
         """Import a public name when it is asked for: the command line must answer before anything heavy loads."""
+        if name == "__version__":
+            return import_module("importlib.metadata").version("adversarial-tuner")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module("tuner.api" if name == "Sweep" else "tuner.errors"), name)

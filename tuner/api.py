@@ -7,6 +7,7 @@ sweep.export()
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +19,16 @@ from tuner.execution.launch import LaunchOptions, SpaceContent, new_sweep, prepa
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import home as home_folder
+from tuner.sweep.homes import names
 from tuner.sweep.ranking import front
 from tuner.sweep.runs import Record, Tier
 from tuner.sweep.snapshot import Snapshot, read_snapshot
-from tuner.sweep.status import SweepStatus, status_of
+from tuner.sweep.status import SweepStatus, describe_runs, status_of, summarize
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trainables.networks.bundle import Network
     from tuner.execution.driver import Ending
     from tuner.sweep.confirmation import Confirmation
 
@@ -108,6 +111,28 @@ class Sweep:
             UserError: there is none.
         """
         return cls(SweepFolder.open(name, home=home_folder(home)), quiet=quiet)
+
+    @staticmethod
+    def list(home: Path | str | None = None) -> builtins.list[str]:
+        """Return the names of all sweeps of a home, sorted.
+
+        Args:
+            home: folder of all sweeps; by default ``TUNER_HOME``, else ``./sweeps``.
+        """
+        return sorted(names(home_folder(home)))
+
+    def __repr__(self) -> str:
+        """Return its name, state, counts and best trial in a line."""
+        snapshot = read_snapshot(self._sweep)
+        best = snapshot.best
+        said = f"best {best.run.key}: {snapshot.space.objective.metric} {best.value:.3f}" if best else "no best trial"
+        return f"<Sweep {self.name!r}: {snapshot.state}, {describe_runs(summarize(snapshot))}, {said}>"
+
+    def _repr_html_(self) -> str:
+        """Return its table as a notebook shows it."""
+        from tuner.results.terminal.html import snapshot_html
+
+        return snapshot_html(read_snapshot(self._sweep))
 
     def resume(
         self,
@@ -206,10 +231,63 @@ class Sweep:
         return snapshot
 
     def trials(self) -> pd.DataFrame:
-        """Return one row per run, baselines included: see `tuner.results.frames.runs_frame` for the columns."""
-        from tuner.results.frames import runs_frame
+        """Return one row per run, trials before baselines; the objective and what varied are the first columns.
 
-        return runs_frame(self._read().records)
+        See `tuner.results.frames.runs_frame` for what is in them.
+        """
+        from tuner.results.frames import trials_frame
+
+        snapshot = self._read()
+        return trials_frame(snapshot.records, snapshot.space)
+
+    def curves(self) -> pd.DataFrame:
+        """Return one row per report of every run: ``run``, ``step``, ``compute``, and the metrics of that moment."""
+        from tuner.results.frames import curves_frame
+
+        snapshot = read_snapshot(self._sweep, with_rows=True)
+        snapshot.require_whole()
+        return curves_frame(snapshot.rows)
+
+    def compare(self) -> builtins.list[str]:
+        """Return what `tuner compare` says below its table: leads over the baselines, and how sure they are."""
+        from tuner.results.compare import comparison_sentences
+        from tuner.results.terminal.confirmation import confirmation_sentences
+
+        snapshot = self._read()
+        confirmation = snapshot.confirmation
+        return [*comparison_sentences(snapshot), *(confirmation_sentences(confirmation) if confirmation else ())]
+
+    @property
+    def best_params(self) -> dict[str, object]:
+        """The settings of the best trial that varied, by dotted name; empty if there is no best trial."""
+        snapshot = self._read()
+        if snapshot.best is None:
+            return {}
+        found: dict[str, object] = {}
+        for parameter in snapshot.space.parameters:
+            value: object = snapshot.best.run.settings if parameter.varies else None
+            for key in parameter.setting:
+                value = value.get(key) if isinstance(value, dict) else None
+            if parameter.varies and value is not None:
+                found[".".join(parameter.setting)] = value
+        return found
+
+    def load(self, run: str | None = None) -> Network:
+        """Return the trained classifier of a run in evaluation mode: images in [0, 1] to logits.
+
+        Args:
+            run: its key, see `export`; by default that of the best trial.
+
+        Raises:
+            UserError: there is no such run, or its checkpoint is damaged.
+        """
+        from trainables.config import parse
+        from trainables.networks.bundle import read_checkpoint
+        from tuner.results.selection import choose_run
+
+        record = choose_run(self._read(), run)
+        self._sweep.provide_code()
+        return read_checkpoint(parse(record.run.settings), self._sweep.last_checkpoint(record)).eval()
 
     @property
     def best(self) -> Record | None:
@@ -217,7 +295,7 @@ class Sweep:
         return self._read().best
 
     @property
-    def front(self) -> list[Record]:
+    def front(self) -> builtins.list[Record]:
         """The Pareto front of the objectives, best first by the first one; of a single objective, the best trials."""
         snapshot = self._read()
         return front(snapshot.records, snapshot.space.objectives)
@@ -241,7 +319,9 @@ class Sweep:
 
         return export_run(read_snapshot(self._sweep), _path(output), run, as_space=as_space)
 
-    def export_top(self, number: int, *, output: Path | str | None = None, as_space: bool = False) -> list[Path]:
+    def export_top(
+        self, number: int, *, output: Path | str | None = None, as_space: bool = False
+    ) -> builtins.list[Path]:
         """Write the best trials of different configurations, each as a folder, and return the folders, the best first.
 
         Args:

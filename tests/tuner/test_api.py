@@ -21,7 +21,7 @@ def test_a_sweep_is_opened_read_and_exported(trained_sweep, tmp_path):
     sweep = Sweep.open("real", home=str(tmp_path))
     assert (sweep.name, sweep.folder) == ("real", tmp_path / "real")
     table = sweep.trials()
-    assert list(table["kind"]) == ["baseline"] * 2 + ["trial"] * 2
+    assert list(table["kind"]) == ["trial"] * 2 + ["baseline"] * 2
     assert sweep.best.value == table[table["kind"] == "trial"]["value"].max()
     assert {record.value for record in sweep.front} == {sweep.best.value}
     assert sweep.status().state == "completed"
@@ -109,3 +109,51 @@ def test_importing_it_loads_nothing_heavy_until_it_is_used():
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_matters_comes_first_and_is_one_call_away(trained_sweep, tmp_path):
+    import torch
+
+    assert Sweep.list(tmp_path) == ["real"]
+    assert Sweep.list(tmp_path / "none") == []
+    sweep = Sweep.open("real", home=tmp_path)
+    table = sweep.trials()
+    assert list(table.columns)[:5] == ["run", "kind", "state", "robust", "settings.ratio.generator_turns"]
+    assert sweep.best_params == {"ratio.generator_turns": sweep.best.run.settings["ratio"]["generator_turns"]}
+    curves = sweep.curves()
+    assert list(curves.columns)[:3] == ["run", "step", "compute"]
+    last = curves.groupby("run")["robust"].last()
+    assert last[sweep.best.run.key] == sweep.best.value
+    assert any("against fgsm_retraining" in sentence for sentence in sweep.compare())
+    for run in (None, "standard"):
+        classifier = sweep.load(run)
+        assert not classifier.training
+        assert classifier(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert repr(sweep).startswith("<Sweep 'real': completed, ")
+    assert f"best {sweep.best.run.key}: robust {sweep.best.value:.3f}>" in repr(sweep)
+
+
+def test_a_notebook_shows_its_table(trained_sweep, tmp_path):
+    from html.parser import HTMLParser
+
+    page = Sweep.open("real", home=tmp_path)._repr_html_()
+    seen = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: seen.append(tag)
+    parser.feed(page)
+    assert seen.count("tr") == 5
+    assert "script" not in seen
+    assert "Best: trial-000" in page
+
+
+def test_a_sweep_without_runs_has_tables_too(make_sweep, tmp_path):
+    make_sweep()
+    sweep = Sweep.open("tiny", home=tmp_path)
+    assert (sweep.best_params, len(sweep.curves())) == ({}, 0)
+    assert "no best trial" in repr(sweep)
+    assert sweep._repr_html_().startswith("<div>")
+    assert sweep.compare()
+
+
+def test_the_release_has_a_number():
+    assert tuner.__version__.count(".") == 2

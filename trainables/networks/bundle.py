@@ -33,6 +33,7 @@ from trainables.storage.bundle_files import (
 )
 from trainables.storage.checkpoint import RunCheckpoint
 
+Network: TypeAlias = nn.Module
 Weights: TypeAlias = dict[str, torch.Tensor]
 """A ``state_dict``."""
 _BYTES_PER_VALUE = 8  # float64, the widest type

@@ -18,6 +18,8 @@ from tuner.sweep.runs import Record, describe_ratio
 if TYPE_CHECKING:
     import pandas as pd
 
+    from search_spaces.schema import Space
+
 Format = Literal["csv", "json", "parquet"]
 SETTINGS = "settings."
 """What the keys of settings begin with, among the values of a run."""
@@ -43,6 +45,34 @@ def runs_frame(records: Sequence[Record]) -> pd.DataFrame:
     ``_s``; compute is in epochs of standard training.
     """
     return frame_of([run_values(record) for record in records], list(RUN_COLUMNS))
+
+
+def trials_frame(records: Sequence[Record], space: Space) -> pd.DataFrame:
+    """Return the table of `runs_frame` with what matters first: trials before baselines, objectives, what varied.
+
+    Args:
+        records: of the runs.
+        space: of their sweep.
+    """
+    ordered = sorted(records, key=lambda record: record.run.kind == "baseline")
+    table = runs_frame(ordered)
+    objectives = [objective.metric for objective in space.objectives if objective.metric in table]
+    settings = dict.fromkeys(SETTINGS + ".".join(one.setting) for one in space.parameters if one.varies)
+    columns = [str(column) for column in table]
+    varied = [column for column in columns for name in settings if column == name or column.startswith(f"{name}.")]
+    first = ["run", "kind", "state", *objectives, *varied]
+    return table[[*dict.fromkeys(first), *(column for column in columns if column not in first)]]
+
+
+def curves_frame(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> pd.DataFrame:
+    """Return a row for every report of every run: the run's key, the step, the compute so far, and what was measured.
+
+    Args:
+        rows: the reports of each run by its key.
+    """
+    reports = [{"run": key, **report} for key, reports in rows.items() for report in reports]
+    table = frame_of(reports, ["run", "step", "compute"])
+    return table.astype({"run": "string", "step": "int64", "compute": "float64"})
 
 
 def frame_of(rows: Sequence[Mapping[str, object]], first: Sequence[str] = ()) -> pd.DataFrame:
