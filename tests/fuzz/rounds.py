@@ -234,7 +234,10 @@ class Fuzzer:
         self._subjects: list[tuple[list[Path], Sequence[Sequence[str]]]] = [
             (_files(home / corpus.SWEEP), [*reading(corpus.SWEEP), copying(corpus.SWEEP)]),
             (_files(home / corpus.SAVED), [*reading(corpus.SAVED), copying(corpus.SAVED)]),
-            (_files(folder / corpus.BUNDLE), [("evaluate", corpus.BUNDLE, "--images", "20")]),
+            (
+                _files(folder / corpus.BUNDLE),
+                [("evaluate", corpus.BUNDLE, "--images", "20"), ("verify", corpus.BUNDLE)],
+            ),
             ([folder / corpus.STATE_DICT], [(*evaluate, corpus.STATE_DICT)]),
             (_files(folder / corpus.SPACES), []),
         ]

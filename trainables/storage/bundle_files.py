@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from trainables.errors import BundleError
-from trainables.storage.bounded import read_bounded
+from trainables.storage.bounded import open_regular, read_bounded
 
 CONFIGURATION, WEIGHTS, CHECKSUMS = "configuration.json", "classifier.safetensors", "checksums.json"
 MAX_JSON_BYTES = 1_000_000
+_MAX_BYTES, _AT_ONCE = 4 * 1024**3, 1 << 20
 """How large any JSON file of a bundle may be; those that are written have some 5 kB."""
 
 Content = TypeVar("Content")
@@ -86,11 +88,15 @@ def find_changes(folder: Path) -> list[str]:
 
 def _change(folder: Path, name: str, digest: str) -> str:
     try:
-        with (folder / name).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with open_regular(folder / name) as file:
+            if os.fstat(file.fileno()).st_size > _MAX_BYTES:
+                return f"{folder / name} has more than {_MAX_BYTES} bytes, which no such file has"
+            found = hashlib.sha256()
+            for part in iter(lambda: file.read(_AT_ONCE), b""):
+                found.update(part)
     except OSError as error:
         return f"{folder / name} cannot be read: {error.strerror or error}"
-    return "" if found == digest else f"{folder / name} was changed after it was written"
+    return "" if found.hexdigest() == digest else f"{folder / name} was changed after it was written"
 
 
 def has_checksums(folder: Path) -> bool:

@@ -11,6 +11,8 @@ from typing import Any, get_origin
 
 import typer
 
+_MAX_BYTES = 100_000  # of a space file
+
 Complete = Callable[[typer.Context, str], list[str]]
 
 
@@ -122,8 +124,10 @@ def _keys(model: Any, prefix: str = "") -> Iterable[str]:
 
 
 def _text_of(space: str) -> str:
+    from trainables.storage.bounded import read_bounded
+
     packaged = _packaged() / f"{space}.yaml"
-    return (packaged if packaged.is_file() else Path(space)).read_text(encoding="utf-8")
+    return read_bounded(packaged if packaged.is_file() else Path(space), _MAX_BYTES).decode()
 
 
 def _packaged() -> Path:

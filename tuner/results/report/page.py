@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from trainables.storage.atomic import reason_of, write_whole
+from trainables.storage.bounded import open_regular
 from tuner.errors import UserError
 from tuner.results.pictures.draw import draw_run
 from tuner.results.report.content import Chart, Section
@@ -56,7 +57,7 @@ def _check_replaceable(target: Path) -> None:
         UserError: it is something else.
     """
     try:
-        with target.open("rb") as file:
+        with open_regular(target) as file:
             begin = file.read(200)
     except FileNotFoundError:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import re
 
 import pytest
@@ -122,3 +123,6 @@ def test_a_report_is_replaced_and_nothing_else_is(make_sweep, tmp_path, monkeypa
     with pytest.raises(UserError, match=r"cannot write .*; choose another --output"):
         opened.report(tmp_path / "mine.html" / "below.html", images=False)
     assert mine.read_text() == "my own page"
+    os.mkfifo(tmp_path / "pipe.html")
+    with pytest.raises(UserError, match=r"cannot write .*pipe\.html.*not a regular file.*; choose another --output"):
+        opened.report(tmp_path / "pipe.html", images=False)
