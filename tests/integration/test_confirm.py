@@ -91,6 +91,7 @@ def test_killed_then_interrupted_then_confirmed(command_line: CommandLine):
 
 
 def test_paused_resumed_and_stopped_from_another_terminal(command_line: CommandLine):
+    command_line.draw_nothing()
     (command_line.folder / "small.yaml").write_text(SPACE.replace("compute: 6", "compute: 12"))
     command_line.run("launch", "small.yaml", "--name", "a", "--trials", "1")
     sweep = SweepFolder.open("a", home=command_line.home)

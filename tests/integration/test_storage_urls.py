@@ -74,6 +74,7 @@ def wait_until(command, condition) -> None:
 
 def test_a_machine_that_is_lost_takes_nothing_with_it(command_line, stored):
     cluster, server, options = stored
+    command_line.module = "tests.support.undrawn"  # the cluster's environment knows where it is
     command = command_line.start("launch", *options)
     wait_until(command, lambda rows: sum(map(len, rows.values())) > 4)
     with server.away():

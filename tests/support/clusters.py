@@ -56,10 +56,15 @@ class Node:
         os.kill(self.pid_of(name), signal.SIGKILL)
         self.process.wait(60)
 
-    def end(self) -> None:
-        """Terminate it, kill it if that takes too long, and remove its folder."""
+    def terminate(self) -> None:
+        """Ask it to end, without waiting for that."""
         if self.process.poll() is None:
             self.process.terminate()
+
+    def end(self) -> None:
+        """Terminate it, kill it if that takes too long, and remove its folder."""
+        self.terminate()
+        if self.process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(20)
         if self.process.poll() is None:
@@ -84,6 +89,7 @@ class RayCluster:
         self.address = f"http://127.0.0.1:{dashboard_port}"
         mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNER_", "MLFLOW_"))}
         mine |= {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT)}
+        mine["RAY_health_check_period_ms"] = "1000"  # a dead node is noticed after five of them; by default 3000 each
         mine |= {name: value for name, value in os.environ.items() if name == "TUNER_CACHE"}
         self.environment = {**mine, "PATH": f"{Path(sys.executable).parent}:{mine['PATH']}", **variables}
         self._start("head", "--port", str(port), "--dashboard-port", str(dashboard_port), "--cpus", str(cpus))
@@ -127,6 +133,8 @@ class RayCluster:
 
     def end(self) -> None:
         """End all nodes, workers first."""
+        for worker in self.nodes[1:]:
+            worker.terminate()
         for node in reversed(self.nodes):
             node.end()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -86,6 +86,7 @@ def raylets(num_cpus: int) -> Iterator[Raylets]:
     It ends with all its nodes.
     """
     mine = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    mine["RAY_health_check_period_ms"] = "1000"  # a dead node is noticed after five of them; by default 3000 each
     mine["RAY_worker_niceness"] = "0"  # at Ray's own 15, workers hardly ever run beside other tests' processes
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         cluster = _Elsewhere(pool)
