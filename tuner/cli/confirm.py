@@ -17,6 +17,7 @@ from tuner.cli.output import FormatOption, OutputOption, format_of, write_json, 
 from tuner.cli.results.compare import confirmation_document, print_confirmed
 from tuner.errors import INTERRUPTED
 from tuner.results.terminal.output import say
+from tuner.results.terminal.waiting import waiting
 
 if TYPE_CHECKING:
     from tuner.execution.confirm import ConfirmOptions
@@ -96,7 +97,8 @@ def _confirm(
 ) -> None:
     how_to_go_on = f"`tuner confirm {sweep.name}` goes on where it stands"
     try:
-        from tuner.execution.confirm import confirm as confirm_sweep
+        with waiting(console, "Loading Ray", in_logs=False):
+            from tuner.execution.confirm import confirm as confirm_sweep
 
         ending = confirm_sweep(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)
     except KeyboardInterrupt:

@@ -27,7 +27,7 @@ from tuner.cli.results.compare import print_comparison
 from tuner.cli.shell import completion
 from tuner.errors import INTERRUPTED, UserError
 from tuner.results.terminal.output import say, say_all
-from tuner.results.terminal.waiting import counting
+from tuner.results.terminal.waiting import counting, waiting
 
 if TYPE_CHECKING:
     from tuner.execution.launch import LaunchOptions
@@ -198,7 +198,6 @@ def delete(
     In MLflow its runs are deleted, too, where they can be restored until `mlflow gc`; a registered champion stays.
     """
     from tuner.execution.upkeep.deleting import delete_sweep, what_is_deleted
-    from tuner.results.terminal.waiting import waiting
 
     sweep = open_sweep(sweep_name, home_folder)
     with sweep.driver_lock.held():  # refuses, before it asks, while a driver is at work
@@ -230,14 +229,15 @@ def _drive(
         say(console, text)
         return
     try:
-        from tuner.execution.launch import report_ready
-        from tuner.execution.search import search
+        with waiting(console, "Loading Ray", in_logs=False):
+            from tuner.execution.launch import report_ready
+            from tuner.execution.search import search
 
-        waiting = [] if ready_fd is None else [ready_fd]
+        waits_for_us = [] if ready_fd is None else [ready_fd]
 
         def on_start() -> None:
-            if waiting:
-                report_ready(waiting.pop())
+            if waits_for_us:
+                report_ready(waits_for_us.pop())
 
         ending = search(sweep, console, on_start, repair=repair, insecure=insecure)
     except KeyboardInterrupt:

@@ -227,7 +227,7 @@ def _lines(space: Space, found: Estimate, name: str, home: str) -> Iterator[str]
         pruned = "at most " if space.search.pruner.model_dump(exclude_none=True) else ""
         yield (
             f"time: {pruned}{format_duration(found.seconds)}, {format_duration(found.longest_s)} per trial that runs "
-            f"to its end ({rough})"
+            f"to its end ({rough}); Ray's start and the pictures take some 10 s more"
         )
     if found.memory_mb is not None:
         yield f"memory: about {found.memory_mb / 1000:.1f} GB, Ray's processes among it"
