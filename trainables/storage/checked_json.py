@@ -11,12 +11,13 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainables.errors import UserError
 from trainables.storage.bounded import read_bounded
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter  # not loaded by what only writes: the command line's help is such
 
 MAX_BYTES = 64 * 1024**2
 _CHECKSUM = "sha256"
@@ -81,6 +82,8 @@ def parse_json(
     Raises:
         UserError: it is damaged, of another format or of another sweep; the message names it.
     """
+    from pydantic import ValidationError
+
     content = _parse(path, text, remedy)
     _check_format(path, content, formats)
     checksum = content.pop(_CHECKSUM, None)
@@ -97,6 +100,8 @@ def parse_json(
 
 
 def _validate(model: type[_Content], content: dict[str, Any]) -> _Content:
+    from pydantic import ValidationError
+
     try:
         return _adapter(model).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
@@ -157,6 +162,8 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def _adapter(model: type[_Content]) -> TypeAdapter[_Content]:
+    from pydantic import TypeAdapter
+
     if model not in _adapters:
         _adapters[model] = TypeAdapter(model)
     return _adapters[model]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from search_spaces.limits import MAX_CONCURRENT
+from tuner.cli.options import Home
+from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
 from tuner.errors import UserError
 
@@ -62,6 +65,51 @@ def join(
             f"this machine has no token: copy the head's file to {auth.token_path()} (mode 0600), or set RAY_AUTH_TOKEN"
         )
     _become(command, insecure)
+
+
+@app.command(context_settings=_FURTHER, **page("cluster slurm"))
+def slurm(
+    ctx: typer.Context,
+    space: Annotated[
+        str, typer.Argument(metavar="SPACE", autocompletion=completion.spaces, help="A packaged space or a YAML file.")
+    ],
+    nodes: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Machines.")] = 1,
+    gpus: Annotated[
+        int, typer.Option("--gpus-per-node", metavar="N", min=0, max=1000, help="GPUs of each machine.")
+    ] = 0,
+    cpus: Annotated[
+        int, typer.Option("--cpus-per-node", metavar="N", min=1, max=10_000, help="Processors of each machine.")
+    ] = 8,
+    time: Annotated[
+        str, typer.Option(metavar="TIME", help="Limit of one job, as SLURM writes it; the sweep goes on in the next.")
+    ] = "12:00:00",
+    lead: Annotated[
+        int, typer.Option(metavar="SECONDS", min=30, max=65_535, help="How long before the limit the sweep is stopped.")
+    ] = 300,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The sweep's name; by default the space's.")] = None,
+    home_folder: Home = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write; else it is printed.")
+    ] = None,
+) -> None:
+    """Write a job script for SLURM: head, workers and driver of a sweep, which goes on after the time limit.
+
+    Further options, like --partition=long, go to sbatch as they are. --home is a folder that all nodes reach.
+    """
+    from search_spaces.library import text_of
+    from trainables.storage.object_store import is_url
+    from tuner.cli.output import write_content
+    from tuner.cluster.slurm import SlurmJob, job_script
+    from tuner.search.sampling.checked import parse_checked_space
+    from tuner.sweep.homes import check_name, home
+
+    parsed = parse_checked_space(*text_of(space))
+    check_name(name or parsed.name)
+    place = home_folder or os.environ.get("TUNER_HOME", "")
+    if is_url(place):
+        raise UserError(f"--home must be a folder that all nodes reach, and {place} is a URL")
+    job = SlurmJob(space, name or parsed.name, home(place).root, nodes, cpus, gpus, time, lead, ctx.args)
+    write_content(job_script(job).encode(), output)
 
 
 def _become(command: list[str], insecure: bool) -> None:

@@ -71,6 +71,10 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "spaces show": ("Print a space with its schedules.", ("tuner spaces show gan --picture gan.png",)),
     "cluster": ("Start the nodes of a Ray cluster.", ()),
     "cluster head": ("Start a cluster's head here.", ("tuner cluster head --host 10.0.0.5",)),
+    "cluster slurm": (
+        "Write a job script for SLURM.",
+        ("tuner cluster slurm gan --nodes 4 --gpus-per-node 8 --home /shared/sweeps -o gan.sbatch",),
+    ),
     "cluster join": ("Let this machine join a cluster.", ("tuner cluster join 10.0.0.5:6379",)),
 }
 

@@ -9,7 +9,6 @@ from rich.console import Console
 from tuner.errors import SweepError
 from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import verify_nodes
-from tuner.execution.ray_tune.placing import place_sweep
 from tuner.execution.ray_tune.runner import execute
 from tuner.execution.ray_tune.start import start_ray
 from tuner.search.repair import RepairQueue
@@ -35,15 +34,13 @@ def repair_runs(sweep: SweepFolder, console: Console, *, insecure: bool = False)
     queue = RepairQueue(sweep, tell)
     if queue.num_left:
         check_storage(sweep, queue.num_left)
-        start_ray(insecure=insecure, gpu=sweep.gpus.device)
-        context = verify_nodes(sweep)
-        placement = place_sweep(sweep, queue.num_left, context, tell)
+        start_ray(insecure=insecure)
         execute(
             queue,
-            placement.resources,
-            context=context,
+            sweep.space.resources,
+            context=verify_nodes(sweep),
             timeout_s=sweep.space.budget.trial_timeout,
-            max_concurrent=placement.at_once,
+            max_concurrent=sweep.max_concurrent,
             name=sweep.id,
             tell=tell,
         )
