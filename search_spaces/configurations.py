@@ -59,7 +59,11 @@ def parse_space(text: str, source: str, also: Check | None = None) -> Space:
 
 
 def parse_launched_space(
-    text: str, source: str, rungs: Mapping[str, float] = EARLIER_RUNGS, prior_draws: int = 0
+    text: str,
+    source: str,
+    rungs: Mapping[str, float] = EARLIER_RUNGS,
+    prior_draws: int = 0,
+    gpu: float | None = 0.0,
 ) -> Space:
     """Return the search space of a sweep that exists, which keeps the first rung that it was launched with.
 
@@ -69,12 +73,15 @@ def parse_launched_space(
         rungs: the `min_resource` of each pruner that the text names none for; by default that of earlier releases. It
             may lie before the end of warm-up and pretraining.
         prior_draws: that of its search if the text names none; earlier releases drew around nothing.
+        gpu: that of its resources if the text names none, None for ``auto``; earlier releases used none.
 
     Raises:
         SpaceError: it has mistakes; the message lists all of them, under the name of the source.
     """
     check = partial(space_mistakes, is_launched=True)
     space = with_first_rung(_read(text, source, check), rungs)
+    if "gpu" not in space.resources.model_fields_set:
+        space = space.model_copy(update={"resources": space.resources.model_copy(update={"gpu": gpu})})
     if "prior_draws" in space.search.model_fields_set:
         return space
     return space.model_copy(update={"search": space.search.model_copy(update={"prior_draws": prior_draws})})

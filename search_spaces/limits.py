@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
+DEVICE_PATTERN = r"^cuda(:[0-9]{1,3})?$"
 TRIALS_LIMIT = 1_000_000
 MAX_SEEDS = 1000
 MAX_CONFIRMED = 1000  # configurations

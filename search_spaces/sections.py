@@ -89,9 +89,19 @@ def _amount(value: float) -> float:
     return round(value, 4)  # Ray's precision
 
 
-def _gpus(value: float) -> float:
+def _gpus_as_written(value: object) -> object:
+    if value == "auto":
+        return None
+    if value is None or isinstance(value, str):
+        raise ValueError(f"must be auto, 0, or a share of one GPU, like 0.25 or 1, not {shown(value)}")
+    return value
+
+
+def _gpus(value: float | None) -> float | None:
+    if value is None:
+        return None
     if 0 < value < _SMALLEST_SHARE or (value > 1 and value != int(value)):
-        raise ValueError(f"must be 0, a share of one from {_SMALLEST_SHARE:g} on, or a whole number, not {value:g}")
+        raise ValueError(f"must be auto, 0, or a share of one GPU from {_SMALLEST_SHARE:g} to 1, not {value:g}")
     return _amount(value)
 
 
@@ -370,10 +380,20 @@ class Confirm(Section):
 
 
 class Resources(Section):
-    """CPUs and GPUs that one run occupies; with a fraction of a GPU, runs share it and its memory."""
+    """CPUs and GPUs that one run occupies; with a fraction of a GPU, runs share it and its memory.
+
+    ``auto`` is kept as None. Sweeps of earlier releases may have more than one GPU for a run.
+
+    Attributes:
+        cpu: processors of one run.
+        gpu: share of a GPU of one run; with auto, as many runs share the GPUs that there are as the memory of one run
+            and the processors beside them allow.
+    """
 
     cpu: Annotated[float, Field(ge=_SMALLEST_SHARE, le=10_000), AfterValidator(_amount)] = 1.0
-    gpu: Annotated[float, Field(ge=0, le=10_000), AfterValidator(_gpus)] = 0.0
+    gpu: Annotated[float | None, Field(ge=0, le=10_000), AfterValidator(_gpus), BeforeValidator(_gpus_as_written)] = (
+        None
+    )
 
 
 class Baseline(Section):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from tuner.cluster.local_ray import check_authentication
-from tuner.execution.launch import LaunchOptions, SpaceContent, new_sweep, prepare_resume, start_detached
+from tuner.execution.launch import LaunchOptions, SpaceContent, gpu_use, new_sweep, prepare_resume, start_detached
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import home as home_folder
@@ -61,6 +61,8 @@ class Sweep:
         warm_start: Sequence[str] = (),
         study_storage: str | None = None,
         max_concurrent: int | None = None,
+        gpus: int | None = None,
+        device: str | None = None,
         detach: bool = False,
         insecure: bool = False,
         quiet: bool = True,
@@ -76,6 +78,8 @@ class Sweep:
             warm_start: names of earlier sweeps, whose trials the search begins with.
             study_storage: URL of the PostgreSQL database that holds the study; by default a file in its folder does.
             max_concurrent: how many runs may be executed at once; by default its share of the cluster.
+            gpus: how many GPUs may be used, 0 for none; by default all, unless the space says otherwise.
+            device: ``auto``, ``cpu``, ``cuda`` if it must be a GPU, or one like ``cuda:1``; by default ``auto``.
             detach: drive it in a process of its own, which outlives this one.
             insecure: accept that ``RAY_AUTH_MODE`` lets a Ray on this machine require no token, so that whoever reaches
                 it can run code on it.
@@ -95,6 +99,8 @@ class Sweep:
             warm_start=warm_start,
             study_storage=study_storage,
             max_concurrent=max_concurrent,
+            gpus=gpus,
+            device=device,
         )
         return cls(new_sweep(space, home_folder(home), console, options), quiet=quiet)._drive(detach, insecure)
 
@@ -139,6 +145,8 @@ class Sweep:
         *,
         trials: int | None = None,
         max_concurrent: int | None = None,
+        gpus: int | None = None,
+        device: str | None = None,
         accept_code_change: bool = False,
         repair: bool = False,
         detach: bool = False,
@@ -149,6 +157,8 @@ class Sweep:
         Args:
             trials: extend it to this many.
             max_concurrent: how many runs may be executed at once from now on.
+            gpus: see `launch`; from now on.
+            device: likewise.
             accept_code_change: go on although the code that trains differs from that of its runs; it is recorded.
             repair: first train runs again whose metrics or last checkpoint is damaged.
             detach: see `launch`.
@@ -160,13 +170,16 @@ class Sweep:
             SweepError: a run could not be repaired.
         """
         check_authentication(insecure=insecure)
-        if trials is None and max_concurrent is None and not repair and control.end_pause(self._sweep):
+        use = gpu_use(gpus, device)
+        changes_nothing = trials is None and max_concurrent is None and use is None and not repair
+        if changes_nothing and control.end_pause(self._sweep):
             return self
         self._sweep = prepare_resume(
             self._sweep,
             self._console,
             trials=trials,
             max_concurrent=max_concurrent,
+            gpus=use,
             accept_code_change=accept_code_change,
         )
         return self._drive(detach, insecure, repair=repair)
@@ -179,6 +192,7 @@ class Sweep:
         baselines: Sequence[str] | None = None,
         tier: Tier = "rank",
         images: int | None = None,
+        device: str | None = None,
         accept_code_change: bool = False,
         insecure: bool = False,
     ) -> Confirmation | None:
@@ -190,6 +204,7 @@ class Sweep:
             baselines: names of the sweep's baselines; by default all.
             tier: of attacks that the test images are put under.
             images: only so many, from the first on; by default all.
+            device: see `launch`; by default as the sweep's runs.
             accept_code_change: see `resume`.
             insecure: see `launch`.
 
@@ -199,7 +214,9 @@ class Sweep:
         from tuner.execution.confirm import ConfirmOptions, confirm
         from tuner.sweep.confirmation import read_confirmation
 
-        options = ConfirmOptions(top=top, num_seeds=seeds, baselines=baselines, tier=tier, num_images=images)
+        options = ConfirmOptions(
+            top=top, num_seeds=seeds, baselines=baselines, tier=tier, num_images=images, device=device
+        )
         self.ending = confirm(
             self._sweep, self._console, options, accept_code_change=accept_code_change, insecure=insecure
         )

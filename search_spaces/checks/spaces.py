@@ -15,13 +15,16 @@ from search_spaces.parsing.reader import Draft
 from search_spaces.sections import submodel
 from trainables.config import CONFIGURATIONS, TrainingConfig
 
+_MOST_GPUS = 10_000  # beyond it, the field itself refuses
+
 
 def space_mistakes(draft: Draft, *, is_launched: bool = False) -> list[Mistake]:
     """Return what in a file does not fit the settings of its trainable and its baselines, or the metrics of runs.
 
     Args:
         draft: the file as far as it could be read.
-        is_launched: whether it is that of a sweep that exists, which keeps its rungs wherever they lie.
+        is_launched: whether it is that of a sweep that exists, which keeps its rungs wherever they lie, and as many
+            GPUs for one run as it had.
 
     Raises:
         UnreadableError: there are too many mistakes.
@@ -29,6 +32,7 @@ def space_mistakes(draft: Draft, *, is_launched: bool = False) -> list[Mistake]:
     mistakes = MistakeList()
     mistakes += metric_mistakes(draft)
     mistakes += _shared_section_mistakes(draft)
+    mistakes += () if is_launched else _gpu_mistakes(draft)
     trainable = draft.data.get("trainable")
     if isinstance(trainable, str) and trainable in CONFIGURATIONS:
         config = CONFIGURATIONS[trainable]
@@ -39,6 +43,17 @@ def space_mistakes(draft: Draft, *, is_launched: bool = False) -> list[Mistake]:
         mistakes.append(Mistake(None, ("trainable",), unknown("trainable", trainable, CONFIGURATIONS)))
     mistakes += baseline_mistakes(draft)
     return mistakes
+
+
+def _gpu_mistakes(draft: Draft) -> Iterator[Mistake]:
+    gpus = draft.section("resources").get("gpu")
+    if isinstance(gpus, int | float) and 1 < gpus <= _MOST_GPUS and gpus == int(gpus):
+        yield Mistake(
+            None,
+            ("resources", "gpu"),
+            f"must be at most 1, not {gpus:g}: one run trains on one GPU. A run on {gpus:g} would need its minibatches "
+            f"divided among GPUs, which no recipe does; with 1 or auto, {gpus:g} GPUs train as many runs at once",
+        )
 
 
 def _shared_section_mistakes(draft: Draft) -> Iterator[Mistake]:

@@ -85,6 +85,9 @@ def _adapted(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     if name == "Budget":
         for key in ("time", "trial_timeout"):
             properties[key] = {"anyOf": [_TIME, {"type": "null"}], "default": None}
+    if name == "Resources":
+        share = _with_fractions({"type": "number", "minimum": 0, "maximum": 1})
+        properties["gpu"] |= {"anyOf": [{"const": "auto"}, share], "default": "auto"}
     if name == "Search":
         properties["pruner"] = {"anyOf": [_ONE_OF_PRUNERS, {"$ref": "#/$defs/Pruner"}], "default": "none"}
     return schema

@@ -32,6 +32,7 @@ from search_spaces.configurations import load_space
 from search_spaces.schema import Space
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import Ours, Plain
+from tuner.execution.ray_tune.gpu_plan import RunResources
 from tuner.execution.ray_tune.runner import execute
 from tuner.execution.ray_tune.start import start_ray
 from tuner.execution.ray_tune.tune_adapters import LedgerScheduler, LedgerSearcher
@@ -237,7 +238,7 @@ def _ours(home: Path) -> dict[str, float]:
     text, source = text_of("quick")
     sweep = SweepFolder.create("ours", re.sub("^baselines:.*$", "", text, flags=re.MULTILINE), source, home=home)
     sweep = sweep.extended(NUM_TRIALS)
-    resources, budget = sweep.space.resources, sweep.space.budget
+    resources, budget = RunResources(), sweep.space.budget
     clock = Clock()
     with Path(os.devnull).open("w") as nowhere, sweep.lock():
         console = Console(file=nowhere)

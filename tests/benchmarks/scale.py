@@ -30,6 +30,7 @@ from rich.table import Table
 from tests.benchmarks.overhead import Clock
 from tests.benchmarks.slots import temporary_home
 from tests.benchmarks.trivial import OursSecond, PlainSecond
+from tuner.execution.ray_tune.gpu_plan import RunResources
 from tuner.execution.ray_tune.runner import execute
 from tuner.results.terminal.live import LiveTable
 from tuner.search.ledger import Ledger
@@ -111,7 +112,7 @@ def ours() -> Clock:
             live = LiveTable(ledger, console, budget=sweep.space.budget, mode="max")
             with Mirror(lambda: MlflowWriter(sweep), console.print) as mirror:
                 with live:
-                    execute(ledger, sweep.space.resources, [mirror, live, clock], trainable=OursSecond)
+                    execute(ledger, RunResources(), [mirror, live, clock], trainable=OursSecond)
                 if not mirror.close(600.0, state="completed", winners=(), pictures={}):
                     raise RuntimeError("the mirror was not brought up to date")
             clock.after_s = time.perf_counter() - clock.ended_s[-1]

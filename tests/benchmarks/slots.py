@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner.execution.ray_tune.capacity import num_slots
+from tuner.execution.ray_tune.gpu_plan import RunResources
 from tuner.execution.search import search
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import SEARCH, read_records
@@ -49,7 +50,7 @@ def measure() -> Table:
         sweep = SweepFolder.create("slots", SPACE, "slots.yaml", home=home)
         started = time.time()
         search(sweep, Console(file=nowhere))
-        slots = num_slots(sweep.space.resources)
+        slots = num_slots(RunResources())
         ray.shutdown()
         rows = [record.metrics for record in read_records(sweep)]
         first_s, last_s = _begun_and_ended(sweep)

@@ -35,7 +35,7 @@ SECTIONS: dict[str, tuple[Callable[[Rows, Dataset], None], float]] = {
     "processes": (pack_trials.measure_processes, 55),
     "trials": (trials.measure, 90),
     "reports": (solo.measure_reports, 25),
-    "placement": (placement.measure, 45),
+    "placement": (placement.measure, 60),
     "judging": (judging.measure, 90),
     "cifar": (cifar.measure, 25),
 }

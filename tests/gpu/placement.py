@@ -1,4 +1,7 @@
-"""Whether every recipe computes on the GPU what it computes on a processor, and in bfloat16 nearly the same."""
+"""Whether every recipe computes on the GPU what it computes on a processor, and in bfloat16 nearly the same.
+
+And what it takes of the GPU's memory, by which `gpu: auto` decides how many runs share one.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from trainables.data.tensors import Dataset
 from trainables.training import registry
 from trainables.training.loop import TrainingLoop
 from trainables.training.machine.runtime import training_passes
+from trainables.worker.footprint import CONTEXT_MB, train_a_little
 
 UPDATES, PART = 40, 10
 
@@ -36,6 +40,19 @@ def measure(rows: Rows, dataset: Dataset) -> None:
     rows.add("machine", gpu=torch.cuda.get_device_name(), torch=torch.__version__, images=dataset.name)
     for recipe in RECIPES:
         rows.attempt(recipe, lambda recipe=recipe: _compare(recipe, dataset, there), needs_s=5)
+    for recipe in RECIPES:
+        rows.attempt(f"memory of {recipe}", lambda recipe=recipe: _memory(recipe, there), needs_s=5)
+
+
+def _memory(recipe: str, there: Dataset) -> dict[str, Any]:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    train_a_little(endless(recipe), there)
+    free, total = torch.cuda.mem_get_info()
+    reserved = torch.cuda.max_memory_reserved()
+    # What the device has given to all processes, less what torch has now, is CUDA's own if nothing else runs there.
+    outside = total - free - torch.cuda.memory_reserved()
+    return {"run_mb": reserved / 1e6, "outside_mb": outside / 1e6, "assumed_outside_mb": CONTEXT_MB}
 
 
 def _compare(recipe: str, here: Dataset, there: Dataset) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import secrets
 import shlex
 import time
@@ -14,7 +16,8 @@ import pytest
 
 from tests.chaos.invariants import check_end, check_nothing_lost, rows_of
 from tests.integration.conftest import CommandLine
-from tests.support.clusters import RayCluster
+from tests.support.clusters import ROOT, RayCluster
+from tuner.sweep.evaluations import read_evaluation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.tracking.server import tracking_uri
@@ -25,6 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 
+IDLE_HEAD = ROOT / "tests" / "support" / "idle_head"
 SPACE = """\
 name: small
 trainable: gan
@@ -41,7 +45,8 @@ parameters:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
-    one = RayCluster(tmp_path_factory.mktemp("cluster") / "token")
+    path = f"{IDLE_HEAD}{os.pathsep}{ROOT}"
+    one = RayCluster(tmp_path_factory.mktemp("cluster") / "token", PYTHONPATH=path)
     one.add_worker()
     one.add_worker()
     yield one
@@ -104,6 +109,20 @@ def test_launched_followed_stopped_resumed_and_exported_from_elsewhere(laptop: C
     assert len(laptop.run("trials", "a").splitlines()) == 4
     assert "no sweep named 'b'" in laptop.run("status", "b", "--home", str(laptop.home), code=2)
     assert "set TUNER_HOME on its nodes" in laptop.run("status", "b", code=2)
+
+
+def test_runs_are_evaluated_and_confirmed_by_workers_and_the_head_computes_nothing(laptop: CommandLine):
+    launch(laptop, "judged", "--trials", "1")
+    assert "2 of 2 runs" in laptop.run("logs", "judged", "--follow")
+    sweep = SweepFolder.open("judged", home=laptop.home)
+    output = laptop.run("evaluate", "judged", "--tier", "final", "--images", "4", "--home", str(laptop.home))
+    assert len(re.findall(r"robust on test images, \d+ s on \S+ \(cpu\)", output)) == 2, output
+    evaluations = [read_evaluation(record.run) for record in read_records(sweep)]
+    assert [(one.tier, one.images) for one in evaluations if one] == [("final", 4)] * 2
+    options = ["--top", "1", "--seeds", "2", "--images", "50", "--home", str(laptop.home)]
+    output = laptop.run("confirm", "judged", *options)
+    assert len(re.findall(r"robust on test images, \d+ s on \S+ \(cpu\)", output)) == 4, output
+    assert json.loads((sweep.folder / "confirm.json").read_text())["images"] == 50
 
 
 def test_a_worker_node_that_dies_loses_nothing(laptop: CommandLine, cluster: RayCluster):

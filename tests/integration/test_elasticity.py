@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from search_spaces.schema import Resources
 from tests.integration.conftest import Command, CommandLine
 from tests.support.raylets import Raylets, raylets
 from tuner.execution.failures import INFRASTRUCTURE_RETRIES
 from tuner.execution.ray_tune.capacity import Capacity
+from tuner.execution.ray_tune.gpu_plan import RunResources
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import Record, read_metrics
@@ -145,7 +145,7 @@ def test_a_run_that_was_assigned_a_gpu_takes_nothing_else(command_line, cluster)
 def test_drivers_find_each_other_and_what_a_dead_one_had_is_free_after_a_while(monkeypatch):
     monkeypatch.setattr("tuner.execution.ray_tune.capacity._LOOK_EVERY_S", 0.1)
     monkeypatch.setattr("tuner.execution.ray_tune.capacity._CLAIM_LASTS_S", 1.0)
-    one = Resources(cpu=1)
+    one = RunResources()
     with Capacity("a", one, None, lambda: 9) as a:
         assert a.limit == 2
         with Capacity("b", one, None, lambda: 9) as b:

@@ -10,6 +10,7 @@ import pytest
 from ray.tune.experiment import Trial
 
 from trainables.worker.trainable import RunTrainable
+from tuner.execution.ray_tune.gpu_plan import RunResources
 from tuner.execution.ray_tune.runner import execute
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
@@ -61,7 +62,7 @@ class Raising(RunTrainable):
 
 def run(folder: Path, trainable=RunTrainable, text: str = SPACE) -> SweepFolder:
     sweep = SweepFolder.create("faults", text, "faults.yaml", home=folder)
-    execute(Ledger(sweep), sweep.space.resources, trainable=trainable)
+    execute(Ledger(sweep), RunResources(), trainable=trainable)
     return sweep
 
 
@@ -110,6 +111,6 @@ def test_what_tune_keeps_of_a_run_is_let_go_with_its_end(tmp_path):
                 gc.collect()
                 kept.append(sum(type(thing) is Trial for thing in gc.get_objects()))
 
-    execute(Ledger(sweep), sweep.space.resources, [Census()], max_concurrent=2)
+    execute(Ledger(sweep), RunResources(), [Census()], max_concurrent=2)
     assert list(states(sweep).values()) == 8 * ["complete"]
     assert max(kept) <= kept[0] + 2

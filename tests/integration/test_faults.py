@@ -13,7 +13,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from search_spaces.schema import Resources
 from tests.integration.test_execution import SPACE, run, states
 from tests.tuner.conftest import REAL, train_really
 from trainables.worker.context import RunTask
@@ -21,6 +20,7 @@ from trainables.worker.trainable import RunTrainable
 from tuner.errors import SweepError, UserError
 from tuner.execution.failures import FAILURES_IN_A_ROW
 from tuner.execution.ray_tune.capacity import num_slots
+from tuner.execution.ray_tune.gpu_plan import RunResources
 from tuner.execution.ray_tune.runner import execute
 from tuner.execution.upkeep.repair import repair_runs
 from tuner.results.bundles.export import export_run
@@ -103,14 +103,14 @@ def steps(sweep: SweepFolder, key: str) -> list[float]:
 
 def test_a_run_that_hangs_is_tried_once_more_from_its_checkpoint(tmp_path):
     sweep = SweepFolder.create("faults", SPACE, "faults.yaml", home=tmp_path)
-    execute(Ledger(sweep), sweep.space.resources, trainable=HangingOnce, timeout_s=5)
+    execute(Ledger(sweep), RunResources(), trainable=HangingOnce, timeout_s=5)
     assert set(states(sweep).values()) == {"complete"}
     assert steps(sweep, "trial-0001") == [1, 2, 3]
 
 
 def test_a_run_that_hangs_again_fails_alone(tmp_path):
     sweep = SweepFolder.create("faults", SPACE, "faults.yaml", home=tmp_path)
-    execute(Ledger(sweep), sweep.space.resources, trainable=Stopped, timeout_s=5)
+    execute(Ledger(sweep), RunResources(), trainable=Stopped, timeout_s=5)
     assert states(sweep) == {"trial-0000": "complete", "trial-0001": "failed", "trial-0002": "complete"}
     assert reason(sweep, "trial-0001") == "timeout: no report within 5 s, twice"
     assert (sweep.folder / "trials" / "0001" / "attempts").read_text() == "xx"
@@ -119,10 +119,10 @@ def test_a_run_that_hangs_again_fails_alone(tmp_path):
 def test_five_failures_in_a_row_end_the_sweep_and_a_new_driver_counts_anew(tmp_path):
     sweep = SweepFolder.create("faults", SPACE.replace("trials: 3", "trials: 20"), "faults.yaml", home=tmp_path)
     with pytest.raises(SweepError, match=r"5 runs in a row have failed, .* by: RuntimeError: no module named"):
-        execute(Ledger(sweep), sweep.space.resources, trainable=Raising)
+        execute(Ledger(sweep), RunResources(), trainable=Raising)
     ended = [record for record in read_records(sweep) if record.state != "running"]
     assert FAILURES_IN_A_ROW <= sum(record.state == "failed" for record in ended) <= FAILURES_IN_A_ROW + 2
-    execute(Ledger(sweep), sweep.space.resources)
+    execute(Ledger(sweep), RunResources())
     records = read_records(sweep)
     assert len(records) == 20
     assert {record.state for record in records if record not in ended} == {"complete"}
@@ -133,10 +133,10 @@ def test_a_disk_that_is_full_for_a_worker_fails_no_run(tmp_path):
     full = tmp_path / "full"
     full.write_text("")
     with pytest.raises(SweepError, match=r"cannot be written: .*No space left"):
-        execute(Ledger(sweep), sweep.space.resources, trainable=FullDisk)
+        execute(Ledger(sweep), RunResources(), trainable=FullDisk)
     assert "failed" not in states(sweep).values()
     full.unlink()
-    execute(Ledger(sweep), sweep.space.resources, trainable=FullDisk)
+    execute(Ledger(sweep), RunResources(), trainable=FullDisk)
     assert set(states(sweep).values()) == {"complete"}
     assert [steps(sweep, f"trial-{number:04d}") for number in range(3)] == [[1, 2, 3]] * 3
 
@@ -144,8 +144,8 @@ def test_a_disk_that_is_full_for_a_worker_fails_no_run(tmp_path):
 def test_more_than_any_machine_of_the_cluster_has_is_refused_with_both_numbers():
     for wanted, expected in (({"cpu": 99}, "asks for 99 CPU, .* at most 2 "), ({"gpu": 1}, "asks for 1 GPU, .* 0 ")):
         with pytest.raises(UserError, match=expected):
-            num_slots(Resources(**wanted))
-    assert num_slots(Resources(cpu=1)) == 2
+            num_slots(RunResources(**wanted))
+    assert num_slots(RunResources(cpu=1)) == 2
 
 
 def test_a_run_that_raises_has_its_traceback_in_the_ledger(tmp_path):
@@ -192,7 +192,7 @@ def test_an_unfinished_run_whose_checkpoint_is_damaged_is_said_on_the_terminal(t
     ledger.report(run.key, worker.step()["metrics"])
     (run.folder / "checkpoint/00000001/state.json").write_text("{}")
     said = []
-    execute(Ledger(sweep), sweep.space.resources, tell=said.append)
+    execute(Ledger(sweep), RunResources(), tell=said.append)
     assert set(states(sweep).values()) == {"complete"}
     (line,) = said
     assert line.startswith(f"{run.key}: the checkpoint {run.folder}/checkpoint/00000001 cannot be used")

@@ -28,6 +28,10 @@ TIME = "time"
 SATURATION, PRE_ACTIVATION = "generator/saturation", "generator/pre_activation"
 """Share of a generator's outputs in the flat parts of its tanh, and their mean size before it."""
 
+GPU_SHARE, MEMORY_RETRIES = "gpu_share", "memory_retries"
+"""What a run occupies of a GPU, which runs on processors do not report; and how often it was begun again with a larger
+share because memory ran out, which others do not report."""
+
 MAX_SATURATION = 0.45
 """A generator with a larger share is saturated. In runs that went well it was 0.2 to 0.3."""
 
@@ -101,6 +105,8 @@ _OTHERS = (
     Metric("compute", "compute", "epochs", "min", "cost", objective=True),
     Metric("train_s", "training", "s", "min", "cost"),
     Metric("evaluation_s", "evaluation", "s", "min", "cost"),
+    Metric(GPU_SHARE, "share of a GPU", "1", group="cost"),
+    Metric(MEMORY_RETRIES, "tries with too little GPU memory", "count", group="cost"),
     Metric("step", "report", "count", group="progress"),
     Metric("cycle", "cycle", "count", group="progress"),
     Metric("ratio", "ratio", "1", group="progress"),
@@ -253,6 +259,15 @@ def _of_checks() -> Iterator[Metric]:
 
 
 all_metrics()  # so that a name that is used twice is an error as soon as this is imported
+
+
+def memory_warning(metrics: Mapping[str, float]) -> str:
+    """Return a sentence if a run was begun again because its share of a GPU had too little memory, else nothing."""
+    retries = int(metrics.get(MEMORY_RETRIES, 0))
+    if not retries:
+        return ""
+    times = "once" if retries == 1 else f"{retries} times"
+    return f"ran out of GPU memory {times}; it was trained with {metrics.get(GPU_SHARE, 1.0):g} of a GPU"
 
 
 def saturation_warning(metrics: Mapping[str, float]) -> str | None:

@@ -71,17 +71,18 @@ class Examples:
     classes: tuple[str, ...] = ()
 
 
-def load_run_dataset(settings: dict[str, Any], folder: Path | None = None) -> Dataset:
-    """Load the dataset of a run, onto a GPU if there is one.
+def load_run_dataset(settings: dict[str, Any], folder: Path | None = None, device: str | None = None) -> Dataset:
+    """Load the dataset of a run onto a device.
 
     Args:
         settings: the run's complete configuration.
         folder: a folder with the dataset's files, where they are not in the cache.
+        device: by default a GPU if there is one.
 
     Raises:
         DataError: the files cannot be had.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return load_dataset(parse(settings).dataset, folder=folder, device=device)
 
 

@@ -102,7 +102,7 @@ def _better_normalization(
 
 
 def _usual_normalizations(dataset: Dataset) -> Iterator[Normalization]:
-    counts = sum(_as_bytes(split).bincount(minlength=256) for split in (dataset.train, dataset.validation))
+    counts = sum(_as_bytes(split).bincount(minlength=256).cpu() for split in (dataset.train, dataset.validation))
     pixels, weights = torch.arange(256).double() / 255, torch.as_tensor(counts).double()
     mean = torch.sum(pixels * weights) / weights.sum()
     variance = torch.sum((pixels - mean) ** 2 * weights) / weights.sum()

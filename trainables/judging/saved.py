@@ -128,6 +128,8 @@ def evaluate_classifier(
     *,
     tier: Literal["rank", "final"] = "rank",
     data: Path | None = None,
+    shared: str | None = None,
+    device: str = "cpu",
     num_images: int | None = None,
     num_threads: int = 1,
     budget: AttackBudget | None = None,
@@ -136,10 +138,12 @@ def evaluate_classifier(
     """Evaluate a classifier by the attacks of a tier.
 
     Args:
-        trained: the classifier.
+        trained: the classifier, which is put on the device.
         split: ``validation`` (as many images as rank a run) or ``test`` (all images).
         tier: ``rank``, computed as a training run computes its last report, or ``final``, see `evaluate_final`.
         data: a folder with the dataset's files, where they are not in the cache.
+        shared: folder or URL of all shared datasets, see `trainables.data.files.ensure`.
+        device: ``cpu``, ``cuda`` or one like ``cuda:1``.
         num_images: use only the first images of the split.
         num_threads: see `set_num_threads`.
         budget: how long the attacks of ``final`` search.
@@ -157,7 +161,8 @@ def evaluate_classifier(
         MissingExtraError: AutoAttack is requested and not installed.
     """
     set_num_threads(num_threads)
-    dataset = load_dataset(trained.dataset, folder=data)
+    dataset = load_dataset(trained.dataset, folder=data, shared=shared, device=device)
+    trained.classifier.to(device)
     images = _select_images(trained, dataset, split, num_images)
     epsilon, seed = trained.evaluation.epsilon, trained.seed
     result: dict[str, Any] = {"tier": tier, "dataset": dataset.name, "split": split, "images": len(images)}

@@ -8,6 +8,9 @@ from typing import Any
 
 from trainables.storage.run_identity import RunIdentity, settings_digest
 
+OUT_OF_MEMORY = "out of memory"
+"""Kind of failure of a run that found no more memory on its GPU."""
+
 
 @dataclass(frozen=True)
 class WorkerContext:
@@ -49,6 +52,8 @@ class RunTask:
         sweep: id of the sweep.
         accepts_format_1: whether the run may go on from a checkpoint that does not say of which run it is: an earlier
             release began the run.
+        gpu: share of a GPU that it occupies.
+        memory_retries: how often it was begun again with a larger share because memory ran out.
     """
 
     key: str
@@ -57,6 +62,8 @@ class RunTask:
     context: WorkerContext = field(default_factory=WorkerContext)
     sweep: str = ""
     accepts_format_1: bool = False
+    gpu: float = 0.0
+    memory_retries: int = 0
 
     @property
     def identity(self) -> RunIdentity:

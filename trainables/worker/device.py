@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+OutOfMemoryError = torch.OutOfMemoryError
+"""What torch raises when a GPU has no more memory."""
+
 
 def assigned_device(gpu_share: float, gpu_ids: Sequence[str], visible: str | None) -> str:
     """Return the name of a run's device, ``cpu`` or one like ``cuda:0``.

@@ -24,7 +24,7 @@ from trainables.config import DatasetConfig, parse
 from trainables.config.plugins.user_code import provide
 from trainables.data.tensors import Dataset, load_dataset
 from trainables.evaluation.earlier_names import rename_reports
-from trainables.evaluation.metrics import saturation_warning
+from trainables.evaluation.metrics import GPU_SHARE, MEMORY_RETRIES, saturation_warning
 from trainables.storage import checkpoint
 from trainables.storage.atomic import is_storage_trouble
 from trainables.storage.folder_guard import FolderGuard
@@ -33,7 +33,7 @@ from trainables.storage.sweep_store import SweepStore
 from trainables.training import registry
 from trainables.training.loop import DivergedError, TrainingLoop
 from trainables.worker import device
-from trainables.worker.context import RunTask
+from trainables.worker.context import OUT_OF_MEMORY, RunTask
 from trainables.worker.fencing import Attempt, FencedError
 from trainables.worker.run_log import RunLog
 
@@ -105,7 +105,7 @@ class RunTrainable(tune.Trainable):
         except torch.OutOfMemoryError as error:
             self._loop = None  # what it holds is in the way of the next run
             torch.cuda.empty_cache()
-            return self._failed("out of memory", f"{device.memory_advice(self._device, self._gpu_share)}\n{error}")
+            return self._failed(OUT_OF_MEMORY, f"{device.memory_advice(self._device, self._gpu_share)}\n{error}")
         except Exception as error:  # whatever a run raises is its result; the sweep goes on
             if is_storage_trouble(error):
                 return self._failed("storage", str(error))
@@ -125,6 +125,10 @@ class RunTrainable(tune.Trainable):
         ids = ray.get_runtime_context().get_accelerator_ids()["GPU"] if self._gpu_share else []
         return device.assigned_device(self._gpu_share, ids, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
+    def _gpu_metrics(self) -> dict[str, float]:
+        share = {GPU_SHARE: self._gpu_share} if self._gpu_share else {}
+        return {**share, **({MEMORY_RETRIES: self._run.memory_retries} if self._run.memory_retries else {})}
+
     def _failed(self, failure: str, reason: str) -> dict[str, str]:
         self._log.note(f"{failure}: {reason}")
         return {"failure": failure, "reason": redact(reason)}
@@ -139,6 +143,10 @@ class RunTrainable(tune.Trainable):
         for source in context.code.values():
             provide(source.encode())
         who = f"process {os.getpid()} on {socket.gethostname()}, {self._device}, {torch.get_num_threads()} threads"
+        if self._gpu_share:
+            who += f", {self._gpu_share:g} of a GPU"
+        if self._run.memory_retries:
+            who += f" (more than before: memory ran out, retry {self._run.memory_retries})"
         self._log.note(f"attempt: {who}")
         device.prepare(self._device, self._gpu_share)
         data = _dataset(config.dataset, context.data, context.shared_data, self._device)
@@ -171,7 +179,7 @@ class RunTrainable(tune.Trainable):
         self._unusable.append(f"the checkpoint {path} cannot be used and is in {aside.name} now: {reason}")
 
     def _train(self, loop: TrainingLoop) -> dict[str, float]:
-        metrics = loop.step()
+        metrics = {**loop.step(), **self._gpu_metrics()}
         state = {"loop": loop.state(), "metrics": metrics}
         with self._attempt.writing() as staging:
             checkpoint.save(

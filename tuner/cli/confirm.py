@@ -12,11 +12,12 @@ from search_spaces.limits import MAX_CONFIRMED, MAX_SEEDS, MAX_WORKERS
 from trainables.common.limits import MAX_IMAGES
 from tuner.cli.cluster.remote import accept_ray
 from tuner.cli.exits import exit_for, exit_for_problems
-from tuner.cli.options import AcceptCodeChange, Home, SweepName, open_sweep
+from tuner.cli.options import AcceptCodeChange, Home, RunDevice, SweepName, open_sweep
 from tuner.cli.output import FormatOption, OutputOption, format_of, write_json, write_table
 from tuner.cli.results.compare import confirmation_document, print_confirmed
 from tuner.errors import INTERRUPTED
 from tuner.results.terminal.output import say
+from tuner.results.terminal.waiting import waiting
 
 if TYPE_CHECKING:
     from tuner.execution.confirm import ConfirmOptions
@@ -55,6 +56,7 @@ def confirm(  # noqa: PLR0913, PLR0917  # an argument for each option
         int | None,
         typer.Option(metavar="N", min=1, max=MAX_WORKERS, help="Evaluating processes; by default one per core."),
     ] = None,
+    device: RunDevice = None,
     accept_code_change: AcceptCodeChange = False,
     output_format: FormatOption = None,
     output: OutputOption = None,
@@ -66,16 +68,25 @@ def confirm(  # noqa: PLR0913, PLR0917  # an argument for each option
     """
     from tuner.execution import preflight
     from tuner.execution.confirm import ConfirmOptions
+    from tuner.execution.launch import gpu_use
 
     chosen = format_of(output_format, output)
     insecure = accept_ray(ctx)
     sweep = open_sweep(sweep_name, home_folder)
     is_table = chosen == "table" and output is None
     console = Console(stderr=not is_table, markup=False)
-    preflight.check_resources(sweep.space.resources)
+    preflight.check_resources(sweep.space.resources, gpu_use(None, device) or sweep.gpus)
     preflight.ensure_data(sweep.space.dataset, Path(sweep.data) if sweep.data else None, console)
     names = None if baselines is None else [name.strip() for name in baselines.split(",") if name.strip()]
-    options = ConfirmOptions(top=top, num_seeds=seeds, baselines=names, tier=tier, num_images=images, workers=workers)
+    options = ConfirmOptions(
+        top=top,
+        num_seeds=seeds,
+        baselines=names,
+        tier=tier,
+        num_images=images,
+        workers=workers,
+        device=device,
+    )
     _confirm(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)
     from tuner.sweep.snapshot import read_snapshot
 
@@ -96,7 +107,8 @@ def _confirm(
 ) -> None:
     how_to_go_on = f"`tuner confirm {sweep.name}` goes on where it stands"
     try:
-        from tuner.execution.confirm import confirm as confirm_sweep
+        with waiting(console, "Loading Ray", in_logs=False):
+            from tuner.execution.confirm import confirm as confirm_sweep
 
         ending = confirm_sweep(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)
     except KeyboardInterrupt:

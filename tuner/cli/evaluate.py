@@ -14,7 +14,7 @@ from rich.console import Console
 from search_spaces.limits import MAX_WORKERS
 from trainables.common.limits import MAX_IMAGES
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import AcceptCodeChange, Data, Home, is_local_path, open_home, per_channel, radius
+from tuner.cli.options import AcceptCodeChange, Data, Device, Home, is_local_path, open_home, per_channel, radius
 from tuner.cli.output import Format, FormatOption, OutputOption, format_of, write_content, write_table
 from tuner.cli.shell import completion
 from tuner.errors import UserError
@@ -94,6 +94,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
             metavar="N", min=1, max=MAX_WORKERS, help="Processes for the runs of a sweep; by default one per core."
         ),
     ] = None,
+    device: Device = None,
     accept_code_change: AcceptCodeChange = False,
     output_format: FormatOption = None,
     output: OutputOption = None,
@@ -104,7 +105,10 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
 
     The runs of a sweep are put under the strongest attacks on test images; what is measured is not measured again.
     """
+    from tuner.execution.preflight import check_device
+
     chosen = format_of(output_format, output)
+    check_device(device)
     of_path: dict[str, object] = {"--split": split, "--epsilon": epsilon, "--data": data}
     of_state_dict: dict[str, object] = {"--architecture": architecture, "--dataset": dataset}
     of_state_dict |= {"--mean": mean, "--std": std}
@@ -118,6 +122,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
             images=images,
             autoattack=autoattack,
             workers=workers,
+            device=device,
             accept_code_change=accept_code_change,
         )
         return
@@ -142,6 +147,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an argument for each option
             std=std,
             autoattack=autoattack,
             data=data,
+            device=device,
         )
     if chosen == "json":
         from trainables.common.valid_json import dump_json
@@ -184,6 +190,7 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
     std: float | None,
     autoattack: bool,
     data: Path | None,
+    device: str | None,
 ) -> dict[str, dict[str, Any]]:
     """Return what `evaluate_classifier` returns of a bundle or ``state_dict``, by the images."""
     from tuner.execution import preflight
@@ -199,6 +206,7 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
         known = ", ".join(data_files.names())
         raise UserError(f"there is no dataset {dataset!r}: {known}, or the path of images of your own, like ./images")
     preflight.check_data_folder(data)
+    chosen_device = preflight.choose_device(device)
     recorded = _recorded(path)
     from trainables.judging.saved import evaluate_classifier, load_classifier
     from trainables.networks.normalization import Normalization
@@ -220,6 +228,7 @@ def _evaluate_path(  # noqa: PLR0913 - an argument for each option
             each,
             tier=tier,
             data=data,
+            device=chosen_device,
             num_images=images,
             num_threads=min(recorded.num_threads, os.cpu_count() or 1) if recorded else 1,
             autoattack=autoattack,
@@ -291,6 +300,7 @@ def _evaluate_sweep(
     images: int | None,
     autoattack: bool,
     workers: int | None,
+    device: str | None,
     accept_code_change: bool,
 ) -> None:
     """Evaluate the complete runs of a sweep that have not been evaluated so, and print all of them."""
@@ -309,6 +319,7 @@ def _evaluate_sweep(
             num_images=images,
             autoattack=autoattack,
             workers=workers,
+            device=device,
             accept_code_change=accept_code_change,
         )
         try:

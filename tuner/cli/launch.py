@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from search_spaces.limits import TRIALS_LIMIT
+from search_spaces.limits import MAX_CONCURRENT, TRIALS_LIMIT
 from tuner.cli.cluster.remote import accept_ray
 from tuner.cli.exits import exit_for, exit_for_problems
 from tuner.cli.options import (
     AcceptCodeChange,
     Data,
     Detach,
+    Device,
+    Gpus,
     Home,
     MaxConcurrent,
+    RunDevice,
     StudyStorage,
     SweepName,
     open_home,
@@ -27,7 +30,7 @@ from tuner.cli.results.compare import print_comparison
 from tuner.cli.shell import completion
 from tuner.errors import INTERRUPTED, UserError
 from tuner.results.terminal.output import say, say_all
-from tuner.results.terminal.waiting import counting
+from tuner.results.terminal.waiting import counting, waiting
 
 if TYPE_CHECKING:
     from tuner.execution.launch import LaunchOptions
@@ -71,6 +74,8 @@ def launch(  # noqa: PLR0913, PLR0917  # an argument for each option
         ),
     ] = None,
     max_concurrent: MaxConcurrent = None,
+    gpus: Gpus = None,
+    device: RunDevice = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would run, for how long, with how much memory, on what.")
     ] = False,
@@ -92,6 +97,8 @@ def launch(  # noqa: PLR0913, PLR0917  # an argument for each option
         warm_start=warm_start or (),
         study_storage=study_storage,
         max_concurrent=max_concurrent,
+        gpus=gpus,
+        device=device,
         assignments=assign or (),
         trust=trust,
     )
@@ -107,21 +114,27 @@ def launch(  # noqa: PLR0913, PLR0917  # an argument for each option
 def _say_what_would_run(space: str, options: LaunchOptions, home_folder: str | None) -> None:
     from tuner.execution.estimate import estimate, estimate_lines
     from tuner.execution.launch import check_launch, resolved_space
+    from tuner.execution.ray_tune.placing import preview_placement
 
     store = open_home(home_folder)
     _, name = check_launch(space, store, options)
     parsed, data = resolved_space(space, options, console)
-    found = estimate(parsed, options.trials, data, options.max_concurrent)
-    say_all(console, estimate_lines(parsed, found, name, str(store)))
+    runs = min(options.trials or parsed.num_trials, options.max_concurrent or MAX_CONCURRENT)
+    with waiting(console, "Looking for GPUs", in_logs=False):
+        placement = preview_placement(parsed, options.gpu_use, runs, data)
+    found = estimate(parsed, options.trials, data, options.max_concurrent, placement=placement)
+    say_all(console, estimate_lines(parsed, found, name, str(store), placement))
 
 
-def resume(
+def resume(  # noqa: PLR0913, PLR0917  # an argument for each option
     ctx: typer.Context,
     sweep_name: SweepName,
     trials: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=TRIALS_LIMIT, help="Extend the sweep to this many trials.")
     ] = None,
     max_concurrent: MaxConcurrent = None,
+    gpus: Gpus = None,
+    device: RunDevice = None,
     accept_code_change: AcceptCodeChange = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="First train runs again whose metrics or last checkpoint is damaged.")
@@ -131,20 +144,27 @@ def resume(
     ready_fd: Annotated[int | None, typer.Option(hidden=True, help="Told when this driver has started.")] = None,
 ) -> None:
     """Continue a sweep whatever has ended it, extend it, or end the pause of its driver."""
-    from tuner.execution.launch import prepare_resume
+    from tuner.execution.launch import gpu_use, prepare_resume
     from tuner.sweep import control
 
     insecure = accept_ray(ctx)
+    use = gpu_use(gpus, device)
     sweep = open_sweep(sweep_name, home_folder)
-    if trials is None and max_concurrent is None and not repair and control.end_pause(sweep):
+    changes_nothing = trials is None and max_concurrent is None and use is None and not repair
+    if changes_nothing and control.end_pause(sweep):
         say(console, f"{sweep.name} goes on; `tuner watch {sweep.name}` shows it")
         return
-    if trials is None and max_concurrent is None and not repair and _is_complete(sweep):
+    if changes_nothing and _is_complete(sweep):
         if not detach:
             _bring_up_to_date(sweep)
         return
     sweep = prepare_resume(
-        sweep, console, trials=trials, max_concurrent=max_concurrent, accept_code_change=accept_code_change
+        sweep,
+        console,
+        trials=trials,
+        max_concurrent=max_concurrent,
+        gpus=use,
+        accept_code_change=accept_code_change,
     )
     _drive(sweep, detach, insecure, ready_fd, repair=repair)
 
@@ -198,7 +218,6 @@ def delete(
     In MLflow its runs are deleted, too, where they can be restored until `mlflow gc`; a registered champion stays.
     """
     from tuner.execution.upkeep.deleting import delete_sweep, what_is_deleted
-    from tuner.results.terminal.waiting import waiting
 
     sweep = open_sweep(sweep_name, home_folder)
     with sweep.driver_lock.held():  # refuses, before it asks, while a driver is at work
@@ -230,14 +249,15 @@ def _drive(
         say(console, text)
         return
     try:
-        from tuner.execution.launch import report_ready
-        from tuner.execution.search import search
+        with waiting(console, "Loading Ray", in_logs=False):
+            from tuner.execution.launch import report_ready
+            from tuner.execution.search import search
 
-        waiting = [] if ready_fd is None else [ready_fd]
+        waits_for_us = [] if ready_fd is None else [ready_fd]
 
         def on_start() -> None:
-            if waiting:
-                report_ready(waiting.pop())
+            if waits_for_us:
+                report_ready(waits_for_us.pop())
 
         ending = search(sweep, console, on_start, repair=repair, insecure=insecure)
     except KeyboardInterrupt:
@@ -274,6 +294,7 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The bundle to write.")] = Path(
         "exports/trained"
     ),
+    device: Device = None,
     data: Data = None,
 ) -> None:
     """Train one configuration in this process, without Ray, and write its bundle."""
@@ -281,6 +302,7 @@ def train(
     from tuner.execution import preflight, single
 
     preflight.check_data_folder(data)
+    chosen_device = preflight.choose_device(device)
     settings = single.read_configuration(configuration, assign or [])
     preflight.ensure_data(Dataset.model_validate(settings["dataset"]), data, Console(stderr=True))
     with counting(console, "Training") as on_progress:
@@ -290,7 +312,7 @@ def train(
             on_progress(round(metrics["compute"]), round(settings["compute"]))
 
         on_progress(0, round(settings["compute"]))
-        bundle = single.train(settings, output, data, tell)
+        bundle = single.train(settings, output, data, tell, chosen_device)
     typer.echo(bundle)
 
 

@@ -53,6 +53,30 @@ MaxConcurrent = Annotated[
         help="Runs executed at once; by default its share of the cluster.",
     ),
 ]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus", metavar="N", min=0, max=MAX_CONCURRENT, help="Use at most so many GPUs, or none; by default all."
+    ),
+]
+RunDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        autocompletion=completion.devices,
+        help="auto: GPUs if there are any; cpu: none; cuda: it must be a GPU; cuda:1: that one of this machine.",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        autocompletion=completion.devices,
+        help="Where to compute: cpu, cuda or one like cuda:1; by default (auto) a GPU if there is one.",
+    ),
+]
 AcceptCodeChange = Annotated[
     bool,
     typer.Option("--accept-code-change", help="Go on although the code that trains is not that of its earlier runs."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ _BELOW_FOLDER = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_stor
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (a private folder is made in one of them)
 
 
+_CONNECT_S = 5.0
 _METRICS = "RAY_enable_metrics_collection"
 _PORTS_OF_METRICS = ("AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")  # -1: none, upon which Ray goes on without
 
@@ -30,6 +32,21 @@ def no_metrics() -> dict[str, str]:
 def is_wanted() -> bool:
     """Return whether a driver starts a Ray of its own: ``RAY_ADDRESS`` names no cluster that it joins."""
     return os.environ.get("RAY_ADDRESS", "") in ("", "local")
+
+
+def answers() -> bool:
+    """Return whether something answers where ``RAY_ADDRESS`` says; Ray itself tries that for minutes.
+
+    An address that is no host and port is not tried.
+    """
+    host, _, port = os.environ.get("RAY_ADDRESS", "").rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        return True
+    try:
+        with socket.create_connection((host, int(port)), timeout=_CONNECT_S):
+            return True
+    except (OSError, OverflowError):
+        return False
 
 
 def check_authentication(*, insecure: bool) -> None:

@@ -245,11 +245,13 @@ class TuneTrials:
         self._controller.stop_trial(trial)
 
     def release_idle_workers(self) -> None:
-        """End the workers that Tune keeps for a next trial, unless one is pending.
+        """End the workers that Tune keeps for a next trial, unless one is pending that they could train.
 
-        Another sweep may wait for their resources.
+        Another sweep, or a trial that wants more of a GPU, may wait for their resources.
         """
-        if not self._controller._pending_trials:
+        cache = self._controller._actor_cache
+        pending = self._controller._pending_trials
+        if not any(cache.has_cached_object(trial.placement_group_factory) for trial in pending):
             self._controller._cleanup_cached_actors(force_all=True)
 
     def forget_ended(self) -> None:

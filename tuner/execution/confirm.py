@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from trainables.common.limits import MAX_IMAGES
 from tuner.execution.dispatcher import Observer
 from tuner.execution.driver import Ending, drive
 from tuner.execution.evaluation import evaluate_runs
-from tuner.execution.preflight import check_count
+from tuner.execution.launch import gpu_use
+from tuner.execution.preflight import check_count, check_device, check_resources
 from tuner.execution.software import check_software, record_software
 from tuner.results.confirmation import write_confirmation
 from tuner.results.terminal.waiting import counting
@@ -45,6 +46,7 @@ class ConfirmOptions:
         tier: the attacks that the test images are evaluated with.
         num_images: evaluate only the first test images; by default all.
         workers: number of runs that are evaluated at once, see `tuner.execution.evaluation.evaluate_runs`.
+        device: that they are trained and evaluated on, from now on; by default as the sweep's runs were.
 
     Raises:
         UserError: a number is out of bounds or no whole number.
@@ -56,6 +58,7 @@ class ConfirmOptions:
     tier: Tier = "rank"
     num_images: int | None = None
     workers: int | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that no confirmation can have."""
@@ -63,6 +66,7 @@ class ConfirmOptions:
         check_count("seeds", self.num_seeds, MAX_SEEDS, least=2)
         check_count("images", self.num_images, MAX_IMAGES)
         check_count("workers", self.workers, MAX_WORKERS)
+        check_device(self.device)
 
 
 def confirm(
@@ -87,6 +91,9 @@ def confirm(
         CheckpointError: a run's checkpoint is missing or damaged.
     """
     sweep.check_space()
+    if (use := gpu_use(None, options.device)) is not None:
+        sweep = replace(sweep, gpus=use)
+    check_resources(sweep.space.resources, sweep.gpus)
     change = check_software(sweep, console, accept_code_change=accept_code_change, command="confirm")
     if change is not None:
         with sweep.lock() as study_lock:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from trainables.common.redaction import redact
+from trainables.worker.context import OUT_OF_MEMORY
 from tuner.execution.failures import FailurePolicy
 from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.runs import Record, Run
@@ -49,6 +50,7 @@ class Dispatcher:
         policy: decides when a run, or the sweep, is given up.
         observers: told of every change.
         limit: returns how many runs may be running now.
+        tell: says to a person what was done about a run.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class Dispatcher:
         policy: FailurePolicy,
         observers: Sequence[Observer] = (),
         limit: Callable[[], int] = lambda: 1,
+        tell: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.policy = policy
         self.limit = limit
         self._queue = queue
+        self._tell = tell
         self._observers = observers
         self._running: set[str] = set()
         self._all_started = False
@@ -111,6 +115,8 @@ class Dispatcher:
             return False
         self.policy.heartbeat(key)
         if report.failure is not None:
+            if report.failure == OUT_OF_MEMORY and self._retried_with_more(key):
+                return False
             self.fail(key, f"{report.failure}: {report.reason}")
             return self.is_running(key)
         try:
@@ -119,6 +125,18 @@ class Dispatcher:
             self.policy.storage_failed(error)
             return False
         return self.is_running(key)
+
+    def _retried_with_more(self, key: str) -> bool:
+        """Requeue a run that found too little memory in its share of a GPU, if there is a larger one for it."""
+        before = self.policy.gpu_of(key)
+        if not self.policy.out_of_memory(key):
+            return False
+        self.requeue(key)
+        more = self.policy.gpu_of(key)
+        self._tell(
+            f"{key} had too little memory in {before:g} of a GPU, and goes on from its last report with {more:g}"
+        )
+        return True
 
     def fail(self, key: str, reason: str) -> None:
         """Record that a run has failed, and why."""

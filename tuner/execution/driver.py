@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,13 +20,16 @@ from search_spaces.sections import Budget
 from trainables.common.process_state import environment_kept, loggers_kept
 from trainables.errors import StorageError
 from trainables.storage.folder_guard import FolderGuard
+from trainables.worker.context import WorkerContext
 from tuner.errors import SweepError
 from tuner.execution.dispatcher import Observer
 from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import verify_nodes
+from tuner.execution.ray_tune.placing import place_sweep
 from tuner.execution.ray_tune.runner import execute
 from tuner.execution.ray_tune.start import start_ray
 from tuner.results.terminal.live import LiveTable
+from tuner.results.terminal.output import say
 from tuner.results.terminal.waiting import waiting
 from tuner.search.open_runs import RunQueue, num_left
 from tuner.sweep.control import Control
@@ -253,7 +257,14 @@ def drive(
 def _train(sweep: SweepFolder, stage: Stage, control: Control, mirror: Mirror, console: Console, insecure: bool) -> str:
     """Train until nothing is left or the driver is to end, through any number of pauses; return why it failed."""
     with waiting(console, "Starting Ray"):
-        start_ray(insecure=insecure)
+        start_ray(insecure=insecure, gpu=sweep.gpus.device)
+    context: WorkerContext | None
+    try:
+        context = verify_nodes(sweep)
+        with waiting(console, "Looking for GPUs", in_logs=False):
+            placement = place_sweep(sweep, num_left(stage.queue), context, partial(say, console))
+    except SweepError as error:
+        return _given_up(stage, error)
     goes_on = True
     live = LiveTable(
         stage.queue, console, budget=stage.budget, mode=sweep.space.objective.mode, phase=lambda: control.phase
@@ -263,23 +274,28 @@ def _train(sweep: SweepFolder, stage: Stage, control: Control, mirror: Mirror, c
             try:
                 execute(
                     stage.queue,
-                    sweep.space.resources,
+                    placement.resources,
                     (mirror, live),
-                    context=verify_nodes(sweep),
+                    context=context or verify_nodes(sweep),
                     timeout_s=sweep.space.budget.trial_timeout,
                     is_winding_down=control.is_winding_down,
-                    max_concurrent=sweep.max_concurrent,
+                    max_concurrent=placement.at_once,
                     name=sweep.id,
                     tell=lambda text: warn(console, text),
                 )
             except SweepError as error:
                 live.is_at_work = False
-                with contextlib.suppress(OSError):  # the disk may be what it failed for
-                    stage.give_up(str(error))
-                return str(error)
+                return _given_up(stage, error)
+            context = None  # machines may have come while the driver paused
             goes_on = _goes_on_after_pause(sweep, stage.queue, control, console)
         live.is_at_work = False
     return ""
+
+
+def _given_up(stage: Stage, error: SweepError) -> str:
+    with contextlib.suppress(OSError):  # the disk may be what it failed for
+        stage.give_up(str(error))
+    return str(error)
 
 
 def _goes_on_after_pause(sweep: SweepFolder, queue: StageQueue, control: Control, console: Console) -> bool:

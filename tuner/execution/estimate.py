@@ -25,11 +25,13 @@ from trainables.evaluation.metrics import metric_named
 from tuner.cluster import local_ray
 from tuner.errors import UserError
 from tuner.execution.preflight import num_local_cpus, num_local_gpus
+from tuner.execution.ray_tune.gpu_plan import GpuPlan
 from tuner.search.distributions import suggest
 from tuner.sweep.status import format_duration
 
 if TYPE_CHECKING:
     from trainables.training.loop import TrainingLoop
+    from tuner.execution.ray_tune.gpus import Placement
 
 _MEASURED_S = 2.0
 """For how long each kind of run trains at most."""
@@ -75,6 +77,7 @@ def estimate(
     *,
     num_gpus: int | None = None,
     report_s: float | None = None,
+    placement: Placement | None = None,
 ) -> Estimate:
     """Return what a sweep of a space would take on this machine, or on some number of GPUs.
 
@@ -85,6 +88,7 @@ def estimate(
         max_concurrent: how many runs there may be at once.
         num_gpus: on so many GPUs, instead of on this machine.
         report_s: seconds that a report of a trial and what comes before it take there; by default they are measured.
+        placement: where runs would be trained, if GPUs are to be used where there are any.
 
     Raises:
         UserError: there is no GPU here to measure on.
@@ -93,7 +97,10 @@ def estimate(
     baselines = baseline_configurations(space)
     num_seeds = min(space.seeds, math.ceil((trials or 1) / space.num_grid_points)) if space.seeds > 1 else 1
     num_baselines = len(baselines) * num_seeds
-    at_once = _at_once(space, max_concurrent) if num_gpus is None else _at_once_on(num_gpus, space, max_concurrent)
+    plan = placement.plan if placement else None
+    at_once = (
+        _at_once(space, max_concurrent, plan) if num_gpus is None else _at_once_on(num_gpus, space, max_concurrent)
+    )
     runs = (trials or 0) + num_baselines
     share = _pruned_share(space)
     compute, pruned_compute = _compute_of(space, trials, num_baselines, share)
@@ -116,7 +123,8 @@ def estimate(
         raise UserError("this machine has no GPU to measure a report on: say what one takes there, like --report 3.5s")
     if space.dataset.content is None and not data_files.status(space.dataset.name, data).present:
         return planned
-    seconds = [_seconds_of(settings, space, data) for settings in (_some_trial(space), *baselines.values())]
+    device = "cuda" if num_gpus is not None or (plan and local_ray.is_wanted()) else "cpu"
+    seconds = [_seconds_of(settings, space, data, device) for settings in (_some_trial(space), *baselines.values())]
     of_baselines = sum(seconds[1:]) * num_seeds
     if num_gpus is not None:
         return timed(seconds[0], of_baselines)
@@ -189,12 +197,12 @@ def _compute_lines(space: Space, found: Estimate) -> list[str]:
     return [line]
 
 
-def estimate_lines(space: Space, found: Estimate, name: str, home: str) -> list[str]:
+def estimate_lines(space: Space, found: Estimate, name: str, home: str, placement: Placement) -> list[str]:
     """Return an estimate in sentences."""
-    return list(_lines(space, found, name, home))
+    return list(_lines(space, found, name, home, placement))
 
 
-def _lines(space: Space, found: Estimate, name: str, home: str) -> Iterator[str]:
+def _lines(space: Space, found: Estimate, name: str, home: str, placement: Placement) -> Iterator[str]:
     varying = sum(parameter.varies for parameter in space.parameters)
     trials = "trials until a budget is spent" if found.trials is None else f"{found.trials:,} trials"
     yield (
@@ -208,7 +216,7 @@ def _lines(space: Space, found: Estimate, name: str, home: str) -> Iterator[str]
     )
     yield from _compute_lines(space, found)
     resources = f"{space.resources.cpu:g} {'processor' if space.resources.cpu == 1 else 'processors'}"
-    resources += f", {space.resources.gpu:g} GPU" if space.resources.gpu else ""
+    resources += f", {placement.resources.gpu:g} GPU" if placement.resources.gpu else ""
     if found.at_once is None:
         yield f"on: the Ray cluster of RAY_ADDRESS, {resources} per run"
     else:
@@ -216,6 +224,7 @@ def _lines(space: Space, found: Estimate, name: str, home: str) -> Iterator[str]
             f"on: this machine ({num_local_cpus()} processors, {num_local_gpus()} GPUs), {resources} per run, "
             f"{found.at_once} at once"
         )
+    yield from placement.lines
     if found.longest_s is None:
         fetch = f"`tuner data {space.dataset.name}` fetches it"
         yield f"time and memory: not measured, because the data is not here; {fetch}"
@@ -227,17 +236,17 @@ def _lines(space: Space, found: Estimate, name: str, home: str) -> Iterator[str]
         pruned = "at most " if space.search.pruner.model_dump(exclude_none=True) else ""
         yield (
             f"time: {pruned}{format_duration(found.seconds)}, {format_duration(found.longest_s)} per trial that runs "
-            f"to its end ({rough})"
+            f"to its end ({rough}); Ray's start and the pictures take some 10 s more"
         )
     if found.memory_mb is not None:
         yield f"memory: about {found.memory_mb / 1000:.1f} GB, Ray's processes among it"
     yield "Nothing was launched, and nothing was written."
 
 
-def _at_once(space: Space, max_concurrent: int | None) -> int | None:
+def _at_once(space: Space, max_concurrent: int | None, plan: GpuPlan | None) -> int | None:
     if not local_ray.is_wanted():
         return None
-    room = [math.inf if max_concurrent is None else max_concurrent]
+    room = [math.inf if max_concurrent is None else max_concurrent, plan.at_once if plan else math.inf]
     for there, wanted in ((num_local_cpus(), space.resources.cpu), (num_local_gpus(), space.resources.gpu)):
         if wanted:
             room.append(there // wanted)
@@ -245,10 +254,8 @@ def _at_once(space: Space, max_concurrent: int | None) -> int | None:
 
 
 def _at_once_on(num_gpus: int, space: Space, max_concurrent: int | None) -> int:
-    """Return how many runs some GPUs train at once; one each, if a run of the space asks for none."""
-    room = int(num_gpus // (space.resources.gpu or 1.0))
-    if room < 1:
-        raise UserError(f"a run of {space.name} needs {space.resources.gpu:g} GPUs: more than --gpus {num_gpus}")
+    """Return how many runs some GPUs train at once; one each, if the space does not say how many share one."""
+    room = int(num_gpus / (space.resources.gpu or 1.0) + 1e-9)
     return room if max_concurrent is None else min(room, max_concurrent)
 
 
@@ -258,7 +265,7 @@ def _some_trial(space: Space) -> dict[str, Any]:
     return configuration_for(space, space.settings(lambda parameter: suggest(trial, parameter)), 0)
 
 
-def _seconds_of(settings: Mapping[str, Any], space: Space, data: Path | None) -> float:
+def _seconds_of(settings: Mapping[str, Any], space: Space, data: Path | None, device: str) -> float:
     """Return about how long a run takes: measured over its first minibatches, after one that warms up."""
     from trainables.config import parse
     from trainables.data.tensors import load_dataset
@@ -269,7 +276,7 @@ def _seconds_of(settings: Mapping[str, Any], space: Space, data: Path | None) ->
     set_num_threads(num_threads(space.resources.cpu))
     # Without pretraining on clean images, which costs less than what follows it.
     config = parse({**settings, **({"pretrain": 0.0} if "pretrain" in settings else {})})
-    loop = registry.build(config, load_dataset(config.dataset, folder=data))
+    loop = registry.build(config, load_dataset(config.dataset, folder=data, device=device))
     clock = _clock_of(loop, num_threads(space.resources.cpu))
     per_epoch = _seconds_per_epoch(loop, clock)
     started = clock()
@@ -291,7 +298,9 @@ def _clock_of(loop: TrainingLoop, threads: int) -> Callable[[], float]:
 def _seconds_per_epoch(loop: TrainingLoop, clock: Callable[[], float]) -> float:
     loop.set_learning_rate()
     loop.train_minibatch()
+    loop.updates.finish()
     started, before = clock(), loop.meter.compute
     for _ in itertools.takewhile(lambda _: clock() - started < _MEASURED_S, range(50)):
         loop.train_minibatch()
+    loop.updates.finish()
     return (clock() - started) / max(loop.meter.compute - before, 1e-9)

@@ -6,10 +6,11 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +20,27 @@ from rich.console import Console
 from trainables.common.process_state import environment, safe_path
 from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import BENCHMARK
+from tuner.cluster import local_ray
 from tuner.errors import CheckpointError, UserError
+from tuner.execution.launch import gpu_use
+from tuner.execution.preflight import check_resources, choose_device
 from tuner.execution.software import check_software, record_software
 from tuner.results.bundles.export import num_threads
+from tuner.results.terminal.output import say
 from tuner.results.terminal.waiting import OnProgress, counting
 from tuner.storage.recorded_files import RecordedFiles
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
+from tuner.sweep.identity import GpuUse
 from tuner.sweep.reader import open_files
 from tuner.sweep.runs import Record, Tier
 from tuner.sweep.snapshot import Snapshot, read_snapshot
 
 if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
+
+_MOST_ON_GPU = 4
+"""How many processes evaluate on a GPU at once by default; how many are of use was not measured."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class EvaluationOptions:
         autoattack: whether AutoAttack standard is run on the same images; with the strongest attacks only.
         num_threads: that torch has for each run.
         data: a folder with the dataset's files, where they are not in the cache.
+        device: that each run is evaluated on, where that is not left to a cluster.
     """
 
     tier: Tier
@@ -51,6 +61,7 @@ class EvaluationOptions:
     autoattack: bool
     num_threads: int
     data: Path | None
+    device: str = "cpu"
 
 
 def evaluate_runs(
@@ -62,10 +73,11 @@ def evaluate_runs(
     num_images: int | None,
     autoattack: bool = False,
     workers: int | None,
+    device: str | None = None,
     tell: Callable[[str], object],
     on_progress: OnProgress = lambda done, total: None,
 ) -> None:
-    """Evaluate runs that have not been evaluated on these test images.
+    """Evaluate runs that have not been evaluated on these test images: here, or on the cluster of ``RAY_ADDRESS``.
 
     Args:
         sweep: whose runs are evaluated; the caller holds its lock.
@@ -74,12 +86,14 @@ def evaluate_runs(
         tier: by which attacks.
         num_images: only the first test images.
         autoattack: whether AutoAttack standard is run on the same images; with the strongest attacks only.
-        workers: how many runs are evaluated at once; by default as many as there are cores.
+        workers: how many runs are evaluated at once; by default as many as there are cores, on a GPU at most 4, or as
+            many as fit the cluster.
+        device: see `tuner.execution.preflight.choose_device`; by default what the sweep's runs use.
         tell: is told what has been done.
         on_progress: is told how many of the runs that were left are done.
 
     Raises:
-        UserError: a worker was killed.
+        UserError: a worker was killed, or the device is not there.
         CheckpointError: a run's checkpoint is gone or damaged.
     """
     sweep.provide_code()
@@ -88,24 +102,63 @@ def evaluate_runs(
     options = EvaluationOptions(tier, num_images, autoattack, threads, data)
     left = [record for record in records if not _is_evaluated(record, options, files)]
     tell(f"{len(records) - len(left)} of {len(records)} runs are evaluated already")
-    at_once = workers or max(1, (os.cpu_count() or 1) // threads)
+    if not left:
+        return
+    on_progress(0, len(left))
+    evaluated = (
+        _evaluate_here(sweep, left, options, workers, device)
+        if local_ray.is_wanted()
+        else _evaluate_on_cluster(sweep, left, options, workers, device, tell)
+    )
+    unusable: list[str] = []
+    folders = {record.run.key: record.run.folder for record in left}
+    with closing(evaluated):
+        for number, (key, outcome) in enumerate(evaluated, 1):
+            on_progress(number, len(left))
+            if isinstance(outcome, CheckpointError):
+                unusable.append(f"{key}: {outcome}")
+            else:
+                content = {"format": FORMAT, "sweep_id": sweep.id, "run": key, **outcome.results, "asked": num_images}
+                files.write_json(folders[key] / EVALUATION_FILES[tier], content)
+                where = f" on {outcome.where}" if outcome.where else ""
+                robust = 100 * outcome.results["metrics"]["robust"]
+                tell(f"{key}: {robust:.1f} % robust on test images, {outcome.seconds:.0f} s{where}")
+    if unusable:
+        raise CheckpointError("\n".join(unusable))
+
+
+Outcomes = Generator[tuple[str, "Outcome | CheckpointError"], None, None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of evaluating a run: what `evaluate_classifier` returns, how long it took, and where that was."""
+
+    results: dict[str, Any]
+    seconds: float
+    where: str = ""
+
+
+def _evaluate_here(
+    sweep: SweepFolder,
+    left: Sequence[Record],
+    options: EvaluationOptions,
+    workers: int | None,
+    device: str | None,
+) -> Outcomes:
+    """Evaluate runs in processes of this machine."""
+    of_sweep = "cpu" if sweep.gpus.most == 0 else sweep.gpus.device
+    options = replace(options, device=choose_device(device or of_sweep))
+    most = _MOST_ON_GPU if options.device != "cpu" else len(left)
+    at_once = min(workers or min(max(1, (os.cpu_count() or 1) // options.num_threads), most), len(left))
     # Not forked: torch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
-    at_once = min(at_once, max(1, len(left)))
     with environment(safe_path()), ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
-        jobs = {pool.submit(_evaluate, sweep, record, options): record for record in left}
-        unusable: list[str] = []
+        jobs = {pool.submit(_evaluate, sweep, record, options): record.run.key for record in left}
         try:
-            on_progress(0, len(left))
-            for number, job in enumerate(as_completed(jobs), 1):
-                on_progress(number, len(left))
-                if isinstance(job.exception(), CheckpointError):
-                    unusable.append(f"{jobs[job].run.key}: {job.exception()}")
-                    continue
-                results, seconds = job.result()
-                files.write_json(jobs[job].run.folder / EVALUATION_FILES[tier], results)
-                robust = results["metrics"]["robust"]
-                tell(f"{jobs[job].run.key}: {100 * robust:.1f} % robust on test images, {seconds:.0f} s")
+            for job in as_completed(jobs):
+                error = job.exception()
+                yield jobs[job], error if isinstance(error, CheckpointError) else job.result()
         except BrokenProcessPool as error:
             raise UserError("a worker died, perhaps for want of memory: try again with fewer --workers") from error
         except BaseException:
@@ -113,8 +166,48 @@ def evaluate_runs(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-    if unusable:
-        raise CheckpointError("\n".join(unusable))
+
+
+def _evaluate_on_cluster(
+    sweep: SweepFolder,
+    left: Sequence[Record],
+    options: EvaluationOptions,
+    workers: int | None,
+    device: str | None,
+    tell: Callable[[str], object],
+) -> Outcomes:
+    """Evaluate runs as tasks of the cluster that ``RAY_ADDRESS`` names; this process only writes what they return."""
+    from tuner.execution.ray_tune.evaluating import EvaluationTask, evaluate_on_cluster
+    from tuner.execution.ray_tune.node_checks import verify_nodes
+    from tuner.execution.ray_tune.placing import place_sweep
+    from tuner.execution.ray_tune.start import start_ray
+
+    use = sweep.gpus if device is None else gpu_use(None, device) or GpuUse()
+    check_resources(sweep.space.resources, use)
+    start_ray()
+    context = verify_nodes(sweep)
+    placement = place_sweep(replace(sweep, gpus=use), len(left), context, tell)
+    tasks = [
+        EvaluationTask(
+            record.run.key,
+            record.run.settings,
+            sweep.stored_checkpoint(record),
+            options.tier,
+            options.num_images,
+            options.autoattack,
+            options.num_threads,
+            context,
+        )
+        for record in left
+    ]
+    at_once = workers or placement.at_once
+    for key, evaluated in evaluate_on_cluster(tasks, placement.resources, workers=at_once, tell=tell):
+        if evaluated.problem == "checkpoint":
+            yield key, CheckpointError(evaluated.reason)
+            continue
+        if evaluated.results is None:
+            raise UserError(f"{key}: {evaluated.reason}")
+        yield key, Outcome(evaluated.results, evaluated.seconds, evaluated.where)
 
 
 def evaluate_sweep(
@@ -125,6 +218,7 @@ def evaluate_sweep(
     num_images: int | None,
     autoattack: bool = False,
     workers: int | None = None,
+    device: str | None = None,
     accept_code_change: bool = False,
 ) -> None:
     """Put the complete runs of a sweep's search under the strongest attacks, unless they have been so.
@@ -136,6 +230,7 @@ def evaluate_sweep(
         num_images: see `evaluate_runs`, like `autoattack` and `workers`.
         autoattack: likewise.
         workers: likewise.
+        device: likewise.
         accept_code_change: evaluate with other code than that which trained the runs; it is recorded.
 
     Raises:
@@ -156,7 +251,8 @@ def evaluate_sweep(
             num_images=num_images,
             autoattack=autoattack,
             workers=workers,
-            tell=console.print,
+            device=device,
+            tell=lambda text: say(console, text),
             on_progress=on_progress,
         )
 
@@ -186,8 +282,7 @@ def _is_evaluated(record: Record, options: EvaluationOptions, files: RecordedFil
     return results.asked == options.num_images and files.is_newest(record.run.folder / EVALUATION_FILES[options.tier])
 
 
-def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) -> tuple[dict[str, Any], float]:
-    """Return the content of the file of results, and how many seconds it took."""
+def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) -> Outcome:
     from trainables.judging.saved import evaluate_classifier, load_run_classifier
 
     sweep.provide_code()
@@ -198,12 +293,12 @@ def _evaluate(sweep: SweepFolder, record: Record, options: EvaluationOptions) ->
         "test",
         tier=options.tier,
         data=options.data,
+        device=options.device,
         num_images=options.num_images,
         num_threads=options.num_threads,
         autoattack=options.autoattack,
     )
-    content = {"format": FORMAT, "sweep_id": sweep.id, "run": record.run.key, **results, "asked": options.num_images}
-    return content, time.monotonic() - started
+    return Outcome(results, time.monotonic() - started)
 
 
 def evaluations_frame(snapshot: Snapshot) -> pd.DataFrame:

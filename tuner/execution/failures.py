@@ -24,6 +24,7 @@ class FailurePolicy:
         timeout_s: seconds within which a run must report, None for no limit.
         clock: returns the time in seconds.
         is_winding_down: returns whether no run is to start, and those that are running are to be requeued.
+        gpu: what a run occupies of a GPU.
 
     Attributes:
         fatal: why the sweep is given up, None while it goes on.
@@ -34,10 +35,13 @@ class FailurePolicy:
         timeout_s: float | None,
         clock: Callable[[], float] = time.monotonic,
         is_winding_down: Callable[[], bool] = lambda: False,
+        gpu: float = 0.0,
     ) -> None:
         self.fatal: SweepError | None = None
         self.is_winding_down = is_winding_down
         self._timeout_s = timeout_s
+        self._gpu = gpu
+        self._memory_retries: Counter[str] = Counter()
         self._clock = clock
         self._looked_at = clock()
         self._watched_s = 0.0
@@ -67,6 +71,23 @@ class FailurePolicy:
             self.remove(key)
             self._timeouts[key] += 1
         return keys
+
+    def memory_retries(self, key: str) -> int:
+        """Return how often a run was begun again because its GPU had no more memory for it."""
+        return self._memory_retries[key]
+
+    def gpu_of(self, key: str) -> float:
+        """Return what a run occupies of a GPU: what all do, then twice that, then a whole one if memory runs out."""
+        retries = self._memory_retries[key]
+        return min(2 * self._gpu, 1.0) if retries == 1 else max(self._gpu, 1.0) if retries else self._gpu
+
+    def out_of_memory(self, key: str) -> bool:
+        """Note that a GPU had no more memory for a run; return whether it is tried again with a larger share."""
+        before = self.gpu_of(key)
+        if not 0 < before < 1:
+            return False
+        self._memory_retries[key] += 1
+        return True
 
     def expect_eviction(self, key: str) -> None:
         """Note that a run's worker is about to be ended because its machine is taken away, which is no run's fault."""

@@ -35,6 +35,7 @@ from tuner.search.sampling.checked import notes_on_sampler, parse_checked_space
 from tuner.storage.observations import Observation
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import check_available, is_open_to_others, names
+from tuner.sweep.identity import GpuUse
 from tuner.sweep.reader import open_files
 
 LOG = "driver.log"
@@ -54,6 +55,9 @@ class LaunchOptions:
         warm_start: names of earlier sweeps, whose trials the search begins with.
         study_storage: URL of the database that holds the study; by default a file in the sweep's folder does.
         max_concurrent: how many runs may be executed at once, from 1 on; by default its share of the cluster.
+        gpus: how many GPUs may be used, 0 for none; by default all, unless the space says otherwise.
+        device: ``cuda`` or one like ``cuda:1`` if runs must train on a GPU, ``cpu`` if they must not; by default, and
+            for ``auto``, on GPUs where there are any.
         assignments: values that are put into the space, like ``budget.trials=20`` or ``generator.width=32``.
         trust: run code that the space names and that does not lie beside it.
 
@@ -67,6 +71,8 @@ class LaunchOptions:
     warm_start: Sequence[str] = ()
     study_storage: str | None = None
     max_concurrent: int | None = None
+    gpus: int | None = None
+    device: str | None = None
     assignments: Sequence[str] = ()
     trust: bool = False
 
@@ -75,6 +81,33 @@ class LaunchOptions:
         preflight.check_data_folder(self.data)
         preflight.check_count("trials", self.trials, TRIALS_LIMIT)
         preflight.check_count("max_concurrent", self.max_concurrent, MAX_CONCURRENT)
+        gpu_use(self.gpus, self.device)
+
+    @property
+    def gpu_use(self) -> GpuUse:
+        """How the runs of the sweep are to use GPUs."""
+        return gpu_use(self.gpus, self.device) or GpuUse()
+
+
+def gpu_use(gpus: int | None, device: str | None) -> GpuUse | None:
+    """Return how runs are to use GPUs; None if neither says anything.
+
+    Args:
+        gpus: see `LaunchOptions`.
+        device: likewise.
+
+    Raises:
+        UserError: one of them can be nothing of the kind, or they contradict each other.
+    """
+    preflight.check_count("gpus", gpus, MAX_CONCURRENT, least=0)
+    preflight.check_device(device)
+    is_cuda = device is not None and device.startswith("cuda")
+    is_number = is_cuda and device != "cuda"
+    if (gpus == 0 and is_cuda) or (gpus and (device == "cpu" or is_number)):
+        raise UserError(f"--gpus {gpus} and --device {device} contradict each other: leave one of them out")
+    if gpus is None and device is None:
+        return None
+    return GpuUse(most=0 if device == "cpu" else gpus, device=device if is_cuda else None)
 
 
 def new_sweep(
@@ -121,6 +154,7 @@ def new_sweep(
         warm_start=earlier,
         study_storage=options.study_storage,
         max_concurrent=options.max_concurrent,
+        gpus=options.gpu_use,
     )
 
 
@@ -147,7 +181,7 @@ def check_launch(
         UserError: the name is taken or not allowed, the home cannot be written, or this machine lacks a resource.
     """
     parsed = parse_checked_space(*_launched_text(space, options))
-    preflight.check_resources(parsed.resources)
+    preflight.check_resources(parsed.resources, options.gpu_use)
     name = options.name or _free_name(parsed.name, home)
     check_available(name, home, options.study_storage)
     return parsed, name
@@ -164,6 +198,7 @@ def prepare_resume(
     *,
     trials: int | None = None,
     max_concurrent: int | None = None,
+    gpus: GpuUse | None = None,
     accept_code_change: bool = False,
 ) -> SweepFolder:
     """Return a sweep that is ready to be driven again.
@@ -173,6 +208,7 @@ def prepare_resume(
         console: prints the progress of fetching the dataset.
         trials: extend it to this many; by default it keeps its number.
         max_concurrent: how many runs may be executed at once from now on, at least 1; by default as before.
+        gpus: how runs use GPUs from now on; by default as before.
         accept_code_change: go on although the code that trains differs from that of its runs.
 
     Raises:
@@ -194,13 +230,13 @@ def prepare_resume(
         )
         say(console, text, "yellow")
     _say_if_open(sweep.store, console)
+    preflight.check_resources(sweep.space.resources, gpus or sweep.gpus)
     change = check_software(sweep, console, accept_code_change=accept_code_change)
     with sweep.lock() as study_lock:
-        sweep = sweep.extended(trials, max_concurrent)
+        sweep = sweep.extended(trials, max_concurrent, gpus)
         if change is not None:
             record_software(sweep, change, open_files(sweep, study_lock))
     notes_on_sampler(sweep.space)  # refuses one whose class is not here
-    preflight.check_resources(sweep.space.resources)
     preflight.ensure_data(sweep.space.dataset, Path(sweep.data) if sweep.data else None, console)
     return sweep
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from search_spaces.configurations import configuration_for
 from search_spaces.errors import shown
+from search_spaces.limits import DEVICE_PATTERN
 from search_spaces.schema import MAX_TRIALS, Dataset, Resources, Space
 from trainables.common.redaction import redact
 from trainables.data import files as data_files
@@ -22,6 +23,7 @@ from tuner.errors import UserError
 from tuner.results.terminal.output import say
 from tuner.search.distributions import suggest
 from tuner.sweep.folder import SweepFolder
+from tuner.sweep.identity import GpuUse
 
 _PROBE_BYTES = 64 * 1024
 _RUNS_OF_AN_OPEN_END = 100  # where the number of trials is no limit
@@ -59,21 +61,81 @@ def num_local_gpus() -> int:
     return min(present, len([device for device in visible.split(",") if device.strip() not in ("", "-1")]))
 
 
+def choose_device(asked: str | None, *, by_default: str | None = None) -> str:
+    """Return the device on which this process is to compute, as torch names it.
+
+    Args:
+        asked: ``cpu``, ``cuda`` or one like ``cuda:1``; ``auto`` and None take a GPU if torch has one.
+        by_default: instead of that, if nothing was asked for.
+
+    Raises:
+        UserError: it is no device, or not there; the message says what is.
+    """
+    check_device(asked)
+    if asked is None and by_default is not None:
+        return by_default
+    if asked == "cpu":
+        return asked
+    from trainables.training.machine.runtime import num_gpus
+
+    num = num_gpus()
+    if asked in (None, "auto"):
+        return "cuda" if num else "cpu"
+    if int(asked.partition(":")[2] or 0) >= num:
+        is_there = describe_gpus(num)
+        if not num and (unseen := num_local_gpus()):
+            is_there = f"torch sees none of the {unseen} GPUs here, because it has no CUDA or the driver is too old"
+        raise UserError(f"--device {asked} is not there: {is_there}; --device auto takes what is there")
+    return asked
+
+
+def check_device(asked: str | None) -> None:
+    """Refuse the name of a device that can be none.
+
+    Raises:
+        UserError: it is none.
+    """
+    if asked is not None and asked not in ("auto", "cpu") and not re.fullmatch(DEVICE_PATTERN, asked):
+        raise UserError(f"--device is auto, cpu, cuda or one like cuda:1, not {shown(asked)}")
+
+
+def describe_gpus(num: int) -> str:
+    """Return which devices a machine has, in words."""
+    if not num:
+        return "this machine has no GPU, only its processors (cpu)"
+    return f"this machine has {', '.join(f'cuda:{number}' for number in range(num))} and its processors (cpu)"
+
+
 def num_local_cpus() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check_resources(resources: Resources) -> None:
+def check_resources(resources: Resources, gpus: GpuUse | None = None) -> None:
     """Refuse a run that this machine can never start; a cluster is asked when it is reached.
+
+    Args:
+        resources: of one run.
+        gpus: how runs are to use GPUs, if that differs from the space.
 
     Raises:
         UserError: more is asked for than there is, with both numbers.
     """
+    gpus = gpus or GpuUse()
+    number = (gpus.device or "").partition(":")[2]
     if not local_ray.is_wanted():
+        if number:
+            raise UserError(
+                f"--device {gpus.device} is a GPU of this machine, and RAY_ADDRESS names a cluster: --device cuda "
+                "takes any GPU there, --gpus N at most so many"
+            )
         return
     there = {"cpu": num_local_cpus(), "gpu": num_local_gpus()}
-    for name, wanted in (("cpu", resources.cpu), ("gpu", resources.gpu)):
+    if gpus.device and there["gpu"] <= int(number or 0):
+        raise UserError(
+            f"--device {gpus.device} is not there: {describe_gpus(there['gpu'])}; --device auto takes what is"
+        )
+    for name, wanted in (("cpu", resources.cpu), ("gpu", 0 if gpus.most == 0 else resources.gpu or 0)):
         if wanted > there[name]:
             raise UserError(
                 f"resources.{name}: a run asks for {wanted:g}, this machine has {there[name]}; lower it in the space, "

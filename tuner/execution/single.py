@@ -85,8 +85,21 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
         settings[last] = text
 
 
-def train(settings: dict[str, Any], target: Path, data: Path | None, report: OnReport) -> Path:
+def train(
+    settings: dict[str, Any],
+    target: Path,
+    data: Path | None,
+    report: OnReport,
+    device: str = "cpu",
+) -> Path:
     """Train one configuration to its end and write its bundle; ``report`` is told the metrics of every step.
+
+    Args:
+        settings: the complete configuration.
+        target: folder of the bundle.
+        data: folder of the dataset's files; by default they are in the cache.
+        report: is told the metrics.
+        device: where it is trained, as torch names it.
 
     Raises:
         PrecisionError: this machine lacks the precision.
@@ -103,7 +116,7 @@ def train(settings: dict[str, Any], target: Path, data: Path | None, report: OnR
             pass
     except OSError as error:
         raise UserError(f"cannot write into {target.parent}: {reason_of(error)}; choose another --output") from error
-    weights, metrics = train_to_end(settings, data, num_threads(1), report)
+    weights, metrics = train_to_end(settings, data, num_threads(1), report, device)
     with whole_folder(target) as folder:
         write_classifier(folder, settings, weights)
         config = parse(settings)
@@ -113,7 +126,7 @@ def train(settings: dict[str, Any], target: Path, data: Path | None, report: OnR
 
 
 def train_to_end(
-    settings: dict[str, Any], data: Path | None, threads: int, report: OnReport
+    settings: dict[str, Any], data: Path | None, threads: int, report: OnReport, device: str = "cpu"
 ) -> tuple[Weights, dict[str, float]]:
     """Train one configuration and return the classifier's weights and the metrics of its last report.
 
@@ -122,6 +135,7 @@ def train_to_end(
         data: folder of the dataset's files; by default they are fetched.
         threads: of torch.
         report: is told the metrics of every step.
+        device: where it is trained, as torch names it.
 
     Raises:
         PrecisionError: this machine lacks the precision.
@@ -136,10 +150,10 @@ def train_to_end(
     config = parse(settings)
     metrics: dict[str, float] = {}
     try:
-        loop = registry.build(config, load_dataset(config.dataset, folder=data))
+        loop = registry.build(config, load_dataset(config.dataset, folder=data, device=device))
         while not loop.done:
             metrics = loop.step()
             report(metrics)
     except DivergedError as error:
         raise UserError(f"training diverged: {error}; try a lower learning rate") from error
-    return loop.result.state_dict(), metrics
+    return {name: tensor.cpu() for name, tensor in loop.result.state_dict().items()}, metrics

@@ -15,7 +15,7 @@ import contextlib
 import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ from tuner.storage.metrics_file import names_its_run
 from tuner.storage.observations import Observation
 from tuner.sweep.homes import check_available, check_name, names
 from tuner.sweep.identity import (
+    GpuUse,
     LaunchedSpace,
     Location,
     SweepMeta,
@@ -76,6 +77,8 @@ class SweepFolder:
     study_storage: str | None = None
     max_concurrent: int | None = None
     """Largest number of its runs that train at the same time; by default its share of the cluster."""
+    gpus: GpuUse = field(default_factory=GpuUse)
+    """How its runs are to use GPUs."""
     launched: LaunchedSpace | None = None
     """The space that it was launched with; None in sweeps of format 1 or 2."""
     location: Location | None = None
@@ -116,7 +119,7 @@ class SweepFolder:
         return self.study_storage.partition("?")[0] if self.study_storage else str(self.journal)
 
     @classmethod
-    def create(
+    def create(  # noqa: PLR0913 - all that a sweep is made of
         cls,
         name: str,
         text: str,
@@ -128,6 +131,7 @@ class SweepFolder:
         warm_start: Sequence[Observation] = (),
         study_storage: str | None = None,
         max_concurrent: int | None = None,
+        gpus: GpuUse | None = None,
         code: Mapping[str, bytes] | None = None,
     ) -> SweepFolder:
         """Make the folder of a new sweep; it appears whole or not at all.
@@ -142,6 +146,7 @@ class SweepFolder:
             warm_start: trials of earlier sweeps that fit, see `tuner.search.warm_start.collect_observations`.
             study_storage: URL of the database that holds the study, without a password; else it is a file.
             max_concurrent: largest number of runs at the same time; by default the sweep's share of the cluster.
+            gpus: how runs are to use GPUs; by default as the space says.
             code: the files of code of a user's own, by their names.
 
         Raises:
@@ -160,6 +165,7 @@ class SweepFolder:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             study_storage=study_storage,
             max_concurrent=max_concurrent,
+            gpus=gpus or GpuUse(),
             launched=LaunchedSpace.of(space, text),
         )
         try:
@@ -219,13 +225,18 @@ class SweepFolder:
             created=meta.created,
             study_storage=meta.study_storage,
             max_concurrent=meta.max_concurrent,
+            gpus=meta.gpus,
             launched=meta.space,
             location=meta.location,
             edited_keys=edited_keys,
         )
 
-    def extended(self, num_trials: int | None = None, max_concurrent: int | None = None) -> SweepFolder:
+    def extended(
+        self, num_trials: int | None = None, max_concurrent: int | None = None, gpus: GpuUse | None = None
+    ) -> SweepFolder:
         """Return this sweep with other numbers of trials and of concurrent runs, and save them; None keeps a number.
+
+        So it is with how runs use GPUs.
 
         The caller holds the sweep's lock. What is saved has the newest format, and says where the sweep lies now, and
         which space it goes on with: it may differ from the launched one in what changes no run.
@@ -238,6 +249,7 @@ class SweepFolder:
             self,
             num_trials=num_trials or self.num_trials,
             max_concurrent=max_concurrent or self.max_concurrent,
+            gpus=gpus or self.gpus,
             launched=self._space_now(),
             location=self._location(self.folder),
         )
@@ -350,6 +362,7 @@ class SweepFolder:
             **database,
             "created": self.created,
             "max_concurrent": self.max_concurrent,
+            **({} if self.gpus == GpuUse() else {"gpus": asdict(self.gpus)}),
             "space": self.launched.to_json(),
             "location": asdict(self.location),
         }
@@ -361,12 +374,16 @@ class SweepFolder:
             OSError: it cannot be fetched.
             UserError: no run can have the settings that the study has of this one.
         """
+        self.store.fetch_folder(record.run.folder / "checkpoint")
+        return self.stored_checkpoint(record)
+
+    def stored_checkpoint(self, record: Record) -> RunCheckpoint:
+        """Return what `last_checkpoint` returns, without fetching it."""
         from trainables.storage.checkpoint import RunCheckpoint
 
         run = record.run
         self._check_settings(run)
         folder = run.folder / "checkpoint"
-        self.store.fetch_folder(folder)
         is_of_older_release = names_its_run(run.folder) is False
         return RunCheckpoint(
             folder, int(record.metrics["step"]), run.identity, accepts_format_1=is_of_older_release, remedy=run.remedy

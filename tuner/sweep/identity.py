@@ -15,12 +15,14 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from search_spaces.checks.rungs import EARLIER_RUNGS
 from search_spaces.configurations import parse_launched_space
+from search_spaces.limits import DEVICE_PATTERN
 from search_spaces.schema import Space
 from trainables.evaluation.earlier_names import present_name, present_watched_name
 from trainables.storage.bounded import read_bounded
@@ -167,8 +169,24 @@ class Location:
         return bool(recorded and recorded.host not in (None, self.host) and recorded.inode != self.inode)
 
 
+@dataclass(frozen=True)
+class GpuUse:
+    """How the runs of a sweep use GPUs.
+
+    Attributes:
+        most: how many GPUs its runs may use; 0 for none, None for all.
+        device: ``cuda`` or one like ``cuda:1`` if runs must train on a GPU, or on that one; None if they need not.
+    """
+
+    most: Annotated[int, Field(ge=0)] | None = None
+    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = None
+
+
 class SweepMeta(BaseModel):
-    """The content of ``sweep.json``; formats 1 and 2 have no space and no location."""
+    """The content of ``sweep.json``; formats 1 and 2 have no space and no location.
+
+    Sweeps of earlier releases say nothing of GPUs.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -179,6 +197,7 @@ class SweepMeta(BaseModel):
     created: str
     study_storage: str | None = None
     max_concurrent: int | None = Field(default=None, ge=1)
+    gpus: GpuUse = GpuUse()
     space: LaunchedSpace | None = None
     location: Location | None = None
 
@@ -198,9 +217,16 @@ def read_space(text: str, path: Path, launched: LaunchedSpace | None) -> tuple[S
     """
     rungs = _rungs_of(launched.content) if launched else EARLIER_RUNGS
     draws = launched.content.get("search.prior_draws") if launched else None
+    gpu = launched.content.get("resources.gpu", 0.0) if launched else 0.0
 
     def parse(text: str) -> Space:
-        return parse_launched_space(text, str(path), rungs, draws if isinstance(draws, int) else 0)
+        return parse_launched_space(
+            text,
+            str(path),
+            rungs,
+            draws if isinstance(draws, int) else 0,
+            float(gpu) if isinstance(gpu, int | float) else None,
+        )
 
     space = parse(text)
     changed = changed_keys(launched.content, content_of(space)) if launched else []

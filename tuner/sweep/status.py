@@ -10,7 +10,7 @@ from typing import Literal
 
 from search_spaces.errors import SpaceError
 from trainables.common.valid_json import dump_json
-from trainables.evaluation.metrics import metric_named, saturation_warning
+from trainables.evaluation.metrics import GPU_SHARE, memory_warning, metric_named, saturation_warning
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.driver_lock import Driver
@@ -159,7 +159,10 @@ def status_of(snapshot: Snapshot) -> SweepStatus:
 
 
 def _warnings(snapshot: Snapshot) -> dict[str, str]:
-    warnings = {record.run.key: saturation_warning(record.metrics) for record in snapshot.records}
+    warnings = {
+        record.run.key: "; ".join(filter(None, (memory_warning(record.metrics), saturation_warning(record.metrics))))
+        for record in snapshot.records
+    }
     return {key: warning for key, warning in warnings.items() if warning}
 
 
@@ -256,7 +259,12 @@ def _cost(snapshot: Snapshot) -> Cost:
     )
     hours = (train_s + evaluation_s) / 3600
     resources = snapshot.space.resources
-    return Cost(compute, train_s, evaluation_s, hours * resources.cpu, hours * resources.gpu)
+    gpu_s = sum(
+        (record.metrics.get("train_s", 0.0) + record.metrics.get("evaluation_s", 0.0))
+        * record.metrics.get(GPU_SHARE, resources.gpu or 0.0)
+        for record in snapshot.records
+    )
+    return Cost(compute, train_s, evaluation_s, hours * resources.cpu, gpu_s / 3600)
 
 
 def _seconds_left(snapshot: Snapshot) -> float | None:

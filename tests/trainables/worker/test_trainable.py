@@ -8,6 +8,7 @@ import pytest
 import ray
 import torch
 
+from trainables.evaluation.metrics import memory_warning
 from trainables.storage import checkpoint
 from trainables.storage import shared as shared_storage
 from trainables.training import registry
@@ -155,6 +156,18 @@ def test_a_gpu_without_memory_is_named_as_such(run_of, monkeypatch):
     result = trainable.step()
     assert result["failure"] == "out of memory"
     assert "lower batch_size\nCUDA out of memory" in result["reason"]
+
+
+def test_a_run_with_a_larger_share_of_a_gpu_says_so(run_of, monkeypatch, tmp_path):
+    monkeypatch.setattr(RunTrainable, "_gpu_share", 0.5)
+    monkeypatch.setattr(RunTrainable, "_device", "cpu")
+    metrics = RunTrainable({**run_of(), "gpu": 0.5, "memory_retries": 1}).step()["metrics"]
+    assert (metrics["gpu_share"], metrics["memory_retries"]) == (0.5, 1)
+    assert memory_warning(metrics) == "ran out of GPU memory once; it was trained with 0.5 of a GPU"
+    assert "0.5 of a GPU (more than before: memory ran out, retry 1)" in (tmp_path / "run" / "log.txt").read_text()
+    without = RunTrainable(run_of(folder="other")).step()["metrics"]
+    assert without["gpu_share"] == 0.5
+    assert memory_warning(without) == ""
 
 
 def _checkpoints(tmp_path, folder="run"):

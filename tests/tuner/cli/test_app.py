@@ -37,7 +37,16 @@ BAD = {
     "an output that cannot be written": (["train", "standard", "--output", "range.yaml/x/y"], ["--output"]),
     "a path with brackets": (["launch", "nowhere[/bold].yaml"], ["nowhere[/bold].yaml"]),
     "broken YAML": (["launch", "broken.yaml"], ["broken.yaml:"]),
-    "more GPUs than there are": (["launch", "gpu.yaml"], ["asks for 99, this machine has", "RAY_ADDRESS"]),
+    "more GPUs for a run than one": (
+        ["launch", "gpu.yaml"],
+        ["must be at most 1, not 99", "99 GPUs train as many"],
+    ),
+    "a GPU that is not there": (["launch", "digits", "--device", "cuda:77"], ["cuda:77 is not there", "(cpu)"]),
+    "a device that is none": (
+        ["launch", "digits", "--device", "gpu"],
+        ["auto, cpu, cuda or one like cuda:1, not"],
+    ),
+    "GPUs on a processor": (["launch", "digits", "--device", "cpu", "--gpus", "2"], ["contradict each other"]),
     "more CPUs than there are": (["launch", "cpu.yaml"], ["asks for 9999, this machine has"]),
     "a bad name": (["launch", "digits", "--name", "../up"], ["must be 1 to 63"]),
     "a home below a file": (["launch", "digits", "--home", "range.yaml/home"], ["--home"]),

@@ -51,6 +51,26 @@ def test_nothing_is_handed_out_above_the_limit_and_it_is_not_the_end(dispatcher)
     assert dispatcher.next_run().key == "trial-0000"
 
 
+def test_a_run_without_memory_is_handed_out_again_and_fails_once_when_no_larger_share_is_left(make_sweep):
+    told: list[str] = []
+    policy = FailurePolicy(None, gpu=0.25)
+    dispatcher = Dispatcher(Ledger(make_sweep()), policy, limit=lambda: 1, tell=told.append)
+    out_of_memory = Report({}, failure="out of memory", reason="CUDA out of memory")
+    key = dispatcher.next_run().key
+    for share in (0.5, 1.0):
+        assert not dispatcher.on_report(key, out_of_memory)
+        assert not dispatcher.is_running(key)
+        assert dispatcher.next_run().key == key
+        assert policy.gpu_of(key) == share
+    assert told == [
+        f"{key} had too little memory in 0.25 of a GPU, and goes on from its last report with 0.5",
+        f"{key} had too little memory in 0.5 of a GPU, and goes on from its last report with 1",
+    ]
+    assert not dispatcher.on_report(key, out_of_memory)
+    assert dispatcher.next_run().key != key
+    assert policy._num_failures == 1
+
+
 def test_what_is_above_a_limit_that_falls_is_requeued_at_its_next_report_and_handed_out_first(dispatcher):
     machines = Machines(dispatcher)
     machines.round()

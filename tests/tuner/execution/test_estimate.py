@@ -73,7 +73,10 @@ def test_a_plan_is_measured_here_and_the_same_as_a_dry_runs(run, monkeypatch):
     [
         (["--gpus", "2"], "this machine has no GPU to measure a report on"),
         (["--report", "3"], "--report must be a number above 0 with its unit"),
-        (["--gpus", "1", "--report", "3s", "--set", "resources.gpu=2"], "a run of digits needs 2 GPUs"),
+        (
+            ["--gpus", "1", "--report", "3s", "--set", "resources.gpu=2"],
+            "resources.gpu: must be at most 1, not 2",
+        ),
         (["--set", "budget.compute=-1"], "must be greater than or equal to 0.001"),
         (["--data", "nowhere"], "nowhere"),
     ],

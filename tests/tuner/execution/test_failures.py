@@ -34,6 +34,18 @@ def ended(state: str, reason: str | None = None, number: int = 0) -> Record:
     return Record(Run(f"trial-{number:04d}", "trial", number, {}, Path()), state, reason=reason)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "shares"),
+    [(0.125, [0.125, 0.25, 1.0]), (0.3333, [0.3333, 0.6666, 1.0]), (0.5, [0.5, 1.0]), (1.0, [1.0]), (0.0, [0.0])],
+)
+def test_a_run_without_memory_gets_more_of_a_gpu_until_it_has_a_whole_one(gpu, shares):
+    policy = FailurePolicy(None, gpu=gpu)
+    for number, share in enumerate(shares):
+        assert (policy.gpu_of("a"), policy.memory_retries("a")) == (share, number)
+        assert policy.out_of_memory("a") == (number < len(shares) - 1)
+    assert policy.gpu_of("b") == gpu
+
+
 def test_a_run_hangs_when_it_has_not_reported_in_time_and_is_found_once():
     clock = Clock()
     policy = FailurePolicy(10.0, clock)

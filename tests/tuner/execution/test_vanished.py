@@ -15,6 +15,8 @@ from trainables.worker.context import WorkerContext
 from tuner.execution import driver
 from tuner.execution.dispatcher import Dispatcher, Report
 from tuner.execution.failures import FailurePolicy
+from tuner.execution.ray_tune.gpu_plan import RunResources
+from tuner.execution.ray_tune.gpus import Placement
 from tuner.execution.search import search
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
@@ -120,7 +122,8 @@ def test_a_driver_ends_as_failed(make_sweep, monkeypatch, fault):
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setattr(driver, "MIRROR_WAIT_S", 0.1)
-    monkeypatch.setattr(driver, "start_ray", lambda insecure: None)
+    monkeypatch.setattr(driver, "start_ray", lambda **options: None)
+    monkeypatch.setattr(driver, "place_sweep", lambda *arguments: Placement(RunResources()))
     monkeypatch.setattr(driver, "verify_nodes", lambda sweep: WorkerContext())
     monkeypatch.setattr(driver, "execute", execute)
     ending = search(sweep, Console(quiet=True))

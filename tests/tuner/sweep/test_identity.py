@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from search_spaces.configurations import parse_launched_space, parse_space
 from tests.tuner.conftest import SPACE
 from trainables.storage.atomic import write_json
 from tuner.sweep.folder import SweepFolder
-from tuner.sweep.identity import changeable_keys, changed_keys, content_of, digest_of
+from tuner.sweep.identity import LaunchedSpace, changeable_keys, changed_keys, content_of, digest_of, read_space
 
 LAUNCHED = content_of(parse_space(SPACE, "tiny.yaml"))
 
@@ -32,6 +33,17 @@ def test_the_file_of_a_sweep_says_which_space_it_was_launched_with_and_where_it_
         "host": socket.gethostname(),
     }
     assert SweepFolder.open("tiny", home=sweep.folder.parent) == sweep
+
+
+@pytest.mark.parametrize(("written", "expected"), [("", None), ("auto", None), ("0", 0), ("0.25", 0.25), ("2", 2)])
+def test_a_sweep_keeps_the_gpus_that_it_was_launched_with(written, expected):
+    text = SPACE + (f"resources: {{gpu: {written}}}\n" if written else "")
+    launched = LaunchedSpace(content_of(parse_launched_space(text, "tiny.yaml", gpu=None)), text)
+    space, edited_keys = read_space(text, Path("tiny.yaml"), launched)
+    assert (space.resources.gpu, edited_keys) == (expected, ())
+    without, _ = read_space(SPACE, Path("tiny.yaml"), launched)
+    assert without.resources.gpu == expected
+    assert read_space(SPACE, Path("tiny.yaml"), None)[0].resources.gpu == 0  # of an earlier release
 
 
 @pytest.mark.parametrize(

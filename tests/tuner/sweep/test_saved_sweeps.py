@@ -44,6 +44,8 @@ def test_it_opens_and_is_complete(saved):
         ("baseline-standard", "baseline-fgsm_retraining", "trial-0000", "trial-0001"), "complete"
     )
     assert read_snapshot(saved).state == "completed"
+    assert saved.space.resources.gpu == 0  # as it was before GPUs were used by themselves
+    assert saved.taken_over_keys() == []
     assert all(0 < record.metrics["clean"] <= 1 for record in records)
 
 

@@ -16,6 +16,11 @@ def set_num_threads(num_threads: int) -> None:
     torch.set_num_threads(num_threads)
 
 
+def num_gpus() -> int:
+    """Return how many GPUs torch can compute on in this process."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def supports_bfloat16(capability: tuple[int, int]) -> bool:
     """Return whether GPUs of a CUDA compute capability multiply bfloat16 in hardware: those from Ampere on."""
     return capability >= (8, 0)

@@ -65,6 +65,15 @@ def verify(
     ],
     output_format: FormatOption = None,
     output: OutputOption = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            autocompletion=completion.devices,
+            help="Where a bundle's numbers are measured again: auto, cuda or one like cuda:1; by default cpu.",
+        ),
+    ] = None,
     data: Data = None,
     home_folder: Home = None,
 ) -> None:
@@ -74,9 +83,13 @@ def verify(
     measured again and must be equal to the last digit, and model.pt2 must be the classifier of the weights.
     """
     chosen = format_of(output_format, output)
+    from tuner.execution.preflight import choose_device
+
     if (Path(source) / "configuration.json").exists():
-        _verify_bundle(Path(source), data, chosen, output)
+        _verify_bundle(Path(source), data, choose_device(device, by_default="cpu"), chosen, output)
         return
+    if device is not None:
+        raise UserError(f"--device is for a bundle, whose numbers are measured again, and {source} is no bundle here")
     if data is not None:
         raise UserError(f"--data is for a bundle, whose numbers are measured again, and {source} is no bundle here")
     from tuner.results.terminal.checks import verification_table
@@ -94,7 +107,7 @@ def verify(
         raise typer.Exit(MISTAKE)
 
 
-def _verify_bundle(folder: Path, data: Path | None, chosen: Format, output: Path | None) -> None:
+def _verify_bundle(folder: Path, data: Path | None, device: str, chosen: Format, output: Path | None) -> None:
     from trainables.common.valid_json import dump_json
     from tuner.results.bundles.check import verify_bundle
     from tuner.results.terminal.output import say_all
@@ -103,7 +116,7 @@ def _verify_bundle(folder: Path, data: Path | None, chosen: Format, output: Path
     if chosen not in ("table", "json"):
         raise UserError("what is wrong with a bundle is printed as text or as JSON: --format json")
     with waiting(Console(stderr=True, markup=False), f"Measuring {folder} again", in_logs=False):
-        problems = verify_bundle(folder, data)
+        problems = verify_bundle(folder, data, device)
     if chosen == "json" or output is not None:
         write_content(dump_json({"bundle": str(folder), "problems": problems}).encode() + b"\n", output)
     else:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from search_spaces.limits import MAX_CONFIRMED
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import Home, SweepName, open_sweep
+from tuner.cli.options import Device, Home, SweepName, open_sweep
 from tuner.cli.shell import completion
 from tuner.errors import MISTAKE, UserError
 
@@ -32,6 +32,7 @@ def draw(
         Path | None,
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder to make; by default pictures/SWEEP-RUN."),
     ] = None,
+    device: Device = None,
     home_folder: Home = None,
 ) -> None:
     """Draw a run: images under attack, accuracies, losses, ratio, and accuracy by epsilon beside the baselines.
@@ -39,14 +40,16 @@ def draw(
     The exit code is 2 if one of the pictures could not be drawn.
     """
     sweep = open_sweep(sweep_name, home_folder)
+    from tuner.execution.preflight import choose_device
     from tuner.results.pictures.draw import write_pictures
     from tuner.results.terminal.waiting import waiting
     from tuner.sweep.snapshot import read_snapshot
 
     snapshot = read_snapshot(sweep, with_rows=True)
     snapshot.require_whole()
+    chosen = choose_device(device)
     with waiting(Console(stderr=True, markup=False), "Drawing", in_logs=False):
-        folder, missing = write_pictures(snapshot, output, run)
+        folder, missing = write_pictures(snapshot, output, run, chosen)
     for picture in sorted(folder.iterdir()):
         typer.echo(picture)
     for what in missing:

@@ -103,6 +103,12 @@ def datasets(parameters: Mapping[str, Any]) -> Iterable[str]:
     return names()
 
 
+@_matching
+def devices(parameters: Mapping[str, Any]) -> Iterable[str]:
+    """Return the kinds of devices."""
+    return ("auto", "cpu", "cuda")
+
+
 def _settings_of(trainable: str) -> Iterable[str]:
     from trainables.config import CONFIGURATIONS
 

@@ -18,11 +18,11 @@ import ray
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from search_spaces.schema import Resources
 from tuner.cluster import local_ray
 from tuner.cluster.ray_internals import KeyValueStore, autoscaler_launches_nodes, draining_nodes
 from tuner.errors import UserError
 from tuner.execution.ray_tune.fair_share import Claim, fair_shares
+from tuner.execution.ray_tune.gpu_plan import RunResources
 
 _PREFIX = "claim:"
 _CLAIMS = KeyValueStore("adversarial-tuner")
@@ -36,17 +36,16 @@ def machines() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
 
 
-def num_fitting(resources: Resources, there: Iterable[Mapping[str, float]]) -> int:
+def num_fitting(resources: RunResources, there: Iterable[Mapping[str, float]]) -> int:
     """Return how many runs fit machines at once, each on one of them."""
-    wanted = {name: amount for name, amount in (("CPU", resources.cpu), ("GPU", resources.gpu)) if amount > 0}
     return sum(
         # Tenths do not divide exactly: 0.3 / 0.1 is below 3.
-        int(min(machine.get(name, 0.0) / amount + 1e-9 for name, amount in wanted.items()))
+        int(min(machine.get(name, 0.0) / amount + 1e-9 for name, amount in resources.amounts.items()))
         for machine in there
     )
 
 
-def num_slots(resources: Resources) -> int:
+def num_slots(resources: RunResources) -> int:
     """Return how many runs fit the cluster at once, each on one machine.
 
     Raises:
@@ -65,7 +64,7 @@ def num_slots(resources: Resources) -> int:
     return slots
 
 
-def await_machines(resources: Resources, tell: Callable[[str], None]) -> None:
+def await_machines(resources: RunResources, tell: Callable[[str], object]) -> None:
     """See that runs will fit the cluster: now, or once an autoscaler has started the machines that they need.
 
     Args:
@@ -87,7 +86,7 @@ class Capacity:
     """How many runs one driver may have at work, kept up to date by a thread; a context manager."""
 
     def __init__(
-        self, name: str, resources: Resources, max_concurrent: int | None, num_wanted: Callable[[], int]
+        self, name: str, resources: RunResources, max_concurrent: int | None, num_wanted: Callable[[], int]
     ) -> None:
         """Take a name that no other driver of the cluster has at the same time, and what its runs need."""
         self._key = _PREFIX + name
@@ -177,12 +176,12 @@ def _claim(value: bytes) -> Claim:
 _VERDICT_S = 15.0
 
 
-def starts_machines_for(resources: Resources) -> bool:
+def starts_machines_for(resources: RunResources) -> bool:
     """Ask the cluster for the resources of one run, and return whether machines come, or are about to.
 
     A head always has the process that would be the autoscaler; only what that does says whether it is one.
     """
-    group = placement_group([{"CPU": resources.cpu, **({"GPU": resources.gpu} if resources.gpu else {})}])
+    group = placement_group([resources.amounts])
     try:
         deadline = time.monotonic() + _VERDICT_S
         while time.monotonic() < deadline:

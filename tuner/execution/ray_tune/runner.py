@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ray import tune
 
-from search_spaces.schema import Resources
 from trainables.common.process_state import environment, loggers_kept
 from trainables.worker.context import WorkerContext
 from trainables.worker.trainable import RunTrainable
@@ -21,6 +20,7 @@ from tuner.cluster.ray_internals import environment_not_copied, snapshot_only_at
 from tuner.execution.dispatcher import Dispatcher, Observer
 from tuner.execution.failures import FailurePolicy
 from tuner.execution.ray_tune.capacity import Capacity, await_machines
+from tuner.execution.ray_tune.gpu_plan import RunResources
 from tuner.execution.ray_tune.start import signal_handlers_given_back
 from tuner.execution.ray_tune.tune_adapters import (
     FailureStopper,
@@ -52,9 +52,14 @@ def _quiet_tune() -> Iterator[None]:
         yield
 
 
+def _bundle(cpu: float, gpu: float) -> tune.PlacementGroupFactory:
+    """Return what one run asks Ray for: a share of a GPU that can be larger than that of the others."""
+    return tune.PlacementGroupFactory([RunResources(cpu, gpu).amounts])
+
+
 def execute(
     ledger: RunQueue,
-    resources: Resources,
+    resources: RunResources,
     observers: Sequence[Observer] = (),
     *,
     context: WorkerContext = _NO_CONTEXT,
@@ -86,14 +91,14 @@ def execute(
         SweepError: the sweep has given up; the ledger is whole, and what has not ended can go on.
     """
     await_machines(resources, tell)
-    policy = FailurePolicy(timeout_s, is_winding_down=is_winding_down)
-    dispatcher = Dispatcher(ledger, policy, observers)
+    policy = FailurePolicy(timeout_s, is_winding_down=is_winding_down, gpu=resources.gpu)
+    dispatcher = Dispatcher(ledger, policy, observers, tell=tell)
     folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
     capacity = Capacity(name or uuid.uuid4().hex, resources, max_concurrent, lambda: dispatcher.num_wanted)
     with _quiet_tune(), folder as scratch, capacity:
         dispatcher.limit = lambda: capacity.limit
         tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            tune.with_resources(trainable, lambda config: _bundle(resources.cpu, config["gpu"])),
             tune_config=tune.TuneConfig(
                 search_alg=LedgerSearcher(dispatcher, context),
                 scheduler=LedgerScheduler(dispatcher, capacity),

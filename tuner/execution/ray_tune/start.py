@@ -16,16 +16,19 @@ from trainables.common.process_state import environment, safe_path, source_folde
 from tuner.cluster import local_ray
 from tuner.cluster.auth import secure_own_token, token_path
 from tuner.cluster.ray_internals import WorkerPath, silence_worker_output, started_apart
+from tuner.errors import UserError
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
 _starting = threading.Lock()  # of two threads that launch sweeps, one starts Ray for both
+_offered: dict[str, str] = {}
+"""The number of the only GPU that a Ray of this process offers, empty for all, by the id of its node."""
 _RAY_VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, chosen now so that it does not warn about it
 }
 
 
-def start_ray(num_cpus: int | None = None, *, insecure: bool = False) -> None:
+def start_ray(num_cpus: int | None = None, *, insecure: bool = False, gpu: str | None = None) -> None:
     """Start Ray on this machine, or connect to the cluster that ``RAY_ADDRESS`` names.
 
     Ray ends with this process.
@@ -33,13 +36,26 @@ def start_ray(num_cpus: int | None = None, *, insecure: bool = False) -> None:
     Args:
         num_cpus: processors to offer; by default all.
         insecure: let a Ray that is started here require no token if ``RAY_AUTH_MODE`` says so.
+        gpu: the only GPU of this machine to offer, like ``cuda:1``; by default, and for ``cuda``, all.
 
     Raises:
-        UserError: ``RAY_AUTH_MODE`` turns tokens off, or there is no folder for Ray's sockets.
+        UserError: ``RAY_AUTH_MODE`` turns tokens off, there is no folder for Ray's sockets, or one GPU is to be offered
+            and this process has a Ray already.
     """
+    number = (gpu or "").partition(":")[2]
     with _starting:
         if not ray.is_initialized():
-            _start(num_cpus, insecure)
+            with environment(visible_gpu(int(number)) if number else {}):
+                _start(num_cpus, insecure)
+            _offered[ray.get_runtime_context().get_node_id()] = number
+        elif number and _offered.get(ray.get_runtime_context().get_node_id()) != number:
+            raise UserError(f"--device {gpu}: this process has a Ray already, with its own GPUs; use another process")
+
+
+def visible_gpu(number: int) -> dict[str, str]:
+    """Return the environment variable with which a process sees one GPU of those that this process sees."""
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return {"CUDA_VISIBLE_DEVICES": visible[number] if number < len(visible) else str(number)}
 
 
 def _start(num_cpus: int | None, insecure: bool) -> None:

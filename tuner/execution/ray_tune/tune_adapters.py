@@ -38,7 +38,14 @@ class LedgerSearcher(Searcher):
             return str(Searcher.FINISHED) if self._dispatcher.is_done else None
         is_of_older_release = names_its_run(run.folder) is False
         return RunTask(
-            run.key, str(run.folder), run.settings, self._context, run.sweep_id, accepts_format_1=is_of_older_release
+            run.key,
+            str(run.folder),
+            run.settings,
+            self._context,
+            run.sweep_id,
+            accepts_format_1=is_of_older_release,
+            gpu=self._dispatcher.policy.gpu_of(run.key),
+            memory_retries=self._dispatcher.policy.memory_retries(run.key),
         ).to_config()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from tuner.errors import SweepError
 from tuner.execution.preflight import check_storage
 from tuner.execution.ray_tune.node_checks import verify_nodes
+from tuner.execution.ray_tune.placing import place_sweep
 from tuner.execution.ray_tune.runner import execute
 from tuner.execution.ray_tune.start import start_ray
 from tuner.search.repair import RepairQueue
@@ -34,13 +35,15 @@ def repair_runs(sweep: SweepFolder, console: Console, *, insecure: bool = False)
     queue = RepairQueue(sweep, tell)
     if queue.num_left:
         check_storage(sweep, queue.num_left)
-        start_ray(insecure=insecure)
+        start_ray(insecure=insecure, gpu=sweep.gpus.device)
+        context = verify_nodes(sweep)
+        placement = place_sweep(sweep, queue.num_left, context, tell)
         execute(
             queue,
-            sweep.space.resources,
-            context=verify_nodes(sweep),
+            placement.resources,
+            context=context,
             timeout_s=sweep.space.budget.trial_timeout,
-            max_concurrent=sweep.max_concurrent,
+            max_concurrent=placement.at_once,
             name=sweep.id,
             tell=tell,
         )

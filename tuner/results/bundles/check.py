@@ -13,12 +13,13 @@ _MAX_DIFFERENCE = 1e-4
 """Of logits of ``model.pt2`` and of the weights, which may be added up in another order."""
 
 
-def verify_bundle(folder: Path, data: Path | None = None) -> list[str]:
+def verify_bundle(folder: Path, data: Path | None = None, device: str = "cpu") -> list[str]:
     """Return what is wrong with a bundle, each as a sentence; nothing if every file and every recorded number holds.
 
     Args:
         folder: of the bundle.
         data: folder of the dataset's files; by default they are fetched.
+        device: on which the numbers are measured again; on a GPU some may differ in their last digits.
 
     Raises:
         UserError: the dataset cannot be had.
@@ -32,17 +33,17 @@ def verify_bundle(folder: Path, data: Path | None = None) -> list[str]:
         return [str(error)]
     if problems:
         return problems
-    return [*_compare_numbers(folder, record, data), *_compare_program(folder)]
+    return [*_compare_numbers(folder, record, data, device), *_compare_program(folder)]
 
 
-def _compare_numbers(folder: Path, record: BundleRecord, data: Path | None) -> list[str]:
+def _compare_numbers(folder: Path, record: BundleRecord, data: Path | None, device: str) -> list[str]:
     from trainables.judging.saved import evaluate_classifier, load_classifier
 
     threads = min(record.num_threads, os.cpu_count() or 1)
     trained = load_classifier(folder)
-    measured: Mapping[str, float] = evaluate_classifier(trained, "validation", data=data, num_threads=threads)[
-        "metrics"
-    ]
+    measured: Mapping[str, float] = evaluate_classifier(
+        trained, "validation", data=data, device=device, num_threads=threads
+    )["metrics"]
     return [
         f"{folder / 'metrics.json'} says {name} {record.metrics[name]!r}, and it is {value!r} here (another machine or "
         "release of torch may round otherwise)"

@@ -73,13 +73,16 @@ def _draw_by_compute(snapshot: Snapshot, target: Path) -> Path | None:
     return save_figure(pictures.comparison(title, rows, others), target)
 
 
-def write_pictures(snapshot: Snapshot, target: Path | None = None, key: str | None = None) -> tuple[Path, list[str]]:
+def write_pictures(
+    snapshot: Snapshot, target: Path | None = None, key: str | None = None, device: str | None = None
+) -> tuple[Path, list[str]]:
     """Write the pictures of a run into a new folder, which appears whole or not at all.
 
     Args:
         snapshot: of the sweep, with rows.
         target: the folder to make; by default ``pictures/<sweep>-<run>`` right here.
         key: of the run (``trial-0003``, ``3``, ``fgsm_retraining``); by default the best trial.
+        device: see `draw_run`.
 
     Returns:
         The folder, and a line for each picture that could not be drawn.
@@ -96,7 +99,7 @@ def write_pictures(snapshot: Snapshot, target: Path | None = None, key: str | No
         raise UserError(f"{target} is there already: remove it or choose another --output")
     try:
         with whole_folder(target) as folder:
-            drawn = draw_run(snapshot, record, folder)
+            drawn = draw_run(snapshot, record, folder, device)
     except OSError as error:
         raise UserError(
             f"cannot draw {record.run.key} into {target}: {reason_of(error)}; choose another --output"
@@ -104,7 +107,7 @@ def write_pictures(snapshot: Snapshot, target: Path | None = None, key: str | No
     return target, drawn.missing
 
 
-def draw_run(snapshot: Snapshot, record: Record, folder: Path) -> Pictures:
+def draw_run(snapshot: Snapshot, record: Record, folder: Path, device: str | None = None) -> Pictures:
     """Draw a run's training, attacked images, and accuracy by epsilon beside the best trial's and the baselines'.
 
     A picture whose checkpoint is missing is left out, and `Pictures.missing` says so.
@@ -113,10 +116,11 @@ def draw_run(snapshot: Snapshot, record: Record, folder: Path) -> Pictures:
         snapshot: of the sweep, with rows.
         record: a run that has reported.
         folder: an existing folder for the PNGs.
+        device: on which images are attacked; by default a GPU if there is one.
     """
     others = [other for other in _important(snapshot) if other.run.key != record.run.key]
     drawn = Pictures()
-    examples = _render_examples(snapshot, [record, *others], drawn)
+    examples = _render_examples(snapshot, [record, *others], drawn, device)
     _draw_one(snapshot, record, examples.get(record.run.key), folder, drawn)
     _draw_by_epsilon(snapshot, [record, *others], examples, folder, drawn)
     return drawn
@@ -184,7 +188,9 @@ def _important(snapshot: Snapshot) -> list[Record]:
     return ([] if snapshot.best is None else [snapshot.best]) + baselines
 
 
-def _render_examples(snapshot: Snapshot, records: Sequence[Record], drawn: Pictures) -> dict[str, Examples]:
+def _render_examples(
+    snapshot: Snapshot, records: Sequence[Record], drawn: Pictures, device: str | None = None
+) -> dict[str, Examples]:
     """Return attacked images of runs by their keys; what cannot be rendered is noted as missing."""
     from trainables.errors import CheckpointError
     from trainables.judging import examples
@@ -195,7 +201,7 @@ def _render_examples(snapshot: Snapshot, records: Sequence[Record], drawn: Pictu
     try:
         snapshot.sweep.provide_code()
         dataset = examples.load_run_dataset(
-            records[0].run.settings, Path(snapshot.sweep.data) if snapshot.sweep.data else None
+            records[0].run.settings, Path(snapshot.sweep.data) if snapshot.sweep.data else None, device
         )
     except UserError as error:
         drawn.missing.append(f"images under attack and accuracy by epsilon: {error}")
