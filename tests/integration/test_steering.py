@@ -15,7 +15,7 @@ from tests.integration.test_command_line import ended
 from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
-from tuner.sweep.runs import read_metrics
+from tuner.sweep.runs import baseline_name, read_metrics
 
 pytestmark = [
     pytest.mark.ray,
@@ -102,7 +102,7 @@ def test_detached_watched_paused_resumed_stopped_and_resumed(command_line: Comma
         assert rows_now[: len(kept)] == kept
         assert [row["step"] for row in rows_now] == list(range(1, len(rows_now) + 1))
     trained_again = {line.split()[0] for line in output.splitlines() if " running " in line}
-    assert not trained_again & finished
+    assert not trained_again & {baseline_name(key) or key for key in finished}
     logs = {record.run.key: (record.run.folder / "log.txt").read_text() for record in records}
     assert command_line.run("logs", "a", "standard") == logs["baseline-standard"]
     for record in records:
