@@ -157,7 +157,8 @@ def read_snapshot(
     for kind, trial in ended_or_running(studies, tuple(records)):
         with replaying(sweep.study_place):
             run = run_of(sweep, kind, trial)
-            run = replace(run, evaluations=recorded.get(run.folder, {}))
+        if of_run := recorded.get(run.folder):
+            run = replace(run, evaluations=of_run)
         try:
             if with_rows:
                 rows[run.key] = read_metrics(run)
