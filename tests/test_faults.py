@@ -327,7 +327,12 @@ FAULTS = {
             "test_python_m_tuner_takes_no_further_code_from_the_current_folder",
         ),
     ],
-    "odd surroundings: long and foreign names, no HOME, a notebook's MPLBACKEND, any umask, a thread": [
+    "odd surroundings: long and foreign names, no HOME, a notebook's MPLBACKEND, any umask, a thread, closed streams": [
+        (
+            "trainables/common/test_process_state.py",
+            "test_without_standard_streams_a_command_does_the_same_and_no_file_gets_their_number",
+        ),
+        ("trainables/common/test_process_state.py", "test_tuner_runs_without_any_standard_stream"),
         (SURROUNDINGS, "test_a_thread_launches_it_without_a_home_directory_below_long_and_foreign_names"),
         ("tuner/cluster/test_local_ray.py", "test_sockets_fit_below_it"),
         ("tuner/cluster/test_nodes.py", "test_under_any_umask_only_the_owner_can_replace_the_token"),

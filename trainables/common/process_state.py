@@ -130,6 +130,20 @@ def loggers_kept(names: Iterable[str] | None = None) -> Iterator[None]:
             logger.propagate, logger.disabled = propagate, disabled
 
 
+def open_missing_streams() -> None:
+    """Open ``/dev/null`` for each of standard input, output and error that this process was started without.
+
+    Otherwise the next file that is opened gets its number, and whatever a library or a child prints goes into it.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", errors="replace", closefd=False))  # noqa: SIM115
+
+
 @contextlib.contextmanager
 def redacted_output(before_use: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Mask secrets in what Python code writes to standard output and error while this is entered.

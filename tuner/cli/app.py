@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from trainables.common.process_state import open_missing_streams
 from tuner.cli import confirm, evaluate, launch, monitor, spaces, ui
 from tuner.cli.cluster import job, nodes
 from tuner.cli.cluster.remote import ClusterCommand
@@ -85,4 +86,5 @@ app.add_typer(nodes.app, name="cluster", **page("cluster"))
 
 def main() -> None:
     """Run the command line; an error that is raised on purpose ends it with its message and exit code."""
+    open_missing_streams()
     run_command(app)

@@ -143,3 +143,33 @@ def test_installed_packages_need_no_path_of_their_own(tmp_path, monkeypatch):
     assert process_state.source_folders() == [str(tmp_path)]
     monkeypatch.setattr(process_state.sysconfig, "get_path", lambda name: str(tmp_path))
     assert process_state.source_folders() == []
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_without_standard_streams_a_command_does_the_same_and_no_file_gets_their_number(tmp_path, closed):
+    probe = (
+        "import os, sys; from trainables.common.process_state import open_missing_streams; open_missing_streams(); "
+        "print('out'); print('err', file=sys.stderr); sys.stdin.read(); file = open('opened', 'w'); "
+        "file.write(str(file.fileno())); os.system('echo child; echo child >&2')"
+    )
+    shell = f'exec "{sys.executable}" -P -c "$0" {closed}'
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        ["sh", "-c", shell, probe],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ([] if " >&-" in f" {closed}" else ["out", "child"])
+    assert done.stderr.split() == ([] if "2>&-" in closed else ["err", "child"])
+    assert int((tmp_path / "opened").read_text()) > 2
+
+
+def test_tuner_runs_without_any_standard_stream():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    shell = f'exec "{sys.executable}" -P -m tuner spaces list <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", shell], env=environment, check=False).returncode == 0
