@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import OF_FAIR_WORKERS
 from tests.support.servers import free_port
 from tuner import Sweep
 from tuner.cluster.slurm import SlurmJob, job_script
@@ -51,6 +52,7 @@ def slurm(tmp_path):
             (commands / name).chmod(0o755)
         yield {
             **{key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
+            **dict([OF_FAIR_WORKERS]),
             "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "SLURM_JOB_ID": str(free_port() % 10000),
             "SLURM_JOB_NODELIST": "node[1-2]",
