@@ -201,12 +201,11 @@ class RayGpus:
         self, machines: Mapping[str, GpuMachine], settings: Mapping[str, Any] | None, context: WorkerContext
     ) -> dict[str, Footprint]:
         """Return what a run takes on each machine; those that do not answer in time are missing."""
-        measure = ray.remote(measure_gpu)
+        measure = ray.remote(max_calls=1)(measure_gpu)  # its process gives all memory back
         pending = {
             measure.options(
                 num_cpus=0,
                 num_gpus=_TRACE,
-                max_calls=1,  # its process gives all memory back
                 max_retries=0,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
             ).remote(settings, context): node
