@@ -24,6 +24,7 @@ _offered: dict[str, str] = {}
 """The number of the only GPU that a Ray of this process offers, empty for all, by the id of its node."""
 _RAY_VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_prestart_worker_first_driver": "0",  # an idle Python for each processor, which no run takes
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, chosen now so that it does not warn about it
 }
 
