@@ -69,12 +69,11 @@ class Side:
 
     def fill(self, num_trials: int) -> None:
         """Make a sweep with that many trials, of one report each."""
-        sweep = Folder.create("sweep", SPACE, "storage.yaml", home=self._home, num_trials=10**6)
+        sweep = Folder.create("sweep", SPACE, "storage.yaml", home=self._home, num_trials=num_trials)
         with mock.patch("os.fsync"):
             ledger = ledgers.Ledger(sweep)
             for _ in range(num_trials):
                 ledger.complete(ledger.next_run().key, _metrics(1, at_end=True))
-        sweep.extended(num_trials)
 
     def records(self) -> None:
         """Read every run, as each command that shows results does."""
