@@ -41,9 +41,16 @@ def cluster(request) -> Iterator[Raylets]:
 
 
 def launch(
-    line: CommandLine, cluster: Raylets, name: str, trials: int, compute: int, *options: str, gpu: float = 0
+    line: CommandLine,
+    cluster: Raylets,
+    name: str,
+    trials: int,
+    compute: int,
+    *options: str,
+    gpu: float | str = 0,
+    module: str = "",
 ) -> Command:
-    line.module = "tuner" if gpu else "tests.support.idle"
+    line.module = module or ("tuner" if gpu else "tests.support.idle")
     line.environment |= {"RAY_ADDRESS": cluster.address(), "PYTHONPATH": str(Path(__file__).parents[2])}
     space = line.folder / f"{name}.yaml"
     numbers = {"TRIALS": trials, "COMPUTE": compute, "SHARE": gpu}
@@ -138,6 +145,39 @@ def test_a_run_that_was_assigned_a_gpu_takes_nothing_else(command_line, cluster)
     for record in read_records(SweepFolder.open("gpu", home=command_line.home)):
         assert "cuda:0 was assigned to the run, but torch sees no GPU" in record.reason
         assert ", cuda:0, " in (record.run.folder / "log.txt").read_text()
+
+    left_out = re.compile(r"1 GPU of \S+ \(\S+\) is left out: torch sees no GPU there")
+    output = launch(command_line, cluster, "auto", 2, 1, "--max-concurrent", "1", gpu="auto").finish(0)
+    assert left_out.search(" ".join(output.split())), output
+    check_whole(command_line, "auto", 2)
+    output = command_line.run("launch", "auto.yaml", "--dry-run", "--name", "b")
+    assert left_out.search(" ".join(output.split())), output
+    output = launch(command_line, cluster, "must", 2, 1, "--device", "cuda", gpu="auto").finish(2)
+    assert "--device cuda: no GPU of the cluster can be used" in output
+    assert "is a GPU of this machine, and RAY_ADDRESS names a cluster" in command_line.run(
+        "launch", "auto.yaml", "--device", "cuda:0", "--name", "c", code=2
+    )
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("cluster", [0], indirect=True)
+def test_runs_share_a_gpu_and_those_without_memory_get_more_of_it(command_line, cluster):
+    cluster.add(4, num_gpus=1)
+    output = launch(command_line, cluster, "scarce", 3, 1, gpu="auto", module="tests.support.scarce").finish(0)
+    assert "GPUs: 1, 3 runs at once on each (0.3333 of a GPU per run): its memory holds no more" in output
+    records = read_records(SweepFolder.open("scarce", home=command_line.home))
+    assert [record.state for record in records] == ["complete", "complete", "failed"]
+    shares = [read_metrics(record.run)[-1]["gpu_share"] for record in records[:2]]
+    assert shares == [0.6666, 1.0]
+    assert "lower batch_size" in records[2].reason
+    for number, expected in enumerate((["0.6666"], ["0.6666", "1"], ["0.6666", "1"])):
+        told = re.findall(rf"trial-000{number} had too little memory .* report with ([0-9.]+)", output)
+        assert told == expected, output
+    log = (records[1].run.folder / "log.txt").read_text()
+    assert "1 of a GPU (more than before: memory ran out, retry 2)" in log
+    command_line.module = "tuner"
+    status = command_line.run("status", "scarce")
+    assert "trial-0001: ran out of GPU memory 2 times; it was trained with 1 of a GPU" in status
 
 
 @pytest.mark.ray
