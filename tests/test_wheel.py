@@ -47,4 +47,4 @@ def test_every_package_says_that_it_has_types(unpacked, package):
 
 def test_the_wheel_installs_the_command(unpacked):
     (entry_points,) = unpacked.glob("*.dist-info/entry_points.txt")
-    assert "tuner = tuner.cli.app:main" in entry_points.read_text()
+    assert "tuner = tuner.__main__:main" in entry_points.read_text()

@@ -77,3 +77,20 @@ def test_what_reads_a_sweep_loads_no_scipy_before_it_computes_with_it():
         "sys.exit('loaded' if 'scipy' in sys.modules else 0)"
     )
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_ctrl_c_while_the_command_line_is_loaded_ends_it_without_a_word():
+    program = """
+import sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from tuner.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
