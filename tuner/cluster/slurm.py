@@ -33,7 +33,8 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$TUNER_HOME/.token-$SLURM_JOB_ID
 mkdir -p "$TUNER_HOME"
 port=$((20000 + SLURM_JOB_ID % 10000)) # of this job alone
 
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+first=${hosts[0]}
 address=$(srun --nodes=1 --ntasks=1 --nodelist="$first" hostname --ip-address | awk '{print $1}')
 nodes=()
 trap '((${#nodes[@]} == 0)) || kill "${nodes[@]}" 2>/dev/null || true' EXIT
