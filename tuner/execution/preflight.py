@@ -7,7 +7,6 @@ import re
 import shutil
 from pathlib import Path
 
-import optuna
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -21,7 +20,6 @@ from trainables.storage.atomic import reason_of, write_whole
 from tuner.cluster import local_ray
 from tuner.errors import UserError
 from tuner.results.terminal.output import say
-from tuner.search.distributions import suggest
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.identity import GpuUse
 
@@ -176,6 +174,10 @@ def _bytes_per_run(space: Space) -> int:
     """Return about how much disk a run takes: two checkpoints, each of weights with two moments in 4 bytes."""
     from trainables.config import parse
     from trainables.training.registry import num_parameters
+
+    import optuna  # which `tuner verify BUNDLE` does without
+
+    from tuner.search.distributions import suggest
 
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
     settings = space.settings(lambda parameter: suggest(trial, parameter))

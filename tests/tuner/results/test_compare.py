@@ -196,7 +196,7 @@ def test_choosing_what_is_not_there_names_the_runs(trained):
 def test_choosing_what_has_not_ended_is_refused(make_sweep):
     sweep = make_sweep()
     Ledger(sweep).next_run()
-    with pytest.raises(UserError, match="running"):
+    with pytest.raises(UserError, match="is unfinished; it must be complete"):
         choose_run(read_snapshot(sweep), "standard")
     with pytest.raises(UserError, match="tuner resume tiny"):
         choose_run(read_snapshot(sweep), None)

@@ -170,7 +170,7 @@ class TestWhatIsNotThere:
         sweep = make_sweep()
         ledger = Ledger(sweep)
         ledger.report(ledger.next_run().key, row(1))
-        with pytest.raises(UserError, match="is running; it must be complete or pruned or failed"):
+        with pytest.raises(UserError, match="is unfinished; it must be complete or pruned or failed"):
             write_pictures(read_snapshot(sweep, with_rows=True), tmp_path / "out", "standard")
         with pytest.raises(UserError, match="tuner resume tiny"):
             write_pictures(read_snapshot(sweep, with_rows=True), tmp_path / "out")
