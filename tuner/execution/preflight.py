@@ -172,11 +172,10 @@ def check_storage(sweep: SweepFolder, num_left: int) -> None:
 
 def _bytes_per_run(space: Space) -> int:
     """Return about how much disk a run takes: two checkpoints, each of weights with two moments in 4 bytes."""
-    from trainables.config import parse
-    from trainables.training.registry import num_parameters
-
     import optuna  # which `tuner verify BUNDLE` does without
 
+    from trainables.config import parse
+    from trainables.training.registry import num_parameters
     from tuner.search.distributions import suggest
 
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
