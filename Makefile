@@ -19,7 +19,7 @@ table: .venv/installed  ## The README's table of defences: an hour and a half on
 WORKERS ?= 4
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
-test: .venv/installed  ## All tests that can run here: half an hour on two cores; the end says what was skipped and why
+test: .venv/installed  ## All tests that can run here: forty minutes on two cores; the end says what was skipped and why
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-unit: .venv/installed  ## Tests that need no Ray: minutes of computing
