@@ -107,14 +107,15 @@ def _read_bundle(base: Path, path: str) -> BundleSettings:
     return read_bundle_json(folder, name, complete_settings)
 
 
-def with_bundles(text: str, source: str) -> str:
-    """Return the text of a space that holds the settings of the bundles that it names, which then are not needed.
+def with_bundles(space: Space, text: str, source: str) -> str:
+    """Return the text of a space with the settings of the bundles that it names, which then are not needed any more.
 
-    Raises:
-        SpaceError: it has mistakes.
+    Args:
+        space: that the text describes.
+        text: of its file.
+        source: what to call it in messages.
     """
-    bundles = parse_space(text, source).bundles
-    return assign(text, source, [f"{KEPT}={json.dumps(bundles)}"]) if bundles else text
+    return assign(text, source, [f"{KEPT}={json.dumps(space.bundles)}"]) if space.bundles else text
 
 
 def with_first_rung(space: Space, rungs: Mapping[str, float] | None = None) -> Space:

@@ -324,3 +324,22 @@ def with_changes(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dic
         both = isinstance(before, Mapping) and isinstance(value, Mapping)
         result[key] = with_changes(before, value) if both else deepcopy(value)  # type: ignore[arg-type]
     return result
+
+
+def leaf_values(settings: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every value in nested settings with the keys that lead to it, after those of `path`.
+
+    A value is all that is no mapping, or is an empty one.
+    """
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaf_values(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def contains(settings: object, group: object) -> bool:
+    """Return whether nested settings have every setting of a group, with its value."""
+    if not isinstance(group, Mapping):
+        return settings == group
+    return isinstance(settings, Mapping) and all(contains(settings.get(key), value) for key, value in group.items())

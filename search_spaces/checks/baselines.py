@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from search_spaces.checks.fields import SHARED_SETTINGS, leaf_values, model_mistakes, recipe_value_mistakes
+from search_spaces.checks.fields import SHARED_SETTINGS, model_mistakes, recipe_value_mistakes
 from search_spaces.errors import Mistake, Path, unknown
-from search_spaces.parameters import Fixed, Parameter, put
+from search_spaces.parameters import Fixed, Parameter, leaf_values, put
 from search_spaces.parsing.reader import Draft
 from search_spaces.sections import Baseline
 from trainables.config import CONFIGURATIONS

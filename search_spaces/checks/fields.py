@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from search_spaces.errors import Mistake, Path, explain, nearest, shown, unknown
+from search_spaces.parameters import leaf_values
 from search_spaces.sections import keys_of, submodel
 from trainables.schedules import Schedule
 
@@ -43,18 +44,6 @@ def settings_mistakes(config: type[BaseModel], settings: Mapping[str, Any]) -> l
         for mistake in value_mistakes(config, path, path, [(path, value)])
     ]
     return mistakes or [Mistake(None, path, message) for path, message in model_mistakes(config, settings)]
-
-
-def leaf_values(settings: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Yield every value in nested settings with the keys that lead to it, after those of `path`.
-
-    A value is all that is no mapping, or is an empty one.
-    """
-    for key, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from leaf_values(value, (*path, key))
-        else:
-            yield (*path, key), value
 
 
 def recipe_value_mistakes(config: type[BaseModel], path: Keys, place: Path, values: LocatedValues) -> Iterator[Mistake]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from search_spaces.checks.fields import Keys, LocatedValues, leaf_values, recipe_value_mistakes, value_mistakes
+from search_spaces.checks.fields import Keys, LocatedValues, recipe_value_mistakes, value_mistakes
 from search_spaces.checks.schedules import schedule_mistakes
 from search_spaces.errors import Mistake, Path
 from search_spaces.parameters import (
@@ -19,6 +19,7 @@ from search_spaces.parameters import (
     Parameter,
     SchedulePart,
     is_number,
+    leaf_values,
 )
 from search_spaces.parsing.reader import Draft
 from trainables.config import TrainingConfig

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from search_spaces.checks.baselines import baseline_mistakes
 from search_spaces.checks.combinations import combination_mistakes
-from search_spaces.checks.fields import leaf_values, model_mistakes, value_mistakes
+from search_spaces.checks.fields import model_mistakes, value_mistakes
 from search_spaces.checks.metrics import metric_mistakes
 from search_spaces.checks.parameters import parameter_mistakes
 from search_spaces.checks.rungs import rung_mistakes
 from search_spaces.errors import Mistake, MistakeList, unknown
+from search_spaces.parameters import leaf_values
 from search_spaces.parsing.reader import Draft
 from search_spaces.sections import submodel
 from trainables.config import CONFIGURATIONS, TrainingConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,7 +13,7 @@ from search_spaces.sections import MAX_BASELINES, Baseline, name_objection
 
 
 def read_baselines(
-    raw: object, published: PublishedSettings, bundles: Bundles, shared: Collection[str]
+    raw: object, published: PublishedSettings, bundles: Bundles
 ) -> tuple[dict[int, Baseline], list[Mistake]]:
     """Return the baselines by their index in the file, and the mistakes in the list.
 
@@ -21,7 +21,6 @@ def read_baselines(
         raw: the content of ``baselines``.
         published: configurations that a baseline can be named after; it has their settings.
         bundles: whose configurations a baseline can have.
-        shared: keys of the settings that all runs of a sweep share, which a baseline takes from the space.
     """
     if not isinstance(raw, list):
         return {}, [Mistake(None, ("baselines",), f"must be a list of baselines, not {shown(raw)}")]
@@ -34,7 +33,7 @@ def read_baselines(
     for index, item in enumerate(raw):
         place = ("baselines", index)
         if isinstance(item, dict) and BUNDLE in item:
-            trainable, settings = _recipe_of_bundle(place, item, bundles, shared, mistakes)
+            trainable, settings = _recipe_of_bundle(place, item, bundles, mistakes)
         else:
             trainable, settings = _recipe(place, item, published, mistakes)
         if trainable is None:
@@ -60,7 +59,7 @@ def _name_of(item: object, trainable: str) -> Any:
 
 
 def _recipe_of_bundle(
-    place: Path, item: Mapping[str, Any], bundles: Bundles, shared: Collection[str], mistakes: list[Mistake]
+    place: Path, item: Mapping[str, Any], bundles: Bundles, mistakes: list[Mistake]
 ) -> tuple[str | None, dict[str, Any]]:
     """Return the trainable and the settings of a baseline that is a bundle's run; like `_recipe`."""
     for key in (NAMED_BY, "trainable"):
@@ -71,8 +70,7 @@ def _recipe_of_bundle(
     if bundle is None:
         return None, {}
     changes = {key: value for key, value in item.items() if key not in ("name", BUNDLE)}
-    own = {key: value for key, value in bundle.items() if key not in shared}
-    return bundle["trainable"], with_changes(own, changes)
+    return bundle["trainable"], with_changes(bundles.own(bundle), changes)
 
 
 def _recipe(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
 from search_spaces.errors import Mistake, Path, dotted, shown
-from search_spaces.parameters import with_changes
+from search_spaces.parameters import leaf_values, with_changes
 from trainables.config import parse
 from trainables.errors import UserError
 
@@ -30,11 +30,13 @@ class Bundles:
     Args:
         kept: the content of the key ``bundles``, if a launch has written it: the settings of each by its path.
         read: reads those that are not there.
+        shared: keys of the settings that all runs of a sweep share, which are those of the space.
     """
 
-    def __init__(self, kept: object, read: ReadBundle | None) -> None:
+    def __init__(self, kept: object, read: ReadBundle | None, shared: Collection[str] = ()) -> None:
         self._kept = kept if isinstance(kept, Mapping) else {}
         self._read = read
+        self._shared = shared
         self.found: dict[str, BundleSettings] = {}
 
     def settings(self, place: Path, path: object, mistakes: list[Mistake]) -> BundleSettings | None:
@@ -54,6 +56,32 @@ class Bundles:
             except UserError as error:
                 mistakes.append(Mistake(None, place, str(error)))
         return self.found.get(path)
+
+    def own(self, bundle: BundleSettings) -> dict[str, Any]:
+        """Return the settings of a bundle without those that all runs of a sweep share."""
+        return {key: value for key, value in bundle.items() if key not in self._shared}
+
+    def left_out(
+        self, bundle: BundleSettings, changes: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Any, Any]]:
+        """Yield the settings of a bundle that a trial of a space would not have, which sets them otherwise.
+
+        Args:
+            bundle: its settings.
+            changes: nested, which were to be put over them.
+            settings: nested, of the trial.
+
+        Yields:
+            The dotted name of each, its value in the bundle, and that of the trial.
+        """
+        common = {key: value for key, value in bundle.items() if key in self._shared}
+        wanted, given = (
+            {".".join(keys): value for keys, value in leaf_values(complete_settings({**each, **common}))}
+            for each in (with_changes(bundle, changes), settings)
+        )
+        for name in sorted(wanted.keys() | given.keys()):
+            if not _equal(wanted.get(name), given.get(name)):
+                yield name, wanted.get(name), given.get(name)
 
     def _look_up(self, path: str) -> BundleSettings:
         if path in self._kept:
@@ -76,38 +104,6 @@ def complete_settings(content: object) -> BundleSettings:
         where = dotted(first["loc"][1:])
         raise UserError(f"holds no configuration: {where + ': ' if where else ''}{first['msg']}") from None
     return settings
-
-
-def left_out(
-    bundle: BundleSettings, changes: Mapping[str, Any], settings: Mapping[str, Any], shared: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the settings of a bundle that a trial of a space would not have, which sets them otherwise.
-
-    Args:
-        bundle: its settings.
-        changes: nested, which were to be put over them.
-        settings: nested, of the trial.
-        shared: those that all runs of a sweep share, which are not looked at.
-
-    Yields:
-        The dotted name of each, its value in the bundle, and that of the trial.
-    """
-    common = {key: value for key, value in bundle.items() if key in shared}
-    wanted, given = (
-        dict(_leaves(parse({**each, **common}).model_dump(mode="json")))
-        for each in (with_changes(bundle, changes), settings)
-    )
-    for name in sorted(wanted.keys() | given.keys()):
-        if not _equal(wanted.get(name), given.get(name)):
-            yield name, wanted.get(name), given.get(name)
-
-
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _equal(value: object, other: object) -> bool:

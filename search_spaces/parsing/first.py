@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from pydantic import ValidationError
 
 from search_spaces.errors import Mistake, MistakeList, Path, shown, unknown
 from search_spaces.parameters import (
@@ -16,6 +14,7 @@ from search_spaces.parameters import (
     Fragments,
     Parameter,
     SchedulePart,
+    contains,
     is_number,
     put,
     settings_of,
@@ -23,9 +22,10 @@ from search_spaces.parameters import (
 )
 from search_spaces.parsing.alternatives import ABOVE_ZERO, IS_ZERO
 from search_spaces.parsing.baselines import NAMED_BY, PublishedSettings
-from search_spaces.parsing.bundles import BUNDLE, Bundles, BundleSettings, left_out
+from search_spaces.parsing.bundles import BUNDLE, Bundles
 from search_spaces.parsing.schedules import schedule_part_values
 from search_spaces.sections import MAX_FIRST
+from trainables.errors import UserError
 
 
 def read_first(
@@ -35,7 +35,6 @@ def read_first(
     published: PublishedSettings,
     trainable: object,
     bundles: Bundles,
-    shared: Collection[str],
 ) -> tuple[tuple[dict[str, Any], ...], list[Mistake]]:
     """Read the configurations to try first.
 
@@ -46,7 +45,6 @@ def read_first(
         published: configurations that can be named: a name stands for those of its settings that the parameters take.
         trainable: of the space; only its own configurations can be named.
         bundles: that can be named. A bundle has to fit: a setting of it that a trial would not have is a mistake.
-        shared: keys of the settings that all runs of a sweep share, which are those of the space.
 
     Returns:
         The values of each configuration by dotted name, and all mistakes.
@@ -64,7 +62,7 @@ def read_first(
             message = f"must be a name or a mapping of settings, not {shown(item)}"
             reader.mistakes.append(Mistake(None, place, message))
         elif BUNDLE in changes:
-            reader.read_bundle(place, bundles, changes, trainable, shared)
+            reader.read_bundle(place, bundles, changes, trainable)
         elif NAMED_BY not in changes:
             reader.read(place, {}, changes)
         elif (name := str(changes[NAMED_BY])) in own:
@@ -93,9 +91,7 @@ class _Reader:
         self.points: list[dict[str, Any]] = []
         self.mistakes = MistakeList()
 
-    def read_bundle(
-        self, place: Path, bundles: Bundles, item: Mapping[str, Any], trainable: object, shared: Collection[str]
-    ) -> None:
+    def read_bundle(self, place: Path, bundles: Bundles, item: Mapping[str, Any], trainable: object) -> None:
         """Read a configuration that is that of a bundle, with changes beside it."""
         changes = {key: value for key, value in item.items() if key != BUNDLE}
         where = (*place, BUNDLE)
@@ -110,18 +106,14 @@ class _Reader:
             self.mistakes.append(Mistake(None, where, message))
             return
         before = len(self.mistakes)
-        self.read(place, {key: value for key, value in bundle.items() if key not in shared}, changes, in_part=True)
-        if len(self.mistakes) == before:
-            self._refuse_left_out(where, bundle, changes, dict.fromkeys(shared))
-
-    def _refuse_left_out(
-        self, where: Path, bundle: BundleSettings, changes: Mapping[str, Any], shared: Mapping[str, Any]
-    ) -> None:
+        self.read(place, bundles.own(bundle), changes, in_part=True)
+        if len(self.mistakes) > before:
+            return
         values = self.points[-1]
         try:
             settings = settings_of(self._parameters.values(), lambda parameter: values[parameter.name])
-            different = list(left_out(bundle, changes, settings, shared))
-        except (KeyError, ValidationError):  # parameters that are mistakes by themselves, which others tell
+            different = list(bundles.left_out(bundle, changes, settings))
+        except (KeyError, UserError):  # parameters that are mistakes by themselves, which others tell
             return
         for name, theirs, ours in different:
             message = f"{name} is {shown(theirs)} there and {shown(ours)} in this space: let it vary under parameters"
@@ -257,12 +249,5 @@ def _has(nested: object, path: Sequence[str]) -> bool:
 def _as_group(parameter: Parameter, value: object, *, in_part: bool) -> object:
     """Return the name of the group that a parameter has for a mapping of settings, or else the value itself."""
     groups = parameter.domain.settings if isinstance(parameter.domain, Fragments) else {}
-    fits = _contains if in_part else operator.eq
+    fits = contains if in_part else operator.eq
     return next((name for name, settings in groups.items() if fits(value, settings)), value)
-
-
-def _contains(settings: object, group: object) -> bool:
-    """Return whether complete settings contain every setting of a group."""
-    if not isinstance(group, Mapping):
-        return settings == group
-    return isinstance(settings, Mapping) and all(_contains(settings.get(key), value) for key, value in group.items())

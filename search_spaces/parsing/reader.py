@@ -94,8 +94,8 @@ def read(
         nothing = Mistake(1, (), f"a search space is a mapping with keys of these: {keys}")
         raise SpaceError(source, document.mistakes or [nothing])
     try:
-        bundles = Bundles(document.data.get(KEPT), read_bundle)
-        space, mistakes = _read(document.data, check, published or {}, bundles, shared)
+        bundles = Bundles(document.data.get(KEPT), read_bundle, shared)
+        space, mistakes = _read(document.data, check, published or {}, bundles)
     except UnreadableError as error:
         raise SpaceError(source, [*document.mistakes, *document.located(error.mistakes)]) from None
     every = [*document.mistakes, *document.located(mistakes)]
@@ -109,11 +109,10 @@ def _read(
     check: Check | None,
     published: PublishedSettings,
     bundles: Bundles,
-    shared: Collection[str],
 ) -> tuple[Space | None, Sequence[Mistake]]:
     """Return the space, or None if it is none, and the mistakes in a file's content."""
     tree = read_tree(data.get("parameters", {}))
-    baselines, wrong_baselines = read_baselines(data.get("baselines", []), published, bundles, shared)
+    baselines, wrong_baselines = read_baselines(data.get("baselines", []), published, bundles)
     draft = Draft(data, tree.parameters, tree.invalid_paths, tree.empty_paths, baselines)
     first, wrong_first = read_first(
         data.get("first", []),
@@ -122,7 +121,6 @@ def _read(
         published,
         data.get("trainable"),
         bundles,
-        shared,
     )
     content = {**data, "parameters": tree.parameters, "first": first, "baselines": (*baselines.values(),)}
     content |= {KEPT: bundles.found} if bundles.found else {}

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,13 @@ class Machine:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait(30)
+        network = Path(f"/proc/{self.pid}/ns/net").readlink()
         self._holder.communicate(b"")
         assert self._holder.wait(30) == 0
+        for folder in Path("/proc").glob("[0-9]*"):  # what Ray leaves behind when it is ended
+            with suppress(OSError):
+                if (folder / "ns" / "net").readlink() == network:
+                    os.kill(int(folder.name), signal.SIGKILL)
 
 
 class Network:

@@ -165,3 +165,19 @@ def trained_sweep(_trained_once: SweepFolder, tmp_path: Path) -> SweepFolder:
     shutil.copytree(_trained_once.folder, tmp_path / "real")
     forget_location(tmp_path / "real")
     return SweepFolder.open("real", home=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _exported_once(_trained_once: SweepFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tuner import Sweep
+
+    home = tmp_path_factory.mktemp("exported")
+    shutil.copytree(_trained_once.folder, home / "real")
+    forget_location(home / "real")
+    return Sweep.open("real", home=home).export(output=home / "best")
+
+
+@pytest.fixture
+def bundle(_exported_once: Path, tmp_path: Path) -> Path:
+    """Return a copy of the bundle of a run that was really trained."""
+    return Path(shutil.copytree(_exported_once, tmp_path / "best"))

@@ -34,6 +34,7 @@ from trainables.storage.bundle_files import (
 from trainables.storage.checkpoint import RunCheckpoint
 
 Network: TypeAlias = nn.Module
+"""A classifier: images ``(batch, channels, height, width)`` to logits ``(batch, classes)``."""
 Weights: TypeAlias = dict[str, torch.Tensor]
 """A ``state_dict``."""
 _BYTES_PER_VALUE = 8  # float64, the widest type

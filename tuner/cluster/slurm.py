@@ -37,7 +37,7 @@ mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 first=${hosts[0]}
 address=$(srun --nodes=1 --ntasks=1 --nodelist="$first" hostname --ip-address | awk '{print $1}')
 nodes=()
-trap '((${#nodes[@]} == 0)) || kill "${nodes[@]}" 2>/dev/null || true' EXIT
+trap 'rm -f "$RAY_AUTH_TOKEN_PATH"; ((${#nodes[@]} == 0)) || kill "${nodes[@]}" 2>/dev/null || true' EXIT
 
 srun --overlap --nodes=1 --ntasks=1 --nodelist="$first" tuner cluster head --host "$address" --port "$port" \
     --dashboard-port $((port + 10000)) --cpus "$SLURM_CPUS_PER_TASK" --gpus @GPUS@ &

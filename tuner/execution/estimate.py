@@ -16,9 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
-
-from search_spaces.configurations import baseline_configurations, configuration_for, report_every
+from search_spaces.configurations import baseline_configurations, report_every
 from search_spaces.schema import MAX_TRIALS, Space
 from trainables.data import files as data_files
 from trainables.evaluation.metrics import metric_named
@@ -26,7 +24,7 @@ from tuner.cluster import local_ray
 from tuner.errors import UserError
 from tuner.execution.preflight import num_local_cpus, num_local_gpus
 from tuner.execution.ray_tune.gpu_plan import GpuPlan
-from tuner.search.distributions import suggest
+from tuner.search.distributions import drawn_configurations
 from tuner.sweep.status import format_duration
 
 if TYPE_CHECKING:
@@ -124,7 +122,8 @@ def estimate(
     if space.dataset.content is None and not data_files.status(space.dataset.name, data).present:
         return planned
     device = "cuda" if num_gpus is not None or (plan and local_ray.is_wanted()) else "cpu"
-    seconds = [_seconds_of(settings, space, data, device) for settings in (_some_trial(space), *baselines.values())]
+    runs_of_each_kind = (*drawn_configurations(space), *baselines.values())
+    seconds = [_seconds_of(settings, space, data, device) for settings in runs_of_each_kind]
     of_baselines = sum(seconds[1:]) * num_seeds
     if num_gpus is not None:
         return timed(seconds[0], of_baselines)
@@ -257,12 +256,6 @@ def _at_once_on(num_gpus: int, space: Space, max_concurrent: int | None) -> int:
     """Return how many runs some GPUs train at once; one each, if the space does not say how many share one."""
     room = int(num_gpus / (space.resources.gpu or 1.0) + 1e-9)
     return room if max_concurrent is None else min(room, max_concurrent)
-
-
-def _some_trial(space: Space) -> dict[str, Any]:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    trial = study.ask()
-    return configuration_for(space, space.settings(lambda parameter: suggest(trial, parameter)), 0)
 
 
 def _seconds_of(settings: Mapping[str, Any], space: Space, data: Path | None, device: str) -> float:

@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from search_spaces.configurations import configuration_for
 from search_spaces.errors import shown
 from search_spaces.limits import DEVICE_PATTERN
 from search_spaces.schema import MAX_TRIALS, Dataset, Resources, Space
@@ -172,15 +171,11 @@ def check_storage(sweep: SweepFolder, num_left: int) -> None:
 
 def _bytes_per_run(space: Space) -> int:
     """Return about how much disk a run takes: two checkpoints, each of weights with two moments in 4 bytes."""
-    import optuna  # which `tuner verify BUNDLE` does without
-
     from trainables.config import parse
     from trainables.training.registry import num_parameters
-    from tuner.search.distributions import suggest
+    from tuner.search.distributions import drawn_configurations  # loads Optuna, which `tuner verify BUNDLE` needs not
 
-    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
-    settings = space.settings(lambda parameter: suggest(trial, parameter))
-    return 2 * 3 * 4 * num_parameters(parse(configuration_for(space, settings, 0)))
+    return 2 * 3 * 4 * num_parameters(parse(drawn_configurations(space)[0]))
 
 
 def check_data_folder(folder: Path | None) -> None:

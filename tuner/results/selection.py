@@ -60,7 +60,8 @@ def choose_top(snapshot: Snapshot, number: int | None = None) -> list[Record]:
     """
     snapshot.require_whole()
     if number is None and len(snapshot.space.objectives) == 1:
-        raise UserError(f"{snapshot.name} has one objective, and so no front: name a number of its best trials")
+        how = f"`tuner export {snapshot.name} --top N` writes its best trials"
+        raise UserError(f"{snapshot.name} has one objective, and so no front: {how}")
     names = [each.name for each in best_configurations(snapshot.space, snapshot.records)][:number]
     if not names:
         raise UserError(f"{snapshot.name}: {explain_no_best(snapshot.records)}")

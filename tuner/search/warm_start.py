@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from search_spaces.configurations import configuration_for
 from search_spaces.errors import shown
-from search_spaces.parameters import Alternative, FloatRange, Fragments, Parameter, SchedulePart
+from search_spaces.parameters import Alternative, FloatRange, Fragments, Parameter, SchedulePart, contains
 from search_spaces.parsing.schedules import schedule_part_values
 from search_spaces.schema import Space
 from trainables.config import parse
@@ -149,15 +149,8 @@ def _value(parameter: Parameter, settings: Mapping[str, Any]) -> Any:
         value = value == 0
     domain = parameter.domain
     if isinstance(domain, Fragments):
-        fits = (name for name, group in domain.settings.items() if _holds(value, group))
+        fits = (name for name, group in domain.settings.items() if contains(value, group))
         value = next(fits, value)
     if not domain.holds(value):
         raise _MismatchError(f"{parameter.name} is {shown(value)} there, and here {domain}")
     return float(value) if isinstance(domain, FloatRange) else value
-
-
-def _holds(settings: Any, group: Any) -> bool:
-    """Return whether complete settings contain every setting of a group."""
-    if not isinstance(group, Mapping):
-        return bool(settings == group)
-    return isinstance(settings, Mapping) and all(_holds(settings.get(key), value) for key, value in group.items())

@@ -161,7 +161,7 @@ def test_a_launched_space_does_not_need_its_bundles_any_more(tmp_path):
     write_bundle(tmp_path / "b", {"trainable": "gan", "clean_weight": 0.25})
     text = f"{HEAD}{PARAMETERS}first: [{{bundle: b}}] # the best of May\nbaselines: [{{bundle: b}}]\n"
     before = parse_space(text, "x.yaml")
-    kept = with_bundles(text, "x.yaml")
+    kept = with_bundles(before, text, "x.yaml")
     assert "# the best of May" in kept
     (tmp_path / "b").rename(tmp_path / "gone")
     assert parse_space(kept, "x.yaml") == before

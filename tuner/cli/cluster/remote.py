@@ -137,8 +137,9 @@ def _space(name_or_path: str, assignments: Sequence[str]) -> tuple[str, str, str
     from search_spaces.configurations import assigned_space, parse_space, with_bundles
 
     text, source = library.text_of(name_or_path)
-    text = with_bundles(assigned_space(text, source, assignments), source)
-    return text, Path(source).name, parse_space(text, source).name
+    text = assigned_space(text, source, assignments)
+    space = parse_space(text, source)
+    return with_bundles(space, text, source), Path(source).name, space.name
 
 
 def split_argv(ctx: typer.Context) -> tuple[list[tuple[str, list[str]]], list[str]]:

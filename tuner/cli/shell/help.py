@@ -73,7 +73,7 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "cluster head": ("Start a cluster's head here.", ("tuner cluster head --host 10.0.0.5",)),
     "cluster slurm": (
         "Write a job script for SLURM.",
-        ("tuner cluster slurm gan --nodes 4 --gpus-per-node 8 --home /shared/sweeps -o gan.sbatch",),
+        ("tuner cluster slurm gan --nodes 4 --gpus-per-node 8 -o gan.sbatch",),
     ),
     "cluster join": ("Let this machine join a cluster.", ("tuner cluster join 10.0.0.5:6379",)),
 }

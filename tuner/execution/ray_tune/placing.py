@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
-
-from search_spaces.configurations import baseline_configurations, configuration_for
+from search_spaces.configurations import baseline_configurations
 from search_spaces.schema import Space
 from trainables.data import files as data_files
 from trainables.worker.context import WorkerContext
@@ -20,7 +17,7 @@ from tuner.cluster import local_ray
 from tuner.execution.ray_tune.gpu_plan import RunResources
 from tuner.execution.ray_tune.gpus import GpuRequest, LocalGpus, Placement, place_runs
 from tuner.execution.ray_tune.start import start_ray
-from tuner.search.distributions import suggest
+from tuner.search.distributions import drawn_configurations
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.identity import GpuUse
 
@@ -93,6 +90,4 @@ def preview_placement(space: Space, use: GpuUse, num_runs: int, data: Path | Non
 
 def heaviest_configuration(space: Space) -> dict[str, Any]:
     """Return the configuration that probably takes the most memory of some trials that are drawn, and the baselines."""
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    drawn = [configuration_for(space, space.settings(partial(suggest, study.ask())), 0) for _ in range(_NUM_DRAWN)]
-    return heaviest([*drawn, *baseline_configurations(space).values()])
+    return heaviest([*drawn_configurations(space, _NUM_DRAWN), *baseline_configurations(space).values()])

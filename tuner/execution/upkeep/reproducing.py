@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel
-
+from trainables.evaluation.metrics import GPU_SHARE
 from tuner.execution.single import OnReport, train_to_end
-from tuner.results.bundles.record import read_bundle_record
+from tuner.results.bundles.record import BundleRecord, read_bundle_record
 from tuner.sweep.provenance import processor, training_code, versions
 
 TOLERANCE = 0.05
 """Of every accuracy on another machine or with other code, where training rounds otherwise, as if with another seed."""
-
-
-class _Origin(BaseModel):
-    """What ``provenance.json`` says of the machine and the code; earlier releases said less."""
-
-    processor: str = ""
-    versions: dict[str, str] = {}
-    code: dict[str, object] = {}
 
 
 @dataclass(frozen=True)
@@ -93,11 +85,10 @@ def reproduce(folder: Path, data: Path | None, report: OnReport) -> Reproduction
     """
     from trainables.evaluation.metrics import accuracies
     from trainables.networks.bundle import compare_weights, read_bundle
-    from trainables.storage.bundle_files import CONFIGURATION, MAX_JSON_BYTES, read_bundle_json, read_checked
+    from trainables.storage.bundle_files import CONFIGURATION, MAX_JSON_BYTES, read_checked
 
     record = read_bundle_record(folder)
     _, classifier = read_bundle(folder)
-    origin = read_bundle_json(folder, "provenance.json", _Origin.model_validate)
     settings = json.loads(read_checked(folder, CONFIGURATION, MAX_JSON_BYTES))
     threads = min(record.num_threads, os.cpu_count() or 1)
     weights, metrics = train_to_end(settings, data, threads, report)
@@ -112,19 +103,20 @@ def reproduce(folder: Path, data: Path | None, report: OnReport) -> Reproduction
             for name in sorted(shown)
             if record.metrics[name] != metrics[name]
         },
-        elsewhere=[*_other_machine(origin), *_other_threads(record.num_threads, threads)],
+        elsewhere=list(_elsewhere(record, threads)),
     )
 
 
-def _other_machine(origin: _Origin) -> list[str]:
-    here = versions()
-    said = [] if origin.processor == processor() else [f"the processor was {origin.processor or 'not recorded'}"]
-    if (torch := origin.versions.get("torch")) != here.get("torch"):
-        said.append(f"torch was {torch or 'not recorded'}, and is {here.get('torch')} here")
-    if origin.code.get("sha256") != training_code()["sha256"]:
-        said.append("the code that trains was another")
-    return said
-
-
-def _other_threads(recorded: int, here: int) -> list[str]:
-    return [] if recorded == here else [f"it had {recorded} threads, and {here} here"]
+def _elsewhere(record: BundleRecord, threads: int) -> Iterator[str]:
+    """Yield what was another machine or other software when a bundle was made, each as a phrase."""
+    unknown, torch = "not recorded", versions()["torch"]
+    if GPU_SHARE in record.metrics:
+        yield "it was trained on a GPU, and here on processors"
+    if record.processor != processor():
+        yield f"the processor was {record.processor or unknown}"
+    if record.torch != torch:
+        yield f"torch was {record.torch or unknown}, and is {torch} here"
+    if record.code != training_code()["sha256"]:
+        yield "the code that trains was another"
+    if record.num_threads != threads:
+        yield f"it had {record.num_threads} threads, and {threads} here"

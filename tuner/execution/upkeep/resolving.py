@@ -14,9 +14,8 @@ from pathlib import Path
 from rich.console import Console
 
 from search_spaces.checks.assignments import assign
-from search_spaces.checks.fields import leaf_values
 from search_spaces.configurations import parse_space, with_bundles
-from search_spaces.parameters import Choice, Fixed, Fragments
+from search_spaces.parameters import Choice, Fixed, Fragments, leaf_values
 from search_spaces.schema import Space
 from trainables.common.tasks import Task
 from trainables.config import DataContent, DatasetConfig
@@ -57,8 +56,8 @@ def resolve_space(text: str, source: str, *, data: Path | None, is_trusted: bool
         DataError: the images cannot be used; the message names the file.
         UserError: the code may not be run, cannot be read, fails, or its network cannot be trained and attacked.
     """
-    text = with_bundles(text, source)
     space = parse_space(text, source)
+    text = with_bundles(space, text, source)
     base = Path(source).absolute().parent if Path(source).is_file() else None
     references = list(_references(space))
     if not references and not _has_own_images(space):

@@ -29,6 +29,9 @@ class _Origin(BaseModel):
 
     format: int
     num_threads: Annotated[int, Field(ge=1, le=_MAX_THREADS)]
+    processor: str = ""
+    versions: dict[str, str] = {}
+    code: dict[str, object] = {}
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,17 @@ class BundleRecord:
         metrics: the last ones of its run, by name.
         images: how many validation images they were measured on.
         num_threads: torch's threads in that run.
+        processor: model of the machine's processor; empty if it was not recorded.
+        torch: release of torch; empty if it was not recorded.
+        code: SHA-256 of the code that trained; empty if it was not recorded.
     """
 
     metrics: dict[str, float]
     images: int
     num_threads: int
+    processor: str
+    torch: str
+    code: str
 
 
 def read_bundle_record(bundle: Path) -> BundleRecord:
@@ -62,4 +71,11 @@ def read_bundle_record(bundle: Path) -> BundleRecord:
         raise UserError(
             f"{bundle} lacks its file {CHECKSUMS}: it cannot be told whether it was changed; export it again"
         )
-    return BundleRecord(rename_results(measured.metrics), measured.images, origin.num_threads)
+    return BundleRecord(
+        metrics=rename_results(measured.metrics),
+        images=measured.images,
+        num_threads=origin.num_threads,
+        processor=origin.processor,
+        torch=origin.versions.get("torch", ""),
+        code=str(origin.code.get("sha256", "")),
+    )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.tuner.conftest import forget_location
 from trainables.networks.bundle import read_bundle, write_classifier
 from trainables.storage.bundle_files import write_checksums
-from tuner import Sweep
 from tuner.execution.single import read_configuration, train
 from tuner.execution.upkeep.reproducing import reproduce
 
@@ -20,19 +17,6 @@ SMALL = (
     *("dataset.name=digits", "dataset.validation=200", "evaluation.rank_images=30", "evaluation.watch_images=20"),
     *("classifier.architecture=mlp", "compute=0.5"),
 )
-
-
-@pytest.fixture(scope="module")
-def exported(_trained_once, tmp_path_factory):
-    home = tmp_path_factory.mktemp("exported")
-    shutil.copytree(_trained_once.folder, home / "real")
-    forget_location(home / "real")
-    return Sweep.open("real", home=home).export(output=home / "best")
-
-
-@pytest.fixture
-def bundle(exported, tmp_path) -> Path:
-    return Path(shutil.copytree(exported, tmp_path / "best"))
 
 
 def change(bundle: Path, name: str, **content: object) -> None:

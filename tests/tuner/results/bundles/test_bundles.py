@@ -14,7 +14,6 @@ import torch
 
 import trainables
 import trainables.config
-from tests.tuner.conftest import forget_location
 from trainables.data.tensors import load_dataset
 from trainables.networks.bundle import read_bundle
 from trainables.networks.program import write_program
@@ -41,19 +40,6 @@ with torch.no_grad():
     predicted = classifier(torch.from_numpy(data["images"])).argmax(1)
 print(float((predicted == torch.from_numpy(data["labels"])).double().mean()))
 """
-
-
-@pytest.fixture(scope="module")
-def exported(_trained_once, tmp_path_factory):
-    home = tmp_path_factory.mktemp("exported")
-    shutil.copytree(_trained_once.folder, home / "real")
-    forget_location(home / "real")
-    return Sweep.open("real", home=home).export(output=home / "best")
-
-
-@pytest.fixture
-def bundle(exported, tmp_path):
-    return Path(shutil.copytree(exported, tmp_path / "best"))
 
 
 @pytest.fixture(scope="module")
