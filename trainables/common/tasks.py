@@ -51,5 +51,24 @@ FASHION_MNIST = Task(
     _GREY,
     ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
 )
-CATALOG_TASKS = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST, "digits": MNIST}
+_COLOUR = (3, 32, 32)
+CIFAR10 = Task(_COLOUR, ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"))
+_OF_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
+dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
+leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid
+otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray
+road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+wardrobe whale willow_tree wolf woman worm
+"""
+CIFAR100 = Task(_COLOUR, tuple(_OF_CIFAR100.split()))
+CATALOG_TASKS = {
+    "mnist": MNIST,
+    "fashion_mnist": FASHION_MNIST,
+    "digits": MNIST,
+    "cifar10": CIFAR10,
+    "cifar100": CIFAR100,
+}
 """Of the datasets that this package fetches, by their names."""

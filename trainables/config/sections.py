@@ -34,7 +34,9 @@ from trainables.config.plugins.references import MAX_NAME, code_reference, is_im
 from trainables.config.plugins.registries import CLASSIFIERS, DATASETS, objection
 from trainables.errors import UserError
 
-NUM_TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "digits": 1437}
+NUM_TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "digits": 1437, "cifar10": 50_000, "cifar100": 50_000}
+HAVE_UNOFFICIAL_FILES = ("cifar10", "cifar100")
+"""Datasets of which files that are not known to be the official ones can be used, and are identified as one's own."""
 _FEWER_VALIDATION = {"digits": 200}  # by default, of datasets that are too small for the usual 5000
 
 
@@ -47,8 +49,8 @@ def with_default_validation(dataset: Any) -> Any:
     if not isinstance(dataset, dict) or "validation" in dataset:
         return dataset
     name = str(dataset.get("name", "mnist"))
-    if name not in CATALOG_TASKS:  # the images themselves say how many there are
-        content = dataset.get("content")
+    content = dataset.get("content")
+    if name not in CATALOG_TASKS or content:  # the images themselves say how many there are
         return {**dataset, "validation": content.get("validation") if isinstance(content, dict) else None}
     return {**dataset, "validation": _FEWER_VALIDATION.get(name, 5000)}
 
@@ -134,6 +136,8 @@ class DatasetConfig(Settings):
     def _leaves_images_to_train_on(self) -> DatasetConfig:
         if self.name not in CATALOG_TASKS:
             return self
+        if self.content is not None and self.name in HAVE_UNOFFICIAL_FILES:
+            return self._fits_the_catalogue(self.content)
         if self.content or self.test:
             raise ValueError(f"test and content are for images of your own: {self.name} has its own")
         available = NUM_TRAINING_IMAGES[self.name]
@@ -144,6 +148,12 @@ class DatasetConfig(Settings):
                 f"validation ({self.validation}) must be below the {available} training images of {self.name}: "
                 "some must be left to train on"
             )
+        return self
+
+    def _fits_the_catalogue(self, content: DataContent) -> DatasetConfig:
+        task = CATALOG_TASKS[self.name]
+        if content.image_shape != task.image_shape or len(content.classes) != task.num_classes:
+            raise ValueError(f"content is not that of {self.name}: other images or classes; launch the space again")
         return self
 
     @property
@@ -158,7 +168,7 @@ class DatasetConfig(Settings):
         Raises:
             UserError: the images are a user's own, and nobody has looked at them yet.
         """
-        if self.name in CATALOG_TASKS:
+        if self.name in CATALOG_TASKS and self.content is None:
             return CATALOG_TASKS[self.name]
         if self.content is None:
             raise UserError(f"dataset.content is missing: `tuner launch` and `tuner train` find it in {self.name}")

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainables.data.catalog import IdxDataset
-from trainables.data.sources import UNREADABLE, Mirror, Progress, Source, SourceError, open_raw
+from trainables.data.catalog import CatalogDataset
+from trainables.data.sources import UNREADABLE, Mirror, Progress, Source, SourceError, open_raw, packed_name
 from trainables.errors import DataError
 from trainables.storage.atomic import cache_folder
 
@@ -44,11 +44,11 @@ def mismatch(path: Path, expected: str) -> str | None:
     return None if actual == expected else f"{path}: expected SHA-256 {expected}, found {actual}"
 
 
-def problems_in(folder: Path, dataset: IdxDataset) -> dict[str, str]:
-    """Verify the four raw files of a dataset in a folder.
+def problems_in(folder: Path, dataset: CatalogDataset) -> dict[str, str]:
+    """Verify the files of a dataset in a folder.
 
     Returns:
-        What is wrong, by file name; empty if all four are there with their checksums.
+        What is wrong, by file name; empty if all are there with their checksums.
 
     Raises:
         OSError: a file cannot be read.
@@ -62,8 +62,8 @@ def problems_in(folder: Path, dataset: IdxDataset) -> dict[str, str]:
     return problems
 
 
-def ensure_cached(dataset: IdxDataset, sources: tuple[Source, ...], on_progress: Progress) -> Path:
-    """Return the cache folder of a dataset with all four raw files verified; missing and damaged ones are fetched.
+def ensure_cached(dataset: CatalogDataset, sources: tuple[Source, ...], on_progress: Progress) -> Path:
+    """Return the cache folder of a dataset with all files verified; missing and damaged ones are fetched.
 
     Args:
         dataset: a row of the catalog.
@@ -104,7 +104,7 @@ def _locked(folder: Path, on_progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _fill(folder: Path, dataset: IdxDataset, sources: tuple[Source, ...], on_progress: Progress) -> None:
+def _fill(folder: Path, dataset: CatalogDataset, sources: tuple[Source, ...], on_progress: Progress) -> None:
     """Fetch what is missing or damaged; all of it is verified before the first file is replaced."""
     # Under the lock no other process stages files: a staging folder was left by one that was killed.
     for stale in folder.glob(f"{_STAGING}*"):
@@ -140,17 +140,18 @@ def _stage(staging: Path, wanted: dict[str, str], sources: tuple[Source, ...], o
     return reasons
 
 
-def _manual_instructions(folder: Path, dataset: IdxDataset, reasons: list[str]) -> str:
+def _manual_instructions(folder: Path, dataset: CatalogDataset, reasons: list[str]) -> str:
     mirror = next((source.base_url for source in dataset.sources if isinstance(source, Mirror)), "")
-    names = ",".join(dataset.sha256)
+    names = list(dataset.sha256)
+    packed = [packed_name(name) for name in names]
     return "\n".join(
         [
             f"cannot get {dataset.name}; sources tried:",
             *(f"  {reason}" for reason in reasons),
             "by hand, on a machine that has a network:",
-            f"  wget -P FOLDER {mirror}{{{names}}}.gz",
-            "then bring FOLDER here and name it with --data FOLDER or TUNER_DATA=FOLDER; or place the unpacked files",
-            f"  {names}",
+            f"  wget -P FOLDER {' '.join(mirror + name for name in packed)}",
+            "then bring FOLDER here and name it with --data FOLDER or TUNER_DATA=FOLDER; or place the files",
+            f"  {','.join(names)}",
             f"in {folder}",
         ]
     )

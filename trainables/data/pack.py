@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from trainables.config.plugins.registries import RAISED, explain
 from trainables.data.array_files import SUFFIXES, collection_of, read_array_file
 from trainables.data.cache import ensure_cached, problems_in
-from trainables.data.catalog import IdxDataset
+from trainables.data.catalog import CatalogDataset
+from trainables.data.cifar import layout_in, read_unpacked
 from trainables.data.collections import ImageCollection, LabelledImages
 from trainables.data.image_folder import read_image_folder
 from trainables.data.sources import Progress, Shared, Source, SourceError, write_raw
@@ -36,12 +37,17 @@ SPLITS = ("train", "validation", "test")
 
 
 def read_images(source: Path, on_progress: Progress) -> ImageCollection:
-    """Return the images in a folder by class, or in a file of arrays.
+    """Return the images in a folder by class, in one with files in the layout of CIFAR, or in a file of arrays.
 
     Raises:
         DataError: it is neither, or what is in it cannot be used.
     """
     if source.is_dir():
+        try:
+            if layout_in(source) is not None:
+                return read_unpacked(source)
+        except OSError as error:
+            raise DataError(f"cannot read {error.filename or source}: {error.strerror or error}") from error
         return read_image_folder(source, lambda done: on_progress(0, 0, f"{done:,} images of {source.name}"))
     if source.suffix in SUFFIXES and source.exists():
         return read_array_file(source)
@@ -173,8 +179,8 @@ def folder_name(about: DataContent) -> str:
     return f"own-{about.sha256[:24]}"
 
 
-def _files(about: DataContent) -> IdxDataset:
-    return IdxDataset(folder_name(about), about.train + about.validation, about.test, {FILE: about.sha256}, ())
+def _files(about: DataContent) -> CatalogDataset:
+    return CatalogDataset(folder_name(about), about.train + about.validation, about.test, {FILE: about.sha256}, ())
 
 
 def load_splits(folder: Path) -> dict[str, LabelledImages]:

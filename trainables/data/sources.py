@@ -1,7 +1,7 @@
 """Where data files come from: the `Source` protocol, a folder, a public mirror.
 
-A source writes raw idx files under their final names into a staging folder. It verifies nothing: the caller compares
-the SHA-256 of each file with the catalog, so a source need not be trusted.
+A source writes files under their final names, idx files unpacked, into a staging folder. It verifies nothing: the
+caller compares the SHA-256 of each file with the catalog, so a source need not be trusted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ANSWER_S = 5.0
 """Seconds that a mirror has for its first answer; without a network, each mirror costs no more."""
 STALL_S = 30.0
 """Seconds that a mirror may pause in the middle of a file."""
-MAX_RAW_BYTES = 64 * 2**20
+MAX_RAW_BYTES = 256 * 2**20
 """Bytes that are unpacked of one file at most: no raw file is larger, and a hostile archive cannot fill the disk."""
 
 UNREADABLE = (gzip.BadGzipFile, zlib.error, EOFError)
@@ -57,8 +57,18 @@ class Source(Protocol):
 
 
 def open_raw(path: Path) -> gzip.GzipFile | io.BufferedReader:
-    """Open a file for reading its raw bytes, whether it is stored as ``.gz`` or not."""
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    """Open a file for reading its raw bytes, whether it is stored as ``.gz`` or not; an archive is read as it is."""
+    return gzip.open(path) if path.suffix == ".gz" and not is_archive(path.name) else path.open("rb")
+
+
+def is_archive(name: str) -> bool:
+    """Return whether a file is an archive, which is fetched, verified and kept as it is."""
+    return name.endswith(".tar.gz")
+
+
+def packed_name(name: str) -> str:
+    """Return the name under which mirrors have a file."""
+    return name if is_archive(name) else f"{name}.gz"
 
 
 def find_raw(folder: Path, name: str) -> Path | None:
@@ -152,7 +162,7 @@ class _DownloadProgress:
 
 @dataclass(frozen=True)
 class Mirror:
-    """A public web folder with ``NAME.gz`` files; ``base_url`` ends in a slash."""
+    """A public web folder with ``NAME.gz`` files and archives; ``base_url`` ends in a slash."""
 
     base_url: str
 
@@ -162,10 +172,10 @@ class Mirror:
     def fetch(self, names: Iterable[str], folder: Path, on_progress: Progress) -> None:
         """See `Source.fetch`."""
         names = list(names)
-        self._require_answer(f"{self.base_url}{names[0]}.gz")
+        self._require_answer(f"{self.base_url}{packed_name(names[0])}")
         with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as scratch:
             for name in names:
-                packed = Path(scratch, f"{name}.gz")
+                packed = Path(scratch, packed_name(name))
                 self._download(f"{self.base_url}{packed.name}", packed, on_progress)
                 _unpack(packed, folder / name)
 

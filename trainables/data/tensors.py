@@ -14,6 +14,7 @@ from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config import DatasetConfig
 from trainables.data import files as data_files
 from trainables.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from trainables.data.cifar import LAYOUTS, read_archive
 from trainables.data.pack import load_splits
 from trainables.data.splitting import SPLIT_SEED
 
@@ -110,9 +111,7 @@ def load(
         raise ValueError(
             f"validation must be above 0 and below the {num_training} training images of {name}, got {validation}"
         )
-    training, test = (
-        _load_digits() if name == "digits" else _load_idx(name, data_files.ensure(name, folder, shared=shared))
-    )
+    training, test = _load_digits() if name == "digits" else _load_files(name, folder, shared)
     order = _permutation(num_training)
     return Dataset(
         name=name,
@@ -149,6 +148,17 @@ def _permutation(num_images: int) -> torch.Tensor:
 def _select(split: Split, index: torch.Tensor, device: torch.device | str) -> Split:
     images, labels = split.images.index_select(0, index), split.labels.index_select(0, index)
     return replace(split, images=images.to(device), labels=labels.to(device))
+
+
+def _load_files(name: str, folder: Path | None, shared: str | None) -> tuple[Split, Split]:
+    place = data_files.ensure(name, folder, shared=shared)
+    if name not in LAYOUTS:
+        return _load_idx(name, place)
+    training, test = (
+        Split(torch.from_numpy(split.images), torch.from_numpy(split.labels), CATALOG_TASKS[name])
+        for split in read_archive(place / LAYOUTS[name].archive, name)
+    )
+    return training, test
 
 
 def _load_idx(name: str, folder: Path) -> tuple[Split, Split]:

@@ -93,7 +93,7 @@ class Store:
         """Return the content of a file, None if there is none."""
 
         def read() -> bytes:
-            with self._filesystem.open_input_stream(self._path(name)) as stream:
+            with self._filesystem.open_input_stream(self._path(name), compression=None) as stream:
                 return bytes(stream.read())
 
         try:
@@ -107,10 +107,10 @@ class Store:
 
         def write() -> None:
             try:
-                stream = self._filesystem.open_output_stream(path)
+                stream = self._filesystem.open_output_stream(path, compression=None)
             except FileNotFoundError:  # object stores have no folders, others want them made
                 self._filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-                stream = self._filesystem.open_output_stream(path)
+                stream = self._filesystem.open_output_stream(path, compression=None)
             with stream:
                 stream.write(content)
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from trainables.data import files as data_files
-from trainables.data.catalog import IDX_DATASETS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxDataset
+from trainables.data.catalog import CATALOG, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, CatalogDataset
 from trainables.data.sources import Mirror
 from trainables.errors import DataError
 
@@ -40,7 +40,7 @@ def small_files():
 
 
 FILES = small_files()
-SMALL = IdxDataset("small", 12, 6, {name: hashlib.sha256(raw).hexdigest() for name, raw in FILES.items()}, ())
+SMALL = CatalogDataset("small", 12, 6, {name: hashlib.sha256(raw).hexdigest() for name, raw in FILES.items()}, ())
 
 
 def write(folder, files=FILES, packed=False):
@@ -99,7 +99,7 @@ def offer(monkeypatch, cache):
     """Put the small dataset in the table, with mirrors at the given addresses."""
 
     def offer(*urls):
-        monkeypatch.setitem(IDX_DATASETS, "small", replace(SMALL, sources=tuple(Mirror(url) for url in urls)))
+        monkeypatch.setitem(CATALOG, "small", replace(SMALL, sources=tuple(Mirror(url) for url in urls)))
 
     offer()
     return offer
@@ -111,8 +111,8 @@ def elsewhere(url, *, before="", cache):
         # A shell that runs the tests in the background lets its children ignore Ctrl-C.
         f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {before}\n"
         "from trainables.data import files as data_files, catalog, sources as data_sources\n"
-        f"small = catalog.IdxDataset('small', 12, 6, {dict(SMALL.sha256)!r}, (data_sources.Mirror({url!r}),))\n"
-        "catalog.IDX_DATASETS['small'] = small\n"
+        f"small = catalog.CatalogDataset('small', 12, 6, {dict(SMALL.sha256)!r}, (data_sources.Mirror({url!r}),))\n"
+        "catalog.CATALOG['small'] = small\n"
         "print(data_files.ensure('small', on_progress=lambda *step: None))"
     )
     environment = {**os.environ, "TUNER_CACHE": str(cache.parent)}
@@ -223,7 +223,7 @@ class TestCache:
         lines = str(error.value).splitlines()
         assert lines[1] == f"  {NO_MIRROR}: cannot be reached from this network"
         assert lines[2].startswith(f"  {server.url}: {TRAIN_IMAGES}.gz is cut or damaged")
-        for word in (*FILES, str(cache), "--data FOLDER", "TUNER_DATA", f"wget -P FOLDER {NO_MIRROR}{{"):
+        for word in (*FILES, str(cache), "--data FOLDER", "TUNER_DATA", f"wget -P FOLDER {NO_MIRROR}"):
             assert word in str(error.value)
         assert contents(cache) == {}
 

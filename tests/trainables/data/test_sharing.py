@@ -4,14 +4,14 @@ import pytest
 
 from tests.trainables.data.test_ensure import FILES, SMALL, contents, write
 from trainables.data import files as data_files
-from trainables.data.catalog import IDX_DATASETS
+from trainables.data.catalog import CATALOG
 from trainables.errors import DataError, StorageError
 
 
 @pytest.fixture(autouse=True)
 def _small_dataset(tmp_path, monkeypatch):
     """A dataset with no source at all, and a cache that is empty: that of another machine."""
-    monkeypatch.setitem(IDX_DATASETS, "small", SMALL)
+    monkeypatch.setitem(CATALOG, "small", SMALL)
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("TUNER_DATA", raising=False)
 

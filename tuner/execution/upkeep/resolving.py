@@ -17,11 +17,12 @@ from search_spaces.checks.assignments import assign
 from search_spaces.configurations import parse_space, with_bundles
 from search_spaces.parameters import Choice, Fixed, Fragments, leaf_values
 from search_spaces.schema import Space
-from trainables.common.tasks import Task
+from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config import DataContent, DatasetConfig
 from trainables.config.plugins import trust, user_code
 from trainables.config.plugins.references import CodeReference, code_reference, is_image_path
 from trainables.config.plugins.registries import DATASETS
+from trainables.data import files as data_files
 from tuner.errors import UserError
 from tuner.results.terminal.output import say
 
@@ -60,15 +61,16 @@ def resolve_space(text: str, source: str, *, data: Path | None, is_trusted: bool
     text = with_bundles(space, text, source)
     base = Path(source).absolute().parent if Path(source).is_file() else None
     references = list(_references(space))
-    if not references and not _has_own_images(space):
+    unofficial = data_files.unofficial_folder(space.dataset.name, data)
+    if space.dataset.content is None and unofficial is None and not references and not _has_own_images(space):
         return ResolvedSpace(text, data)
     found = _find_code(references, base, is_trusted)
     for file in found.files.values():
         user_code.provide(file)
     changes = [f"code={json.dumps(found.digests)}"] if found.digests else []
-    if _has_own_images(space):
-        about, origin = _find_images(space, base, data, found.digests, console)
-        data = data or origin
+    if _has_own_images(space) or unofficial or space.dataset.content is not None:
+        about, origin = _find_images(space, base, unofficial or data, found.digests, console)
+        data = unofficial or data or origin
         content = json.dumps(about.model_dump(mode="json"))
         changes += [f"dataset.content={content}", f"dataset.validation={about.validation}"]
     resolved = assign(text, source, changes)
@@ -156,16 +158,25 @@ def _find_images(
 
     dataset = space.dataset
     reference = code_reference(dataset.name)
+    is_nowhere = dataset.name in CATALOG_TASKS and data is None
     origin = data or (base or Path()) / Path(dataset.name).expanduser()
     if reference is not None:
         collection = pack.call_for_images(user_code.load(reference, digests), str(reference))
     elif dataset.name in DATASETS:
         collection = pack.call_for_images(DATASETS[dataset.name], dataset.name)
-    elif not origin.exists() and dataset.content is not None and pack.is_packed(dataset.content):
+    elif (is_nowhere or not origin.exists()) and dataset.content is not None and pack.is_packed(dataset.content):
         return dataset.content, None  # the space of an earlier sweep, launched again
     else:
         collection = pack.read_images(origin, lambda done, total, what: None)
     wanted = dataset.wanted if dataset.content is None else {"validation": None, "test": dataset.test}
+    if dataset.name in CATALOG_TASKS:
+        say(
+            console,
+            f"{origin} is not known to be the official {dataset.name}: its files are taken as they are; do not publish "
+            f"numbers from them as those of {dataset.name}",
+            "yellow",
+        )
+        wanted["validation"] = _as_many_as_suit(wanted["validation"], len(collection.splits["train"]))
     content, about = pack.pack(collection, dataset.name, **wanted)
     pack.keep(content, about)
     channels, height, width = about.image_shape
@@ -176,6 +187,11 @@ def _find_images(
     )
     say(console, text)
     return about, None if reference or dataset.name in DATASETS else origin.absolute()
+
+
+def _as_many_as_suit(wanted: int | None, num_images: int) -> int | None:
+    """Return how many images to validate on; None for the usual share where so many would leave few to train on."""
+    return None if wanted is None or wanted > num_images // 4 else wanted
 
 
 def _listed(names: tuple[str, ...], most: int = 8) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from rich.console import Console
 
 from search_spaces.configurations import baseline_configurations
+from tests.support.cifar import write_unpacked
 from tests.support.own_images import CLASSES, write_project
 from tests.tuner.conftest import train_really
 from trainables.config.plugins import user_code
@@ -195,3 +197,30 @@ def test_targets_must_be_classes(space, tmp_path):
     space.write_text(text)
     with pytest.raises(UserError, match=r"generator.target \(3\) must be below 3"):
         launch(space, tmp_path / "home")
+
+
+CIFAR_SPACE = """
+name: cifar
+trainable: standard
+dataset: {name: cifar10}
+evaluation: {epsilon: 8/255, watch_images: 4, rank_images: 4}
+budget: {trials: 1, compute: 1}
+search: {sampler: random, pruner: none}
+parameters: {classifier: {learning_rate: {float: [0.001, 0.01]}}}
+"""
+
+
+def test_unpacked_files_of_cifar_are_taken_and_said_not_to_be_the_official_ones(tmp_path):
+    files = write_unpacked(tmp_path / "data" / "cifar10")
+    path = tmp_path / "cifar.yaml"
+    path.write_text(CIFAR_SPACE)
+    console = Console(file=StringIO(), width=80)
+    sweep = new_sweep(str(path), tmp_path / "home", console, LaunchOptions(data=files.parent))
+    assert "not known to be the official cifar10" in " ".join(console.file.getvalue().split())
+    dataset = sweep.space.dataset
+    assert dataset.content is not None
+    assert (dataset.content.train + dataset.content.validation, dataset.content.test) == (150, 30)
+    assert dataset.validation == dataset.content.validation < 40
+    again = tmp_path / "again.yaml"
+    again.write_text((sweep.folder / "space.yaml").read_text().replace("name: cifar\n", "name: again\n"))
+    assert launch(again, tmp_path / "home").space.dataset.content == dataset.content
