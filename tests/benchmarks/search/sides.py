@@ -1,0 +1,228 @@
+"""What is compared: real searchers, each of which chooses from the pool of a table's untried settings.
+
+A sampler draws freely from the space; the trial gets the untried settings nearest to the draw, and the sampler is told
+those, so that it learns from what was trained. It is so for all sides.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from tests.benchmarks.search.tables import CurveTable, Pool
+from tuner.search.distributions import distribution, suggest
+from tuner.search.partial_trials import PartialTrialSampler
+from tuner.search.samplers import build_sampler
+from tuner.search.sampling.untried import TriedPoints
+
+METRIC = "value"
+FACTOR = 3
+PLAIN_RUNGS = {"1/50": 1 / 50, "1/25": 1 / 25, "1/8": 1 / 8, "3/8": 3 / 8, "1/2": 1 / 2}
+"""First rungs of a carefully set ASHA, as shares of a trial."""
+PLAIN = "Tune rung "
+
+
+class Searcher(Protocol):
+    """Chooses rows of a table, and stops trials early."""
+
+    def next(self) -> tuple[str, int]:
+        """Return a new trial's key and its row."""
+        ...
+
+    def report(self, key: str, step: int, value: float) -> bool:
+        """Take in a report; return whether the trial goes on."""
+        ...
+
+    def complete(self, key: str, step: int, value: float) -> None:
+        """Take in the last report of a trial that was trained to its end."""
+        ...
+
+
+class PoolSampler(BaseSampler):
+    """Wraps a sampler: a trial gets the settings of the pool nearest to what it draws.
+
+    Args:
+        pool: the settings.
+        sampler: that draws.
+    """
+
+    def __init__(self, pool: Pool, sampler: BaseSampler) -> None:
+        self._pool = pool
+        self._sampler = sampler
+        varying = (parameter for parameter in pool.table.space.parameters if parameter.varies)
+        self._domains = {parameter.name: distribution(parameter.domain) for parameter in varying}
+        self._inferred: dict[str, BaseDistribution] = {}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        self._inferred = self._sampler.infer_relative_search_space(study, trial)
+        return self._domains
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        drawn = self._sampler.sample_relative(study, trial, self._inferred)
+        for name, domain in self._domains.items():
+            if name not in drawn:
+                drawn[name] = self._sampler.sample_independent(study, trial, name, domain)
+        return self._pool.take(drawn)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise AssertionError(f"{param_name} was drawn before")
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler.before_trial(study, trial)
+
+
+class OptunaSide:
+    """An Optuna study in memory with a sampler for each trial and a pruner.
+
+    Args:
+        table: to search.
+        make_sampler: makes the sampler of a trial from its number.
+        pruner: stops trials.
+    """
+
+    def __init__(self, table: CurveTable, make_sampler: Callable[[int], BaseSampler], pruner: BasePruner) -> None:
+        direction = "maximize" if table.mode == "max" else "minimize"
+        self._pool = Pool(table)
+        self._make_sampler = make_sampler
+        self.study = optuna.create_study(direction=direction, pruner=pruner)
+        self._trials: dict[str, optuna.Trial] = {}
+
+    def next(self) -> tuple[str, int]:
+        number = len(self._trials)
+        self.study.sampler = PoolSampler(self._pool, self._make_sampler(number))
+        trial = self.study.ask()
+        space = self._pool.table.space
+        space.settings(partial(suggest, trial))
+        self._trials[str(number)] = trial
+        return str(number), self._pool.row_of(trial.params)
+
+    def report(self, key: str, step: int, value: float) -> bool:
+        trial = self._trials[key]
+        trial.report(value, step)
+        if not trial.should_prune():
+            return True
+        self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        return False
+
+    def complete(self, key: str, step: int, value: float) -> None:
+        self.study.tell(self._trials[key], value)
+
+
+@dataclass
+class _RayTrial:
+    trial_id: str
+
+
+class TuneSide:
+    """`OptunaSearch` and `ASHAScheduler` as Tune drives them.
+
+    Args:
+        table: to search.
+        seed: of the sampler.
+        asha: arguments of the scheduler.
+    """
+
+    def __init__(self, table: CurveTable, seed: int, **asha: int) -> None:
+        self._pool = Pool(table)
+        space = table.space
+        self._search = OptunaSearch(
+            lambda trial: space.settings(partial(suggest, trial)) and None,
+            METRIC,
+            table.mode,
+            sampler=PoolSampler(self._pool, TPESampler(seed=seed)),  # its default
+        )
+        self._scheduler = ASHAScheduler(metric=METRIC, mode=table.mode, max_t=table.num_reports, **asha)
+        self._trials: dict[str, _RayTrial] = {}
+
+    def next(self) -> tuple[str, int]:
+        key = f"{len(self._trials):05d}"
+        self._search.suggest(key)
+        self._trials[key] = _RayTrial(key)
+        self._scheduler.on_trial_add(None, self._trials[key])
+        return key, self._pool.row_of(self._search._ot_trials[key].params)
+
+    def report(self, key: str, step: int, value: float) -> bool:
+        result = {"training_iteration": step, METRIC: value}
+        self._search.on_trial_result(key, result)
+        if self._scheduler.on_trial_result(None, self._trials[key], result) == TrialScheduler.CONTINUE:
+            return True
+        self._search.on_trial_complete(key, result)
+        return False
+
+    def complete(self, key: str, step: int, value: float) -> None:
+        result = {"training_iteration": step, METRIC: value}
+        self._search.on_trial_result(key, result)
+        self._scheduler.on_trial_complete(None, self._trials[key], result)
+        self._search.on_trial_complete(key, result)
+
+
+Make = Callable[[CurveTable, int], Searcher]
+
+
+def _random(table: CurveTable, seed: int) -> Searcher:
+    sampler = RandomSampler(seed=seed)
+    return OptunaSide(table, lambda number: sampler, NopPruner())
+
+
+def _tune(table: CurveTable, seed: int, share: float | None = None) -> Searcher:
+    np.random.seed(seed)
+    if share is None:
+        return TuneSide(table, seed)
+    return TuneSide(table, seed, grace_period=max(round(share * table.num_reports), 1), reduction_factor=FACTOR)
+
+
+def _hyperband(table: CurveTable, seed: int) -> Searcher:
+    sampler = TPESampler(seed=seed)
+    pruner = HyperbandPruner(min_resource=1, max_resource=table.num_reports, reduction_factor=FACTOR)
+    return OptunaSide(table, lambda number: sampler, pruner)
+
+
+def _ours(table: CurveTable, seed: int, startup: int | None = None) -> Searcher:
+    search = table.space.search.model_copy(update={"sampler": "tpe", "seed": seed})
+    space = table.space.model_copy(update={"search": search})
+    tried = TriedPoints(space)
+
+    def make(number: int) -> BaseSampler:
+        if startup is None:
+            return build_sampler(space, number, tried)
+        drawn = TPESampler(seed=(seed * 1_000_003 + number) % 2**32, n_startup_trials=startup)
+        return PartialTrialSampler(drawn)
+
+    return OptunaSide(table, make, SuccessiveHalvingPruner(min_resource=table.rung, reduction_factor=FACTOR))
+
+
+SIDES: dict[str, Make] = {
+    "random": _random,
+    "Tune defaults": _tune,
+    **{f"{PLAIN}{name}": partial(_tune, share=share) for name, share in PLAIN_RUNGS.items()},
+    "Hyperband": _hyperband,
+    "ours": _ours,
+    "ours 5 startup": partial(_ours, startup=5),
+    "ours 10 startup": partial(_ours, startup=10),
+}
+"""What is compared, by what it is called."""
+
+
+def make_searcher(side: str, table: CurveTable, seed: int) -> Searcher:
+    """Return a searcher of a table that says nothing while it searches."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return SIDES[side](table, seed)
