@@ -22,7 +22,14 @@ from pydantic import (
 
 from search_spaces.errors import shown
 from search_spaces.limits import MAX_CONFIRMED, MAX_SEEDS, NAME_PATTERN, TRIALS_LIMIT
-from trainables.config import MAX_NUMBER, Compute, DataContent, with_default_validation, without_what_is_not_set
+from trainables.config import (
+    AS_TUPLE,
+    MAX_NUMBER,
+    Compute,
+    DataContent,
+    with_default_validation,
+    without_what_is_not_set,
+)
 from trainables.evaluation.earlier_names import present_name, present_watched_name
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -148,11 +155,13 @@ class Evaluation(Section):
         epsilon: the attacks' bound on the L-infinity norm, in pixels of [0, 1].
         watch_images: number of validation images that are attacked at every report.
         rank_images: number that are attacked, by stronger attacks, at the end.
+        fgsm_epsilons: further bounds for which every report has the accuracy under FGSM.
     """
 
     epsilon: float = 0.3
     watch_images: int = 500
     rank_images: int = 1000
+    fgsm_epsilons: Annotated[tuple[float, ...], AS_TUPLE] = ()
 
 
 class Objective(Section):

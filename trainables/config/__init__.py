@@ -6,7 +6,7 @@ is an error. Every number and every list has bounds, which are declared with its
 that have to fit together (`related`), so a search space is checked against the same lines that a run is built from.
 """
 
-from trainables.config.fields import MAX_FILES, MAX_NUMBER, CodeName, Compute, Settings, Sha256
+from trainables.config.fields import AS_TUPLE, MAX_FILES, MAX_NUMBER, CodeName, Compute, Settings, Sha256
 from trainables.config.generator import GeneratorConfig, RatioConfig
 from trainables.config.recipes import (
     CONFIGURATIONS,
@@ -31,6 +31,7 @@ from trainables.config.sections import (
 )
 
 __all__ = [
+    "AS_TUPLE",
     "CONFIGURATIONS",
     "MAX_FILES",
     "MAX_NUMBER",

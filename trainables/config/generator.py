@@ -36,6 +36,8 @@ class GeneratorConfig(Settings):
         see_perturbation: whether the perturbation so far, as a share of the bound, is an input channel.
         noise: how many normal random numbers are an input.
         perturbation_bound: L-infinity bound of the perturbation in pixels of [0, 1], or a `Schedule`.
+        perturbation_sign: whether a recursion may brighten and darken pixels (``both``), or only brighten
+            (``positive``) or darken (``negative``) them.
         random_start: whether a perturbation starts at a random point within the bound instead of at the image.
         recursions: how many times the network is applied; the result is projected into the bound each time.
         recursion_step: length of each recursion as a share of the bound; a single recursion goes the whole bound.
@@ -72,6 +74,7 @@ class GeneratorConfig(Settings):
     see_perturbation: bool = False
     noise: Annotated[int, Field(ge=0, le=10_000)] = 0
     perturbation_bound: TrainingEpsilon = 0.3
+    perturbation_sign: Literal["both", "positive", "negative"] = "both"
     random_start: bool = False
     recursions: Annotated[int, Field(ge=1, le=1000)] = 1
     recursion_step: Annotated[float, Field(gt=0, le=1)] = 0.5

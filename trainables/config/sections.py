@@ -182,11 +182,21 @@ class EvaluationConfig(Settings):
         epsilon: the attacks' L-infinity radius in pixels of [0, 1]; recipes have an epsilon of their own.
         watch_images: how many validation images are attacked at every report.
         rank_images: how many are attacked, by stronger attacks, at the end.
+        fgsm_epsilons: further radii at which every report measures the accuracy under FGSM.
     """
 
     epsilon: Epsilon = 0.3
     watch_images: NumImages = 500
     rank_images: NumImages = 1000
+    fgsm_epsilons: Annotated[tuple[Epsilon, ...], Field(max_length=20), AS_TUPLE] = ()
+
+    @field_validator("fgsm_epsilons")
+    @classmethod
+    def _has_each_once(cls, epsilons: tuple[float, ...]) -> tuple[float, ...]:
+        names = [f"{epsilon:g}" for epsilon in epsilons]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"must have each radius once, not {', '.join(sorted(twice))} twice")
+        return epsilons
 
 
 class ClassifierConfig(Settings):

@@ -1,4 +1,4 @@
-"""Accuracy under PGD by epsilon: the curve of a classifier's robustness, of which a metric is one point."""
+"""Accuracy by epsilon: the curve of a classifier's robustness, of which a metric is one point."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from trainables.attacks.gradient import pgd_survivors
+from trainables.attacks.gradient import fgsm, pgd_survivors
 from trainables.common.seeds import seed_for
 from trainables.data.tensors import Split
 from trainables.evaluation.accuracy import evaluating, is_right
+from trainables.evaluation.measured import Measured, MeasureRunner
+from trainables.evaluation.metrics import fgsm_at
 
 EPSILONS = tuple(round(0.05 * step, 2) for step in range(21))
 """The L-infinity radii at which the curve is measured, in pixels of [0, 1]."""
@@ -52,3 +54,35 @@ def accuracy_by_epsilon(
             if accuracies[epsilon] == 0:
                 break
     return accuracies
+
+
+def measure_fgsm(classifier: nn.Module, split: Split, epsilons: Sequence[float], runner: MeasureRunner) -> Measured:
+    """Measure accuracy in [0, 1] under FGSM at each epsilon, without waiting for the device.
+
+    Args:
+        classifier: maps images ``(batch, C, H, W)`` to logits; run in evaluation mode and left in its own.
+        split: the images.
+        epsilons: L-infinity radii in pixels of [0, 1].
+        runner: how functions of the classifier run.
+
+    Returns:
+        Metrics that are named by `metrics.fgsm_at`.
+    """
+
+    def attack(networks: Sequence[nn.Module], _rng: torch.Generator, *radii: float) -> torch.Tensor:
+        counts = [
+            is_right(networks[0], fgsm(networks[0], images, labels, radius), labels).sum()
+            for images, labels in split.batches(split.task.images_at_once(len(split)))
+            for radius in radii
+        ]
+        return torch.stack(counts).reshape(-1, len(radii)).sum(0)
+
+    with evaluating(classifier):
+        kind = ("fgsm by epsilon", len(split), len(epsilons))
+        counts = runner(kind, 0, [classifier], attack, *epsilons)
+
+    def metrics(values: Sequence[torch.Tensor]) -> dict[str, float]:
+        right = values[0].tolist()
+        return {fgsm_at(epsilon): count / len(split) for epsilon, count in zip(epsilons, right, strict=True)}
+
+    return Measured((counts,), metrics)

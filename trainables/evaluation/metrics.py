@@ -166,6 +166,11 @@ def _metric_of(name: str, table: dict[str, Metric]) -> Metric:
     return Metric(name, label, "1", every_report=False)
 
 
+def fgsm_at(epsilon: float) -> str:
+    """Return the name of the accuracy under FGSM at one of the further radii of a space: ``watch/fgsm_at_0.1``."""
+    return f"{WATCH}fgsm_at_{epsilon:g}"
+
+
 def is_earlier_accuracy(name: str) -> bool:
     """Return whether a metric is an accuracy by its name in earlier releases: ``<attack>_accuracy``."""
     return name.endswith("_accuracy")

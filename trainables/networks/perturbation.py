@@ -126,6 +126,14 @@ def input_vector(settings: GeneratorConfig, inputs: GeneratorInputs, num_classes
     return (torch.cat(numbers, dim=-1),) if numbers else ()
 
 
+def _direction(settings: GeneratorConfig, pre_activation: torch.Tensor) -> torch.Tensor:
+    """Return the output of the generator: in [-1, 1], or in [0, 1] or [-1, 0] if its perturbations have one sign."""
+    output = torch.tanh(pre_activation)
+    if settings.perturbation_sign == "both":
+        return output
+    return (output + 1) / 2 if settings.perturbation_sign == "positive" else (output - 1) / 2
+
+
 class Perturbed(NamedTuple):
     """What a generator made of a minibatch.
 
@@ -160,5 +168,5 @@ def perturb_images(
         channels = input_channels(settings, classifier, current, inputs, bound)
         with torch.set_grad_enabled(torch.is_grad_enabled() and recursion == settings.recursions):
             pre_activation = generator.pre_activation(channels, *vector)
-            current = project(current + step * torch.tanh(pre_activation), inputs.images, bound)
+            current = project(current + step * _direction(settings, pre_activation), inputs.images, bound)
     return Perturbed(current, pre_activation)

@@ -20,7 +20,8 @@ from trainables.common.seeds import seed_for
 from trainables.config import TrainingConfig
 from trainables.data.tensors import Dataset
 from trainables.evaluation.accuracy import measure
-from trainables.evaluation.measured import Measured
+from trainables.evaluation.epsilon_curve import measure_fgsm
+from trainables.evaluation.measured import Measured, joined
 from trainables.networks.classifiers import build_classifier
 from trainables.schedules import learning_rate_factor, value_at
 from trainables.training.averaging import WeightAverage
@@ -259,7 +260,7 @@ class TrainingLoop(ABC):
         settings = self.config.evaluation
         num_images = settings.rank_images if tier == "rank" else settings.watch_images
         images = self.dataset.validation.head(num_images)
-        return measure(
+        measured = measure(
             self.result,
             images,
             epsilon=settings.epsilon,
@@ -267,6 +268,9 @@ class TrainingLoop(ABC):
             seed=self.config.seed,
             runner=self.updates.measure,
         )
+        if tier == "rank" or not settings.fgsm_epsilons:
+            return measured
+        return joined(measured, measure_fgsm(self.result, images, settings.fgsm_epsilons, self.updates.measure))
 
     def train_clean_minibatch(self) -> None:
         """Train the classifier on one clean minibatch."""

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainables.evaluation.test_accuracy import Brightness, Constant, grey_images
-from trainables.attacks.gradient import pgd
-from trainables.evaluation.epsilon_curve import accuracy_by_epsilon
+from trainables.attacks.gradient import fgsm, pgd
+from trainables.evaluation.epsilon_curve import accuracy_by_epsilon, measure_fgsm
+from trainables.evaluation.measured import as_called
 
 EPSILONS = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
@@ -79,3 +80,16 @@ def test_the_model_is_judged_in_evaluation_mode_and_left_as_it_was(is_training):
     accuracy_by_epsilon(model, grey_images(0, 255), (0.0, 0.1), 2, seed=0)
     assert set(modes) == {False}
     assert model.training is is_training
+
+
+def test_fgsm_is_measured_at_each_radius(trained, digits):
+    images, labels = digits.validation.batch(torch.arange(len(digits.validation)))
+    found = measure_fgsm(trained, digits.validation, (0.02, 0.3), as_called(torch.device("cpu"))).read()
+    assert found == {
+        f"watch/fgsm_at_{radius:g}": (trained(fgsm(trained, images, labels, radius)).argmax(-1) == labels)
+        .double()
+        .mean()
+        .item()
+        for radius in (0.02, 0.3)
+    }
+    assert found["watch/fgsm_at_0.02"] > found["watch/fgsm_at_0.3"]

@@ -27,6 +27,7 @@ GENERATOR = {
     "see_label": st.booleans(),
     "see_perturbation": st.booleans(),
     "noise": st.integers(0, 3),
+    "perturbation_sign": st.sampled_from(["both", "positive", "negative"]),
     "random_start": st.booleans(),
     "recursions": st.integers(1, 4),
     "recursion_step": st.floats(0.05, 1.0),
@@ -66,6 +67,19 @@ def test_whatever_the_settings_images_stay_in_the_ball_and_the_box(trained, imag
     assert (result - images).abs().max() <= bound + 1e-6
     assert 0 <= result.min() <= result.max() <= 1
     assert torch.equal(result, once())
+
+
+@pytest.mark.parametrize(("sign", "lowest", "highest"), [("positive", 0, 1), ("negative", -1, 0), ("both", -1, 1)])
+def test_perturbations_have_the_sign_that_the_settings_say_and_its_whole_range(
+    trained, images_and_labels, sign, lowest, highest
+):
+    _, labels = images_and_labels
+    grey = torch.full_like(images_and_labels[0], 0.5)  # away from the borders of the box
+    config = config_of(output_scale=1e4, perturbation_sign=sign)
+    inputs = sample_inputs(config, grey, labels, 0.2, rng())
+    moved = perturb_images(config, build_generator(config, MNIST), trained, inputs, 0.2).images - grey
+    assert moved.min().item() == pytest.approx(0.2 * lowest, abs=1e-6)
+    assert moved.max().item() == pytest.approx(0.2 * highest, abs=1e-6)
 
 
 class TestRecursions:

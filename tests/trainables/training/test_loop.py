@@ -53,6 +53,11 @@ class TestEveryRecipe:
             assert all(math.isfinite(value) for value in report.values())
             assert ("masking_failures" in report) is (report is reports[-1])
 
+    def test_further_radii_are_measured_at_every_report(self, trainable, loop_of):
+        report = loop_of(trainable, evaluation={"watch_images": 50, "fgsm_epsilons": (0.05, 0.3)}).step()
+        assert report["watch/fgsm_at_0.3"] == report["watch/fgsm"]
+        assert report["watch/fgsm_at_0.05"] >= report["watch/fgsm"]
+
     def test_watched_at_every_report_and_ranked_at_the_last(self, trainable, loop_of):
         loop = loop_of(trainable)
         tiers = []
