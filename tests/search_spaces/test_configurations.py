@@ -389,7 +389,7 @@ def test_the_points_of_the_paper_are_its_published_configurations(name, compute)
     points = [
         configuration_for(space, space.settings(lambda one, point=point: point[one.name]), 0) for point in space.grid()
     ]
-    shared = {"compute": compute, "evaluation": space.evaluation.model_dump()}
+    shared = {"compute": compute, "evaluation": space.evaluation.model_dump(mode="json")}
     published = [one.settings for name, one in PUBLISHED.items() if name.startswith("paper_")]
     assert points == [{**parse(dict(one)).model_dump(mode="json"), **shared} for one in published]
 
