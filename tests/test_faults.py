@@ -348,9 +348,9 @@ FAULTS = {
         ("integration/test_ui.py", "test_another_user_gets_no_answer_but_a_refusal_from_any_socket"),
         ("integration/test_ui.py", "test_another_user_sees_neither_the_token_nor_the_home"),
         ("integration/test_ui.py", "test_no_link_leads_out_of_the_artifacts"),
-        ("tuner/tracking/test_token_gate.py", "test_without_the_token_nothing_is_answered_but_401_in_words"),
+        ("tuner/tracking/web/test_token_gate.py", "test_without_the_token_nothing_is_answered_but_401_in_words"),
         (
-            "tuner/tracking/test_token_gate.py",
+            "tuner/tracking/web/test_token_gate.py",
             "test_pages_of_another_origin_are_refused_though_the_browser_sends_the_cookie",
         ),
         ("tuner/tracking/test_confined_artifacts.py", "test_nothing_is_read_written_or_deleted_through_a_link"),
@@ -365,7 +365,7 @@ FAULTS = {
         ("tuner/tracking/test_artifacts.py", "test_files_that_are_missing_there_are_sent_again"),
     ],
     "the port of `tuner ui` is taken": [
-        ("tuner/tracking/test_web.py", "test_a_taken_port_is_refused_where_it_was_asked_for"),
+        ("tuner/tracking/web/test_listener.py", "test_a_taken_port_is_refused_where_it_was_asked_for"),
         ("integration/test_ui.py", "test_where_the_usual_port_is_taken_it_says_which_it_has"),
     ],
     "bundles and checkpoints of strangers": [

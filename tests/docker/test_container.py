@@ -115,7 +115,7 @@ def test_the_dashboard_shows_a_sweep_and_changes_nothing(tmp_path, monkeypatch):
     made = SweepFolder.create("tiny", SPACE, "tiny.yaml", home=tmp_path)
     monkeypatch.setenv("TUNER_HOME", str(tmp_path))
     app = script("dashboard").guarded("the password")
-    assert b"has not begun" in ask(app, **login("tiny", "the password"))[1]
+    assert b"has no study yet" in ask(app, **login("tiny", "the password"))[1]
     Ledger(made)
     before = made.journal.read_bytes()
     status, body = ask(app, path="/api/studies", **login("tiny", "the password"))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from optuna.study import Study
 from rich.console import Console
 
 from tests.support.cutting import Cutting
@@ -35,6 +36,7 @@ from tuner.storage.postgres_lock import StudyLock
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.snapshot import read_snapshot
+from tuner.tracking.web.study_pages import ShownStudies
 
 pytestmark = pytest.mark.database
 TABLE = "CREATE TABLE tuner_journal (sweep text, line bigint, content text, PRIMARY KEY (sweep, line))"
@@ -88,6 +90,25 @@ def test_it_holds_what_a_file_does(sweep, tmp_path):
     again = SweepFolder.open("tiny", home=tmp_path)
     assert again.study_storage == sweep.study_storage
     assert read_records(again) == read_records(sweep)
+
+
+def test_the_dashboard_shows_it_with_names_and_does_not_write(sweep):
+    with sweep.lock() as lock:
+        ledger = Ledger(sweep, lock)
+        for run in iter(ledger.next_run, None):
+            train(ledger, run, robust=0.9 - 0.1 * run.number)
+            if run.key == "trial-0001":
+                studies = ShownStudies(sweep)
+    before = lines(sweep)
+    studies.refresh()
+    search = studies.storage.get_study_id_from_name("search")
+    assert studies.path == f"/dashboard/studies/{search}"
+    assert Study("search", studies.storage).metric_names == ["robust"]
+    assert studies.storage.get_best_trial(search).number == 0
+    assert len(studies.storage.get_all_trials(search, deepcopy=False)) == 4
+    with pytest.raises(PermissionError):
+        studies.storage.delete_study(search)
+    assert lines(sweep) == before
 
 
 def test_it_can_be_read_while_it_is_written_and_only_what_is_new_is(sweep, monkeypatch):

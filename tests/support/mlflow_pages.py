@@ -1,4 +1,4 @@
-"""The pages that `tuner ui` serves, for a browser: its link, what the console may say, and what stands in a table."""
+"""The pages that `tuner ui` and `tuner dashboard` serve, for a browser: a link, what the console may say, a table."""
 
 from __future__ import annotations
 
@@ -31,19 +31,22 @@ CELLS = """
 
 
 @contextlib.contextmanager
-def served(home: Path, name: str) -> Iterator[str]:
-    """Run `tuner ui NAME`, and yield the link that it prints."""
+def served(home: Path, name: str, command: str = "ui") -> Iterator[str]:
+    """Run `tuner ui NAME`, or another command that serves pages, and yield the link that it prints."""
     with contextlib.ExitStack() as stack:
         output = Path(stack.enter_context(tempfile.NamedTemporaryFile()).name)
         process = subprocess.Popen(
-            [sys.executable, "-m", "tuner", "ui", name, "--home", str(home), "--port", str(free_port())],
+            [sys.executable, "-m", "tuner", command, name, "--home", str(home), "--port", str(free_port())],
             stdout=stack.enter_context(output.open("wb")),
             stderr=subprocess.STDOUT,
             env={**os.environ, "COLUMNS": "80"},
         )
         stack.callback(process.wait, 60)
         stack.callback(process.send_signal, signal.SIGINT)
-        while (found := re.search(rf"{name} in MLflow: (http://\S+) ", output.read_text())) is None:
+        while (found := re.search(rf"{name} in [^:]+: (http://\S+) ", output.read_text())) is None:
             assert process.poll() is None, output.read_text()
             time.sleep(0.2)
         yield found[1]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert "Traceback" not in output.read_text()

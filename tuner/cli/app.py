@@ -80,6 +80,7 @@ app.command(**page("reproduce"))(checks.reproduce)
 app.command(**page("data"))(spaces.data)
 app.command(**page("trust"))(trust.trust)
 app.command(**page("ui"))(ui.ui)
+app.command(**page("dashboard"))(ui.dashboard)
 app.add_typer(spaces.app, name="spaces", **page("spaces"))
 app.add_typer(nodes.app, name="cluster", **page("cluster"))
 

@@ -1,4 +1,4 @@
-"""`tuner ui`: the sweeps of a home in a browser."""
+"""`tuner ui`, `tuner dashboard`: sweeps in a browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from trainables.common.process_state import python_environment, unmasked_output
 from trainables.common.redaction import redact
-from tuner.cli.options import Home, open_home
+from tuner.cli.options import Home, SweepName, open_home, open_sweep
 from tuner.cli.shell import completion
 from tuner.errors import UserError
 
@@ -55,8 +55,9 @@ def ui(
 ) -> None:
     """Show the table of a sweep, or of all sweeps, in MLflow until Ctrl-C; the link that is printed has a token."""
     from tuner.cluster import nodes
-    from tuner.tracking import web
     from tuner.tracking.server import quiet_mlflow, server_command, tracking_uri
+    from tuner.tracking.web import listener as web
+    from tuner.tracking.web import mlflow_pages as pages
 
     store = open_home(home_folder)
     where = store.root
@@ -65,29 +66,65 @@ def ui(
     uri = tracking_uri(where)
     if uri.startswith(("http://", "https://")):
         with quiet_mlflow():
-            table = web.open_table(store, sweep_name)[1]
+            table = pages.open_table(store, sweep_name)[1]
         _say(f"{_without_password(uri)}{table.page}", table)
         return
     if not uri.startswith("sqlite:"):
         raise UserError(f"MLFLOW_TRACKING_URI is {redact(uri)}: start `mlflow server` on it, and set it to its address")
     is_local = nodes.is_loopback(host)
-    with web.listen(host, port) as listener:
+    with web.listen(host, port, pages.DEFAULT_PORT) as listener:
         address = web.address(listener)
         number = listener.getsockname()[1]
-        if port is None and number != web.DEFAULT_PORT:
-            console.print(f"Port {web.DEFAULT_PORT} is taken; this one listens on {number}", style="yellow")
+        _print_other_port(port, pages.DEFAULT_PORT, number)
         if is_local:
             token = None if insecure else secrets.token_urlsafe(32)
-            web.serve(store, listener, token, sweep_name, lambda table: _print_link(address, token, table))
+            pages.serve(store, listener, token, sweep_name, lambda table: _print_link(address, token, table))
             return
     with quiet_mlflow():
-        table = web.open_table(store, sweep_name)[1]
+        table = pages.open_table(store, sweep_name)[1]
     command = server_command(uri, host, number, asks_for_password=not insecure)
     _say(f"http://{host}:{number}{table.page} (Ctrl-C ends it)", table)
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     sys.stdout.flush()
     os.chdir(where)  # MLflow puts its database of users right here
     os.execve(sys.executable, command, {**python_environment(), **settings})  # noqa: S606
+
+
+def dashboard(
+    sweep_name: SweepName,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=1,
+            max=65535,
+            show_default="8080",
+            help="Its port; if 8080 is taken, the next free one.",
+        ),
+    ] = None,
+    home_folder: Home = None,
+) -> None:
+    """Show a sweep's study in optuna-dashboard until Ctrl-C, to look at only; the link that is printed has a token.
+
+    Also while the sweep runs. It needs `pip install 'adversarial-tuner[dashboard]'`.
+    """
+    from tuner.tracking.web import listener as web
+    from tuner.tracking.web import study_pages as pages
+
+    studies = pages.open_studies(open_sweep(sweep_name, home_folder))
+    with web.listen("127.0.0.1", port, pages.DEFAULT_PORT) as listener:
+        _print_other_port(port, pages.DEFAULT_PORT, listener.getsockname()[1])
+        token = secrets.token_urlsafe(32)
+        link = f"{web.address(listener)}{studies.path}?token={token}"
+        print(f"{sweep_name} in Optuna's dashboard: {link} (Ctrl-C ends it)", file=unmasked_output())
+        console.print("The link is a password: whoever has it sees the study. Nobody can change it there.", style="dim")
+        sys.stdout.flush()
+        pages.serve(studies, listener, token)
+
+
+def _print_other_port(asked: int | None, usual: int, number: int) -> None:
+    if asked is None and number != usual:
+        console.print(f"Port {usual} is taken; this one listens on {number}", style="yellow")
 
 
 def _say(link: str, table: Table) -> None:
@@ -112,7 +149,7 @@ def _print_missing(table: Table) -> None:
 
 def _print_link(address: str, token: str | None, table: Table) -> None:
     """Print what to open in a browser, at once even into a pipe."""
-    from tuner.tracking.web import path_of
+    from tuner.tracking.web.mlflow_pages import path_of
 
     _print_missing(table)
     query = "" if token is None else f"?token={token}"

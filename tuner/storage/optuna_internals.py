@@ -9,6 +9,7 @@ the others by its number, and write what they propose for it to the study's stor
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -38,6 +39,17 @@ def every_trial(study: Study) -> list[FrozenTrial]:
     With ``HyperbandPruner``, samplers are given a study of the trials of one bracket.
     """
     return study._storage.get_all_trials(study._study_id, deepcopy=False)
+
+
+METRIC_NAMES = "study:metric_names"
+"""System attribute of a study: the names of its objectives, as ``Study.set_metric_names`` writes them."""
+
+
+def with_listed_constraints(trial: FrozenTrial) -> FrozenTrial:
+    """Return a copy of a trial that has its constraints also as earlier releases wrote them: as a list."""
+    shown = copy.copy(trial)
+    shown.system_attrs = {**trial.system_attrs, "constraints": list(trial.constraints.values())}
+    return shown
 
 
 def fixed_parameters(trial: FrozenTrial) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tuner.sweep.folder import SweepFolder
 from tuner.tracking.mlflow_internals import MAX_VIEW_LENGTH
 from tuner.tracking.server import connect, quiet_mlflow
 from tuner.tracking.views import all_sweeps_view, configurations_view, find_table, sweep_view, varied_settings
-from tuner.tracking.web import open_table
+from tuner.tracking.web.mlflow_pages import open_table
 from tuner.tracking.writer import MlflowWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

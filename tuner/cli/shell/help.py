@@ -53,6 +53,7 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "delete": ("Delete a sweep, after asking.", ("tuner delete first",)),
     "sync": ("Bring MLflow up to date with a sweep.", ("tuner sync first",)),
     "ui": ("Open the sweeps of a home in MLflow.", ("tuner ui", "tuner ui first")),
+    "dashboard": ("Look at a sweep in Optuna's dashboard.", ("tuner dashboard first",)),
     "train": (
         "Train one configuration, without Ray.",
         ("tuner train gan --set ratio.generator_turns=2 --output exports/one",),

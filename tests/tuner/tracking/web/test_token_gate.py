@@ -7,7 +7,7 @@ from http.cookies import SimpleCookie
 
 import pytest
 
-from tuner.tracking.token_gate import TokenGate
+from tuner.tracking.web.token_gate import TokenGate
 
 TOKEN = "a-token-of-this-test"
 COOKIE = "tuner-ui-5000"
@@ -21,7 +21,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.passed: list[str] = []
-        self._gate = TokenGate(self._application, TOKEN, COOKIE)
+        self._gate = TokenGate(self._application, TOKEN, COOKIE, "tuner ui")
 
     async def _application(self, scope, receive, send) -> None:
         self.passed.append(scope["type"])

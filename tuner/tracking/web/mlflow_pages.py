@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import socket
 import warnings
 from collections.abc import Callable
@@ -20,6 +17,7 @@ from tuner.tracking.artifacts import follow
 from tuner.tracking.mlflow_internals import NARROW_STYLE, start_page
 from tuner.tracking.server import EXPERIMENT, connect, quiet_mlflow, tracking_uri
 from tuner.tracking.views import Table, find_table
+from tuner.tracking.web.listener import serve_application
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -27,46 +25,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DEFAULT_PORT = 5000
-_PORTS_TRIED = 100
-_GRACE_S = 3
+_OF_CLIENTS = "MLflow's client does if MLFLOW_TRACKING_TOKEN is TOKEN."
 _SWEEPS = "/sweeps"
 _NOT_STORED = {"Cache-Control": "no-store"}
-
-
-def listen(host: str, port: int | None) -> socket.socket:
-    """Return a socket that listens: from now on nobody else can have its port.
-
-    Args:
-        host: name or address of this machine.
-        port: its port; by default 5000, or the next one that is free.
-
-    Raises:
-        UserError: the port is taken or not allowed, or the host is not this machine.
-    """
-    try:
-        family, *_, (number, *_) = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise UserError(f"--host {host}: {error}") from None
-    for candidate in [port] if port else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
-        try:
-            return socket.create_server((str(number), candidate), family=family)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise UserError(f"cannot listen on {host} port {candidate}: {os.strerror(error.errno or 0)}") from None
-    if port:
-        raise UserError(
-            f"port {port} of {host} is taken: give another one with --port; without --port the first free one from "
-            f"{DEFAULT_PORT} is used"
-        )
-    raise UserError(
-        f"ports {DEFAULT_PORT} to {DEFAULT_PORT + _PORTS_TRIED - 1} of {host} are taken: give another one with --port"
-    )
-
-
-def address(listener: socket.socket) -> str:
-    """Return the URL of what a socket serves, with its address in numbers: a name may have another server, too."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
 
 
 def path_of(table: Table) -> str:
@@ -86,7 +47,7 @@ def serve(
     Args:
         home: of the sweeps.
         listener: where.
-        token: which requests must contain, see `tuner.tracking.token_gate`; None lets in whoever reaches it.
+        token: which requests must contain, see `tuner.tracking.web.token_gate`; None lets in whoever reaches it.
         sweep_name: whose table is found, see `tuner.tracking.views.find_table`.
         on_ready: called with the table when requests are about to be answered.
 
@@ -95,21 +56,14 @@ def serve(
     """
     with environment_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's imports warn about its own dependencies
-        import uvicorn
-
         from tuner.tracking.mlflow_internals import web_application
-        from tuner.tracking.token_gate import TokenGate
 
         uri = tracking_uri(home.root)
         with quiet_mlflow():
             client, table = open_table(home, sweep_name)
         app = StartPages(web_application(uri, (home.root / "mlartifacts").resolve()), client, home)
-        gated = app if token is None else TokenGate(app, token, f"tuner-ui-{listener.getsockname()[1]}")
-        # The access log would have the token of the link.
-        config = uvicorn.Config(gated, log_level="error", access_log=False, timeout_graceful_shutdown=_GRACE_S)
         on_ready(table)
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run([listener])
+        serve_application(app, listener, token, "tuner ui", _OF_CLIENTS)
 
 
 def open_table(home: SweepStore, sweep_name: str | None) -> tuple[MlflowClient, Table]:

@@ -1,4 +1,4 @@
-"""Who may use MLflow's pages: whoever has the token that was printed when they were opened, as with Jupyter."""
+"""Who may use pages that a command serves: whoever has the token that it has printed, as with Jupyter."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _UNKNOWN = """\
 401: this page is open only to the user who started it.
-In a browser, open the link that `tuner ui` has printed; it contains a token, a new one whenever `tuner ui` is started.
-Programs send it in the header "Authorization: Bearer TOKEN"; MLflow's client does if MLFLOW_TRACKING_TOKEN is TOKEN.
+In a browser, open the link that `{command}` has printed; it contains a token, a new one at
+every start. Programs send it in the header "Authorization: Bearer TOKEN". {advice}
 """
 _UNKNOWN_HEADERS = {"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"}
 _OTHER_PAGE = "403: a page of another address may not use this one.\n"
@@ -29,12 +29,15 @@ class TokenGate:
         app: the application; every kind of request to it is checked, WebSockets among them.
         token: the token.
         cookie: name of the cookie. Servers on other ports of the host share its cookies, so it should have the port.
+        command: that serves the application, for the refusal.
+        advice: a sentence for the refusal: how else programs may send the token.
     """
 
-    def __init__(self, app: ASGIApp, token: str, cookie: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, cookie: str, command: str, advice: str = "") -> None:
         self._app = app
         self._token = token.encode()
         self._cookie = cookie
+        self._unknown = _UNKNOWN.format(command=command, advice=advice).rstrip() + "\n"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
@@ -53,7 +56,7 @@ class TokenGate:
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         bearer = credentials.strip() if scheme.lower() == "bearer" else None
         if not (self._is_token(request.cookies.get(self._cookie)) or self._is_token(bearer)):
-            return PlainTextResponse(_UNKNOWN, 401, {**_UNKNOWN_HEADERS, **_again(request)})
+            return PlainTextResponse(self._unknown, 401, {**_UNKNOWN_HEADERS, **_again(request)})
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
             return PlainTextResponse(_OTHER_PAGE, 403)
