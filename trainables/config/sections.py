@@ -40,6 +40,11 @@ HAVE_UNOFFICIAL_FILES = ("cifar10", "cifar100")
 _FEWER_VALIDATION = {"digits": 200}  # by default, of datasets that are too small for the usual 5000
 
 
+_SIZES = {"preact_resnet18": ("width",), "wide_resnet_28_10": ("width", "depth")}
+"""Which sizes of networks can be set."""
+_OF_NETWORKS = ("width", "depth")
+
+
 def with_default_validation(dataset: Any) -> Any:
     """Return the settings of a dataset with the number of validation images that suits it, unless they have one.
 
@@ -205,6 +210,9 @@ class ClassifierConfig(Settings):
     Attributes:
         architecture: a row of `trainables.config.plugins.registries.CLASSIFIERS`, or a function of one's own:
             ``net.py:build`` in a file, ``package.module:build`` in an installed module.
+        width: channels of the first stage of a residual network: 64 in ``preact_resnet18`` and 160 in
+            ``wide_resnet_28_10`` by default. Less makes it cheaper, by the square.
+        depth: of ``wide_resnet_28_10``, 6n + 4; 28 by default.
         learning_rate: the highest, or a `Schedule`; either is multiplied by the factor of `schedule`.
         schedule: the factor over the run's compute: ``constant``; ``cyclic``, from 0 up to 1 over two fifths, then down
             to 0 (Wong et al. 2020); or ``step``, 0.1 from one half and 0.01 from three quarters.
@@ -215,7 +223,11 @@ class ClassifierConfig(Settings):
             exported; it suits the number of updates, about 1 / (1 - decay) of which count. None: the last weights.
     """
 
+    related = (("architecture", "width", "depth"),)
+
     architecture: Annotated[str, Field(max_length=MAX_NAME)] = "small_cnn"
+    width: Annotated[int, Field(ge=1, le=1024)] | None = None
+    depth: Annotated[int, Field(ge=10, le=100)] | None = None
     learning_rate: LearningRate = 1e-3
     schedule: Literal["constant", "cyclic", "step"] = "constant"
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -229,6 +241,26 @@ class ClassifierConfig(Settings):
         if name not in CLASSIFIERS and code_reference(name) is None:
             raise ValueError(objection(name, CLASSIFIERS.names(), "a function of your own, like 'net.py:build'"))
         return name
+
+    @model_validator(mode="after")
+    def _has_these_sizes(self) -> ClassifierConfig:
+        for name in self.sizes:
+            if name not in _SIZES.get(self.architecture, ()):
+                those = " and ".join(network for network, sizes in _SIZES.items() if name in sizes)
+                raise ValueError(f"{name} must be left out: {self.architecture} has none, only {those}")
+        if self.depth is not None and (self.depth - 4) % 6:
+            raise ValueError(f"depth ({self.depth}) must be 6n + 4, n blocks in each stage: 10, 16, 22, 28, 34, ...")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_usual_sizes(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # So that settings without any have the digest that they have always had.
+        return {name: value for name, value in handler(self).items() if name not in _OF_NETWORKS or value}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The width and the depth, of those that are set."""
+        return {name: getattr(self, name) for name in _OF_NETWORKS if getattr(self, name) is not None}
 
 
 class CyclicClassifierConfig(ClassifierConfig):

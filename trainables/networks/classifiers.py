@@ -20,7 +20,7 @@ from trainables.config.plugins.references import CodeReference, code_reference
 from trainables.config.plugins.registries import CLASSIFIERS, RAISED, explain
 from trainables.config.plugins.user_code import load
 from trainables.errors import UserError
-from trainables.networks.strided_convolution import StridedConvolution
+from trainables.networks.architectures.strided_convolution import StridedConvolution
 
 NetworkBuilder = Callable[[ImageShape, int], nn.Module]
 """From the shape of images and the number of classes to a network."""
@@ -102,12 +102,15 @@ def build_seeded(build: Callable[[], Module], seed: int) -> Module:
         return build()
 
 
-def network_builder(architecture: str, code: Mapping[str, str]) -> NetworkBuilder:
+def network_builder(
+    architecture: str, code: Mapping[str, str], sizes: Mapping[str, int] | None = None
+) -> NetworkBuilder:
     """Return the function that builds a network.
 
     Args:
         architecture: a row of the table of classifiers, or a function of a user's own.
         code: the SHA-256 of each file and module of a user's own.
+        sizes: its ``width`` and ``depth``, if they are not the usual ones.
 
     Raises:
         UserError: the function is not here, or its code fails.
@@ -115,7 +118,7 @@ def network_builder(architecture: str, code: Mapping[str, str]) -> NetworkBuilde
     reference = code_reference(architecture)
     if reference is None:
         build: NetworkBuilder = CLASSIFIERS[architecture]
-        return build
+        return partial(build, **sizes) if sizes else build
     return partial(_build_users_own, reference, load(reference, code))
 
 
@@ -148,5 +151,5 @@ def build_classifier(
     Raises:
         UserError: it is a user's own, and its code is not here or fails.
     """
-    build = network_builder(config.architecture, code or {})
+    build = network_builder(config.architecture, code or {}, config.sizes)
     return build_seeded(lambda: LeadingDimensions(build(task.image_shape, task.num_classes)), seed)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.networks import small_builder
 from trainables.common.tasks import Task
 from trainables.config.plugins import user_code
 from trainables.config.plugins.registries import CLASSIFIERS
@@ -42,7 +43,7 @@ def half_weights():
 
 @pytest.mark.parametrize("architecture", CLASSIFIERS.ours)
 def test_ours_pass(architecture):
-    check_network(CLASSIFIERS[architecture], architecture, TASK)
+    check_network(small_builder(architecture), architecture, TASK)
 
 
 @pytest.mark.parametrize(

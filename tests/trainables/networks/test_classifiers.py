@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from tests.support.networks import SMALL_SIZES
 from trainables.common.tasks import MNIST
 from trainables.config import ClassifierConfig, GeneratorConfig
 from trainables.config.plugins.registries import CLASSIFIERS, GENERATORS
@@ -15,6 +16,10 @@ build_generator = partial(generators.build_generator, task=MNIST)
 
 LEADING = [(), (3,), (2, 3), (1, 2, 1)]
 IMAGE_GRADIENTS = ["none", "raw", "sign", "normalized"]
+
+
+def small(architecture):
+    return ClassifierConfig(architecture=architecture, **SMALL_SIZES.get(architecture, {}))
 
 
 def random_images(*shape, seed=0):
@@ -33,18 +38,18 @@ def weights(model):
 class TestEveryClassifier:
     @pytest.mark.parametrize("leading", LEADING)
     def test_takes_any_leading_dimensions(self, architecture, leading):
-        classifier = build_classifier(ClassifierConfig(architecture=architecture))
+        classifier = build_classifier(small(architecture))
         images = random_images(*leading, 1, 28, 28)
         logits = classifier(images)
         assert logits.shape == (*leading, 10)
         torch.testing.assert_close(logits.reshape(-1, 10), classifier(images.reshape(-1, 1, 28, 28)))
 
     def test_takes_an_empty_batch(self, architecture):
-        classifier = build_classifier(ClassifierConfig(architecture=architecture))
+        classifier = build_classifier(small(architecture)).eval()
         assert classifier(torch.zeros(0, 1, 28, 28)).shape == (0, 10)
 
     def test_weights_follow_from_the_seed_alone(self, architecture):
-        config = ClassifierConfig(architecture=architecture)
+        config = small(architecture)
         first = weights(build_classifier(config, seed=5))
         torch.rand(7)
         assert torch.equal(weights(build_classifier(config, seed=5)), first)
@@ -52,7 +57,7 @@ class TestEveryClassifier:
 
     def test_the_global_random_state_is_left_alone(self, architecture):
         before = torch.random.get_rng_state()
-        build_classifier(ClassifierConfig(architecture=architecture), seed=5)
+        build_classifier(small(architecture), seed=5)
         assert torch.equal(torch.random.get_rng_state(), before)
 
     def test_it_is_an_architecture_of_the_configuration(self, architecture):

@@ -1,13 +1,19 @@
 """Running statistics belong to the images that a network is trained on: no attack on the way changes them."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
+from tests.support.networks import SMALL_SIZES, small_builder
 from tests.trainables.training.test_shapes import GENERATOR, dataset_of
 from trainables.attacks import gradient
 from trainables.attacks.buffers import buffers_kept
 from trainables.config import CONFIGURATIONS
+from trainables.evaluation.accuracy import evaluate
+from trainables.judging.final import AttackBudget, evaluate_final
 from trainables.training import loop as training_loop
 from trainables.training import registry
 
@@ -49,6 +55,59 @@ def test_only_passes_that_train_the_classifier_count(trainable, recursions, data
         assert num_batches(loop.classifier) == len(passes) > 0
     assert loop.classifier.training
     assert 0 <= metrics["robust"] <= metrics["clean"] <= 1
+
+
+def few_images():
+    dataset = dataset_of((3, 8, 8), 3)
+    splits = {
+        name: getattr(dataset, name).head(number) for name, number in (("train", 20), ("validation", 5), ("test", 5))
+    }
+    return replace(dataset, **splits)
+
+
+class Watched(nn.Module):
+    """Notes in which mode it is called."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.modes = network, set()
+
+    def forward(self, images):
+        self.modes.add(self.training)
+        return self.network(images)
+
+
+@pytest.mark.parametrize("architecture", SMALL_SIZES)
+def test_an_evaluation_attacks_in_evaluation_mode_and_changes_nothing(architecture):
+    dataset = few_images()
+    network = Watched(small_builder(architecture)(dataset.task.image_shape, 3))
+    before = [value.clone() for value in network.state_dict().values()]
+    evaluate(network, dataset.test, epsilon=0.05, tier="rank")
+    budget = AttackBudget(steps=2, restarts=1, queries=3)
+    evaluate_final(
+        network, dataset.test, epsilon=0.05, training=dataset.train, surrogates={"it": network}, budget=budget
+    )
+    assert network.modes == {False}
+    assert network.training
+    assert all(torch.equal(value, kept) for value, kept in zip(network.state_dict().values(), before, strict=True))
+
+
+@pytest.mark.parametrize("trainable", CONFIGURATIONS)
+def test_a_residual_network_is_trained_and_goes_on_from_its_state_bit_for_bit(trainable, config_of):
+    dataset = few_images()
+    classifier = {"architecture": "preact_resnet18", "width": 2, "average_decay": 0.5}
+    config = config_of(trainable, compute=2.0, report_every=1.0, batch_size=10, classifier=classifier)
+    whole, first, second = (registry.build(config, dataset) for _ in range(3))
+    whole.step()
+    expected = whole.step()
+    first.step()
+    second.restore(copy.deepcopy(first.state()))
+    found = second.step()
+    assert {k: v for k, v in found.items() if not k.endswith("_s")} == {
+        k: v for k, v in expected.items() if not k.endswith("_s")
+    }
+    ours, theirs = whole.result.state_dict(), second.result.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_an_average_of_weights_has_averaged_statistics(dataset, config_of):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from tests.support.networks import small_builder
 from trainables.common.tasks import Task
 from trainables.config import CONFIGURATIONS
 from trainables.config.plugins.registries import CLASSIFIERS, GENERATORS
@@ -61,7 +62,7 @@ def test_every_body_perturbs_within_its_bound(body, dataset, config_of):
 @pytest.mark.parametrize("architecture", CLASSIFIERS)
 def test_every_network_has_as_many_logits_as_there_are_classes(architecture, dataset):
     channels_and_sides, num_classes = dataset.task.image_shape, dataset.task.num_classes
-    network = CLASSIFIERS[architecture](channels_and_sides, num_classes)
+    network = small_builder(architecture)(channels_and_sides, num_classes)
     assert network(torch.rand(5, *channels_and_sides)).shape == (5, num_classes)
 
 

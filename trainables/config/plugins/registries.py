@@ -118,7 +118,8 @@ def objection(name: str, known: tuple[str, ...], otherwise: str) -> str:
 _NETWORKS = "trainables.networks"
 CLASSIFIERS = Registry(
     "classifiers",
-    {name: f"{_NETWORKS}.classifiers:{name}" for name in ("small_cnn", "madry_cnn", "mlp")},
+    {name: f"{_NETWORKS}.classifiers:{name}" for name in ("small_cnn", "madry_cnn", "mlp")}
+    | {name: f"{_NETWORKS}.architectures.residual:{name}" for name in ("preact_resnet18", "wide_resnet_28_10")},
 )
 """Functions of the images' shape and the number of classes that return a network, which maps images to logits."""
 GENERATORS = Registry(

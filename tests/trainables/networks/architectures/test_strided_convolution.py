@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from trainables.networks.architectures.strided_convolution import StridedConvolution
 from trainables.networks.classifiers import small_cnn
-from trainables.networks.strided_convolution import StridedConvolution
 from trainables.training.compute import ComputeMeter
 
 SHAPES = {

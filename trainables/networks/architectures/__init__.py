@@ -1,0 +1,1 @@
+"""Residual networks, and a convolution that attacks compute faster."""
