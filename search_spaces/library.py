@@ -5,35 +5,58 @@ from __future__ import annotations
 import codecs
 import os
 import stat
-from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from search_spaces.errors import Mistake, SpaceError, nearest
+from search_spaces.packaged import NAMES
 from search_spaces.parsing.yaml_document import MAX_BYTES
+from trainables.config.plugins.registries import Entry, Registry, RegistryView, explain_value
+from trainables.errors import UserError
 
-
-def _packaged() -> Traversable:
-    return files("search_spaces").joinpath("packaged")
+TABLE = Registry("spaces", {name: f"search_spaces.packaged:{name}" for name in NAMES})
+"""Texts of search spaces or the paths of their files: ours, and those of installed packages."""
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the packaged search spaces, sorted."""
-    entries = _packaged().iterdir()
-    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml")))
+    """Return the names of the packaged search spaces, sorted, then those of installed packages."""
+    return TABLE.names()
+
+
+def _text_of_entry(entry: Entry) -> tuple[str, str]:
+    """Return the text of a space, and what to call it: of a package, the path of its file.
+
+    Raises:
+        UserError: it is a package's and cannot be used.
+    """
+    found = entry.load()
+    if isinstance(found, str):
+        return found, f"{entry.name}.yaml"
+    if not isinstance(found, Traversable):
+        raise UserError(
+            f"the space {entry.name} of {entry.package} must lead to its text or to the path of its file, not to "
+            f"{explain_value(found)}"
+        )
+    if entry.package and isinstance(found, Path):
+        return _text(found, str(found)), str(found)
+    return found.read_text(encoding="utf-8"), f"{entry.name}.yaml"
+
+
+SPACES = RegistryView(TABLE, _text_of_entry)
+"""The text of each space, and what to call it in messages."""
 
 
 def text_of(name_or_path: str) -> tuple[str, str]:
-    """Return the text of a packaged space or of a file, and what to call it in messages.
+    """Return the text of a packaged space, of one of an installed package or of a file, and what to call it.
 
     A packaged name wins over a file of the same name; write ``./quick`` for the file.
 
     Raises:
         SpaceError: it is neither, or cannot be read as text.
+        UserError: it is one of an installed package and cannot be used.
     """
-    if name_or_path in names():
-        name = f"{name_or_path}.yaml"
-        return _packaged().joinpath(name).read_text(encoding="utf-8"), name
+    if name_or_path in SPACES:
+        return SPACES[name_or_path]
     path = Path(name_or_path)
     try:
         return _text(path, name_or_path), name_or_path

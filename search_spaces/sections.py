@@ -28,6 +28,7 @@ from trainables.config import (
     Compute,
     DataContent,
     with_default_validation,
+    without_no_attacks,
     without_what_is_not_set,
 )
 from trainables.evaluation.earlier_names import present_name, present_watched_name
@@ -156,12 +157,18 @@ class Evaluation(Section):
         watch_images: number of validation images that are attacked at every report.
         rank_images: number that are attacked, by stronger attacks, at the end.
         fgsm_epsilons: further bounds for which every report has the accuracy under FGSM.
+        attacks: further attacks at the end: those of installed packages by their names, or functions of one's own.
     """
 
     epsilon: float = 0.3
     watch_images: int = 500
     rank_images: int = 1000
     fgsm_epsilons: Annotated[tuple[float, ...], AS_TUPLE] = ()
+    attacks: Annotated[tuple[str, ...], AS_TUPLE] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_no_attacks(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_no_attacks(handler(self))
 
 
 class Objective(Section):

@@ -9,26 +9,36 @@ from search_spaces.errors import Mistake, Path, shown, unknown
 from search_spaces.parameters import is_number
 from search_spaces.parsing.reader import Draft
 from search_spaces.sections import Objective
+from trainables.config import metric_of_attack
+from trainables.config.plugins.registries import ATTACKS
 from trainables.evaluation.earlier_names import present_name, present_watched_name
-from trainables.evaluation.metrics import Metric, constraints, objectives, watched_accuracies
+from trainables.evaluation.metrics import (
+    Metric,
+    constraints,
+    is_accuracy,
+    metric_named,
+    objectives,
+    watched_accuracies,
+)
 
 _LARGEST = 1e12
 
 
 def metric_mistakes(draft: Draft) -> Iterator[Mistake]:
     """Yield a mistake for each metric that cannot be used where a space file names it, and each repeated objective."""
+    named = _named_attacks(draft)
     raw = draft.data.get("objective", {})
     entries = [((index,), entry) for index, entry in enumerate(raw)] if isinstance(raw, list) else [((), raw)]
     budget = draft.section("budget")
     prune_on = draft.section("search").get("prune_on")
     bounded: set[str] = set()
     for metric, bounds in draft.section("constraints").items():
-        yield from _unknown(("constraints", metric), metric, constraints())
+        yield from _unknown(("constraints", metric), metric, constraints(), named)
         yield from _out_of_range(("constraints", metric), metric, bounds)
         yield from _repeated(("constraints", metric), metric, "bounded", bounded)
     yield from _out_of_range(("budget",), _metric(entries[0][1]) if entries else None, {"target": budget.get("target")})
     for place, entry in entries:
-        yield from _unknown(("objective", *place, "metric"), _metric(entry), objectives())
+        yield from _unknown(("objective", *place, "metric"), _metric(entry), objectives(), named)
     yield from _unreported(("search", "prune_on", "metric"), _metric(prune_on))
     earlier: set[str] = set()
     for place, entry in entries:
@@ -44,16 +54,29 @@ def _repeated(place: Path, metric: object, what: str, earlier: set[str]) -> Iter
     earlier.add(present_name(metric))
 
 
-def _unknown(place: Path, metric: Any, valid: Iterable[Metric]) -> Iterator[Mistake]:
+def _named_attacks(draft: Draft) -> list[str]:
+    """Return the metrics of the further attacks that the evaluation names."""
+    attacks = draft.section("evaluation").get("attacks")
+    return [metric_of_attack(name) for name in attacks if isinstance(name, str)] if isinstance(attacks, list) else []
+
+
+def _unknown(place: Path, metric: Any, valid: Iterable[Metric], named: list[str]) -> Iterator[Mistake]:
     names = [row.name for row in valid]
-    if isinstance(metric, str) and present_name(metric) not in names:
-        yield Mistake(None, place, unknown("metric", metric, names))
+    if not isinstance(metric, str) or metric in named:
+        return
+    if metric in names and metric in ATTACKS:
+        if metric not in ATTACKS.ours:
+            yield Mistake(None, place, f"{metric} is measured only where evaluation.attacks names it: [{metric}]")
+    elif present_name(metric) not in names:
+        yield Mistake(None, place, unknown("metric", metric, [*names, *named]))
 
 
 def _out_of_range(place: Path, metric: object, bounds: object) -> Iterator[Mistake]:
     """Find bounds that no value of a metric can reach, such as percent where a share is measured."""
     name = present_name(metric) if isinstance(metric, str) else metric or Objective().metric
     row = next((row for row in objectives() if row.name == name), None)
+    if row is None and isinstance(name, str) and is_accuracy(name):
+        row = metric_named(name)
     low, high = (0.0, 1.0) if row and row.is_share else (-_LARGEST, _LARGEST)
     for key, value in bounds.items() if isinstance(bounds, dict) else ():
         if is_number(value) and not low <= value <= high:

@@ -15,6 +15,7 @@ from search_spaces.parameters import leaf_values
 from search_spaces.parsing.reader import Draft
 from search_spaces.sections import submodel
 from trainables.config import CONFIGURATIONS, TrainingConfig
+from trainables.config.plugins.packages import is_installed, is_package
 
 _MOST_GPUS = 10_000  # beyond it, the field itself refuses
 
@@ -31,6 +32,8 @@ def space_mistakes(draft: Draft, *, is_launched: bool = False) -> list[Mistake]:
         UnreadableError: there are too many mistakes.
     """
     mistakes = MistakeList()
+    if missing := list(_missing_packages(draft)):
+        return missing  # all else that is unknown follows from it
     mistakes += metric_mistakes(draft)
     mistakes += _shared_section_mistakes(draft)
     mistakes += () if is_launched else _gpu_mistakes(draft)
@@ -44,6 +47,13 @@ def space_mistakes(draft: Draft, *, is_launched: bool = False) -> list[Mistake]:
         mistakes.append(Mistake(None, ("trainable",), unknown("trainable", trainable, CONFIGURATIONS)))
     mistakes += baseline_mistakes(draft)
     return mistakes
+
+
+def _missing_packages(draft: Draft) -> Iterator[Mistake]:
+    """Find packages that a launch has noted, and that are not installed in any version."""
+    for name in draft.section("code"):
+        if is_package(str(name)) and not is_installed(str(name)):
+            yield Mistake(None, ("code", str(name)), "this package with plug-ins is not installed here: install it")
 
 
 def _gpu_mistakes(draft: Draft) -> Iterator[Mistake]:

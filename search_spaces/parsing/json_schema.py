@@ -32,7 +32,8 @@ def json_schema() -> dict[str, Any]:
     whole = Space.model_json_schema()
     definitions = {name: _adapted(name, each) for name, each in whole["$defs"].items()}
     definitions[_VARYING] = _varying()
-    for name, config in CONFIGURATIONS.items():
+    configurations = dict(CONFIGURATIONS.usable())
+    for name, config in configurations.items():
         definitions[f"parameters_{name}"] = _parameters(config, definitions)
     properties = {key: _with_fractions(each) for key, each in whole["properties"].items()}
     for key, text in descriptions(Space).items():
@@ -40,7 +41,7 @@ def json_schema() -> dict[str, Any]:
             properties[key]["description"] = text
     objective = {"$ref": "#/$defs/Objective"}
     properties["objective"] = {"anyOf": [objective, {"type": "array", "items": objective, "minItems": 1}]}
-    properties["trainable"] |= {"enum": list(CONFIGURATIONS)}
+    properties["trainable"] |= {"enum": list(configurations)}
     properties["parameters"] = {"type": "object", "description": "What varies, and what is fixed for every trial."}
     properties["first"] = _named("The configurations to try first, by name, by bundle, or as settings.")
     properties["baselines"] = _named("Recipes to compare with, by name, by bundle, or with settings.")
@@ -57,7 +58,7 @@ def json_schema() -> dict[str, Any]:
                 "if": {"properties": {"trainable": {"const": name}}, "required": ["trainable"]},
                 "then": {"properties": {"parameters": {"$ref": f"#/$defs/parameters_{name}"}}},
             }
-            for name in CONFIGURATIONS
+            for name in configurations
         ],
         "$defs": definitions,
     }

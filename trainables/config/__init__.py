@@ -8,6 +8,7 @@ that have to fit together (`related`), so a search space is checked against the 
 
 from trainables.config.fields import AS_TUPLE, MAX_FILES, MAX_NUMBER, CodeName, Compute, Settings, Sha256
 from trainables.config.generator import GeneratorConfig, RatioConfig
+from trainables.config.plugins.registries import Recipe
 from trainables.config.recipes import (
     CONFIGURATIONS,
     FgsmRandomStartConfig,
@@ -26,7 +27,9 @@ from trainables.config.sections import (
     DataContent,
     DatasetConfig,
     EvaluationConfig,
+    metric_of_attack,
     with_default_validation,
+    without_no_attacks,
     without_what_is_not_set,
 )
 
@@ -49,12 +52,15 @@ __all__ = [
     "GeneratorConfig",
     "PgdConfig",
     "RatioConfig",
+    "Recipe",
     "Settings",
     "Sha256",
     "StandardConfig",
     "TradesConfig",
     "TrainingConfig",
+    "metric_of_attack",
     "parse",
     "with_default_validation",
+    "without_no_attacks",
     "without_what_is_not_set",
 ]

@@ -28,6 +28,7 @@ AS_TUPLE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list)
 NumChannels = Annotated[int, Field(ge=1, le=3)]
 Side = Annotated[int, Field(ge=1, le=224)]
 ClassName = Annotated[str, Field(max_length=MAX_NAME)]
+AttackName = Annotated[str, Field(max_length=MAX_NAME)]
 Label = Annotated[int, Field(ge=0, le=999)]
 # A number above zero, or a schedule, which may reach zero.
 LearningRate = Annotated[

@@ -20,6 +20,7 @@ from trainables.config.fields import (
     Weight,
 )
 from trainables.config.generator import GeneratorConfig, RatioConfig
+from trainables.config.plugins.registries import RECIPES, Entry, Recipe, RegistryView, explain_value
 from trainables.config.sections import (
     AttackConfig,
     ClassifierConfig,
@@ -29,6 +30,7 @@ from trainables.config.sections import (
     IterativeAttackConfig,
     SingleStepAttackConfig,
 )
+from trainables.errors import UserError
 
 MAX_REPORTS = 100_000
 MAX_REUSED = 50
@@ -184,14 +186,43 @@ class GanConfig(TrainingConfig):
                 raise ValueError(f"generator.{name} ({label}) must be below {num_classes}, the number of classes")
 
 
-CONFIGURATIONS: dict[str, type[TrainingConfig]] = {
-    "standard": StandardConfig,
-    "fgsm_retraining": FgsmRetrainingConfig,
-    "fgsm_random_start": FgsmRandomStartConfig,
-    "pgd": PgdConfig,
-    "trades": TradesConfig,
-    "gan": GanConfig,
-}
+STANDARD = Recipe(StandardConfig, "trainables.training.recipes:StandardLoop")
+FGSM_RETRAINING = Recipe(FgsmRetrainingConfig, "trainables.training.recipes:FgsmRetrainingLoop")
+FGSM_RANDOM_START = Recipe(FgsmRandomStartConfig, "trainables.training.recipes:PgdLoop")
+PGD = Recipe(PgdConfig, "trainables.training.recipes:PgdLoop")
+TRADES = Recipe(TradesConfig, "trainables.training.recipes:TradesLoop")
+GAN = Recipe(GanConfig, "trainables.training.gan:GanLoop")
+
+
+def _config_of(entry: Entry) -> type[TrainingConfig]:
+    """Return the class of a recipe's settings.
+
+    Raises:
+        UserError: the recipe is a package's and cannot be used.
+    """
+    recipe = entry.load()
+    of_whom = f"the recipe {entry.name} of {entry.package}"
+    if not isinstance(recipe, Recipe):
+        raise UserError(
+            f"{of_whom} must lead to a trainables.config.Recipe with the class of its settings and its loop, not to "
+            f"{explain_value(recipe)}"
+        )
+    config = recipe.config
+    if not (isinstance(config, type) and issubclass(config, TrainingConfig)):
+        raise UserError(
+            f"{of_whom} has {explain_value(config)} for its settings: they are a pydantic model made from "
+            "trainables.config.TrainingConfig"
+        )
+    field = config.model_fields.get("trainable")
+    if field is None or field.default != entry.name:
+        raise UserError(
+            f'{of_whom} needs the field `trainable: Literal["{entry.name}"] = "{entry.name}"` in {config.__name__}'
+        )
+    return config
+
+
+CONFIGURATIONS = RegistryView(RECIPES, _config_of)
+"""The class of the settings of each recipe, ours and those of installed packages."""
 
 
 @cache
@@ -211,5 +242,9 @@ def parse(settings: dict[str, Any]) -> Any:
 
     Raises:
         pydantic.ValidationError: a key is unknown or a value out of bounds; it lists all such mistakes.
+        UserError: the recipe is one of an installed package and cannot be used.
     """
-    return _adapter(tuple(CONFIGURATIONS.values())).validate_python(settings)
+    name = settings.get("trainable") if isinstance(settings, dict) else None  # JSON may hold anything
+    if isinstance(name, str) and name not in RECIPES.ours and name in CONFIGURATIONS:
+        return CONFIGURATIONS[name].model_validate(settings)
+    return _adapter(tuple(CONFIGURATIONS[ours] for ours in RECIPES.ours)).validate_python(settings)

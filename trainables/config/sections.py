@@ -15,7 +15,9 @@ from pydantic import (
 from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config.fields import (
     AS_TUPLE,
+    MAX_FILES,
     MAX_NUMBER,
+    AttackName,
     ClassName,
     Epsilon,
     Fraction,
@@ -31,12 +33,14 @@ from trainables.config.fields import (
     Weight,
 )
 from trainables.config.plugins.references import MAX_NAME, code_reference, is_image_path
-from trainables.config.plugins.registries import CLASSIFIERS, DATASETS, objection
+from trainables.config.plugins.registries import ATTACKS, CLASSIFIERS, DATASETS, objection
 from trainables.errors import UserError
 
 NUM_TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "digits": 1437, "cifar10": 50_000, "cifar100": 50_000}
 HAVE_UNOFFICIAL_FILES = ("cifar10", "cifar100")
 """Datasets of which files that are not known to be the official ones can be used, and are identified as one's own."""
+OWN = "own/"
+"""What the name of the metric of an attack begins with that is a function of a user's own."""
 _FEWER_VALIDATION = {"digits": 200}  # by default, of datasets that are too small for the usual 5000
 
 
@@ -78,6 +82,30 @@ def dataset_objection(name: str) -> str | None:
     if name in known or is_image_path(name) or code_reference(name):
         return None
     return objection(name, known, "the path of images of your own, like './images'")
+
+
+def attack_objection(name: str) -> str | None:
+    """Return why no attack can have a name, or None when one can: one of an installed package, or a function."""
+    names = tuple(entry.name for entry in ATTACKS.plugins() if entry.name not in ATTACKS.ours)
+    if name in names or code_reference(name):
+        return None
+    if name in ATTACKS.ours:
+        return f"{name} is one of the attacks of the product, which has its place already: leave it out"
+    return objection(name, names, "a function of your own, like 'attack.py:noise'")
+
+
+def metric_of_attack(name: str) -> str:
+    """Return the metric of an attack that the evaluation names: its name, or ``own/NAME`` of a function."""
+    reference = code_reference(name)
+    return name if reference is None else f"{OWN}{reference.name}"
+
+
+def without_no_attacks(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of an evaluation without the key for further attacks if there are none.
+
+    So settings without any have the digest that they have always had.
+    """
+    return {key: value for key, value in evaluation.items() if key != "attacks" or value}
 
 
 class DataContent(Settings):
@@ -188,12 +216,15 @@ class EvaluationConfig(Settings):
         watch_images: how many validation images are attacked at every report.
         rank_images: how many are attacked, by stronger attacks, at the end.
         fgsm_epsilons: further radii at which every report measures the accuracy under FGSM.
+        attacks: further attacks at the end, beside those that always run: the names of attacks of installed packages,
+            or functions of one's own (``attack.py:noise``).
     """
 
     epsilon: Epsilon = 0.3
     watch_images: NumImages = 500
     rank_images: NumImages = 1000
     fgsm_epsilons: Annotated[tuple[Epsilon, ...], Field(max_length=20), AS_TUPLE] = ()
+    attacks: Annotated[tuple[AttackName, ...], Field(max_length=MAX_FILES), AS_TUPLE] = ()
 
     @field_validator("fgsm_epsilons")
     @classmethod
@@ -202,6 +233,21 @@ class EvaluationConfig(Settings):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"must have each radius once, not {', '.join(sorted(twice))} twice")
         return epsilons
+
+    @field_validator("attacks")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if objection := attack_objection(name):
+                raise ValueError(objection)
+        metrics = [metric_of_attack(name) for name in names]
+        if twice := [name for name in metrics if metrics.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is named twice: each attack has a metric of its name")
+        return names
+
+    @model_serializer(mode="wrap")
+    def _without_no_attacks(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_no_attacks(handler(self))
 
 
 class ClassifierConfig(Settings):

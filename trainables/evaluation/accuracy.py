@@ -7,8 +7,9 @@ Adding an attack is a function in the room `attacks`, its name in `ATTACKS` and 
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +20,18 @@ from torch import nn
 
 from trainables.attacks import gradient as attacks
 from trainables.attacks import losses
-from trainables.attacks.apgd import apgd
-from trainables.attacks.combined import apgd_square
 from trainables.attacks.losses import LogitsFn
 from trainables.common.seeds import seed_for
+from trainables.config import metric_of_attack
+from trainables.config.plugins import registries
+from trainables.config.plugins.references import code_reference
+from trainables.config.plugins.registries import RAISED, Entry, RegistryView, explain, explain_value
+from trainables.config.plugins.user_code import load
 from trainables.data.tensors import Split
+from trainables.errors import UserError
 from trainables.evaluation import masking
 from trainables.evaluation.measured import Measured, MeasureRunner, as_called
-from trainables.evaluation.metrics import accuracy_of
+from trainables.evaluation.metrics import accuracy_of, metric_named
 from trainables.evaluation.tiers import TIERS, AttackRow
 
 
@@ -70,15 +75,76 @@ def _without_rng(attack: Callable[..., torch.Tensor]) -> AttackFn:
     return run
 
 
-ATTACKS: dict[str, Callable[..., torch.Tensor]] = {
-    "fgsm": _without_rng(attacks.fgsm),
-    "rfgsm": attacks.r_fgsm,
-    "pgd": attacks.pgd_survivors,
-    "mi_fgsm": _without_rng(attacks.mi_fgsm),
-    "apgd": apgd,
-    "apgd_square": apgd_square,
-}
+def _function_of(entry: Entry) -> Callable[..., torch.Tensor]:
+    """Return the function of an attack; one without a random generator is given none.
+
+    Raises:
+        UserError: the attack is a package's and cannot be used.
+    """
+    return _with_rng(entry.load(), f"{entry.name} of {entry.package}" if entry.package else entry.name)
+
+
+def _with_rng(attack: Any, name: str) -> AttackFn:
+    """Return an attack that takes a random generator, whether it uses it or not.
+
+    Raises:
+        UserError: it is no function.
+    """
+    if not callable(attack):
+        raise UserError(f"the attack {name} must be a function, not {explain_value(attack)}")
+    parameters = inspect.signature(attack).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return attack if takes_any or "rng" in parameters else _without_rng(attack)
+
+
+ATTACKS = RegistryView(registries.ATTACKS, _function_of)
 """The functions that rows of a tier name; each is an `AttackFn` and takes the options of its rows beside that."""
+
+
+def further_attacks(names: Sequence[str], code: Mapping[str, str]) -> tuple[Attack, ...]:
+    """Return the attacks of installed packages and of a user's own, ready to run.
+
+    Args:
+        names: as `trainables.config.EvaluationConfig.attacks` has them.
+        code: the SHA-256 of each file and module of a user's own.
+
+    Raises:
+        UserError: one cannot be used, or has the name of another metric.
+    """
+    return tuple(_further_attack(name, code) for name in names)
+
+
+def _further_attack(name: str, code: Mapping[str, str]) -> Attack:
+    reference, metric = code_reference(name), metric_of_attack(name)
+    if reference is None and metric_named(metric).group != "accuracy":
+        raise UserError(f"the attack {name} has the name of another metric: it needs another one")
+    attack = ATTACKS[name] if reference is None else _with_rng(load(reference, code), name)
+    return Attack(metric, partial(_run_others, name, attack))
+
+
+def _run_others(
+    name: str,
+    attack: AttackFn,
+    logits_fn: LogitsFn,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: float,
+    *,
+    rng: torch.Generator,
+) -> torch.Tensor:
+    """Run an attack that is none of ours.
+
+    Raises:
+        UserError: it fails, or returns something else than images of the same shape.
+    """
+    try:
+        adversarial = attack(logits_fn, images, labels, epsilon, rng=rng)
+    except RAISED as error:
+        raise UserError(f"the attack {name} fails: {explain(error)}") from error
+    if not isinstance(adversarial, torch.Tensor) or adversarial.shape != images.shape:
+        kind = tuple(adversarial.shape) if isinstance(adversarial, torch.Tensor) else type(adversarial).__name__
+        raise UserError(f"the attack {name} must return images of the shape {tuple(images.shape)}, not {kind}")
+    return adversarial.detach()
 
 
 def attacks_of(tier: str) -> list[Attack]:
@@ -113,7 +179,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             part.training = was_training
 
 
-def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, seed: int = 0) -> dict[str, float]:
+def evaluate(
+    classifier: nn.Module,
+    split: Split,
+    *,
+    epsilon: float,
+    tier: str,
+    seed: int = 0,
+    further: Sequence[Attack] = (),
+) -> dict[str, float]:
     """Measure a classifier's accuracy without an attack and under every attack of a tier, on all images of a split.
 
     The result depends on the arguments alone.
@@ -124,12 +198,13 @@ def evaluate(classifier: nn.Module, split: Split, *, epsilon: float, tier: str, 
         epsilon: the attacks' L-infinity radius in pixels of [0, 1].
         tier: ``watch`` or ``rank``, see `tiers`.
         seed: of the attacks' random starts.
+        further: attacks after those of the tier, see `further_attacks`.
 
     Returns:
         Shares of the images in [0, 1], as `AttackResults.accuracies` names them; the tier ``rank`` adds what
         `masking.check_masking` returns.
     """
-    return measure(classifier, split, epsilon=epsilon, tier=tier, seed=seed).read()
+    return measure(classifier, split, epsilon=epsilon, tier=tier, seed=seed, further=further).read()
 
 
 def measure(
@@ -140,6 +215,7 @@ def measure(
     tier: str,
     seed: int = 0,
     runner: MeasureRunner | None = None,
+    further: Sequence[Attack] = (),
 ) -> Measured:
     """Measure what `evaluate` returns, without waiting for the device.
 
@@ -149,10 +225,12 @@ def measure(
         epsilon: see `evaluate`.
         tier: see `evaluate`.
         seed: see `evaluate`.
-        runner: how functions of the classifier run; by default as they are called.
+        runner: how functions of the classifier run; by default as they are called. With further attacks they are run
+            as they are called: what others write may do what cannot be recorded.
+        further: see `evaluate`.
     """
-    runner = runner or as_called(split.images.device)
-    table, of_what = attacks_of(tier), (tier, len(split), epsilon)
+    runner = as_called(split.images.device) if further or runner is None else runner
+    table, of_what = [*attacks_of(tier), *further], (tier, len(split), epsilon)
 
     def attack(networks: Sequence[nn.Module], rng: torch.Generator) -> torch.Tensor:
         return run_attacks(networks[0], split, epsilon, table, rng).counts()

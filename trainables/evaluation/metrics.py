@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from trainables.config.plugins.registries import ATTACKS
+from trainables.config.sections import OWN
 from trainables.evaluation import tiers
 from trainables.evaluation.checks import CHECKS, MASKING_FAILURES, metric_of
 from trainables.evaluation.tiers import Detail
@@ -134,9 +136,9 @@ def all_metrics() -> dict[str, Metric]:
     """
     tiers.check_tiers(tiers.TIERS)
     table: dict[str, Metric] = {}
-    ended = [_CLEAN, *_of_attacks("rank"), *_of_benchmark(), _ROBUST]
-    watched = [_watched(metric) for metric in (_CLEAN, *_of_attacks("watch"), _ROBUST)]
-    for metric in (*ended, *watched, *_OTHERS, *_of_checks()):
+    attacks, watched = list(_of_attacks("rank")), [_CLEAN, *_of_attacks("watch"), _ROBUST]
+    others = [*_of_benchmark(), _ROBUST, *map(_watched, watched), *_OTHERS, *_of_checks()]
+    for metric in (_CLEAN, *attacks, *_of_plugins([_CLEAN, *attacks, *others]), *others):
         if metric.name in table:
             labels = f"{table[metric.name].label!r} and {metric.label!r}"
             raise ValueError(f"names of metrics must be unique: {metric.name!r} names both {labels}")
@@ -161,6 +163,8 @@ def _metric_of(name: str, table: dict[str, Metric]) -> Metric:
     label = name.replace("/", " ").replace("_", " ")
     if name.startswith(WATCH):
         return Metric(name, label, "share", "max", "watch")
+    if name.startswith(OWN):
+        return replace(_of_attack(name, label, "all"), objective=False)
     if is_earlier_accuracy(name):
         return Metric(name, label.removesuffix(" accuracy"), "share", "max", "accuracy", every_report=False)
     return Metric(name, label, "1", every_report=False)
@@ -235,16 +239,19 @@ def _of_attacks(tier: str) -> Iterator[Metric]:
     """Yield the metric of every attack of a tier on all images."""
     for row in tiers.TIERS[tier]:
         if not row.survivors_only:
-            yield Metric(
-                row.name,
-                row.label,
-                "share",
-                "max",
-                "accuracy",
-                shown_in=row.shown_in,
-                objective=True,
-                every_report=False,
-            )
+            yield _of_attack(row.name, row.label, row.shown_in)
+
+
+def _of_plugins(taken: Iterable[Metric]) -> Iterator[Metric]:
+    """Yield the metric of every attack of an installed package; none takes the place of another metric."""
+    names = {metric.name for metric in taken}
+    for entry in ATTACKS.usable():
+        if entry.name not in names:
+            yield _of_attack(entry.name, entry.name.replace("_", " "), "all")
+
+
+def _of_attack(name: str, label: str, shown_in: Detail) -> Metric:
+    return Metric(name, label, "share", "max", "accuracy", shown_in=shown_in, objective=True, every_report=False)
 
 
 def _of_benchmark() -> Iterator[Metric]:

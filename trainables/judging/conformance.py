@@ -1,4 +1,4 @@
-"""Whether a network of a user's own can be trained and attacked: looked at before anything is trained."""
+"""Whether a network or an attack of others can be used: looked at before anything is trained."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import torch
 from torch import nn
 
 from trainables.common.tasks import Task
-from trainables.config.plugins.registries import explain
+from trainables.config.plugins.registries import RAISED, explain
 from trainables.errors import UserError
-from trainables.networks.classifiers import NetworkBuilder, build_seeded
+from trainables.evaluation.accuracy import AttackFn
+from trainables.networks.classifiers import LeadingDimensions, NetworkBuilder, build_seeded, mlp
 
 _NUM_IMAGES = 3
+_EPSILON = 0.1
+_ROUNDING = 1 + 1e-5
 
 
 def check_network(build: NetworkBuilder, name: str, task: Task) -> None:
@@ -95,3 +98,67 @@ def _check_repeats(network: nn.Module, name: str, images: torch.Tensor) -> None:
         )
     if any(not torch.equal(before[key], value) for key, value in network.state_dict().items()):
         raise UserError(f"{name} changes its state in evaluation mode: it may do so in training mode alone")
+
+
+def check_attack(attack: AttackFn, name: str, task: Task, epsilon: float = _EPSILON) -> None:
+    """Check an attack on a small network and a few random images.
+
+    Args:
+        attack: the attack.
+        name: what to call it in messages.
+        task: the shape of the images and the classes.
+        epsilon: its radius.
+
+    Raises:
+        UserError: it leaves the ball or the box, changes the network, its images or its labels, gives something else
+            the second time, or needs random numbers that it was not given.
+    """
+    network = build_seeded(lambda: LeadingDimensions(mlp(task.image_shape, task.num_classes)), 0).eval()
+    images = torch.rand(_NUM_IMAGES, *task.image_shape, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(_NUM_IMAGES) % task.num_classes
+    before = [tensor.clone() for tensor in (images, labels, *network.state_dict().values())]
+    first = _attacked(attack, name, network, images, labels, epsilon)
+    _check_attacked(first, images, name, epsilon)
+    if network.training or any(parameter.grad is not None for parameter in network.parameters()):
+        raise UserError(
+            f"the attack {name} changes the network: leave its mode alone, and take gradients of the images alone, by "
+            "torch.autograd.grad"
+        )
+    if not all(map(torch.equal, before, (images, labels, *network.state_dict().values()))):
+        raise UserError(f"the attack {name} changes its images, their labels or the network's weights: work on a copy")
+    if not torch.equal(first, _attacked(attack, name, network, images, labels, epsilon)):
+        raise UserError(
+            f"the attack {name} is not deterministic: run twice with one seed it gives other images; draw random "
+            "numbers from the generator `rng` alone"
+        )
+
+
+def _attacked(
+    attack: AttackFn, name: str, network: nn.Module, images: torch.Tensor, labels: torch.Tensor, epsilon: float
+) -> torch.Tensor:
+    try:
+        adversarial = attack(network, images, labels, epsilon, rng=torch.Generator().manual_seed(0))
+    except UserError:
+        raise
+    except RAISED as error:
+        raise UserError(f"the attack {name} fails: {explain(error)}") from error
+    if not isinstance(adversarial, torch.Tensor) or adversarial.shape != images.shape:
+        kind = tuple(adversarial.shape) if isinstance(adversarial, torch.Tensor) else type(adversarial).__name__
+        raise UserError(f"the attack {name} must return images of the shape {tuple(images.shape)}, not {kind}")
+    return adversarial
+
+
+def _check_attacked(adversarial: torch.Tensor, images: torch.Tensor, name: str, epsilon: float) -> None:
+    if adversarial.dtype != torch.float32:
+        kind = str(adversarial.dtype).removeprefix("torch.")
+        raise UserError(f"the attack {name} must return float32, not {kind}")
+    if not adversarial.isfinite().all():
+        raise UserError(f"the attack {name} returns pixels that are NaN or infinite")
+    if adversarial.min() < 0 or adversarial.max() > 1:
+        raise UserError(
+            f"the attack {name} returns pixels from {adversarial.min():g} to {adversarial.max():g}: clamp them to "
+            "[0, 1]"
+        )
+    distance = float((adversarial - images).abs().max())
+    if distance > epsilon * _ROUNDING:
+        raise UserError(f"the attack {name} goes {distance:g} away from an image, with an epsilon of {epsilon:g}")

@@ -7,7 +7,7 @@ gradients (Carlini et al. 2019).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -109,6 +109,7 @@ def evaluate_final(
     surrogates: Mapping[str, LogitsFn],
     budget: AttackBudget | None = None,
     seed: int = 0,
+    further: Sequence[Attack] = (),
 ) -> dict[str, Any]:
     """Evaluate a classifier by the strongest attacks.
 
@@ -120,6 +121,7 @@ def evaluate_final(
         surrogates: classifiers trained independently on the same task, for the transfer attacks.
         budget: how long the attacks search.
         seed: of all random numbers.
+        further: attacks of others that count among those that use gradients, see `further_attacks`.
 
     Returns:
         Plain data:
@@ -131,7 +133,8 @@ def evaluate_final(
         - ``accuracy_by_epsilon``: pairs of epsilon and accuracy under PGD.
     """
     budget = budget or AttackBudget()
-    white, black = white_box_attacks(budget, classifier, training, seed), black_box_attacks(budget, surrogates)
+    white = (*white_box_attacks(budget, classifier, training, seed), *further)
+    black = black_box_attacks(budget, surrogates)
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", "final"))
     with evaluating(classifier):
         results = run_attacks(classifier, split, epsilon, (*white, *black), rng)

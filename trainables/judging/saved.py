@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from trainables.data import files as data_files
 from trainables.data.pack import import_images
 from trainables.data.tensors import Dataset, Split, load_dataset
 from trainables.errors import UserError
-from trainables.evaluation.accuracy import evaluate
+from trainables.evaluation.accuracy import Attack, evaluate, further_attacks
 from trainables.judging.autoattack import autoattack_accuracy
 from trainables.judging.final import AttackBudget, evaluate_final
 from trainables.judging.plausibility import find_doubts
@@ -40,6 +40,7 @@ class TrainedClassifier:
         normalization: that the classifier applies to its images.
         notes: sentences on how its file was understood.
         claimed_accuracy: without an attack, in [0, 1], where its file states one.
+        code: the SHA-256 of each file and module of a user's own that its evaluation needs.
     """
 
     classifier: nn.Module
@@ -50,12 +51,17 @@ class TrainedClassifier:
     normalization: Normalization | None = None
     notes: tuple[str, ...] = ()
     claimed_accuracy: float | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
+
+    def further_attacks(self) -> tuple[Attack, ...]:
+        """Return the attacks that its evaluation names beside those that always run."""
+        return further_attacks(self.evaluation.attacks, self.code)
 
     @classmethod
     def of_run(cls, config: TrainingConfig, classifier: nn.Module, epsilon: float | None = None) -> TrainedClassifier:
         """Return the classifier of a run, with the run's own evaluation or with another epsilon."""
         evaluation = config.evaluation if epsilon is None else config.evaluation.model_copy(update={"epsilon": epsilon})
-        return cls(classifier, config.dataset, evaluation, config.seed)
+        return cls(classifier, config.dataset, evaluation, config.seed, code=config.code)
 
 
 def load_classifier(
@@ -168,7 +174,9 @@ def evaluate_classifier(
     result: dict[str, Any] = {"tier": tier, "dataset": dataset.name, "split": split, "images": len(images)}
     result |= {"epsilon": epsilon, "seed": seed}
     if tier == "rank":
-        result["metrics"] = evaluate(trained.classifier, images, epsilon=epsilon, tier=tier, seed=seed)
+        result["metrics"] = evaluate(
+            trained.classifier, images, epsilon=epsilon, tier=tier, seed=seed, further=trained.further_attacks()
+        )
         return result | _notes(trained, dataset, images)
     result |= evaluate_final(
         trained.classifier,
@@ -178,6 +186,7 @@ def evaluate_classifier(
         surrogates=load_surrogates(dataset, trained.dataset, epsilon),
         budget=budget,
         seed=seed,
+        further=trained.further_attacks(),
     )
     if autoattack:
         result["autoattack"] = autoattack_accuracy(trained.classifier, images, epsilon, seed)

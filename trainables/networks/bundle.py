@@ -18,6 +18,7 @@ from torch import nn
 
 from trainables.config import TrainingConfig, parse
 from trainables.config.plugins import trust
+from trainables.config.plugins.packages import check_packages
 from trainables.config.plugins.user_code import CODE, provide, read_source
 from trainables.errors import BundleError, CheckpointError, UserError
 from trainables.networks.classifiers import build_classifier, network_builder
@@ -52,6 +53,18 @@ def write_classifier(target: Path, settings: dict[str, Any], state: Weights) -> 
     write_checksums(target, CONFIGURATION, WEIGHTS)
 
 
+def write_code(target: Path, code: Mapping[str, bytes]) -> None:
+    """Write the files of code of a user's own into the folder of a bundle or a sweep.
+
+    Args:
+        target: the folder.
+        code: the files by their names.
+    """
+    for name, source in code.items():
+        (target / CODE).mkdir(exist_ok=True)
+        (target / CODE / name).write_bytes(source)
+
+
 def compare_weights(weights: Weights, others: Weights) -> tuple[bool, float]:
     """Return whether two networks of one architecture have equal weights, bit for bit, and the largest difference."""
     differences = [float((weights[name].double() - others[name].double()).abs().max()) for name in weights]
@@ -82,7 +95,7 @@ def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
         BundleError: a file is missing, damaged, changed since it was written, larger than it can be, or does not fit.
         UserError: it needs code of a user's own that may not run here.
     """
-    config: TrainingConfig = read_bundle_json(folder, CONFIGURATION, parse)
+    config: TrainingConfig = read_bundle_json(folder, CONFIGURATION, _parse_here)
     provide_code(folder, config.code)
     architecture, task = config.classifier.architecture, config.dataset.task
     build = network_builder(architecture, config.code, config.classifier.sizes)
@@ -95,6 +108,14 @@ def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
     fit = closest_fit([stored], {architecture: build}, task)
     check_fit(fit, str(folder / WEIGHTS), is_chosen=True)
     return config, build_classifier_of(fit, str(folder / WEIGHTS))
+
+
+def _parse_here(settings: dict[str, Any]) -> TrainingConfig:
+    code = settings.get("code") if isinstance(settings, dict) else None
+    if isinstance(code, dict):
+        check_packages(code)
+    config: TrainingConfig = parse(settings)
+    return config
 
 
 def provide_code(folder: Path, code: Mapping[str, str]) -> None:

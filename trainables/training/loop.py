@@ -19,7 +19,7 @@ from trainables.attacks.losses import cross_entropy
 from trainables.common.seeds import seed_for
 from trainables.config import TrainingConfig
 from trainables.data.tensors import Dataset
-from trainables.evaluation.accuracy import measure
+from trainables.evaluation.accuracy import further_attacks, measure
 from trainables.evaluation.epsilon_curve import measure_fgsm
 from trainables.evaluation.measured import Measured, joined
 from trainables.networks.classifiers import build_classifier
@@ -267,6 +267,7 @@ class TrainingLoop(ABC):
             tier=tier,
             seed=self.config.seed,
             runner=self.updates.measure,
+            further=further_attacks(settings.attacks, self.config.code) if tier == "rank" else (),
         )
         if tier == "rank" or not settings.fgsm_epsilons:
             return measured

@@ -1,28 +1,48 @@
-"""The table of recipes: from a configuration to its training loop. A new recipe has a line here."""
+"""The table of recipes: from a configuration to its training loop.
+
+A new recipe is a row of `trainables.config.plugins.registries.RECIPES`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
 from trainables.config import GanConfig, TrainingConfig
+from trainables.config.plugins.registries import RECIPES, Entry, RegistryView, explain_value, import_of, imported
 from trainables.data.tensors import Dataset
+from trainables.errors import UserError
 from trainables.networks.classifiers import build_classifier
 from trainables.networks.generators import build_generator
-from trainables.training.gan import GanLoop
 from trainables.training.loop import TrainingLoop
-from trainables.training.recipes import FgsmRetrainingLoop, PgdLoop, StandardLoop, TradesLoop
 
-LOOPS: dict[str, Callable[[Any, Dataset], TrainingLoop]] = {
-    "standard": StandardLoop,
-    "fgsm_retraining": FgsmRetrainingLoop,
-    "fgsm_random_start": PgdLoop,
-    "pgd": PgdLoop,
-    "trades": TradesLoop,
-    "gan": GanLoop,
-}
+Loop: TypeAlias = Callable[[Any, Dataset], TrainingLoop]
+"""Makes the loop of a configuration on a dataset."""
+
+
+def _loop_of(entry: Entry) -> Loop:
+    """Return the class of a recipe's loop.
+
+    Raises:
+        UserError: the recipe is a package's and cannot be used.
+    """
+    target = entry.load().loop
+    of_whom = f"the loop of the recipe {entry.name} of {entry.package}"
+    loop = import_of(target, of_whom) if entry.package else imported(target)
+    if not (isinstance(loop, type) and issubclass(loop, TrainingLoop)):
+        raise UserError(
+            f"{of_whom} ({target}) must be a class made from trainables.training.loop.TrainingLoop, not "
+            f"{explain_value(loop)}"
+        )
+    if missing := sorted(getattr(loop, "__abstractmethods__", ())):
+        raise UserError(f"{of_whom} ({target}) lacks {', '.join(missing)}: see trainables.training.loop.TrainingLoop")
+    return loop
+
+
+LOOPS = RegistryView(RECIPES, _loop_of)
+"""The loop of each recipe, ours and those of installed packages."""
 
 
 def build(config: TrainingConfig, dataset: Dataset) -> TrainingLoop:

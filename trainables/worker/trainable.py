@@ -21,6 +21,7 @@ from ray import tune
 
 from trainables.common.redaction import redact
 from trainables.config import DatasetConfig, parse
+from trainables.config.plugins.packages import check_packages
 from trainables.config.plugins.user_code import provide
 from trainables.data.tensors import Dataset, load_dataset
 from trainables.evaluation.earlier_names import rename_reports
@@ -93,7 +94,10 @@ class RunTrainable(tune.Trainable):
 
         Raises:
             FencedError: a later attempt at the run has begun.
+            UserError: this node has not the packages that the sweep was launched with; another one may have.
         """
+        if self._loop is None:
+            check_packages(self._run.settings.get("code", {}))
         try:
             with self._log.capture():
                 loop = self._loop = self._loop or self._start()

@@ -294,17 +294,24 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The bundle to write.")] = Path(
         "exports/trained"
     ),
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run code that the configuration names and that does not lie beside it.")
+    ] = False,
     device: Device = None,
     data: Data = None,
 ) -> None:
     """Train one configuration in this process, without Ray, and write its bundle."""
     from search_spaces.sections import Dataset
     from tuner.execution import preflight, single
+    from tuner.execution.upkeep.resolving import resolve_settings
 
     preflight.check_data_folder(data)
     chosen_device = preflight.choose_device(device)
-    settings = single.read_configuration(configuration, assign or [])
-    preflight.ensure_data(Dataset.model_validate(settings["dataset"]), data, Console(stderr=True))
+    settings, errors = single.read_configuration(configuration, assign or []), Console(stderr=True, markup=False)
+    base = single.folder_of(configuration)
+    found = resolve_settings(settings, base, data=data, is_trusted=trust, console=errors)
+    settings, data = found.settings, found.data
+    preflight.ensure_data(Dataset.model_validate(settings["dataset"]), data, errors)
     with counting(console, "Training") as on_progress:
 
         def tell(metrics: dict[str, float]) -> None:
@@ -312,7 +319,7 @@ def train(
             on_progress(round(metrics["compute"]), round(settings["compute"]))
 
         on_progress(0, round(settings["compute"]))
-        bundle = single.train(settings, output, data, tell, chosen_device)
+        bundle = single.train(settings, output, data, tell, chosen_device, found.code)
     typer.echo(bundle)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pydantic import ValidationError
 
 from search_spaces.checks.fields import settings_mistakes
 from search_spaces.errors import Mistake, SpaceError, nearest, unknown
@@ -61,13 +63,25 @@ def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         _assign(settings, assignment)
     name = settings.get("trainable")
-    if name not in CONFIGURATIONS:
+    if not isinstance(name, str) or name not in CONFIGURATIONS:
         raise SpaceError(source, [Mistake(None, ("trainable",), unknown("trainable", str(name), CONFIGURATIONS))])
-    mistakes = settings_mistakes(CONFIGURATIONS[name], settings)
+    fields = {key: value for key, value in settings.items() if key != "code"}  # whose keys are names of files
+    mistakes = settings_mistakes(CONFIGURATIONS[name], fields)
     if mistakes:
         raise SpaceError(source, mistakes)
-    complete: dict[str, Any] = parse(settings).model_dump(mode="json")
+    try:
+        complete: dict[str, Any] = parse(settings).model_dump(mode="json")
+    except ValidationError as error:
+        raise UserError(f"{source} is no configuration: {error.errors()[0]['msg']} (code)") from error
     return complete
+
+
+def folder_of(source: str) -> Path | None:
+    """Return the folder that a configuration's code lies in: a bundle, or that of a JSON file; None for a name."""
+    path = Path(source)
+    if source in CONFIGURATIONS or source in PUBLISHED or not path.exists():
+        return None
+    return path.absolute() if path.is_dir() else path.absolute().parent
 
 
 def _assign(settings: dict[str, Any], assignment: str) -> None:
@@ -91,6 +105,7 @@ def train(
     data: Path | None,
     report: OnReport,
     device: str = "cpu",
+    code: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Train one configuration to its end and write its bundle; ``report`` is told the metrics of every step.
 
@@ -100,12 +115,13 @@ def train(
         data: folder of the dataset's files; by default they are in the cache.
         report: is told the metrics.
         device: where it is trained, as torch names it.
+        code: the files of code of a user's own, by their names, which the bundle keeps.
 
     Raises:
         PrecisionError: this machine lacks the precision.
         UserError: the bundle's folder is there already or cannot be made, or training diverged.
     """
-    from trainables.networks.bundle import write_classifier
+    from trainables.networks.bundle import write_classifier, write_code
 
     target = target.absolute()
     if target.exists():
@@ -119,6 +135,7 @@ def train(
     weights, metrics = train_to_end(settings, data, num_threads(1), report, device)
     with whole_folder(target) as folder:
         write_classifier(folder, settings, weights)
+        write_code(folder, code or {})
         config = parse(settings)
         origin = provenance(source="tuner train", dataset=config.dataset, user_code=config.code)
         write_account(folder, settings, metrics, {**origin, "num_threads": num_threads(1)})

@@ -28,6 +28,7 @@ from search_spaces.library import text_of
 from search_spaces.schema import Space
 from trainables.config import parse
 from trainables.config.plugins import trust
+from trainables.config.plugins.packages import check_packages
 from trainables.config.plugins.user_code import CODE, digest_of, provide, read_source
 from trainables.storage.atomic import make_private, reason_of, write_json
 from trainables.storage.checked_json import read_json
@@ -290,9 +291,10 @@ class SweepFolder:
         """Let this process run the code that the sweep's runs need.
 
         Raises:
-            UserError: the user has not let it run here, or see `read_code`.
+            UserError: the user has not let it run here, an installed package is another one, or see `read_code`.
         """
         trust.check(self.space.code, self.name)
+        check_packages(self.space.code)
         for source in self.read_code().values():
             provide(source)
 

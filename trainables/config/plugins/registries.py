@@ -1,21 +1,44 @@
 """The tables of what can be named in a space: ours, and those of installed packages, by their entry points.
 
 A package adds a network by an entry point of the group ``adversarial_tuner.classifiers``, whose name is that of the
-network and whose object is what a row of ours leads to. Nothing is imported before it is used. No torch here.
+network and whose object is what a row of ours leads to; the tables below say what that is. Nothing is imported before
+it is used. No torch here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module, metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from trainables.common.process_state import without_current_folder
 from trainables.errors import UserError, printable
 
-_PREFIX = "adversarial_tuner."
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+GROUP = "adversarial_tuner."
+"""What the names of our groups of entry points begin with."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a row of the table of recipes leads to.
+
+    Attributes:
+        config: the class of its settings, made from `trainables.config.TrainingConfig`. Its module imports no torch.
+        loop: ``module:Class`` of its loop, made from `trainables.training.loop.TrainingLoop`, imported to train.
+    """
+
+    config: type[BaseModel]
+    loop: str
 
 
 @dataclass(frozen=True)
@@ -26,37 +49,73 @@ class Entry:
         name: what it is called in a space.
         target: ``module:attribute`` that is imported when it is used.
         package: that has brought it, with its version; empty for ours.
+        problem: why it cannot be used, and what to do; empty if nothing is known.
     """
 
     name: str
     target: str
     package: str = ""
+    problem: str = ""
 
     def load(self) -> Any:
         """Import what the row leads to.
 
         Raises:
-            UserError: the package's code fails when it is imported.
+            UserError: the package's code fails when it is imported, or has nothing of that name.
         """
-        module, _, attribute = self.target.partition(":")
-        try:
-            return getattr(import_module(module), attribute)
-        except RAISED as error:
-            if not self.package:
-                raise
-            raise UserError(
-                f"{self.name} of {self.package} cannot be imported ({self.target}): {explain(error)}; update or remove "
-                "that package"
-            ) from error
+        if self.problem:
+            raise UserError(self.problem)
+        if not self.package:
+            return imported(self.target)
+        return import_of(self.target, f"{printable(self.name)} of {self.package}")
 
 
 RAISED = (Exception, SystemExit)
 """What code of others may raise that is not a signal to this process: `sys.exit` in it ends nothing but itself."""
 
 
+def imported(target: str) -> Any:
+    """Return what ``module:attribute`` leads to."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def import_of(target: str, what: str) -> Any:
+    """Return what ``module:attribute`` of a package leads to.
+
+    Args:
+        target: the module and the attribute.
+        what: it is, for messages.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    try:
+        with without_current_folder():
+            return imported(target)
+    except RAISED as error:
+        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        remedy = f"install what it needs ({missing})" if missing else "update or remove that package"
+        raise UserError(f"{what} cannot be imported ({printable(target)}): {explain(error)}; {remedy}") from error
+
+
 def explain(error: BaseException) -> str:
     """Return an error in one line."""
     return printable(f"{type(error).__name__}: {error}".splitlines()[0])[:300]
+
+
+def explain_value(value: object) -> str:
+    """Return what kind of thing a value is, in words: ``the class Settings``, ``a function``."""
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a value of the type {type(value).__name__}"
+
+
+@cache
+def entry_points() -> tuple[metadata.EntryPoint, ...]:
+    """Return the entry points of all our groups; every installed package is looked at, so once for all tables."""
+    everything: Any = metadata.entry_points()
+    return tuple(
+        point for group in everything.groups if group.startswith(GROUP) for point in everything.select(group=group)
+    )
 
 
 class Registry(Mapping[str, Any]):
@@ -74,19 +133,46 @@ class Registry(Mapping[str, Any]):
     @cached_property
     def entries(self) -> Mapping[str, Entry]:
         """The rows by their names; a package cannot replace one of ours."""
-        found: dict[str, Entry] = {}
-        for point in metadata.entry_points(group=f"{_PREFIX}{self.kind}"):
-            package = f"{point.dist.name} {point.dist.version}" if point.dist else "a package"
-            found.setdefault(point.name, Entry(point.name, point.value.replace(" ", ""), package))
-        return {**found, **self.ours}
+        return {**{entry.name: entry for entry in self.plugins() if entry.name not in self.ours}, **self.ours}
+
+    def usable(self) -> list[Entry]:
+        """Return the rows of installed packages of which nothing is known that forbids their use."""
+        return [entry for entry in self.plugins() if not entry.problem]
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all rows, ours first."""
         return (*self.ours, *(name for name in self.entries if name not in self.ours))
 
     def plugins(self) -> list[Entry]:
-        """Return the rows of installed packages."""
-        return [entry for entry in self.entries.values() if entry.package]
+        """Return the rows of installed packages, those that cannot be used among them."""
+        return list(self._found)
+
+    @cached_property
+    def _found(self) -> tuple[Entry, ...]:
+        found: dict[str, Entry] = {}
+        for point in entry_points():
+            if point.group != f"{GROUP}{self.kind}":
+                continue
+            entry = self._entry_of(point)
+            other = found.get(point.name)
+            if other is not None and entry.package != other.package:
+                both = f"{other.package} and {entry.package}"
+                problem = f"{self.kind}: {entry.name} is a name of two packages, {both}: remove one of them"
+                entry = Entry(entry.name, entry.target, entry.package, problem)
+            found[point.name] = entry
+        return tuple(found.values())
+
+    def _entry_of(self, point: metadata.EntryPoint) -> Entry:
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else "a package"
+        name, problem = printable(point.name), ""
+        if point.name in self.ours:
+            problem = f"{name} of {package} is not used: {self.kind} has one of that name already; rename it"
+        elif not _NAME.fullmatch(point.name):
+            wanted = "1 to 63 lower-case letters, digits, - and _, beginning with a letter or digit"
+            problem = f"{name!r} of {package} cannot be used: a name is {wanted}; rename it"
+        elif not point.value.partition(":")[2]:
+            problem = f"{name} of {package} cannot be used: it must lead to module:name, not {printable(point.value)!r}"
+        return Entry(point.name, point.value.partition("[")[0].replace(" ", ""), package, problem)
 
     def __getitem__(self, name: str) -> Any:
         return self.entries[name].load()
@@ -101,6 +187,46 @@ class Registry(Mapping[str, Any]):
         return len(self.entries)
 
 
+class RegistryView(MutableMapping[str, Row], Generic[Row]):
+    """What the rows of a table give, made when it is asked for. What is set here stands in the place of a row.
+
+    Args:
+        registry: the table.
+        convert: returns what a row gives, from its entry; a `UserError` of it says why the row cannot be used.
+    """
+
+    def __init__(self, registry: Registry, convert: Callable[[Entry], Row]) -> None:
+        self._registry = registry
+        self._convert = convert
+        self._set: dict[str, Row] = {}
+
+    def usable(self) -> Iterator[tuple[str, Row]]:
+        """Yield the names and what they give, without those of packages that cannot be used."""
+        for name in self:
+            try:
+                yield name, self[name]
+            except UserError:
+                continue
+
+    def __getitem__(self, name: str) -> Row:
+        return self._set[name] if name in self._set else self._convert(self._registry.entries[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._set or name in self._registry
+
+    def __setitem__(self, name: str, row: Row) -> None:
+        self._set[name] = row
+
+    def __delitem__(self, name: str) -> None:
+        del self._set[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._registry.names(), *self._set)))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
 def objection(name: str, known: tuple[str, ...], otherwise: str) -> str:
     """Return a message that a name is none of those that are known.
 
@@ -109,10 +235,10 @@ def objection(name: str, known: tuple[str, ...], otherwise: str) -> str:
         known: all names.
         otherwise: what else could stand there.
     """
-    words = ", ".join(map(repr, known))
+    words = ", ".join(map(repr, known)) + (" or " if known else "")
     close = get_close_matches(name[:60], known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"must be {words} or {otherwise}, not {name[:60]!r}{hint}"
+    return f"must be {words}{otherwise}, not {name[:60]!r}{hint}"
 
 
 _NETWORKS = "trainables.networks"
@@ -127,6 +253,27 @@ GENERATORS = Registry(
     {name: f"{_NETWORKS}.generators:{name}" for name in ("space_to_depth", "strided", "residual")},
 )
 """Functions of the numbers of input channels, of the widest layers' and of output channels that return a body."""
+ATTACKS = Registry(
+    "attacks",
+    {
+        "fgsm": "trainables.attacks.gradient:fgsm",
+        "rfgsm": "trainables.attacks.gradient:r_fgsm",
+        "pgd": "trainables.attacks.gradient:pgd_survivors",
+        "mi_fgsm": "trainables.attacks.gradient:mi_fgsm",
+        "apgd": "trainables.attacks.apgd:apgd",
+        "apgd_square": "trainables.attacks.combined:apgd_square",
+    },
+)
+"""Functions like `trainables.evaluation.accuracy.AttackFn`, with or without its `rng`."""
+RECIPES = Registry(
+    "recipes",
+    {
+        name: f"trainables.config.recipes:{name.upper()}"
+        for name in ("standard", "fgsm_retraining", "fgsm_random_start", "pgd", "trades", "gan")
+    },
+)
+"""Each leads to a `Recipe`: the class of its settings, and its loop."""
 DATASETS = Registry("datasets", {})
 """Functions that return images by the names that `trainables.data.array_files` describes; ours are in the catalogue."""
-ALL = (DATASETS, CLASSIFIERS, GENERATORS)
+ALL = (DATASETS, CLASSIFIERS, GENERATORS, ATTACKS, RECIPES)
+"""All tables but that of spaces, which is `search_spaces.library.TABLE`."""

@@ -1,5 +1,7 @@
 """Which code of others this user lets run: a launch notes what it runs, `tuner trust` what came from elsewhere.
 
+An installed package with plug-ins runs anyway: whoever has installed it has let it run.
+
 A sweep's folder or a bundle may be somebody else's. The code in it runs only if its SHA-256 stands in this list, which
 is a file in the user's own cache.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from trainables.config.plugins.packages import is_package
 from trainables.errors import UserError
 from trainables.storage.atomic import cache_folder, reason_of
 
@@ -46,7 +49,7 @@ def check(code: Mapping[str, str], where: str) -> None:
         UserError: some of it may not; the message says how to let it.
     """
     known = _known()
-    if unknown := [name for name, digest in code.items() if digest not in known]:
+    if unknown := [name for name, digest in code.items() if digest not in known and not is_package(name)]:
         raise UserError(
             f"{where} needs code that you have not let run here ({', '.join(unknown)}): read it, then `tuner trust "
             f"{where}` lets it run"

@@ -28,6 +28,9 @@ def trust(
     else:
         sweep = open_sweep(source, home_folder)
         folder, code = sweep.folder, dict(sweep.space.code)
+    from trainables.config.plugins.packages import is_package
+
+    code = {name: digest for name, digest in code.items() if not is_package(name)}  # installed by their user
     console = Console(markup=False)
     if not code:
         say(console, f"{source} needs no code of its own")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import ray
 
+from trainables.config.plugins.packages import check_packages
 from trainables.config.plugins.user_code import provide
 from trainables.storage.checkpoint import RunCheckpoint
 from trainables.storage.sweep_store import SweepStore
@@ -172,6 +173,7 @@ def _checkpoint_here(task: EvaluationTask, scratch: Path) -> RunCheckpoint:
 def _measure(task: EvaluationTask, checkpoint: RunCheckpoint, where: str) -> dict[str, Any]:
     from trainables.judging.saved import evaluate_classifier, load_run_classifier
 
+    check_packages(task.settings.get("code", {}))
     for source in task.context.code.values():
         provide(source.encode())
     return evaluate_classifier(

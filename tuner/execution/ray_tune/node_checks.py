@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from trainables.config.plugins.packages import check_packages
 from trainables.data import files as data_files
 from trainables.errors import StorageError
 from trainables.storage.folder_guard import FolderGuard
@@ -35,7 +36,7 @@ def verify_nodes(sweep: SweepFolder) -> WorkerContext:
         Where workers find the sweep's storage and data.
 
     Raises:
-        UserError: a node does not reach the folder; the message names both.
+        UserError: a node does not reach the folder, or has other packages; the message names both.
         DataError: the dataset cannot be had.
         StorageError: the folder, or the one of all sweeps, cannot be written.
     """
@@ -49,7 +50,7 @@ def verify_nodes(sweep: SweepFolder) -> WorkerContext:
         return replace(context, data=sweep.data)
     place, shared = sweep.place, store.location(store.root / SHARED_DATA)
     probe = write_probe(place)
-    _verify_nodes(place, probe)
+    _verify_nodes(place, probe, dict(sweep.space.code))
     dataset = sweep.space.dataset
     data_files.share(dataset.name, shared, Path(sweep.data) if sweep.data else None, own=dataset)
     return replace(context, probe_place=place, probe=probe, shared_data=shared)
@@ -64,14 +65,14 @@ def _nodes() -> dict[str, str]:
     }
 
 
-def _verify_nodes(place: str, probe: str) -> None:
+def _verify_nodes(place: str, probe: str, code: dict[str, str]) -> None:
     nodes = _nodes()
-    answers = {node: _answer_on(node, place, probe) for node in nodes}
+    answers = {node: _answer_on(node, place, probe, code) for node in nodes}
     ray.wait(list(answers.values()), num_returns=len(answers), timeout=_ANSWER_S)
-    problems = {node: problem for node, pending in answers.items() if (problem := _problem(pending, place))}
+    found = {node: _problems(pending, place) for node, pending in answers.items()}
     # A node that has left meanwhile is no problem: should it come back, it verifies the storage before its first run.
-    lines = [f"  {nodes[node]}: {problems[node]}" for node in _nodes() if node in problems]
-    if lines:
+    left = [node for node in _nodes() if node in nodes]
+    if lines := [f"  {nodes[node]}: {found[node][0]}" for node in left if found[node][0]]:
         raise UserError(
             "\n".join(
                 [
@@ -81,33 +82,40 @@ def _verify_nodes(place: str, probe: str) -> None:
                 ]
             )
         )
+    if lines := [f"  {nodes[node]}: {found[node][1]}" for node in left if found[node][1]]:
+        raise UserError("\n".join(["every node of the cluster needs the packages that the sweep names:", *lines]))
 
 
-def _answer_on(node: str, place: str, probe: str) -> Any:
+def _answer_on(node: str, place: str, probe: str, code: dict[str, str]) -> Any:
     """Begin to answer a probe on a node."""
     pinned = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(_answer).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned).remote(place, probe)
+    return ray.remote(_answer).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned).remote(place, probe, code)
 
 
-def _answer(place: str, probe: str) -> tuple[str, str]:
-    """Answer a probe; return the file that was written, and what went wrong otherwise."""
+def _answer(place: str, probe: str, code: dict[str, str]) -> tuple[str, str, str]:
+    """Answer a probe; return the file that was written, what went wrong otherwise, and which package is missing."""
     try:
-        return answer_probe(place, probe), ""
+        check_packages(code)
+        packages = ""
+    except UserError as error:
+        packages = str(error)
+    try:
+        return answer_probe(place, probe), "", packages
     except StorageError as error:
-        return "", str(error)
+        return "", str(error), packages
 
 
-def _problem(pending: Any, place: str) -> str:
-    """Return what is wrong with a node's answer, nothing if the driver can read it."""
+def _problems(pending: Any, place: str) -> tuple[str, str]:
+    """Return what is wrong with a node's storage, nothing if the driver can read its answer, and with its packages."""
     try:
-        own, problem = ray.get(pending, timeout=0)
+        own, problem, packages = ray.get(pending, timeout=0)
     except ray.exceptions.GetTimeoutError:
-        return f"no answer within {_ANSWER_S:g} s"
+        return f"no answer within {_ANSWER_S:g} s", ""
     except ray.exceptions.RayError as error:
-        return str(error).strip().splitlines()[0]
+        return str(error).strip().splitlines()[0], ""
     if problem:
-        return str(problem)
+        return str(problem), ""
     if not is_visible(place, own):
-        return f"what it writes into {place} is not seen from here"
+        return f"what it writes into {place} is not seen from here", ""
     store_at(place).remove(own)
-    return ""
+    return "", str(packages)

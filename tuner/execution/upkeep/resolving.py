@@ -7,23 +7,25 @@ The space of a sweep then says what was found: ``dataset.content`` (shape, class
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from search_spaces.checks.assignments import assign
 from search_spaces.configurations import parse_space, with_bundles
-from search_spaces.parameters import Choice, Fixed, Fragments, leaf_values
-from search_spaces.schema import Space
+from search_spaces.sections import Dataset
 from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config import DataContent, DatasetConfig
 from trainables.config.plugins import trust, user_code
+from trainables.config.plugins.packages import package_digests
 from trainables.config.plugins.references import CodeReference, code_reference, is_image_path
 from trainables.config.plugins.registries import DATASETS
 from trainables.data import files as data_files
 from tuner.errors import UserError
+from tuner.execution.upkeep.named import NamedParts
 from tuner.results.terminal.output import say
 
 
@@ -60,78 +62,118 @@ def resolve_space(text: str, source: str, *, data: Path | None, is_trusted: bool
     space = parse_space(text, source)
     text = with_bundles(space, text, source)
     base = Path(source).absolute().parent if Path(source).is_file() else None
-    references = list(_references(space))
     unofficial = data_files.unofficial_folder(space.dataset.name, data)
-    if space.dataset.content is None and unofficial is None and not references and not _has_own_images(space):
+    named = NamedParts.of_space(space)
+    is_own = has_own_images(space.dataset.name) or unofficial is not None or space.dataset.content is not None
+    if not named.code and not named.entries and not is_own:
         return ResolvedSpace(text, data)
-    found = _find_code(references, base, is_trusted)
-    for file in found.files.values():
-        user_code.provide(file)
+    found = find_code(named, base, is_trusted)
     changes = [f"code={json.dumps(found.digests)}"] if found.digests else []
-    if _has_own_images(space) or unofficial or space.dataset.content is not None:
-        about, origin = _find_images(space, base, unofficial or data, found.digests, console)
+    if is_own:
+        about, origin = find_images(space.dataset, base, unofficial or data, found.digests, console)
         data = unofficial or data or origin
         content = json.dumps(about.model_dump(mode="json"))
         changes += [f"dataset.content={content}", f"dataset.validation={about.validation}"]
     resolved = assign(text, source, changes)
-    _check_networks(parse_space(resolved, source), references)
+    resolved_space = parse_space(resolved, source)
+    check_parts(named, task_of(resolved_space.dataset), resolved_space.code)
     trust.remember(found.digests.values())
     return ResolvedSpace(resolved, data, found.files)
 
 
-def _has_own_images(space: Space) -> bool:
-    name = space.dataset.name
+@dataclass(frozen=True)
+class ResolvedSettings:
+    """The settings of a run with what was found in images and code of others.
+
+    Attributes:
+        settings: complete.
+        data: the folder or file of the images, or the one that was given for a dataset of the catalogue.
+        code: the files of code, by their names.
+    """
+
+    settings: dict[str, Any]
+    data: Path | None = None
+    code: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def resolve_settings(
+    settings: dict[str, Any], base: Path | None, *, data: Path | None, is_trusted: bool, console: Console
+) -> ResolvedSettings:
+    """Return the settings of one run with what its images and code are, as `resolve_space` does for a space.
+
+    Args:
+        settings: complete.
+        base: the folder of their file; a bundle's has its code in it.
+        data: where the images are, instead of where the settings say.
+        is_trusted: whether code may be run that does not lie beside that file.
+        console: says what was found.
+
+    Raises:
+        DataError: see `resolve_space`, like UserError.
+    """
+    named, dataset = NamedParts.of_settings(settings), DatasetConfig.model_validate(settings["dataset"])
+    unofficial = data_files.unofficial_folder(dataset.name, data)
+    is_own = has_own_images(dataset.name) or unofficial is not None or dataset.content is not None
+    if not named.code and not named.entries and not is_own:
+        return ResolvedSettings(settings, data)
+    if settings.get("code") and not is_trusted:  # of a bundle, which may be somebody else's
+        trust.check(settings["code"], str(base))
+    found = find_code(named, base, is_trusted)
+    for name, digest in settings.get("code", {}).items():
+        if found.digests.get(name, digest) != digest:
+            raise UserError(f"{name} here is not the one of the configuration in {base}: its SHA-256 is another")
+    settings = {**settings, **({"code": found.digests} if found.digests else {})}
+    if is_own:
+        about, origin = find_images(dataset, base, unofficial or data, found.digests, console)
+        data = unofficial or data or origin
+        content = about.model_dump(mode="json")
+        settings["dataset"] = {**settings["dataset"], "content": content, "validation": about.validation}
+    check_parts(named, task_of(DatasetConfig.model_validate(settings["dataset"])), found.digests)
+    trust.remember(found.digests.values())
+    return ResolvedSettings(settings, data, found.files)
+
+
+def has_own_images(name: str) -> bool:
+    """Return whether a dataset is none of the catalogue: images of a user's own, or those of an installed package."""
     return is_image_path(name) or name in DATASETS or code_reference(name) is not None
 
 
-def _references(space: Space) -> Iterator[CodeReference]:
-    """Yield the functions of a user's own that a space names."""
-    names: list[object] = [space.dataset.name]
-    for parameter in space.parameters:
-        names += _architectures(parameter.path, parameter.domain)
-    for baseline in space.baselines:
-        names += [value for path, value in leaf_values(baseline.settings) if path == ("classifier", "architecture")]
-    for name in dict.fromkeys(name for name in names if isinstance(name, str)):
-        if reference := code_reference(name):
-            yield reference
-
-
-def _architectures(path: tuple[str, ...], domain: object) -> list[object]:
-    if isinstance(domain, Fragments):
-        groups = domain.settings.values()
-        return [
-            value
-            for group in groups
-            for keys, value in leaf_values(group)
-            if (*path, *keys) == ("classifier", "architecture")
-        ]
-    if path != ("classifier", "architecture"):
-        return []
-    return [domain.value] if isinstance(domain, Fixed) else list(domain.values) if isinstance(domain, Choice) else []
-
-
 @dataclass(frozen=True)
-class _Code:
+class FoundCode:
+    """Code of others that a run needs.
+
+    Attributes:
+        files: their contents by their names.
+        digests: SHA-256 of each file, module and package.
+    """
+
     files: dict[str, bytes] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
 
-def _find_code(references: list[CodeReference], base: Path | None, is_trusted: bool) -> _Code:
-    found = _Code()
-    for reference in references:
+def find_code(named: NamedParts, base: Path | None, is_trusted: bool) -> FoundCode:
+    """Return the code that is named, and let this process run it.
+
+    Args:
+        named: what a space or settings name.
+        base: the folder of the space's file, if it has one.
+        is_trusted: whether code may be run that does not lie there.
+
+    Raises:
+        UserError: it may not be run or cannot be read.
+    """
+    found = FoundCode(digests=package_digests(named.entries))
+    for reference in named.code:
         if not reference.is_file:
             if not is_trusted:
-                raise UserError(
-                    f"{reference} is code of an installed module that the space names: if it may run, launch with "
-                    "--trust"
-                )
+                raise UserError(f"{reference} is code of an installed module that is named: if it may run, say --trust")
             found.digests[reference.where] = user_code.module_digest(reference.where)
             continue
         content = user_code.read_source(_file_of(reference, base, is_trusted))
         name = reference.file_name
         if found.files.setdefault(name, content) != content:
             raise UserError(f"the space names two different files called {name}: rename one of them")
-        found.digests[name] = user_code.digest_of(content)
+        found.digests[name] = user_code.provide(content)
     return found
 
 
@@ -142,21 +184,37 @@ def _file_of(reference: CodeReference, base: Path | None, is_trusted: bool) -> P
         beside = (base / reference.where, base / user_code.CODE / reference.where)  # the latter in a sweep's folder
         return next((path for path in beside if path.is_file()), beside[0])
     if is_trusted:
-        return (base or Path()) / Path(reference.where).expanduser()
+        path = (base or Path()) / Path(reference.where).expanduser()
+        travelled = (base or Path()) / reference.file_name  # a cluster gets it beside the space
+        return path if path.is_file() or not travelled.is_file() else travelled
     where = "beside a space's file" if base is None else "beside the space, in its own folder"
     raise UserError(
         f"{reference.where} is code that does not lie {where}: put it there and name it {reference.file_name}:"
-        f"{reference.name}, or, if it may run, launch with --trust"
+        f"{reference.name}, or, if it may run, say --trust"
     )
 
 
-def _find_images(
-    space: Space, base: Path | None, data: Path | None, digests: Mapping[str, str], console: Console
+def find_images(
+    dataset: Dataset | DatasetConfig,
+    base: Path | None,
+    data: Path | None,
+    digests: Mapping[str, str],
+    console: Console,
 ) -> tuple[DataContent, Path | None]:
-    """Return what is in the images, which are kept in the cache, and where they come from."""
+    """Return what is in images that are none of the catalogue, and where they come from; they are kept in the cache.
+
+    Args:
+        dataset: its settings.
+        base: the folder from which a path is seen.
+        data: where the images are, instead of where the settings say.
+        digests: SHA-256 of each file and module of a user's own.
+        console: says what was found.
+
+    Raises:
+        DataError: the images cannot be used.
+    """
     from trainables.data import pack
 
-    dataset = space.dataset
     reference = code_reference(dataset.name)
     is_nowhere = dataset.name in CATALOG_TASKS and data is None
     origin = data or (base or Path()) / Path(dataset.name).expanduser()
@@ -198,17 +256,28 @@ def _listed(names: tuple[str, ...], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _check_networks(space: Space, references: list[CodeReference]) -> None:
-    """Look at every network of a user's own before anything is trained."""
-    from trainables.judging.conformance import check_network
+def check_parts(named: NamedParts, task: Task, code: Mapping[str, str]) -> None:
+    """Look at every recipe, network and attack of others before anything is trained.
+
+    Raises:
+        UserError: one cannot be used; the message names it.
+    """
+    from trainables.evaluation.accuracy import further_attacks
+    from trainables.judging.conformance import check_attack, check_network
     from trainables.networks.classifiers import network_builder
+    from trainables.training.registry import LOOPS
 
-    task = task_of(space)
-    for reference in references:
-        if str(reference) != space.dataset.name:
-            check_network(network_builder(str(reference), space.code), str(reference), task)
+    of_packages = {entry.name for entry in named.entries}
+    for name in named.recipes:
+        if name in of_packages:
+            _ = LOOPS[name]
+    for name in named.networks:
+        if name in of_packages or code_reference(name):
+            check_network(network_builder(name, code), name, task)
+    for attack in further_attacks(named.attacks, code):
+        check_attack(attack.run, attack.name, task)
 
 
-def task_of(space: Space) -> Task:
-    """Return the shape of the images and the classes of a space whose images were looked at."""
-    return DatasetConfig.model_validate(space.dataset.model_dump()).task
+def task_of(dataset: Dataset | DatasetConfig) -> Task:
+    """Return the shape of the images and the classes of a dataset whose images were looked at."""
+    return DatasetConfig.model_validate(dataset.model_dump()).task

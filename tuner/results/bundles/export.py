@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from trainables.common.redaction import redact_arguments
-from trainables.config.plugins.user_code import CODE
 from trainables.storage.atomic import reason_of, whole_folder, write_json
 from tuner.errors import UserError
 from tuner.results.bundles.card import CARD, model_card
@@ -46,7 +45,7 @@ def export_run(
     _refuse_existing(target)
     space = space_from(snapshot, record) if as_space else None
     from trainables.errors import CheckpointError
-    from trainables.networks.bundle import write_from_checkpoint
+    from trainables.networks.bundle import write_code, write_from_checkpoint
 
     origin = _origin(snapshot, record)
     if with_program:
@@ -54,9 +53,7 @@ def export_run(
     try:
         with whole_folder(target) as folder:
             write_from_checkpoint(folder, record.run.settings, sweep.last_checkpoint(record))
-            for name, source in sweep.read_code().items():
-                (folder / CODE).mkdir(exist_ok=True)
-                (folder / CODE / name).write_bytes(source)
+            write_code(folder, sweep.read_code())
             write_account(folder, record.run.settings, record.metrics, origin, with_program=with_program)
             if space is not None:
                 (folder / SPACE).write_text(space, encoding="utf-8")  # to be edited, so without a checksum

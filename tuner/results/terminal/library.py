@@ -6,7 +6,8 @@ from pathlib import Path
 
 from search_spaces import library
 from search_spaces.configurations import load_space
-from trainables.config.plugins.registries import ALL
+from trainables.config import CONFIGURATIONS
+from trainables.config.plugins.registries import ALL, Entry
 from trainables.data import files as data_files
 from trainables.errors import UserError
 from trainables.training.published import PUBLISHED
@@ -24,7 +25,10 @@ def spaces_table() -> Table:
     )
     rows = []
     for name in library.names():
-        space = load_space(name)
+        try:
+            space = load_space(name)
+        except UserError:
+            continue  # of an installed package; `plugin_lines` says why
         values: dict[str, object] = {"name": name, "trials": space.num_trials, "compute": space.budget.compute}
         values |= {"trainable": space.trainable, "dataset": space.dataset.name, "description": space.description}
         rows.append(Row(values))
@@ -48,14 +52,33 @@ def published_table() -> Table:
 def plugin_lines() -> list[str]:
     """Return a line for each name that an installed package adds, or why it cannot be used."""
     lines = []
-    for registry in ALL:
+    for registry in (*ALL, library.TABLE):
         for entry in registry.plugins():
             try:
-                entry.load()
+                _use(registry.kind, entry)
                 lines.append(f"{registry.kind}: {entry.name}, of {entry.package}")
             except UserError as error:
-                lines.append(f"{registry.kind}: {error}")
+                lines.append(f"{registry.kind}: {str(error).splitlines()[0]}")
     return lines
+
+
+def _use(kind: str, entry: Entry) -> None:
+    """Use a row of an installed package as a space or a run does.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    entry.load()
+    if kind == "attacks":
+        from trainables.evaluation.accuracy import ATTACKS
+
+        _ = ATTACKS[entry.name]
+    elif kind == "recipes":
+        from trainables.training.registry import LOOPS
+
+        _ = CONFIGURATIONS[entry.name], LOOPS[entry.name]
+    elif kind == "spaces":
+        load_space(entry.name)
 
 
 def datasets_table(folder: Path | None = None) -> Table:

@@ -54,7 +54,17 @@ def forget() -> None:
     user_code._modules.clear()
 
 
+ATTACK = "def shift(logits_fn, images, labels, epsilon):\n    return (images + epsilon).clamp(0, 1)\n"
+
+
+def with_attack(space: Path) -> None:
+    (space.parent / "attack.py").write_text(ATTACK)
+    text = space.read_text().replace("{epsilon: 8/255}", "{epsilon: 8/255, attacks: [attack.py:shift]}")
+    space.write_text(f"{text}objective: {{metric: own/shift}}\n")
+
+
 def test_a_sweep_keeps_what_was_found_and_goes_on_without_the_originals(space, tmp_path, run):
+    with_attack(space)
     sweep = launch(space, tmp_path / "home")
     content = sweep.space.dataset.content
     assert content.classes == CLASSES
@@ -72,8 +82,10 @@ def test_a_sweep_keeps_what_was_found_and_goes_on_without_the_originals(space, t
     for command in (("compare", "shapes"), ("verify", "shapes"), ("status", "shapes")):
         code, printed = run(*command, *home)
         assert code == 0, printed
-    settings = read_snapshot(sweep).records[0].run.settings
-    assert settings["code"] == dict(sweep.space.code)
+    record = read_snapshot(sweep).records[0]
+    assert record.run.settings["code"] == dict(sweep.space.code)
+    assert set(sweep.space.code) == {"net.py", "attack.py"}
+    assert record.metrics["robust"] <= record.metrics["own/shift"] <= 1
     bundle = export_run(read_snapshot(sweep), tmp_path / "bundle")
     assert (bundle / "code" / "net.py").read_bytes() == (sweep.folder / "code" / "net.py").read_bytes()
     code, printed = run("evaluate", str(bundle), "--images", "10")
@@ -126,7 +138,7 @@ def test_the_space_of_a_sweep_can_be_launched_again(space, tmp_path):
         (("net.py:build", "/tmp/net.py:build"), "does not lie beside the space"),
         (("net.py:build", "other.py:build"), "cannot read .*other.py"),
         (("net.py:build", "net.py:other"), r"net.py has no other \(it has: build\)"),
-        (("net.py:build", "json.decoder:JSONDecoder"), "launch with --trust"),
+        (("net.py:build", "json.decoder:JSONDecoder"), "if it may run, say --trust"),
         (("./images", "./nothing"), "there is no folder or file .*nothing"),
         (("./images", "./net.py"), "neither a folder of images by class nor a file"),
         (("./images", "images"), "dataset.name: must be 'mnist', .* or the path of images of your own"),
@@ -142,6 +154,54 @@ def test_what_cannot_be_launched_is_refused_before_a_folder_is_made(space, tmp_p
     with pytest.raises(UserError, match=message):
         launch(space, tmp_path / "home")
     assert not (tmp_path / "home" / "shapes").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ((".clamp(0, 1)", ""), r"own/shift returns pixels from .* clamp them to \[0, 1\]"),
+        (("+ epsilon", "+ 2 * epsilon"), "own/shift goes .* away from an image, with an epsilon of 0.1"),
+        (("shift", "other"), r"attack.py has no shift \(it has: other\)"),
+        (("(images", "(images.half()"), "own/shift must return float32, not float16"),
+        (("return ", "return 1 / 0 + "), "the attack attack.py:shift fails: ZeroDivisionError"),
+        (("return ", "raise SystemExit\n    return "), "the attack attack.py:shift fails: SystemExit"),
+        (("return ", "return labels, "), r"must return images of the shape \(3, 3, 20, 24\), not tuple"),
+        (("return ", "logits_fn.train()\n    return "), "own/shift changes the network: leave its mode alone"),
+        (("return ", "logits_fn(images).sum().backward()\n    return "), "own/shift changes the network"),
+        (("return ", "images.zero_()\n    return "), "own/shift changes its images, their labels or"),
+        (("images + epsilon", "images + epsilon * images.new_empty(1).uniform_()"), "own/shift is not deterministic"),
+    ],
+)
+def test_attacks_that_measure_something_else_are_refused_by_name(space, tmp_path, change, message):
+    with_attack(space)
+    assert change[0] in ATTACK
+    (space.parent / "attack.py").write_text(ATTACK.replace(*change))
+    with pytest.raises(UserError, match=message):
+        launch(space, tmp_path / "home")
+
+
+def test_one_run_is_trained_with_images_and_code_of_ones_own(space, tmp_path, run, monkeypatch):
+    with_attack(space)
+    monkeypatch.chdir(space.parent)
+    named = {"dataset": "name=./images", "classifier": "architecture=net.py:build"}
+    named |= {"evaluation": 'attacks=["attack.py:shift"]'}
+    options = [word for key, value in named.items() for word in ("--set", f"{key}.{value}")]
+    words = ["train", "standard", *options, "--set", "compute=1", "--output"]
+    code, printed = run(*words, str(tmp_path / "bundle"))
+    assert code == 2, printed
+    assert "net.py is code that does not lie beside a space's file" in " ".join(printed.split())
+    code, printed = run(*words, str(tmp_path / "bundle"), "--trust")
+    assert code == 0, printed
+    forget()
+    shutil.rmtree(space.parent / "images")
+    code, printed = run("train", str(tmp_path / "bundle"), "--output", str(tmp_path / "again"))
+    assert code == 0, printed
+    assert sorted(path.name for path in (tmp_path / "again" / "code").iterdir()) == ["attack.py", "net.py"]
+    assert run("verify", str(tmp_path / "again"))[0] == 0
+    (tmp_path / "cache" / "trusted-code").unlink()
+    code, printed = run("train", str(tmp_path / "again"), "--output", str(tmp_path / "third"))
+    assert code == 2, printed
+    assert "tuner trust" in printed
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""Packages that add names by entry points, as if they were installed, for tests within one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from search_spaces import library
+from trainables.config.plugins import packages, registries
+
+
+def write_package(folder: Path, name: str, entry_points: str, version: str = "1.5") -> Path:
+    """Write what an installer leaves of a package into a folder of its own, which is returned."""
+    place = folder / name
+    info = place / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(entry_points)
+    return place
+
+
+@contextmanager
+def installed(*places: Path) -> Iterator[None]:
+    """Let this process find the packages in these folders, and forget what it knew of plug-ins, also afterwards."""
+    with pytest.MonkeyPatch.context() as patches:
+        for place in places:
+            patches.syspath_prepend(str(place))
+        forget()
+        with patch.dict("sys.modules"):
+            yield
+    forget()
+
+
+def forget() -> None:
+    """Let the tables look for installed packages again."""
+    registries.entry_points.cache_clear()
+    packages.digest_of_package.cache_clear()
+    for registry in (*registries.ALL, library.TABLE):
+        for name in ("entries", "_found"):
+            vars(registry).pop(name, None)

@@ -1,0 +1,91 @@
+"""What of others a space or a run names: functions in files and modules, and rows of installed packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces.parameters import Choice, Fixed, Fragments, leaf_values
+from search_spaces.schema import Space
+from trainables.config.plugins import registries
+from trainables.config.plugins.references import CodeReference, code_reference
+from trainables.config.plugins.registries import Entry, Registry
+
+_ARCHITECTURE, _BODY = ("classifier", "architecture"), ("generator", "body")
+
+
+@dataclass(frozen=True)
+class NamedParts:
+    """The names that a space or settings have for what others can add.
+
+    Attributes:
+        dataset: of the images.
+        recipes: of the trials and the baselines.
+        networks: classifiers that a run may have.
+        bodies: of generators that a run may have.
+        attacks: beside those that always run.
+    """
+
+    dataset: str
+    recipes: tuple[str, ...]
+    networks: tuple[str, ...]
+    bodies: tuple[str, ...]
+    attacks: tuple[str, ...]
+
+    @classmethod
+    def of_space(cls, space: Space) -> NamedParts:
+        """Return what a space names."""
+        return cls(
+            space.dataset.name,
+            tuple(dict.fromkeys((space.trainable, *(baseline.trainable for baseline in space.baselines)))),
+            tuple(_values(space, _ARCHITECTURE)),
+            tuple(_values(space, _BODY)),
+            space.evaluation.attacks,
+        )
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> NamedParts:
+        """Return what the complete settings of a run name."""
+        values = dict(leaf_values(dict(settings)))
+        named = [(str(values[path]),) if path in values else () for path in (_ARCHITECTURE, _BODY)]
+        attacks = tuple(map(str, settings["evaluation"].get("attacks", ())))
+        return cls(str(settings["dataset"]["name"]), (str(settings["trainable"]),), named[0], named[1], attacks)
+
+    @property
+    def code(self) -> list[CodeReference]:
+        """The functions in files and modules, each once."""
+        references = (code_reference(name) for name in (self.dataset, *self.networks, *self.attacks))
+        return list(dict.fromkeys(filter(None, references)))
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The rows of installed packages."""
+        tables: tuple[tuple[Registry, tuple[str, ...]], ...] = (
+            (registries.DATASETS, (self.dataset,)),
+            (registries.RECIPES, self.recipes),
+            (registries.CLASSIFIERS, self.networks),
+            (registries.GENERATORS, self.bodies),
+            (registries.ATTACKS, self.attacks),
+        )
+        rows = [table.entries[name] for table, names in tables for name in names if name in table]
+        return [row for row in rows if row.package]
+
+
+def _values(space: Space, path: tuple[str, ...]) -> Iterator[str]:
+    """Yield the values that a setting may have in a trial or a baseline of a space, each once."""
+    values: list[object] = []
+    for parameter in space.parameters:
+        values += _values_of(parameter.path, parameter.domain, path)
+    for baseline in space.baselines:
+        values += [value for keys, value in leaf_values(baseline.settings) if keys == path]
+    yield from dict.fromkeys(value for value in values if isinstance(value, str))
+
+
+def _values_of(path: tuple[str, ...], domain: object, wanted: tuple[str, ...]) -> list[object]:
+    if isinstance(domain, Fragments):
+        groups = domain.settings.values()
+        return [value for group in groups for keys, value in leaf_values(group) if (*path, *keys) == wanted]
+    if path != wanted:
+        return []
+    return [domain.value] if isinstance(domain, Fixed) else list(domain.values) if isinstance(domain, Choice) else []
