@@ -96,7 +96,7 @@ def test_ours_lead_to_something():
 
 
 def test_a_package_adds_names_and_replaces_none_of_ours():
-    assert CLASSIFIERS.names()[:4] == ("small_cnn", "madry_cnn", "mlp", "twice")
+    assert CLASSIFIERS.names()[len(CLASSIFIERS.ours)] == "twice"
     assert CLASSIFIERS["twice"](4) == CLASSIFIERS["with_extra"](4) == 8
     assert CLASSIFIERS["small_cnn"].__module__ == "trainables.networks.classifiers"
 
