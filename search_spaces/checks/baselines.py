@@ -19,19 +19,22 @@ PUBLISHED_SETTINGS = {
 }
 """The published configurations that a space can name, without the settings that all runs of a sweep share."""
 # What a baseline takes over from the parameters that a space fixes, so that the comparison is of recipes alone.
-_INHERITED = (("classifier", "architecture"), ("batch_size",))
+_SIZES = {("classifier", "width"), ("classifier", "depth")}
+_INHERITED = {("classifier", "architecture"), ("batch_size",)} | _SIZES
 
 
 def baseline_settings(parameters: Iterable[Parameter], baseline: Baseline) -> dict[str, Any]:
     """Return the nested settings of a baseline: its own overrides, and what it takes over from a space.
 
     Args:
-        parameters: of the space; a fixed architecture and a fixed batch size are taken over.
+        parameters: of the space; a fixed architecture with its sizes and a fixed batch size are taken over.
         baseline: its own settings override those that are taken over.
     """
     settings: dict[str, Any] = {}
+    own = {path for path, _ in leaf_values(baseline.settings)}
+    inherited = _INHERITED - _SIZES if ("classifier", "architecture") in own else _INHERITED
     for parameter in parameters:
-        if parameter.path in _INHERITED and isinstance(parameter.domain, Fixed):
+        if parameter.path in inherited and isinstance(parameter.domain, Fixed):
             put(settings, parameter.path, parameter.domain.value)
     for path, value in leaf_values(baseline.settings):
         put(settings, path, value)

@@ -91,7 +91,7 @@ BAD = [
     (
         HEAD + "dataset: {name: mnits}\n",
         4,
-        "dataset.name: must be 'mnist', 'fashion_mnist', 'digits' or the path of images of your own",
+        "dataset.name: must be 'mnist', 'fashion_mnist', 'digits', 'cifar10', 'cifar100' or the path of images of your own",
     ),
     (HEAD + "dataset: {validation: 0}\n", 4, "dataset.validation: must be greater than or equal to 1, not 0"),
     (HEAD + "evaluation: {epsilon: 1.5}\n", 4, "evaluation.epsilon: must be less than or equal to 1, not 1.5"),
@@ -299,6 +299,24 @@ def random_value(domain, rng):
     return rng.randint(domain.low, domain.high) if isinstance(domain, IntRange) else rng.choice(domain.values)
 
 
+def test_baselines_have_the_size_of_the_network_unless_they_have_another_network():
+    text = (
+        HEAD
+        + "parameters: {classifier: {architecture: wide_resnet_28_10, width: 8, depth: 10}, clean_weight: 0.1}\n"
+        + "baselines: [standard, wong_2020, {trainable: standard, name: other, classifier: {width: 16}}]\n"
+    )
+    found = baseline_configurations(parse_space(text, "my.yaml"))
+    sizes = {
+        name: tuple(settings["classifier"].get(key) for key in ("architecture", "width", "depth"))
+        for name, settings in found.items()
+    }
+    assert sizes == {
+        "standard": ("wide_resnet_28_10", 8, 10),
+        "wong_2020": ("small_cnn", None, None),
+        "other": ("wide_resnet_28_10", 16, 10),
+    }
+
+
 @pytest.mark.parametrize("name", names())
 def test_a_packaged_space_loads_under_its_name_and_gives_valid_configurations(name):
     space = load_space(name)
@@ -317,6 +335,7 @@ def test_every_key_of_a_packaged_space_is_a_field(name):
     space = load_space(name)
     data = parse_yaml(text_of(name)[0]).data
     fields = CONFIGURATIONS[space.trainable]().model_dump()
+    fields["classifier"] |= {"width": None, "depth": None}  # not in a dump that has none
     assert data["parameters"].keys() <= fields.keys()
     assert data["dataset"].keys() <= fields["dataset"].keys()
     assert data["evaluation"].keys() <= fields["evaluation"].keys()

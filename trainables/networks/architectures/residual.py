@@ -29,8 +29,8 @@ class PixelNormalization(nn.Module):
             self.register_buffer(name, torch.tensor(of_channels).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalise images ``(batch, C, H, W)``."""
-        return (images - self.mean) / self.std
+        """Normalise images ``(batch, C, H, W)``, and put channels last, which convolutions are faster with."""
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
 class PreactivationBlock(nn.Module):
