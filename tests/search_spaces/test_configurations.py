@@ -91,7 +91,7 @@ BAD = [
     (
         HEAD + "dataset: {name: mnits}\n",
         4,
-        "dataset.name: must be 'mnist', 'fashion_mnist', 'digits', 'cifar10', 'cifar100' or the path of images of your own",
+        "dataset.name: must be 'mnist', 'fashion_mnist', 'digits', 'cifar10', 'cifar100' or the path of images",
     ),
     (HEAD + "dataset: {validation: 0}\n", 4, "dataset.validation: must be greater than or equal to 1, not 0"),
     (HEAD + "evaluation: {epsilon: 1.5}\n", 4, "evaluation.epsilon: must be less than or equal to 1, not 1.5"),

@@ -66,7 +66,10 @@ BAD = {
     "an epsilon outside the box": (["evaluate", "net.pt", "--epsilon", "1.5"], ["epsilon"]),
     "an epsilon of nothing": (["evaluate", "net.pt", "--epsilon", "0"], ["--epsilon must be above 0"]),
     "an epsilon that is no number": (["evaluate", "net.pt", "--epsilon", "8/0"], ["8/0 divides by zero"]),
-    "a dataset that is none": (["evaluate", "net.pt", "--dataset", "imagenet"], ["mnist, fashion_mnist, digits"]),
+    "a dataset that is none": (
+        ["evaluate", "net.pt", "--dataset", "imagenet"],
+        ["mnist, fashion_mnist, cifar10, cifar100, digits"],
+    ),
     "a sweep to draw that is not there": (["draw", "nothing"], ["no sweep named 'nothing'"]),
     "a key that is set and unknown": (
         ["launch", "digits", "--set", "budgit.trials=2"],
@@ -111,7 +114,7 @@ BAD = {
         ["train", "gan", "--set", "batch_size=0", "--set", "classifier.learning_rat=1"],
         ["batch_size: must be greater", "did you mean 'learning_rate'"],
     ),
-    "an unknown dataset": (["data", "cifar10"], ["cifar10", "mnist"]),
+    "an unknown dataset": (["data", "imagenet"], ["imagenet", "mnist"]),
     "a UI without sweeps": (["ui"], ["there are no sweeps"]),
 }
 
