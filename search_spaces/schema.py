@@ -15,6 +15,7 @@ from search_spaces.sections import (
     MAX_BASELINES,
     MAX_FIRST,
     MAX_OBJECTIVES,
+    PARETO,
     Baseline,
     Bounds,
     Budget,
@@ -113,12 +114,24 @@ class Space(Section):
         By default what stands for the first objective at every report (``watch/clean`` for ``clean``), or
         ``watch/robust`` if nothing does.
         """
-        return self.search.prune_on or self._watched_objective or Objective(metric=accuracy_of("robust", "watch"))
+        named = None if self.prunes_by_pareto_rank else self.search.prune_on
+        return named or self._watched_objective or Objective(metric=accuracy_of("robust", "watch"))
 
     @property
     def prunes_on_its_objective(self) -> bool:
         """Whether trials are compared by what stands for the only objective: one study then takes both."""
         return len(self.objectives) == 1 and self.prune_on == self._watched_objective
+
+    @property
+    def prunes_by_pareto_rank(self) -> bool:
+        """Whether trials are compared by all objectives while they train."""
+        return self.search.prune_on is not None and self.search.prune_on.metric == PARETO
+
+    @property
+    def watched_metrics(self) -> list[str] | None:
+        """The metrics that stand for the objectives at every report; None if one has none."""
+        watched = [reported_metric(objective.metric) for objective in self.objectives]
+        return None if None in watched else [metric.name for metric in watched if metric is not None]
 
     @property
     def _watched_objective(self) -> Objective | None:

@@ -342,6 +342,8 @@ class SamplerClass(Section):
         return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
+PARETO = "pareto"
+"""Stands for the metric of `Search.prune_on`: all objectives together."""
 SamplerName = Literal["tpe", "gp", "nsga2", "random", "qmc", "grid"]
 _BY_NAME, _BY_CLASS = "sampler by name", "sampler by class"
 SAMPLER_TAGS = (_BY_NAME, _BY_CLASS)
@@ -359,7 +361,8 @@ class Search(Section):
         sampler: ``tpe``, ``gp``, ``nsga2``, ``random``, ``qmc``, ``grid``, or a class of Optuna's or of one's own with
             its arguments: ``{class: package.module:Name, args: {...}}``.
         pruner: ``none``, or a way to stop weak trials early.
-        prune_on: what trials are compared by while they train, see `Space.prune_on` for the default.
+        prune_on: what trials are compared by while they train, see `Space.prune_on` for the default; ``pareto`` is
+            all of several objectives.
         accept_early_rungs: let a pruner compare trials before the end of warm-up and pretraining.
         prior_draws: of so many first trials that ``tpe`` or ``gp`` draw, every second one lies around a configuration
             of ``first`` or a prior; none does in a search of fewer trials.
@@ -378,6 +381,8 @@ class Search(Section):
     @field_validator("prune_on", mode="before")
     @classmethod
     def _with_present_name(cls, value: object) -> object:
+        if value == PARETO:
+            return {"metric": PARETO}
         if isinstance(value, dict) and isinstance(value.get("metric"), str):
             return {**value, "metric": present_watched_name(value["metric"])}
         return value

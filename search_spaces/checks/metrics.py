@@ -8,7 +8,7 @@ from typing import Any
 from search_spaces.errors import Mistake, Path, shown, unknown
 from search_spaces.parameters import is_number
 from search_spaces.parsing.reader import Draft
-from search_spaces.sections import Objective
+from search_spaces.sections import PARETO, Objective
 from trainables.config import metric_of_attack
 from trainables.config.plugins.registries import ATTACKS
 from trainables.evaluation.earlier_names import present_name, present_watched_name
@@ -40,9 +40,21 @@ def metric_mistakes(draft: Draft) -> Iterator[Mistake]:
     for place, entry in entries:
         yield from _unknown(("objective", *place, "metric"), _metric(entry), objectives(), named)
     yield from _unreported(("search", "prune_on", "metric"), _metric(prune_on))
+    if prune_on == PARETO:
+        yield from _not_for_pareto(draft, len(entries))
     earlier: set[str] = set()
     for place, entry in entries:
         yield from _repeated(("objective", *place, "metric"), _metric(entry), "an objective", earlier)
+
+
+def _not_for_pareto(draft: Draft, num_objectives: int) -> Iterator[Mistake]:
+    """Find what keeps trials from being compared by all objectives while they train."""
+    place = ("search", "prune_on")
+    if num_objectives < 2:
+        yield Mistake(None, place, "pareto compares trials by several objectives, and there is one: leave it out")
+    pruner = draft.section("search").get("pruner")
+    if pruner == "hyperband" or (isinstance(pruner, dict) and "hyperband" in pruner):
+        yield Mistake(None, place, "pareto goes with successive_halving or median, not with hyperband")
 
 
 def _repeated(place: Path, metric: object, what: str, earlier: set[str]) -> Iterator[Mistake]:

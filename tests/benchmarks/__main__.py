@@ -1,6 +1,6 @@
 """Speed, as ratios measured in one run: ``python -m tests.benchmarks [NAME ...]``; ``make bench`` for the short ones.
 
-``python -m tests.benchmarks search ...`` has options of its own, see `tests.benchmarks.search`.
+``python -m tests.benchmarks search --help``, and ``front``: these have options of their own.
 
 Nothing fails when a machine is slow or busy: each table shows what was aimed at beside what was measured.
 """
@@ -27,6 +27,7 @@ from tests.benchmarks import (
     trainers,
     updates,
 )
+from tests.benchmarks.search import fronts
 
 BENCHMARKS = {
     "start": start.measure,
@@ -42,6 +43,8 @@ BENCHMARKS = {
     "storage": storage.measure,
     "scale": scale.measure,
 }
+WITH_OPTIONS = {"search": search.main, "front": fronts.main}
+"""Those that have options of their own, and are run alone."""
 LONG = {"objective", "scale", "storage"}
 """Benchmarks that take many minutes: only by name."""
 
@@ -49,8 +52,8 @@ LONG = {"objective", "scale", "storage"}
 def main(names: list[str]) -> int:
     """Run the named benchmarks, or all that are not long."""
     console = Console()
-    if names[:1] == ["search"]:
-        return search.main(names[1:], console)
+    if names and names[0] in WITH_OPTIONS:
+        return WITH_OPTIONS[names[0]](names[1:], console)
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         console.print(

@@ -20,6 +20,7 @@ from tuner.search.distributions import suggest
 from tuner.search.open_runs import OpenRuns, claim_folder
 from tuner.search.samplers import build_sampler, create_pruning_study, create_study
 from tuner.search.sampling.imported import SamplerSource
+from tuner.search.sampling.several_objectives import reported_objectives
 from tuner.search.sampling.untried import TriedPoints, without_repeats
 from tuner.search.warm_start import add_observations
 from tuner.storage.cached_storage import WriterStorage
@@ -166,7 +167,8 @@ class Ledger:
         run = self._open.record(key, metrics)
         if run.record.run.kind == "baseline":
             return True
-        if not self._open.should_prune(run, metrics[self._space.prune_on.metric], int(metrics["step"])):
+        objectives = reported_objectives(self._space, metrics)
+        if not self._open.should_prune(run, metrics[self._space.prune_on.metric], int(metrics["step"]), objectives):
             return True
         self._open.finish(key, TrialState.PRUNED, self._seconds)
         return False

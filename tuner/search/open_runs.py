@@ -12,6 +12,7 @@ from optuna.trial import Trial, TrialState
 from trainables.storage.atomic import is_storage_trouble
 from trainables.storage.folder_guard import FolderGuard
 from tuner.errors import DamagedRunError
+from tuner.search.sampling.several_objectives import report_attribute
 from tuner.storage.journal import JournalWriter
 from tuner.storage.metrics_file import names_its_run
 from tuner.sweep.folder import SweepFolder
@@ -128,10 +129,19 @@ class OpenRuns:
         self._records[key] = run.record = replace(run.record, metrics=metrics)
         return run
 
-    def should_prune(self, run: OpenRun, value: float, step: int) -> bool:
-        """Report a value to the study that prunes, unless it has that step; return whether the run is to be pruned."""
+    def should_prune(self, run: OpenRun, value: float, step: int, objectives: list[float] | None = None) -> bool:
+        """Report a value to the study that prunes, unless it has that step; return whether the run is to be pruned.
+
+        Args:
+            run: the run.
+            value: what it is compared by.
+            step: of the report.
+            objectives: what stands for each of several objectives, for the study that is searched.
+        """
         if step <= run.last_report:
             return False
+        if objectives is not None:
+            run.trial.set_user_attr(report_attribute(step), objectives)
         run.reports.report(value, step)
         run.last_report = step
         self._journal.sync()

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from pydantic import ValidationError
 
@@ -21,6 +22,7 @@ from search_spaces.schema import Space
 from search_spaces.sections import Pruner
 from tuner.errors import UserError
 from tuner.search.samplers import build_pruner
+from tuner.search.sampling.several_objectives import report_attribute, reported_objectives
 from tuner.sweep.ranking import best
 from tuner.sweep.reader import PRUNING, SEARCH
 from tuner.sweep.runs import Record
@@ -160,12 +162,17 @@ def _kept_trial(record: Record | None) -> KeptTrial | None:
 def _pruned(space: Space, pruner: Pruner, records: Mapping[int, Record], rows: Mapping[int, Rows]) -> dict[int, float]:
     """Return the trials that the pruner stops, and the compute at which it does."""
     search = space.search.model_copy(update={"pruner": pruner})
+    directions = [
+        StudyDirection.MAXIMIZE if objective.mode == "max" else StudyDirection.MINIMIZE
+        for objective in space.objectives
+    ]
+    searched = optuna.create_study(directions=directions)  # holds the reports for `prune_on: pareto`
     study = optuna.create_study(
         study_name=SEARCH if space.prunes_on_its_objective else PRUNING,  # Hyperband draws brackets from it
         direction="maximize" if space.prune_on.mode == "max" else "minimize",
-        pruner=build_pruner(space.model_copy(update={"search": search})),
+        pruner=build_pruner(space.model_copy(update={"search": search}), searched),
     )
-    trials = _start_trials(study, rows)
+    trials, reporting = _start_trials(study, rows), _start_trials(searched, rows)
     pruned: dict[int, float] = {}
     for _, number, row in heapq.merge(*itertools.starmap(_reports, rows.items()), key=lambda report: report[:2]):
         if number in pruned:
@@ -176,6 +183,8 @@ def _pruned(space: Space, pruner: Pruner, records: Mapping[int, Record], rows: M
             continue
         watched = row.get(space.prune_on.metric)  # None at the end of a run that a killed driver has not ended
         if watched is not None:
+            if objectives := reported_objectives(space, row):
+                reporting[number].set_user_attr(report_attribute(int(row["step"])), objectives)
             trial.report(watched, int(row["step"]))
         if watched is not None and trial.should_prune():
             pruned[number] = row["compute"]

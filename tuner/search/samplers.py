@@ -15,14 +15,16 @@ from optuna.study import Study, StudyDirection
 from search_spaces.configurations import report_every, with_first_rung
 from search_spaces.schema import Space
 from search_spaces.sections import Hyperband, Median, Objective, SuccessiveHalving
-from tuner.search.partial_trials import PartialTrialSampler
+from tuner.search.pareto_pruner import ParetoPruner
 from tuner.search.sampling.imported import SamplerSource
+from tuner.search.sampling.partial_trials import PartialTrialSampler
 from tuner.search.sampling.priors import AroundSampler, centre_for, centres_of
+from tuner.search.sampling.several_objectives import random_weights
 from tuner.search.sampling.untried import TriedPoints, UntriedSampler, is_finite
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import PRUNING
 
-_GP_STARTUP = 5  # random trials before the Gaussian process is asked; on recorded curves better than Optuna's 10
+_NUM_STARTUP = {"tpe": 10, "gp": 5}  # random trials before the model is asked; on recorded curves better than others
 
 
 def build_sampler(
@@ -63,17 +65,16 @@ def _named_sampler(space: Space, seed: int) -> BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match space.search.sampler:
             case "tpe":
-                return _with_partial_trials(space, TPESampler(seed=seed, group=is_conditional))
+                drawing = TPESampler(seed=seed, group=is_conditional, n_startup_trials=_NUM_STARTUP["tpe"])
+                return PartialTrialSampler(drawing, weights=_weights(space, seed))
             case "gp":
-                return _with_partial_trials(
-                    space,
-                    GPSampler(
-                        seed=seed,
-                        n_startup_trials=_GP_STARTUP,
-                        independent_sampler=RandomSampler(seed=seed),
-                        warn_independent_sampling=False,
-                    ),
+                gaussian_process = GPSampler(
+                    seed=seed,
+                    n_startup_trials=_NUM_STARTUP["gp"],
+                    independent_sampler=RandomSampler(seed=seed),
+                    warn_independent_sampling=False,
                 )
+                return PartialTrialSampler(gaussian_process, weights=_weights(space, seed))
             case "nsga2":
                 return NSGAIISampler(seed=seed, population_size=_population(space.num_trials))
             case "qmc":
@@ -88,9 +89,10 @@ def _named_sampler(space: Space, seed: int) -> BaseSampler:
                 return RandomSampler(seed=seed)
 
 
-def _with_partial_trials(space: Space, sampler: BaseSampler) -> BaseSampler:
-    """Return a sampler that learns from partial trials, too; with several objectives, the sampler itself."""
-    return PartialTrialSampler(sampler) if len(space.objectives) == 1 else sampler
+def _weights(space: Space, seed: int) -> list[float] | None:
+    """Return the weights of several objectives for one trial, None with one objective."""
+    num = len(space.objectives)
+    return random_weights(num, seed) if num > 1 else None
 
 
 def _population(num_trials: int) -> int:
@@ -98,10 +100,14 @@ def _population(num_trials: int) -> int:
     return min(max(num_trials // 6, 8), 50)
 
 
-def build_pruner(space: Space) -> BasePruner:
+def build_pruner(space: Space, search: Study | None = None) -> BasePruner:
     """Return the pruner of a space.
 
     A space gives resources in epochs of compute; Optuna counts reports, which are `report_every` epochs apart.
+
+    Args:
+        space: names the pruner.
+        search: the study that holds the reports, if trials are compared by several objectives.
     """
     chosen = with_first_rung(space).search.pruner.chosen
     if chosen is None:
@@ -113,6 +119,10 @@ def build_pruner(space: Space) -> BasePruner:
     _, settings = chosen
     first = reports(settings.min_resource or 0.0)
     match settings:
+        case SuccessiveHalving(reduction_factor=factor) if search is not None and space.prunes_by_pareto_rank:
+            return ParetoPruner(search, first, factor)
+        case Median(startup_trials=num_startup) if search is not None and space.prunes_by_pareto_rank:
+            return ParetoPruner(search, first, None, num_startup)
         case SuccessiveHalving(reduction_factor=factor):
             return SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor)
         case Hyperband(reduction_factor=factor):
@@ -160,4 +170,4 @@ def create_pruning_study(storage: BaseStorage, sweep: SweepFolder, search: Study
     if space.prunes_on_its_objective:
         search.pruner = build_pruner(space)
         return search
-    return create_study(storage, PRUNING, [space.prune_on], build_pruner(space))
+    return create_study(storage, PRUNING, [space.prune_on], build_pruner(space, search))

@@ -14,7 +14,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 
@@ -71,11 +71,15 @@ class StudyView(Study):
     Args:
         study: whose name, directions and storage it has.
         trials: what ``get_trials`` returns, and what samplers learn from.
+        directions: by default those of the study; others are for trials with other values.
     """
 
-    def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
+    def __init__(
+        self, study: Study, trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection] | None = None
+    ) -> None:
         super().__init__(study.study_name, study._storage)
         self._trials = trials
+        self._directions = list(directions or self._directions)
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False

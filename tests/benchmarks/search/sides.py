@@ -24,8 +24,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tests.benchmarks.search.tables import CurveTable, Pool
 from tuner.search.distributions import distribution, suggest
-from tuner.search.partial_trials import PartialTrialSampler
 from tuner.search.samplers import build_sampler
+from tuner.search.sampling.partial_trials import PartialTrialSampler
 from tuner.search.sampling.untried import TriedPoints
 
 METRIC = "value"
@@ -194,7 +194,9 @@ def _hyperband(table: CurveTable, seed: int) -> Searcher:
     return OptunaSide(table, lambda number: sampler, pruner)
 
 
-def _ours(table: CurveTable, seed: int, startup: int | None = None) -> Searcher:
+def _ours(
+    table: CurveTable, seed: int, startup: int | None = None, *, by_place: bool = False, rung: int = 0
+) -> Searcher:
     search = table.space.search.model_copy(update={"sampler": "tpe", "seed": seed})
     space = table.space.model_copy(update={"search": search})
     tried = TriedPoints(space)
@@ -203,9 +205,9 @@ def _ours(table: CurveTable, seed: int, startup: int | None = None) -> Searcher:
         if startup is None:
             return build_sampler(space, number, tried)
         drawn = TPESampler(seed=(seed * 1_000_003 + number) % 2**32, n_startup_trials=startup)
-        return PartialTrialSampler(drawn)
+        return PartialTrialSampler(drawn, by_place=by_place)
 
-    return OptunaSide(table, make, SuccessiveHalvingPruner(min_resource=table.rung, reduction_factor=FACTOR))
+    return OptunaSide(table, make, SuccessiveHalvingPruner(min_resource=rung or table.rung, reduction_factor=FACTOR))
 
 
 SIDES: dict[str, Make] = {
@@ -214,6 +216,9 @@ SIDES: dict[str, Make] = {
     **{f"{PLAIN}{name}": partial(_tune, share=share) for name, share in PLAIN_RUNGS.items()},
     "Hyperband": _hyperband,
     "ours": _ours,
+    "ours by place": partial(_ours, startup=5, by_place=True),
+    "place 1/25": partial(_ours, startup=5, by_place=True, rung=2),
+    "share 1/25": partial(_ours, startup=5, by_place=False, rung=2),
     "ours 5 startup": partial(_ours, startup=5),
     "ours 10 startup": partial(_ours, startup=10),
 }

@@ -1,1 +1,1 @@
-"""Samplers beside Optuna's own: one that avoids repeats, and those that a space names by their class."""
+"""Samplers beside Optuna's own: what they learn from, one that avoids repeats, and those that a space names."""

@@ -1,6 +1,9 @@
 """Which trials of a search a sampler learns from, and what a trial counts that was stopped early or still runs.
 
-Such a trial counts with its relative value: its last report, divided by the best report of any trial at the same step.
+Such a trial is compared with what the others had reported at the step of its last report. TPE asks only which trials
+are better: for it, a trial counts with its place, the number of trials that were better at that step. So a trial that
+was stopped at the first rung is behind those that went on, whatever the scale of the metric. For the Gaussian process
+it counts with its relative value: its last report, divided by the best report of any trial at the same step.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from optuna.study import StudyDirection
@@ -29,6 +32,7 @@ class TrialHistory:
         sign: 1 if the objective is maximised, -1 if it is minimised.
         unfinished: trials that may still change.
         best: the best report at each step, and the best value, of trials that keep all constraints.
+        reports: all reports at each step, and all values, of the same trials: times minus `sign`, so the best is first.
         constraints: names of all constraints that a finished trial has.
 
     Args:
@@ -39,6 +43,7 @@ class TrialHistory:
         self.sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
         self.unfinished: list[FrozenTrial] = []
         self.best: dict[float, float] = {}
+        self.reports: dict[float, list[float]] = {}
         self.constraints: set[str] = set()
         self._num_known = 0
         self._leaders: dict[float, list[tuple[float, int]]] = {}
@@ -58,6 +63,8 @@ class TrialHistory:
                 self.constraints.update(trial.constraints)
                 if _is_feasible(trial):
                     _update_best(self.best, trial, self.sign)
+                    for step, value in _reports_of(trial):
+                        insort(self.reports.setdefault(step, []), -self.sign * value)
                     self._rank(trial)
 
     def leaders(self) -> list[int]:
@@ -73,7 +80,11 @@ class TrialHistory:
 
 
 def visible_trials(
-    trials: Sequence[FrozenTrial], direction: StudyDirection, history: TrialHistory | None = None
+    trials: Sequence[FrozenTrial],
+    direction: StudyDirection,
+    history: TrialHistory | None = None,
+    *,
+    by_place: bool = False,
 ) -> list[FrozenTrial]:
     """Return the trials of a study that a sampler learns from, in the order of their numbers.
 
@@ -85,6 +96,8 @@ def visible_trials(
         trials: all trials of the study, in the order of their numbers.
         direction: of the study's only objective.
         history: of the same study, which is brought up to date; without one, every trial is read.
+        by_place: whether a trial has, in place of its relative value, the number of trials that were better at the
+            step of its last report, as a value that is better the fewer they are: 0 for the best.
 
     Returns:
         At most `NUM_VISIBLE` trials: the `NUM_BEST` best, and the newest of the others.
@@ -92,14 +105,7 @@ def visible_trials(
     history = history or TrialHistory(direction)
     history.update(trials)
     feasible = [trial for trial in history.unfinished if _is_feasible(trial)]
-    best = dict(history.best)
-    for trial in feasible:
-        _update_best(best, trial, history.sign)
-    is_comparable = best.get(_END, 1.0) > 0
-
-    def value_of(trial: FrozenTrial) -> float | None:
-        return relative_value(trial, best) if is_comparable else None
-
+    value_of = _places(history, feasible) if by_place else _relative_values(history, feasible)
     chosen: set[int] = set()
     if len(trials) > NUM_VISIBLE:
         candidates = [_numbered(trials, number) for number in history.leaders()] + feasible
@@ -112,6 +118,52 @@ def visible_trials(
     names = history.constraints.union(*(trial.constraints for trial in history.unfinished))
     visible = [_numbered(trials, number) for number in sorted(chosen)]
     return [trial if (value := value_of(trial)) is None else _as_complete(trial, value, names) for trial in visible]
+
+
+def visible_by_number(trials: Sequence[FrozenTrial], numbers: Mapping[int, float]) -> list[FrozenTrial]:
+    """Return the trials that a sampler learns from, each that has a number as a complete one with that value.
+
+    Args:
+        trials: all trials of the study, in the order of their numbers.
+        numbers: by the trial's number; less is better.
+
+    Returns:
+        At most `NUM_VISIBLE` trials: the `NUM_BEST` best that keep all constraints, and the newest of the others.
+    """
+    ranked = sorted((value, number) for number, value in numbers.items() if _is_feasible(trials[number]))
+    chosen = {number for _, number in ranked[:NUM_BEST]} if len(trials) > NUM_VISIBLE else set()
+    newest = (trial.number for trial in reversed(trials) if trial.number not in chosen)
+    chosen |= set(islice(newest, NUM_VISIBLE - len(chosen)))
+    visible = [trials[number] for number in sorted(chosen)]
+    names = {name for trial in visible for name in trial.constraints}
+    return [
+        _as_complete(trial, numbers[trial.number], names) if trial.number in numbers else trial for trial in visible
+    ]
+
+
+def _relative_values(history: TrialHistory, unfinished: Iterable[FrozenTrial]) -> Callable[[FrozenTrial], float | None]:
+    best = dict(history.best)
+    for trial in unfinished:
+        _update_best(best, trial, history.sign)
+    is_comparable = best.get(_END, 1.0) > 0
+    return lambda trial: relative_value(trial, best) if is_comparable else None
+
+
+def _places(history: TrialHistory, unfinished: Sequence[FrozenTrial]) -> Callable[[FrozenTrial], float | None]:
+    sign = history.sign
+    reports: dict[float, list[float]] = {}
+    for trial in unfinished:
+        for step, report in _reports_of(trial):
+            reports.setdefault(step, []).append(-sign * report)
+
+    def place(trial: FrozenTrial) -> float | None:
+        step, value = _last_report(trial)
+        if value is None or math.isnan(value):
+            return None
+        better = bisect_left(history.reports.get(step, ()), -sign * value)
+        return -sign * (better + sum(other < -sign * value for other in reports.get(step, ())))
+
+    return place
 
 
 def _numbered(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
@@ -153,6 +205,13 @@ def _update_best(best: dict[float, float], trial: FrozenTrial, sign: float) -> N
             best[step] = report
 
 
+def _reports_of(trial: FrozenTrial) -> Iterator[tuple[float, float]]:
+    """Yield the steps and values that a trial is compared by with others: its reports, and its value at the end."""
+    yield from ((step, report) for step, report in trial.intermediate_values.items() if not math.isnan(report))
+    if trial.state == TrialState.COMPLETE and trial.value is not None and not math.isnan(trial.value):
+        yield _END, trial.value
+
+
 def _last_report(trial: FrozenTrial) -> tuple[float, float | None]:
     """Return the step and the value that a trial is compared by: its value if it is complete, else its last report."""
     step, value = _END, trial.value if trial.state == TrialState.COMPLETE else None
@@ -164,7 +223,7 @@ def _last_report(trial: FrozenTrial) -> tuple[float, float | None]:
 def _as_complete(trial: FrozenTrial, value: float, constraints: Iterable[str]) -> FrozenTrial:
     """Return a trial as if it had completed with a value; constraints that it has not measured yet count as kept."""
     completed = copy.copy(trial)
-    completed.state, completed.value = TrialState.COMPLETE, value
+    completed.state, completed.values = TrialState.COMPLETE, [value]
     completed.system_attrs = dict(trial.system_attrs)
     for name in constraints:
         if name not in trial.constraints:

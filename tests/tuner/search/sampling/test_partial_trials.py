@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.tuner.conftest import train
 from tuner.search.ledger import Ledger
-from tuner.search.partial_trials import PartialTrialSampler
-from tuner.search.visible_trials import NUM_BEST, NUM_VISIBLE, TrialHistory, visible_trials
+from tuner.search.sampling.partial_trials import PartialTrialSampler
+from tuner.search.sampling.visible_trials import NUM_BEST, NUM_VISIBLE, TrialHistory, visible_trials
 from tuner.storage.journal import Journal
 
 MAX, MIN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
