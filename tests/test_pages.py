@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import re
 import runpy
 import shlex
@@ -13,8 +15,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from ruamel.yaml import YAML
 
 from search_spaces.configurations import parse_space
+from search_spaces.parsing.json_schema import json_schema
 from tuner.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +36,7 @@ ROOMS = {
 }
 COMMANDS = typer.main.get_command(app)
 MADE = runpy.run_path(str(ROOT / "docs" / "make_reference.py"), run_name="made")
+SECTIONS = set(json_schema()["properties"])
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -82,22 +87,64 @@ def test_every_command_is_shown():
 @pytest.mark.parametrize(("page", "line"), sorted(set(command_lines())))
 def test_a_line_that_is_shown_can_be_typed(page, line, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    parse_command(page, line)
+
+
+def parse_command(page: str, line: str) -> None:
+    """Parse a line that calls ``tuner`` as the command line does."""
     _, *words = shlex.split(line, comments=True)
     group, name = COMMANDS, "tuner"
-    while words and hasattr(group, "commands"):
+    while words and hasattr(group, "commands") and not words[0].startswith("-"):
         name = words.pop(0)
         assert name in group.commands, f"{page}: {line}"
         group = group.commands[name]
-    group.make_context(name, words)
+    if group is COMMANDS:
+        options = {option for one in group.get_params(typer.Context(group)) for option in one.opts}
+        assert options | {"-h"} >= set(words), f"{page}: {line}"
+    else:
+        group.make_context(name, words)
+
+
+def test_a_command_within_a_sentence_can_be_typed(monkeypatch):
+    """But for what everybody knows to add, such as the name of a sweep."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for page, text in PAGES.items():
+        for line in re.findall(r"`(tuner [^`\n]+)`", _FENCE.sub("", text)):
+            try:
+                parse_command(page, line)
+            except Exception as error:
+                if type(error).__name__ != "MissingParameter":
+                    raise
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith(("README", "docs/"))])
-def test_its_spaces_are_right_and_its_python_is_python(page):
+def test_its_spaces_are_right_and_its_python_imports_what_is_there(page):
     for text in blocks(PAGES[page], "yaml"):
         if text.startswith("name:"):
             assert parse_space(text, page).name
+        else:
+            assert set(YAML(typ="safe").load(text)) <= SECTIONS, text
     for text in blocks(PAGES[page], "python"):
-        ast.parse(text)
+        for node in ast.walk(ast.parse(text)):
+            modules = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            modules += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            for module in modules:
+                assert importlib.util.find_spec(module), f"{page}: {module}"
+                if isinstance(node, ast.ImportFrom) and module.split(".")[0] in PACKAGES:
+                    there = importlib.import_module(module)
+                    assert [name.name for name in node.names if not hasattr(there, name.name)] == [], page
+
+
+def test_every_word_of_the_glossary_is_explained_where_the_tutorials_use_it_first():
+    glossary = re.findall(r"^\| ([a-z ]+) \|", PAGES["docs/explanation/words.md"], re.MULTILINE)[1:]
+    assert {"space", "compute", "confirmed"} <= set(glossary)
+    names = ("first_sweep", "reading_a_comparison", "from_search_to_export")
+    text = "".join(_FENCE.sub("", PAGES[f"docs/tutorials/{name}.md"]) for name in names)
+    text = re.sub(r"^#.*|`[^`\n]*`|\]\([^)]*\)|^This goes on with .*", "", text, flags=re.MULTILINE)
+    for word in glossary:
+        first = re.search(rf"\S*\b{word.replace(' ', '.')}s?\b\S*", text, re.IGNORECASE)
+        assert first, word
+        assert first[0].startswith("*"), f"{word}: {text[max(first.start() - 60, 0) : first.end()]}"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -52,6 +52,9 @@ def comparison_sentences(snapshot: Snapshot) -> list[str]:
         for record in records
         if record.run.kind == "baseline" and record.state == "complete"
     ]
+    if not lines:
+        value = f"{100 * mean(values):.1f} % {metric_named(metric).words}"
+        lines = [f"Best: {winner.run.key} ({winner.run.label}){seeds} with {value}, and no baseline to compare it with"]
     return [
         *lines,
         *_noise_sentences(snapshot),

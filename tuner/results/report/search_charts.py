@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 import plotly.graph_objects as go
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
 from search_spaces.sections import Objective
@@ -21,6 +21,7 @@ from tuner.sweep.snapshot import Snapshot
 
 _MAX_SLICES, _MAX_TOGETHER = 8, 8
 _MAX_POINTS = 2000
+_MAX_TICKS = 12
 
 
 def scaled(metric: str, value: float) -> float:
@@ -88,7 +89,7 @@ def best_over_compute(snapshot: Snapshot) -> Chart | None:
                 line={"color": COLOURS[place % len(COLOURS)], "dash": "dash", "width": 1.5},
             )
         )
-    style(figure, x="compute of all trials (epochs of standard training)", y=axis_title(objective.metric))
+    style(figure, x="compute of all trials, in epochs", y=axis_title(objective.metric))
     return Chart("Best trial so far, by compute", figure, "Dashed: the baselines." if baselines else "")
 
 
@@ -155,6 +156,8 @@ def _slice(snapshot: Snapshot, name: str, trials: Sequence[FrozenTrial]) -> Char
         figure.update_xaxes(type="category", categoryorder="array", categoryarray=names)
     elif getattr(domain, "log", False):
         figure.update_xaxes(type="log", exponentformat="power", dtick=1)
+    elif isinstance(domain, IntDistribution) and domain.high - domain.low <= _MAX_TICKS:
+        figure.update_xaxes(dtick=1)
     return Chart(name, figure, height=280)
 
 

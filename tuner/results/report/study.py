@@ -21,6 +21,7 @@ MAX_SHOWN = 1000
 """The complete trials that charts by parameter show."""
 _MAX_FOR_IMPORTANCE = 4000
 _EDGE = 0.05  # share of a range
+_MIN_FOR_EDGES = 4  # of fewer trials, the best says little about the range
 _HIGH = 0.02  # share of the whole importance
 
 
@@ -94,6 +95,8 @@ def _importance(snapshot: Snapshot, best_first: Sequence[FrozenTrial]) -> dict[s
 def edge_sentences(snapshot: Snapshot, view: StudyView) -> list[str]:
     """Return a sentence for each range at whose edge the best trial lies, with what to do about it."""
     best = snapshot.best
+    if len(view.complete) < _MIN_FOR_EDGES:
+        return []
     drawn = next((trial for trial in view.complete if best is not None and trial.number == best.run.number), None)
     values = drawn.params if drawn else {}
     said = (_edge(parameter, values.get(parameter.name)) for parameter in snapshot.space.parameters)

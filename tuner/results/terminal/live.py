@@ -1,4 +1,4 @@
-"""Progress of a running sweep on the console: a live table on a terminal, a line for each change elsewhere."""
+"""Progress of a running sweep: a live table on a terminal or in a notebook, a line for each change elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.evaluation.metrics import Metric, accuracies, watched_accuracies
 from tuner.results.follower import REFRESH_EVERY_S, Follower
 from tuner.results.terminal.columns import Column, Row, Table, cells, fixed, metric_column
 from tuner.results.terminal.layout import fit
-from tuner.results.terminal.output import as_renderable
+from tuner.results.terminal.output import as_renderable, can_redraw
 from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best
@@ -85,10 +85,11 @@ class LiveTable:
         self._started = time.monotonic()
         self._summed_up = -_SUMMARY_EVERY_S
         self._done_before = progress(ledger, budget)
-        is_terminal = console.is_terminal
         self.is_at_work = True
         """Whether a driver trains the runs that have begun; they are called unfinished if none does."""
-        self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if is_terminal else None
+        self._live: Live | None = None
+        if can_redraw(console):
+            self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2)
 
     def __enter__(self) -> LiveTable:
         if self._live:
@@ -99,6 +100,8 @@ class LiveTable:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live:
+            if self._console.is_jupyter:  # elsewhere it does so itself
+                self._live.refresh()
             self._live.__exit__(kind, error, trace)
 
     def changed(self, record: Record) -> None:

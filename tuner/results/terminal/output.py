@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from tuner.results.terminal.layout import Layout
 
 _LINES = "    \n    \n ── \n    \n    \n    \n    \n    \n"
+
+
+def can_redraw(console: Console) -> bool:
+    """Return whether what was printed can be replaced: on a terminal, and in a notebook that has ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:

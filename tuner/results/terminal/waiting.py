@@ -1,4 +1,4 @@
-"""Shows that something goes on: on a terminal a spinner with its time, or a bar with the time left; elsewhere lines."""
+"""Shows that something goes on: on a terminal or in a notebook a spinner or a bar with its time; elsewhere lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from tuner.results.terminal.output import say
+from tuner.results.terminal.output import can_redraw, say
 
 _SILENT_S, _FRAME_S, _FRAMES = 0.7, 0.1, "|/-\\"
 
@@ -72,7 +72,7 @@ def waiting(console: Console, what: str, *, in_logs: bool = True) -> Iterator[No
         what: goes on, as a line of its own.
         in_logs: whether a pipe or a file gets that line.
     """
-    if not console.is_terminal or console.quiet:
+    if not can_redraw(console) or console.quiet:
         if in_logs:
             say(console, what, "dim")
         yield
@@ -96,7 +96,7 @@ def counting(console: Console, what: str) -> Iterator[OnProgress]:
     Yields:
         What is to be called with every step that is done.
     """
-    if not console.is_terminal or console.quiet:
+    if not can_redraw(console) or console.quiet:
         yield lambda done, total: None
         return
     from rich.progress import (

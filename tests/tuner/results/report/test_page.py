@@ -71,6 +71,16 @@ def test_the_best_at_the_edge_of_its_range_is_told(make_sweep):
     )
 
 
+def test_one_trial_alone_is_named_and_no_range_is_judged_by_it(make_sweep):
+    sweep = make_sweep(replace=("baselines: [standard, fgsm_retraining]\n", ""), num_trials=1)
+    ledger = Ledger(sweep)
+    train(ledger, ledger.next_run(), robust=0.4)
+    sections = sections_of(sweep)
+    expected = "Best: trial-0000 (gan <0.6:1) with 40.0 % robust accuracy, and no baseline to compare it with"
+    assert sections["verdict"].sentences[0] == expected
+    assert not any("edge of its range" in sentence for sentence in sections["parameters"].sentences)
+
+
 @pytest.mark.parametrize("ended", [0, 1])
 def test_with_no_or_one_finished_run_it_says_what_it_can(make_sweep, ended):
     sweep = make_sweep()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import threading
 
+import pytest
 from rich.console import Console
 
+from tuner.results.terminal import output
 from tuner.results.terminal import waiting as waiting_module
 from tuner.results.terminal.waiting import SilenceBreaker, counting, waiting
 
@@ -72,3 +74,17 @@ def test_nothing_is_shown_of_a_command_that_speaks_at_once_or_writes_into_a_file
     with SilenceBreaker(file):
         pass
     assert terminal.getvalue() == file.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "has_widgets", "expected"),
+    [
+        ({"force_terminal": True}, False, True),
+        ({"force_jupyter": True}, True, True),
+        ({"force_jupyter": True}, False, False),
+        ({"file": io.StringIO()}, True, False),
+    ],
+)
+def test_a_notebook_without_widgets_falls_back_to_lines(monkeypatch, options, has_widgets, expected):
+    monkeypatch.setattr(output, "find_spec", lambda name: name if has_widgets else None)
+    assert output.can_redraw(Console(**options)) is expected
