@@ -28,7 +28,7 @@ from trainables.config import (
     Compute,
     DataContent,
     with_default_validation,
-    without_no_attacks,
+    without_empty_lists,
     without_what_is_not_set,
 )
 from trainables.evaluation.earlier_names import present_name, present_watched_name
@@ -167,8 +167,8 @@ class Evaluation(Section):
     attacks: Annotated[tuple[str, ...], AS_TUPLE] = ()
 
     @model_serializer(mode="wrap")
-    def _without_no_attacks(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_no_attacks(handler(self))
+    def _without_empty_lists(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty_lists(handler(self))
 
 
 class Objective(Section):

@@ -29,7 +29,7 @@ from trainables.config.sections import (
     EvaluationConfig,
     metric_of_attack,
     with_default_validation,
-    without_no_attacks,
+    without_empty_lists,
     without_what_is_not_set,
 )
 
@@ -61,6 +61,6 @@ __all__ = [
     "metric_of_attack",
     "parse",
     "with_default_validation",
-    "without_no_attacks",
+    "without_empty_lists",
     "without_what_is_not_set",
 ]

@@ -100,12 +100,12 @@ def metric_of_attack(name: str) -> str:
     return name if reference is None else f"{OWN}{reference.name}"
 
 
-def without_no_attacks(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of an evaluation without the key for further attacks if there are none.
+def without_empty_lists(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of an evaluation without the keys that list further attacks or radii and have none.
 
     So settings without any have the digest that they have always had.
     """
-    return {key: value for key, value in evaluation.items() if key != "attacks" or value}
+    return {key: value for key, value in evaluation.items() if key not in ("attacks", "fgsm_epsilons") or value}
 
 
 class DataContent(Settings):
@@ -246,8 +246,8 @@ class EvaluationConfig(Settings):
         return names
 
     @model_serializer(mode="wrap")
-    def _without_no_attacks(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_no_attacks(handler(self))
+    def _without_empty_lists(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty_lists(handler(self))
 
 
 class ClassifierConfig(Settings):
