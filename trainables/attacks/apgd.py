@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import torch
 
-from trainables.attacks.gradient import drops_images, forward_and_gradient, per_image, pixel_bounds, uniform_start
+from trainables.attacks.gradient import (
+    ascend,
+    drops_images,
+    forward_and_gradient,
+    per_image,
+    pixel_bounds,
+    project,
+    uniform_start,
+)
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, is_correct, targeted_dlr
+from trainables.attacks.norms import Norm, steepest
 
 _MOMENTUM = 0.75
 _NUM_TARGETS = 9  # as the authors have it
@@ -28,6 +37,7 @@ def apgd(
     restarts: int = 1,
     rng: torch.Generator,
     drops: bool | None = None,
+    norm: Norm = "linf",
 ) -> torch.Tensor:
     """Return each image at the first point where it is misclassified, or else at the point of the highest loss.
 
@@ -43,8 +53,9 @@ def apgd(
         restarts: how many times the search runs.
         rng: draws a uniformly random start for each restart.
         drops: whether to leave out misclassified images; see `gradient.drops_images` for the default.
+        norm: of the ball, ``linf`` or ``l2``.
     """
-    search = _Search(logits_fn, images, labels, epsilon, drops)
+    search = _Search(logits_fn, images, labels, epsilon, drops, norm)
     for _ in range(restarts):
         search.run(steps, lambda logits, index: loss(logits, labels[index]), rng)
     return search.result
@@ -61,6 +72,7 @@ def apgd_targeted(
     restarts: int = 1,
     rng: torch.Generator,
     drops: bool | None = None,
+    norm: Norm = "linf",
 ) -> torch.Tensor:
     """Run APGD towards one wrong label after another with `losses.targeted_dlr`; return images as `apgd` does.
 
@@ -77,11 +89,12 @@ def apgd_targeted(
         restarts: how many times to search for each target.
         rng: draws a uniformly random start for each restart.
         drops: whether to leave out misclassified images; see `gradient.drops_images` for the default.
+        norm: of the ball, ``linf`` or ``l2``.
 
     Raises:
         ValueError: ``num_targets`` is not between 1 and the number of wrong labels.
     """
-    search = _Search(logits_fn, images, labels, epsilon, drops)
+    search = _Search(logits_fn, images, labels, epsilon, drops, norm)
     num_wrong = search.clean_logits.shape[-1] - 1
     if num_targets is None:
         num_targets = min(_NUM_TARGETS, num_wrong)
@@ -105,7 +118,7 @@ class _Survivors:
         self.index = index  # positions in the batch
         self.low, self.high = pixel_bounds(images, epsilon)
         self.current = self.previous = start
-        self.sign = torch.zeros_like(start)  # of the gradient at `current`
+        self.sign = torch.zeros_like(start)  # of the gradient at `current`; in L2 its direction
         self.best, self.best_sign = start.clone(), torch.zeros_like(start)
         self.step_size = 2.0 * epsilon * torch.ones_like(start[:, :1, :1, :1])
         self.num_rises = torch.zeros_like(index)  # since the last checkpoint
@@ -146,6 +159,27 @@ class _Survivors:
         self.previous, self.current = self.current, moved.clamp_(self.low, self.high)
 
 
+class _SurvivorsL2(_Survivors):
+    """State of the images in an L2 ball."""
+
+    def __init__(self, index: torch.Tensor, start: torch.Tensor, images: torch.Tensor, epsilon: Epsilon) -> None:
+        super().__init__(index, start, images, epsilon)
+        self.images, self.radius = images, torch.ones_like(self.step_size) * epsilon
+        del self.low, self.high
+
+    def step(self, momentum: float) -> None:
+        """See `_Survivors.step`; both the step and the point that momentum leads to are projected."""
+        step = project(torch.addcmul(self.current, self.step_size, self.sign), self.images, self.radius, "l2")
+        moved = self.current + momentum * (step - self.current) + (1.0 - momentum) * (self.current - self.previous)
+        self.previous, self.current = self.current, project(moved, self.images, self.radius, "l2")
+
+
+def _on_sphere(images: torch.Tensor, epsilon: Epsilon, rng: torch.Generator) -> torch.Tensor:
+    """Return a random point at the distance epsilon from each image, clipped to [0, 1]: where the authors start."""
+    noise = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype)
+    return ascend(images, noise, epsilon, "l2")
+
+
 class _Search:
     """The best point of each image over restarts and targets, and which images are still classified correctly."""
 
@@ -156,7 +190,9 @@ class _Search:
         labels: torch.Tensor,
         epsilon: Epsilon,
         drops: bool | None = None,
+        norm: Norm = "linf",
     ) -> None:
+        self._norm: Norm = norm
         self._logits_fn, self._images, self._labels, self._epsilon = logits_fn, images, labels, epsilon
         self.result = images.clone()
         with torch.no_grad():
@@ -169,8 +205,13 @@ class _Search:
 
     def run(self, steps: int, objective: Loss, rng: torch.Generator) -> None:
         """Search once from a random start; the objective takes logits and their images' positions in the batch."""
-        start = uniform_start(self._images, self._epsilon, rng)[self._index]
-        survivors = _Survivors(self._index, start, self._images[self._index], self._epsilon)
+        images = self._images[self._index]
+        if self._norm == "l2":
+            start = _on_sphere(self._images, self._epsilon, rng)[self._index]
+            survivors: _Survivors = _SurvivorsL2(self._index, start, images, self._epsilon)
+        else:
+            start = uniform_start(self._images, self._epsilon, rng)[self._index]
+            survivors = _Survivors(self._index, start, images, self._epsilon)
         checkpoints = _checkpoints(steps)
         checked = 0
         for step in range(steps + 1):
@@ -180,7 +221,7 @@ class _Search:
                 survivors.step(_MOMENTUM if step > 1 else 1.0)
             index = survivors.index
             logits, loss, gradient = forward_and_gradient(self._logits_fn, survivors.current, index, objective)
-            survivors.record(loss, gradient.sign())
+            survivors.record(loss, steepest(gradient, self._norm))
             survives = is_correct(logits, self._labels[index])
             if not self._drops:
                 self._keep_fooled(survivors.current, survives)

@@ -7,12 +7,14 @@ import torch
 from trainables.attacks.apgd import apgd, apgd_targeted
 from trainables.attacks.gradient import drops_images, per_image
 from trainables.attacks.losses import Epsilon, LogitsFn, is_correct, margin
+from trainables.attacks.norms import Norm
 from trainables.attacks.square import square
+from trainables.attacks.square_l2 import square_l2
 
 _MIN_CLASSES = 4  # the loss of targeted APGD compares the four largest logits
 
 
-def apgd_square(
+def apgd_square(  # noqa: PLR0913 - all that such an attack can be told
     logits_fn: LogitsFn,
     images: torch.Tensor,
     labels: torch.Tensor,
@@ -24,6 +26,7 @@ def apgd_square(
     targets: int = 0,
     rng: torch.Generator,
     drops: bool | None = None,
+    norm: Norm = "linf",
 ) -> torch.Tensor:
     """Run APGD, then targeted APGD and Square on the images that are nearest to another label.
 
@@ -46,8 +49,9 @@ def apgd_square(
             there are less than four classes.
         rng: draws all random numbers, on the device of the images.
         drops: whether to leave out misclassified images; see `gradient.drops_images` for the default.
+        norm: of the ball, ``linf`` or ``l2``.
     """
-    found = apgd(logits_fn, images, labels, epsilon, steps=steps, loss=margin, rng=rng, drops=drops)
+    found = apgd(logits_fn, images, labels, epsilon, steps=steps, loss=margin, rng=rng, drops=drops, norm=norm)
     with torch.no_grad():
         logits = logits_fn(found)
     right, num_targets = is_correct(logits, labels), min(targets, logits.shape[-1] - 1)
@@ -56,11 +60,11 @@ def apgd_square(
     drops = drops_images(images) if drops is None else drops
     near, of_near, start = images[index], labels[index], found[index]
     if num_targets and logits.shape[-1] >= _MIN_CLASSES:
-        targeted = apgd_targeted(
-            logits_fn, near, of_near, epsilon, steps=steps // 2, num_targets=num_targets, rng=rng, drops=drops
-        )
+        how = {"steps": steps // 2, "num_targets": num_targets}
+        targeted = apgd_targeted(logits_fn, near, of_near, epsilon, **how, rng=rng, drops=drops, norm=norm)
         with torch.no_grad():
             fooled = right[index] & ~is_correct(logits_fn(targeted), of_near)
         start = torch.where(per_image(fooled), targeted, start)
-    found[index] = square(logits_fn, near, of_near, epsilon, queries=queries, rng=rng, start=start, drops=drops)
+    search = square if norm == "linf" else square_l2
+    found[index] = search(logits_fn, near, of_near, epsilon, queries=queries, rng=rng, start=start, drops=drops)
     return found

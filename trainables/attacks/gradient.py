@@ -1,4 +1,4 @@
-"""Gradient attacks in the L-infinity ball: FGSM, R+FGSM, PGD and MI-FGSM, and the steps that they are made of.
+"""Gradient attacks in the L-infinity or the L2 ball: FGSM, R+FGSM, PGD and MI-FGSM, and the steps in them.
 
 Every attack is a pure function ``attack(logits_fn, images, labels, epsilon, ...)`` that returns adversarial images of
 the shape of ``images``, within ``epsilon`` of them and in [0, 1]:
@@ -6,6 +6,7 @@ the shape of ``images``, within ``epsilon`` of them and in [0, 1]:
 - ``logits_fn`` maps images to logits ``(..., classes)``, most often a classifier in evaluation mode;
 - ``images`` are floats ``(..., C, H, W)`` in [0, 1], ``labels`` the true classes ``(...)`` as integers;
 - ``epsilon`` is the radius in pixels of [0, 1], a number or a tensor that broadcasts against the images;
+- ``norm`` is that of the ball: steps go along the gradient's signs in ``linf``, and along the gradient in ``l2``;
 - ``rng`` draws all random numbers, on the device of the images.
 
 All attacks are untargeted: they lead away from the true label. Parameters get no gradients, a model keeps its mode, and
@@ -17,6 +18,7 @@ from __future__ import annotations
 import torch
 
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, is_correct
+from trainables.attacks.norms import Norm, clip_length, random_in_ball, steepest, unit
 
 
 def drops_images(images: torch.Tensor) -> bool:
@@ -63,13 +65,18 @@ def pixel_bounds(images: torch.Tensor, epsilon: Epsilon) -> tuple[torch.Tensor, 
     return (images - epsilon).clamp_min(0.0), (images + epsilon).clamp_max(1.0)
 
 
-def project(adversarial: torch.Tensor, images: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
-    """Return the nearest point within epsilon of the images and in [0, 1]."""
+def project(adversarial: torch.Tensor, images: torch.Tensor, epsilon: Epsilon, norm: Norm = "linf") -> torch.Tensor:
+    """Return a point within epsilon of the images and in [0, 1]: in L-infinity the nearest one.
+
+    In L2 it is the nearest point of the ball, clipped to [0, 1], which brings it nearer to the image.
+    """
+    if norm == "l2":
+        return (images + clip_length(adversarial - images, epsilon)).clamp(0.0, 1.0)
     return torch.minimum(torch.maximum(adversarial, images - epsilon), images + epsilon).clamp(0.0, 1.0)
 
 
 def uniform_start(
-    images: torch.Tensor, epsilon: Epsilon, rng: torch.Generator, *, clipped: bool = True
+    images: torch.Tensor, epsilon: Epsilon, rng: torch.Generator, *, clipped: bool = True, norm: Norm = "linf"
 ) -> torch.Tensor:
     """Return a uniformly random point of the epsilon ball around each image.
 
@@ -78,30 +85,48 @@ def uniform_start(
         epsilon: their radius in pixels of [0, 1].
         rng: draws the points.
         clipped: whether to clip the points to [0, 1]; without it a pixel may leave that range by epsilon.
+        norm: of the balls.
     """
+    if norm == "l2":
+        start = images + random_in_ball(images, epsilon, rng)
+        return start.clamp(0.0, 1.0) if clipped else start
     noise = torch.rand(images.shape, generator=rng, device=images.device, dtype=images.dtype)
     start = images + (2.0 * noise - 1.0) * epsilon
     return start.clamp(0.0, 1.0) if clipped else start
 
 
-def sign_step(images: torch.Tensor, gradient: torch.Tensor, step_size: Epsilon) -> torch.Tensor:
-    """Return clip(images + step_size * sign(gradient), 0, 1)."""
-    return (images + step_size * gradient.sign()).clamp(0.0, 1.0)
+def ascend(images: torch.Tensor, gradient: torch.Tensor, step_size: Epsilon, norm: Norm = "linf") -> torch.Tensor:
+    """Return clip(images + step_size * direction, 0, 1), with the gradient's signs or, in L2, its direction."""
+    return (images + step_size * steepest(gradient, norm)).clamp(0.0, 1.0)
 
 
-def fgsm(logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
-    """Fast gradient sign method: return clip(images + epsilon * sign(gradient), 0, 1) (Goodfellow et al. 2014)."""
-    return sign_step(images, input_gradient(logits_fn, images, labels, cross_entropy), epsilon)
+def fgsm(
+    logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon, *, norm: Norm = "linf"
+) -> torch.Tensor:
+    """Fast gradient sign method: return clip(images + epsilon * sign(gradient), 0, 1) (Goodfellow et al. 2014).
+
+    In L2 it is the fast gradient method, a step of length epsilon along the gradient.
+    """
+    return ascend(images, input_gradient(logits_fn, images, labels, cross_entropy), epsilon, norm)
 
 
 def r_fgsm(
-    logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: Epsilon, *, rng: torch.Generator
+    logits_fn: LogitsFn,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: Epsilon,
+    *,
+    rng: torch.Generator,
+    norm: Norm = "linf",
 ) -> torch.Tensor:
-    """R+FGSM: take a step of epsilon / 2 in random signs, then an FGSM step of epsilon / 2 (Tramer et al. 2018)."""
-    signs = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype).sign()
-    start = sign_step(images, signs, 0.5 * epsilon)
+    """R+FGSM: take a step of epsilon / 2 in random signs, then an FGSM step of epsilon / 2 (Tramer et al. 2018).
+
+    In L2 the first step goes in a random direction.
+    """
+    noise = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype)
+    start = ascend(images, noise, 0.5 * epsilon, norm)
     gradient = input_gradient(logits_fn, start, labels, cross_entropy)
-    return project(start + 0.5 * epsilon * gradient.sign(), images, epsilon)
+    return project(start + 0.5 * epsilon * steepest(gradient, norm), images, epsilon, norm)
 
 
 def pgd(
@@ -115,6 +140,7 @@ def pgd(
     loss: Loss = cross_entropy,
     rng: torch.Generator | None = None,
     clipped_start: bool = True,
+    norm: Norm = "linf",
 ) -> torch.Tensor:
     """Projected gradient descent: return the images after the last sign step (Madry et al. 2018).
 
@@ -128,8 +154,14 @@ def pgd(
         loss: what the steps increase.
         rng: draws a uniformly random start; without it the search starts at the images.
         clipped_start: whether the start is clipped to [0, 1]; what is returned always is.
+        norm: see the module.
     """
-    adversarial = images if rng is None else uniform_start(images, epsilon, rng, clipped=clipped_start)
+    adversarial = images if rng is None else uniform_start(images, epsilon, rng, clipped=clipped_start, norm=norm)
+    if norm == "l2":
+        for _ in range(steps):
+            gradient = input_gradient(logits_fn, adversarial, labels, loss)
+            adversarial = project(adversarial + step_size * unit(gradient), images, epsilon, norm)
+        return adversarial
     low, high = pixel_bounds(images, epsilon)
     for _ in range(steps):
         gradient = input_gradient(logits_fn, adversarial, labels, loss)
@@ -146,6 +178,7 @@ def mi_fgsm(
     steps: int,
     step_size: Epsilon | None = None,
     decay: float = 1.0,
+    norm: Norm = "linf",
 ) -> torch.Tensor:
     """Momentum iterative FGSM: return the images after the last sign step along the momentum (Dong et al. 2018).
 
@@ -159,6 +192,7 @@ def mi_fgsm(
         steps: how many gradient steps to take.
         step_size: length of each, in pixels of [0, 1]; by default ``REACH * epsilon / steps``.
         decay: factor of the momentum at each step; with 0 the attack is PGD without a random start.
+        norm: see the module.
     """
     step = REACH * epsilon / steps if step_size is None else step_size
     adversarial, momentum = images, torch.zeros_like(images)
@@ -166,11 +200,11 @@ def mi_fgsm(
         gradient = input_gradient(logits_fn, adversarial, labels, cross_entropy)
         size = gradient.abs().mean((-3, -2, -1), keepdim=True)
         momentum = decay * momentum + gradient / size.clamp_min(torch.finfo(size.dtype).tiny)
-        adversarial = project(adversarial + step * momentum.sign(), images, epsilon)
+        adversarial = project(adversarial + step * steepest(momentum, norm), images, epsilon, norm)
     return adversarial
 
 
-def pgd_survivors(
+def pgd_survivors(  # noqa: PLR0913 - all that such an attack can be told
     logits_fn: LogitsFn,
     images: torch.Tensor,
     labels: torch.Tensor,
@@ -182,6 +216,7 @@ def pgd_survivors(
     restarts: int = 1,
     rng: torch.Generator | None = None,
     drops: bool | None = None,
+    norm: Norm = "linf",
 ) -> torch.Tensor:
     """PGD that stops for each image as soon as it is misclassified, and returns it as it was then.
 
@@ -200,10 +235,13 @@ def pgd_survivors(
         restarts: how many times the search runs.
         rng: draws a uniformly random start for each restart; without it all restarts are the same.
         drops: whether to leave out misclassified images; see `drops_images` for the default.
+        norm: see the module.
     """
     size = REACH * epsilon / max(steps, 1) if step_size is None else step_size
     if not (drops_images(images) if drops is None else drops):
-        return _pgd_on_all(logits_fn, images, labels, epsilon, steps, size, loss, restarts, rng)
+        return _pgd_on_all(logits_fn, images, labels, epsilon, steps, size, loss, restarts, rng, norm)
+    if norm == "l2":
+        return _pgd_survivors_l2(logits_fn, images, labels, epsilon, steps, size, loss, restarts, rng)
     result = images.clone()
     survivors = torch.arange(len(images), device=images.device)
     low_of_all, high_of_all = pixel_bounds(images, epsilon)
@@ -226,7 +264,7 @@ def pgd_survivors(
     return result
 
 
-def _pgd_on_all(
+def _pgd_survivors_l2(
     logits_fn: LogitsFn,
     images: torch.Tensor,
     labels: torch.Tensor,
@@ -237,18 +275,53 @@ def _pgd_on_all(
     restarts: int,
     rng: torch.Generator | None,
 ) -> torch.Tensor:
+    """Return what `pgd_survivors` returns in L2, where images are left out."""
+    result = images.clone()
+    survivors = torch.arange(len(images), device=images.device)
+    for _ in range(restarts):
+        start = images if rng is None else uniform_start(images, epsilon, rng, norm="l2")
+        current = start[survivors]
+        for step in range(steps + 1):
+            if not len(survivors):
+                break
+            logits, _, gradient = forward_and_gradient(logits_fn, current, labels[survivors], loss)
+            survives = is_correct(logits, labels[survivors])
+            result[survivors[~survives]] = current[~survives]
+            survivors, current, gradient = (tensor[survives] for tensor in (survivors, current, gradient))
+            if step < steps:
+                current = project(current + size * unit(gradient), images[survivors], epsilon, "l2")
+        result[survivors] = current
+    return result
+
+
+def _pgd_on_all(
+    logits_fn: LogitsFn,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: float,
+    steps: int,
+    size: float,
+    loss: Loss,
+    restarts: int,
+    rng: torch.Generator | None,
+    norm: Norm,
+) -> torch.Tensor:
     """Return what `pgd_survivors` returns, without a look at what is misclassified."""
     result = current = images
     survives = torch.ones_like(labels, dtype=torch.bool)
     low, high = pixel_bounds(images, epsilon)
     for _ in range(restarts):
-        start = images if rng is None else uniform_start(images, epsilon, rng)
+        start = images if rng is None else uniform_start(images, epsilon, rng, norm=norm)
         current = torch.where(per_image(survives), start, result)
         for step in range(steps + 1):
             logits, _, gradient = forward_and_gradient(logits_fn, current, labels, loss)
             survives = survives & is_correct(logits, labels)
             if step < steps:
-                moved = gradient.sign().mul_(size).add_(current).clamp_(low, high)
+                moved = (
+                    project(current + size * unit(gradient), images, epsilon, norm)
+                    if norm == "l2"
+                    else gradient.sign().mul_(size).add_(current).clamp_(low, high)
+                )
                 current = torch.where(per_image(survives), moved, current)
         result = current
     return result

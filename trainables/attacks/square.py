@@ -11,10 +11,10 @@ import torch
 from trainables.attacks.gradient import drops_images
 from trainables.attacks.losses import Epsilon, LogitsFn, is_correct, margin
 
-_HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After how many of 10,000 queries the share of the pixels in a square is halved."""
 
-_DROPPED_EVERY = 64
+DROPPED_EVERY = 64
 """After how many queries misclassified images are left out where the host would have to wait for the device."""
 
 
@@ -53,7 +53,7 @@ def square(
     result = (images if start is None else start).clone()
     logits = logits_fn(result)
     survives = is_correct(logits, labels)
-    every = 1 if (drops_images(images) if drops is None else drops) else _DROPPED_EVERY if drops is None else None
+    every = 1 if (drops_images(images) if drops is None else drops) else DROPPED_EVERY if drops is None else None
     index = torch.arange(len(images), device=images.device) if every is None else survives.nonzero().squeeze(-1)
     clean, current, survives = images[index].flatten(1), result[index].flatten(1), survives[index]
     highest = margin(logits, labels)[index] if start is not None else torch.full_like(logits[index, 0], -torch.inf)
@@ -92,7 +92,7 @@ def _proposals(
     stripes = _signs(num_images, channels, rng, width).unsqueeze(2).expand(-1, -1, height, -1)
     yield _corner(shape, height, width, rng.device).expand(num_images, -1), stripes.flatten(1)
     for query in range(queries):
-        share = p * 0.5 ** bisect_left(_HALVED_AFTER, query * 10000 // queries)
+        share = p * 0.5 ** bisect_left(HALVED_AFTER, query * 10000 // queries)
         side = min(max(round(math.sqrt(share) * math.sqrt(height * width)), 1), height, width)
         top, left = _offsets(num_images, (height - side + 1, width - side + 1), rng)
         square = _corner(shape, side, side, rng.device)

@@ -92,7 +92,7 @@ class FgsmRetrainingLoop(AdversarialLoop):
         self.optimizer.zero_grad(set_to_none=True)
         clean = clean_weight * cross_entropy(self.classifier(images.requires_grad_()), labels).mean()
         clean.backward()
-        adversarial = gradient.sign_step(images.detach(), cast(torch.Tensor, images.grad), epsilon)
+        adversarial = gradient.ascend(images.detach(), cast(torch.Tensor, images.grad), epsilon)
         attacked = (1.0 - clean_weight) * cross_entropy(self.classifier(adversarial), labels).mean()
         attacked.backward()
         clip_and_step(self.optimizer, self.config.classifier.gradient_clip)
