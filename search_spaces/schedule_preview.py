@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.parameters import Choice, Domain, Fixed, FloatRange, IntRange, Parameter
-from trainables.schedules import Schedule
+from trainables.config.schedules import Schedule
 
 MOMENTS = tuple(index / 200 for index in range(201))
 """The shares of the run, from 0 to 1, at which a schedule is evaluated."""

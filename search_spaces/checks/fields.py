@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from search_spaces.errors import Mistake, Path, explain, nearest, shown, unknown
 from search_spaces.parameters import leaf_values
 from search_spaces.sections import keys_of, submodel
-from trainables.schedules import Schedule
+from trainables.config.schedules import Schedule
 
 # Settings that all runs of a sweep share, and where a space sets them.
 SHARED_SETTINGS = {

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from search_spaces.errors import Mistake, Path, explain
 from search_spaces.parameters import SchedulePart
 from search_spaces.sections import keys_of, submodel
-from trainables.schedules import Schedule
+from trainables.config.schedules import Schedule
 
 
 def schedule_mistakes(

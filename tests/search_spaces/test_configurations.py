@@ -22,7 +22,7 @@ from search_spaces.parsing.schedules import KINDS
 from search_spaces.parsing.yaml_document import parse as parse_yaml
 from search_spaces.sections import Dataset, Evaluation
 from trainables.config import CONFIGURATIONS, ClassifierConfig, DatasetConfig, EvaluationConfig, parse
-from trainables.schedules import Schedule
+from trainables.config.schedules import Schedule
 from trainables.training.published import PUBLISHED
 
 HEAD = "name: x\ntrainable: gan\nbudget: {trials: 4, compute: 2}\n"  # three lines

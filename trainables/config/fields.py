@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from trainables.common.limits import MAX_IMAGES
 from trainables.config.plugins.references import MAX_NAME
-from trainables.schedules import Schedulable, Schedule
+from trainables.config.schedules import Schedulable, Schedule
 
 MAX_NUMBER = 1e6
 """The bound of numbers that have no tighter one: far beyond what any run has needed."""

@@ -20,7 +20,7 @@ from trainables.config.fields import (
 )
 from trainables.config.plugins.references import MAX_NAME
 from trainables.config.plugins.registries import GENERATORS, objection
-from trainables.schedules import MAX_VALUES, Schedulable, Schedule
+from trainables.config.schedules import MAX_VALUES, Schedulable, Schedule
 
 
 class GeneratorConfig(Settings):

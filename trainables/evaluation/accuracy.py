@@ -81,11 +81,15 @@ def _function_of(entry: Entry) -> Callable[..., torch.Tensor]:
     Raises:
         UserError: the attack is a package's and cannot be used.
     """
-    return _with_rng(entry.load(), f"{entry.name} of {entry.package}" if entry.package else entry.name)
+    return attack_function(entry.load(), f"{entry.name} of {entry.package}" if entry.package else entry.name)
 
 
-def _with_rng(attack: Any, name: str) -> AttackFn:
-    """Return an attack that takes a random generator, whether it uses it or not.
+def attack_function(attack: Any, name: str) -> AttackFn:
+    """Return a function as an attack that takes a random generator, whether it uses it or not.
+
+    Args:
+        attack: the function.
+        name: what to call it in messages.
 
     Raises:
         UserError: it is no function.
@@ -118,7 +122,7 @@ def _further_attack(name: str, code: Mapping[str, str]) -> Attack:
     reference, metric = code_reference(name), metric_of_attack(name)
     if reference is None and metric_named(metric).group != "accuracy":
         raise UserError(f"the attack {name} has the name of another metric: it needs another one")
-    attack = ATTACKS[name] if reference is None else _with_rng(load(reference, code), name)
+    attack = ATTACKS[name] if reference is None else attack_function(load(reference, code), name)
     return Attack(metric, partial(_run_others, name, attack))
 
 

@@ -13,9 +13,9 @@ import torch
 
 from trainables.common.seeds import seed_for
 from trainables.config import GanConfig
+from trainables.config.schedules import value_at, warmed_up
 from trainables.data.tensors import Dataset
 from trainables.evaluation.measured import Measured, joined
-from trainables.schedules import value_at, warmed_up
 from trainables.training.generator import Adversary, Update
 from trainables.training.loop import LossMean, TrainingLoop
 from trainables.training.minibatches import Minibatches

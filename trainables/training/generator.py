@@ -15,6 +15,7 @@ from trainables.attacks.losses import Epsilon
 from trainables.common.seeds import seed_for
 from trainables.common.tasks import Task
 from trainables.config import GeneratorConfig
+from trainables.config.schedules import value_at
 from trainables.networks.generator_losses import (
     GENERATOR_LOSSES,
     TARGETED_LOSSES,
@@ -23,7 +24,6 @@ from trainables.networks.generator_losses import (
 )
 from trainables.networks.generators import Generator, build_generator
 from trainables.networks.perturbation import SMALLEST, perturb_images, sample_inputs
-from trainables.schedules import value_at
 from trainables.training.optimizers import build_optimizer, descend, set_learning_rate, state_of
 
 RESPONSIVE = 2.0

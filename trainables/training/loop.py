@@ -18,12 +18,12 @@ from torch import nn
 from trainables.attacks.losses import cross_entropy
 from trainables.common.seeds import seed_for
 from trainables.config import TrainingConfig
+from trainables.config.schedules import learning_rate_factor, value_at
 from trainables.data.tensors import Dataset
 from trainables.evaluation.accuracy import further_attacks, measure
 from trainables.evaluation.epsilon_curve import measure_fgsm
 from trainables.evaluation.measured import Measured, joined
 from trainables.networks.classifiers import build_classifier
-from trainables.schedules import learning_rate_factor, value_at
 from trainables.training.averaging import WeightAverage
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
 from trainables.training.machine.graphs import updates_on

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from trainables.config import RatioConfig
-from trainables.schedules import Schedule, value_at
+from trainables.config.schedules import Schedule, value_at
 from trainables.training.loop import LossMean
 
 

@@ -11,7 +11,7 @@ from trainables.attacks import gradient
 from trainables.attacks.buffers import buffers_kept
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy
 from trainables.config import FgsmRandomStartConfig, FgsmRetrainingConfig, PgdConfig, TradesConfig
-from trainables.schedules import value_at, warmed_up
+from trainables.config.schedules import value_at, warmed_up
 from trainables.training.loop import TrainingLoop
 from trainables.training.optimizers import clip_and_step
 

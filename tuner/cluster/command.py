@@ -25,6 +25,7 @@ class RemoteCommand:
         sweep: the name of the sweep that it is about, if there is one.
         storage: the home of that sweep on the cluster, if it was typed.
         files: texts by the names of the files that the cluster puts them into, for the command to read.
+        packages: versions of installed packages whose plug-ins it names, by their names.
         output: the file or folder that it makes on this machine.
         run: the run that it is about, if one was typed.
         follow: whether its output is printed while it runs; otherwise all at once when it has ended.
@@ -38,6 +39,7 @@ class RemoteCommand:
     sweep: str | None
     storage: str | None = None
     files: dict[str, str] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
     output: Path | None = None
     run: str | None = None
     follow: bool = False

@@ -16,11 +16,13 @@ import platform
 import re
 import tarfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
+from trainables.config.plugins.user_code import CODE
 from trainables.storage.atomic import whole_folder, write_whole
 from tuner.errors import UserError
 from tuner.sweep.provenance import versions
@@ -201,18 +203,29 @@ class Expected:
         path: a regular expression of its path below the folder that it is put into.
         suffixes: of the files that may be in a folder; none if it is a file.
         max_folders: how many folders it may make.
+        has_code: whether a folder may have a folder ``code`` with files of Python, as a bundle has; they are not run.
     """
 
     path: str
     suffixes: frozenset[str] = frozenset()
     max_folders: int = 1
+    has_code: bool = False
+
+    def folder_of(self, path: PurePosixPath) -> PurePosixPath:
+        """Return which of the folders that the command makes a file lies in."""
+        is_code = self.has_code and path.parent.name == CODE
+        return path.parent.parent if is_code else path.parent
 
     def includes(self, path: PurePosixPath) -> bool:
         """Return whether a file with that path is what the command makes, or in the folder that it makes."""
         if not self.suffixes:
             return re.fullmatch(self.path, str(path)) is not None
-        is_plain = re.fullmatch(r"[A-Za-z0-9][\w.-]*", path.name) is not None
-        return is_plain and path.suffix in self.suffixes and re.fullmatch(self.path, str(path.parent)) is not None
+        folder = self.folder_of(path)
+        if folder != path.parent:
+            is_plain, suffixes = re.fullmatch(r"\w[\w.+ -]*", path.name, re.ASCII) is not None, frozenset({".py"})
+        else:
+            is_plain, suffixes = re.fullmatch(r"[A-Za-z0-9][\w.-]*", path.name) is not None, self.suffixes
+        return is_plain and path.suffix in suffixes and re.fullmatch(self.path, str(folder)) is not None
 
 
 def unpack(packed: bytes, folder: Path, expected: Expected | None = None) -> None:
@@ -239,15 +252,15 @@ def unpack(packed: bytes, folder: Path, expected: Expected | None = None) -> Non
             target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, *files.values())
             return
-        parents = dict.fromkeys(path.parent for path in files)
-        for parent in parents:
-            if (folder / parent).exists():
-                raise FileExistsError(f"{folder / parent} is there already: remove it or choose another --output")
-        for parent in parents:
-            with whole_folder(folder / parent) as made:
+        for made in dict.fromkeys(map(expected.folder_of, files)):
+            if (folder / made).exists():
+                raise FileExistsError(f"{folder / made} is there already: remove it or choose another --output")
+        for made in dict.fromkeys(map(expected.folder_of, files)):
+            with whole_folder(folder / made) as whole:
                 for path, content in files.items():
-                    if path.parent == parent:
-                        (made / path.name).write_bytes(content)
+                    if expected.folder_of(path) == made:
+                        (whole / path.relative_to(made)).parent.mkdir(exist_ok=True)
+                        (whole / path.relative_to(made)).write_bytes(content)
     except (OSError, ValueError, tarfile.TarError) as error:
         raise UserError(f"what the cluster sent cannot be put into {folder}: {error}") from error
 
@@ -266,7 +279,7 @@ def _read_files(packed: bytes, expected: Expected | None) -> dict[PurePosixPath,
             path = PurePosixPath(member.name)
             if expected is None or not member.isreg() or member.issparse() or not expected.includes(path):
                 raise ValueError(f"it holds {member.name!r}, which is no file that this command makes")
-            folders = {path.parent, *(file.parent for file in files)}
+            folders = set(map(expected.folder_of, (path, *files)))
             if len(folders) > expected.max_folders or len(files) >= _MAX_FILES * expected.max_folders:
                 raise ValueError("it holds more than this command makes")
             content = archive.extractfile(member)
@@ -279,11 +292,23 @@ def without_control(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
-def releases() -> dict[str, str]:
-    """Return the releases that must be the same on both sides; of Python, the minor release."""
+def releases(also: Iterable[str] = ()) -> dict[str, str]:
+    """Return the releases that must be the same on both sides; of Python, the minor release.
+
+    Args:
+        also: the names of further packages.
+    """
     installed = versions()
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"Python": python, **{name: installed.get(name, "none") for name in ("ray", "adversarial-tuner")}}
+    ours = {"Python": python, **{name: installed.get(name, "none") for name in ("ray", "adversarial-tuner")}}
+    return {**{name: _version_of(name) for name in also}, **ours}
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except (metadata.PackageNotFoundError, ValueError):
+        return "none"
 
 
 def check_releases(expected: Mapping[str, str], installed: Mapping[str, str]) -> None:

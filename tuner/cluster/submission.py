@@ -106,7 +106,7 @@ def _report_existing(cluster: Cluster, command: RemoteCommand, existing: Job) ->
 
 
 def _submit(cluster: Cluster, job_id: str, command: RemoteCommand, request: Request | None = None) -> bool:
-    request = request or Request(releases(), command.files)
+    request = request or Request({**releases(), **command.packages}, command.files)
     metadata = {
         **({_SWEEP: command.sweep} if command.sweep and command.command in DRIVING else {}),
         **({_STORAGE: command.storage} if command.storage else {}),
@@ -140,10 +140,11 @@ def _expected(command: RemoteCommand) -> Expected | None:
     output = re.escape(command.output.name) if command.output else None
     if command.command in _FOLDERS:
         parent, suffixes = _FOLDERS[command.command]
+        has_code = command.command == "export"
         own = rf"{command.sweep}-[a-z0-9][\w.-]*"
         if any(word.partition("=")[0] in _SEVERAL for word in command.argv):
-            return Expected(rf"{output or parent}/{own}", frozenset(suffixes), MAX_CONFIRMED)
-        return Expected(output or rf"{parent}/{own}", frozenset(suffixes))
+            return Expected(rf"{output or parent}/{own}", frozenset(suffixes), MAX_CONFIRMED, has_code=has_code)
+        return Expected(output or rf"{parent}/{own}", frozenset(suffixes), has_code=has_code)
     if output is None and command.command in _FILES:
         output = re.escape(_FILES[command.command].format(sweep=command.sweep))
     return Expected(output) if output else None

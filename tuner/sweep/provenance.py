@@ -27,7 +27,7 @@ FORMAT = 1
 FILE = "provenance.json"
 TRAINING_CODE = (
     *("training", "networks", "attacks", "evaluation"),
-    *("config", "data/tensors.py", "schedules.py", "common/seeds.py", "common/tasks.py"),
+    *("config", "data/tensors.py", "common/seeds.py", "common/tasks.py"),
 )
 """The files and folders of `trainables` on which the numbers of a run depend."""
 _PACKAGES = ("adversarial-tuner", "torch", "ray", "optuna", "mlflow", "numpy")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.config import RatioConfig
-from trainables.schedules import Schedule
+from trainables.config.schedules import Schedule
 from trainables.training.ratio import Adaptive, Constant, Stepped, build_ratio
 
 TURNS = st.integers(1, 20)

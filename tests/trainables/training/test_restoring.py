@@ -4,7 +4,6 @@ import pytest
 
 from tests.support.loops import finish, is_same_state, without_seconds
 from trainables.storage import checkpoint
-from trainables.training import registry
 
 # Reports fall into the middle of a turn where that is one epoch or a few minibatches; a random start draws numbers.
 GAN_VARIANTS = {
@@ -67,7 +66,6 @@ GAN_VARIANTS = {
     "no pre-training": {"pretrain": 0.0, "clean_weight": 0.0},
 }
 RUNS = {
-    **{name: (name, {}) for name in registry.LOOPS},
     "average in small_cnn": ("fgsm_retraining", {"classifier": {"architecture": "small_cnn", "average_decay": 0.9}}),
     "pgd, scheduled": ("pgd", {"attack": {"epsilon": {"kind": "stepped", "values": [0.0, 0.1, 0.05]}, "warmup": 0.0}}),
     **{f"gan, {name}": ("gan", changes) for name, changes in GAN_VARIANTS.items()},

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.heads import TOKEN, Head, playing
+from tests.support.plugins import installed, write_package
 from tests.tuner.cluster.test_payload import archive
 from tests.tuner.conftest import SPACE
 from tuner.cli.app import app
@@ -63,6 +64,29 @@ def test_a_launch_takes_its_space_along(there, head: Head, monkeypatch):
         "MLFLOW_TRACKING_URI": "http://mlflow:5000",
     }
     assert "secret" not in json.dumps(submitted)
+
+
+def test_a_launch_takes_its_code_along_and_says_which_packages_it_needs(there, head: Head, tmp_path):
+    place = write_package(tmp_path, "outsider", "[adversarial_tuner.attacks]\nshift = outside:shift\n")
+    (place / "outside.py").write_text("def shift(logits_fn, images, labels, epsilon):\n    return images\n")
+    (tmp_path / "net.py").write_text("# größer\r\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "data.py").write_text("")
+    own = SPACE.replace("name: digits", "name: other/data.py:load")
+    own = own.replace("evaluation: {", "evaluation: {attacks: [shift], ")
+    own = own.replace("parameters:\n", "parameters:\n  classifier: {architecture: net.py:build}\n", 1)
+    (tmp_path / "tiny.yaml").write_text(own)
+    with installed(place):
+        code, printed = there("launch", "tiny.yaml", "--home", "/sweeps")
+        assert code == 2, printed
+        assert "other/data.py is code that does not lie beside the space" in " ".join(printed.split())
+        assert there("launch", "tiny.yaml", "--home", "/sweeps", "--trust") == (0, "")
+    (submitted,) = head.jobs.values()
+    request = Request.decode(submitted["metadata"]["tuner.request"])
+    assert request.files == {"tiny.yaml": own, "net.py": "# größer\r\n", "data.py": ""}
+    assert request.versions == {**payload.releases(), "outsider": "1.5"}
+    with pytest.raises(UserError, match=r"the cluster has outsider none against 1\.5 here: install the same"):
+        payload.check_releases(request.versions, payload.releases(request.versions))
 
 
 BAD = {
@@ -273,7 +297,18 @@ def test_a_certificate_is_trusted_by_its_authority_alone(run, head: Head, monkey
 
 
 @pytest.mark.parametrize(
-    "name", [".ssh/authorized_keys", "exports/tiny-1/.bashrc", "../evil", "exports/other-1/a.json"]
+    "name",
+    [
+        ".ssh/authorized_keys",
+        "exports/tiny-1/.bashrc",
+        "../evil",
+        "exports/other-1/a.json",
+        "exports/tiny-1/evil.py",
+        "exports/tiny-1/code/evil.sh",
+        "exports/tiny-1/code/deep/evil.py",
+        "exports/tiny-1/other/evil.py",
+        "code/evil.py",
+    ],
 )
 @pytest.mark.parametrize(
     "command", [["status"], ["export", "tiny"], ["trials", "tiny"], ["trials", "tiny", "--output", "b"]]
@@ -294,6 +329,9 @@ def test_a_bundle_comes_here_as_the_command_makes_it(there, head: Head, tmp_path
     assert there("export", "tiny")[0] == 2, "it is there already"
     head.log = "--- tuner begins\n" + CommandResult("fine\n", "", archive("mine/metrics.json")).encode()
     assert there("export", "tiny", "--output", "deep/mine") == (0, "fine\n")
+    head.log = "--- tuner begins\n" + CommandResult("fine\n", "", archive("other/code/my net.py")).encode()
+    assert there("export", "tiny", "--output", "other") == (0, "fine\n")
+    assert (tmp_path / "other" / "code" / "my net.py").read_bytes() == b"1"
     assert (tmp_path / "deep" / "mine" / "metrics.json").read_bytes() == b"1"
 
 

@@ -14,7 +14,7 @@ from search_spaces.configurations import configuration_for, parse_space
 from search_spaces.parsing.yaml_document import parse as parse_yaml
 from search_spaces.schedule_preview import preview_lines, preview_schedules
 from trainables.config import parse
-from trainables.schedules import Schedule, value_at
+from trainables.config.schedules import Schedule, value_at
 from tuner.cli.app import main
 from tuner.results.pictures import figures as pictures
 

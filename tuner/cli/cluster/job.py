@@ -43,7 +43,7 @@ def run(request: Request, arguments: list[str], tuner: Callable[..., object]) ->
     """
     from tuner.cluster.payload import StderrMarker, check_releases, releases
 
-    check_releases(request.versions, releases())
+    check_releases(request.versions, releases(request.versions))
     if not {"--home", "--storage"} & set(arguments) and not os.environ.get("TUNER_HOME"):
         raise UserError("where are the cluster's sweeps? say --storage FOLDER or URL, or set TUNER_HOME on its nodes")
     with tempfile.TemporaryDirectory(prefix="tuner-job-") as name:

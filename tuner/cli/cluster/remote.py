@@ -95,7 +95,7 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
     """Return what a cluster is to run for a command line that has been parsed here.
 
     The options that concern this machine alone are left out, and outputs are replaced by their names. A launch takes
-    the text of its space along.
+    the text of its space along, with the files of code that it names.
 
     Raises:
         UserError: a path is none of the cluster's, a name is not allowed, or a password is among the arguments.
@@ -112,10 +112,12 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
     options, arguments = split_argv(ctx)
     sweep = parameters.get("sweep_name") or parameters.get("source") or parameters.get("name")
     files: dict[str, str] = {}
+    packages: dict[str, str] = {}
     if ctx.command.name == "launch":
         text, source, name = _space(parameters["space"], parameters.get("assign") or ())
         options = [option for option in options if option[0] != "assign"]  # they are in the text
-        sweep, arguments, files = sweep or name, [source], {source: text}
+        code, packages = _code(text, parameters["space"], is_trusted=bool(parameters.get("trust")))
+        sweep, arguments, files = sweep or name, [source], {source: text, **code}
         options = [("name", ["--name", sweep]), *(option for option in options if option[0] != "name")]
     if sweep:
         check_name(sweep)
@@ -125,6 +127,7 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
         sweep=sweep,
         storage=str(storage) if storage else None,
         files=files,
+        packages=packages,
         output=next((parameters[name] for name in _OUTPUTS if parameters.get(name)), None),
         run=parameters.get("run"),
         follow=ctx.command.name == "watch" or bool(parameters.get("follow")),
@@ -140,6 +143,20 @@ def _space(name_or_path: str, assignments: Sequence[str]) -> tuple[str, str, str
     text = assigned_space(text, source, assignments)
     space = parse_space(text, source)
     return with_bundles(space, text, source), Path(source).name, space.name
+
+
+def _code(text: str, name_or_path: str, *, is_trusted: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the files of code that a space names, by their names, and the versions of packages by theirs.
+
+    Raises:
+        UserError: code may not be run or cannot be read.
+    """
+    from search_spaces import library
+    from search_spaces.configurations import parse_space
+    from tuner.execution.upkeep.resolving import code_to_send
+
+    _, source = library.text_of(name_or_path)
+    return code_to_send(parse_space(text, source), source, is_trusted=is_trusted)
 
 
 def split_argv(ctx: typer.Context) -> tuple[list[tuple[str, list[str]]], list[str]]:

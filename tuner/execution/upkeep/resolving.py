@@ -16,11 +16,12 @@ from rich.console import Console
 
 from search_spaces.checks.assignments import assign
 from search_spaces.configurations import parse_space, with_bundles
+from search_spaces.schema import Space
 from search_spaces.sections import Dataset
 from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config import DataContent, DatasetConfig
 from trainables.config.plugins import trust, user_code
-from trainables.config.plugins.packages import package_digests
+from trainables.config.plugins.packages import is_package, package_digests
 from trainables.config.plugins.references import CodeReference, code_reference, is_image_path
 from trainables.config.plugins.registries import DATASETS
 from trainables.data import files as data_files
@@ -79,6 +80,28 @@ def resolve_space(text: str, source: str, *, data: Path | None, is_trusted: bool
     check_parts(named, task_of(resolved_space.dataset), resolved_space.code)
     trust.remember(found.digests.values())
     return ResolvedSpace(resolved, data, found.files)
+
+
+def code_to_send(space: Space, source: str, *, is_trusted: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the code that a cluster needs to launch a space: files by their names, and versions of packages by theirs.
+
+    Args:
+        space: that is launched.
+        source: the path of its file.
+        is_trusted: whether code may be run that does not lie beside it.
+
+    Raises:
+        UserError: code may not be run or cannot be read.
+    """
+    base = Path(source).absolute().parent if Path(source).is_file() else None
+    found, files = find_code(NamedParts.of_space(space), base, is_trusted), {}
+    for name, content in found.files.items():
+        try:
+            files[name] = content.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name} is no text in UTF-8 (byte {error.start}): save it as UTF-8") from None
+    pairs = (package.rpartition(" ") for package in found.digests if is_package(package))
+    return files, {name: version for name, _, version in pairs}
 
 
 @dataclass(frozen=True)

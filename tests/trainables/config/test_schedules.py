@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tests.support.loops import finish
 from trainables.config import AttackConfig, ClassifierConfig, GeneratorConfig, RatioConfig
-from trainables.schedules import Schedule, learning_rate_factor, value_at, warmed_up
+from trainables.config.schedules import Schedule, learning_rate_factor, value_at, warmed_up
 
 VALUES = st.floats(0, 1e6)
 PROGRESS = st.floats(0, 1)
