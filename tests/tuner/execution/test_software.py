@@ -117,7 +117,14 @@ def test_going_back_to_code_that_trained_runs_is_no_change(code, make_sweep):
 
 def test_what_a_run_is_computed_with_is_code_that_trains():
     files = training_code()["files"]
-    for name in ("config/recipes", "common/seeds", "common/tasks", "schedules", "training/loop", "training/published"):
+    for name in (
+        "config/recipes",
+        "common/seeds",
+        "common/tasks",
+        "config/schedules",
+        "training/loop",
+        "training/published",
+    ):
         assert f"trainables/{name}.py" in files
     root = Path(trainables.__file__).parent
     assert [name for name in provenance.TRAINING_CODE if not (root / name).exists()] == []
