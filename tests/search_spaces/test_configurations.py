@@ -336,6 +336,7 @@ def test_every_key_of_a_packaged_space_is_a_field(name):
     data = parse_yaml(text_of(name)[0]).data
     fields = CONFIGURATIONS[space.trainable]().model_dump()
     fields["classifier"] |= {"width": None, "depth": None}  # not in a dump that has none
+    fields["evaluation"] |= {"fgsm_epsilons": (), "attacks": ()}
     assert data["parameters"].keys() <= fields.keys()
     assert data["dataset"].keys() <= fields["dataset"].keys()
     assert data["evaluation"].keys() <= fields["evaluation"].keys()
