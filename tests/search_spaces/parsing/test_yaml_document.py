@@ -77,9 +77,9 @@ def test_values_follow_yaml_1_2(word, value):
     ],
 )
 def test_each_mistake_is_told_with_its_line_and_soon(text, line, fragment):
-    start = time.monotonic()
+    start = time.process_time()
     mistakes = parse(text).mistakes
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
     assert any(mistake.line == line and fragment in mistake.message for mistake in mistakes), mistakes
 
 

@@ -65,7 +65,7 @@ class TestMirror:
             began = time.monotonic()
             with pytest.raises(SourceError, match=r"no answer within 0\.2 s|cannot be reached"):
                 Mirror(f"http://127.0.0.1:{listener.getsockname()[1]}/").fetch(["a"], target, silent)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8
         assert_empty(target)
 
 
