@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
     from xdist.workermanage import WorkerController
 
+collect_ignore = ["plugins"]  # whose tests are run where they are installed, see tests/integration/test_plugin.py
+
 # No test is judged by the clock: machines are busy with other things now and then.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

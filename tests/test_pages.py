@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from search_spaces.configurations import parse_space
 from search_spaces.parsing.json_schema import json_schema
+from tests.support.plugins import example_package, installed
 from tuner.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -117,8 +118,17 @@ def test_a_command_within_a_sentence_can_be_typed(monkeypatch):
                     raise
 
 
+@pytest.fixture
+def example(tmp_path):
+    """Have the example plug-in, as that page does."""
+    with installed(example_package(tmp_path)):
+        yield
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith(("README", "docs/"))])
-def test_its_spaces_are_right_and_its_python_imports_what_is_there(page):
+def test_its_spaces_are_right_and_its_python_imports_what_is_there(page, request):
+    if page == "docs/howto/plugin.md":
+        request.getfixturevalue("example")
     for text in blocks(PAGES[page], "yaml"):
         if text.startswith("name:"):
             assert parse_space(text, page).name

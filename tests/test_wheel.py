@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("tuner", "trainables", "search_spaces")
+from tests.support.wheels import PACKAGES, ROOT, copy_source, pip
 
 
 def files_below(folder: Path) -> set[str]:
@@ -21,15 +17,8 @@ def files_below(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory):
-    """Build from a copy, because building leaves files behind."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    result = subprocess.run([*command, "-w", built, source], check=False, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    pip("wheel", "-w", built, copy_source(source))
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(built / "unpacked")

@@ -61,12 +61,18 @@ class Command:
     """A command in a process of its own. Its output goes to a file: Ray's processes may hold it open for longer."""
 
     def __init__(
-        self, module: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], output: Path
+        self,
+        module: str,
+        arguments: tuple[str, ...],
+        folder: Path,
+        environment: dict[str, str],
+        output: Path,
+        python: str = sys.executable,
     ) -> None:
         self._output = output
         with output.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [python, "-m", module, *arguments],
                 cwd=folder,
                 env=environment,
                 stdout=file,
@@ -101,7 +107,7 @@ class CommandLine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.module = "tuner"
+        self.module, self.python = "tuner", sys.executable
         self.home = folder / "sweeps"
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         for name in ("TUNER_HOME", "MLFLOW_TRACKING_URI"):
@@ -117,7 +123,7 @@ class CommandLine:
     def start(self, *arguments: str) -> Command:
         """Start a command; it is ended with the test."""
         output = self.folder / f"output-{len(self._started)}"
-        command = Command(self.module, arguments, self.folder, self.environment, output)
+        command = Command(self.module, arguments, self.folder, self.environment, output, self.python)
         self._started.append(command)
         return command
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from search_spaces import library
+from tests.support.wheels import EXAMPLE
 from trainables.config.plugins import packages, registries
 
 
@@ -20,6 +23,16 @@ def write_package(folder: Path, name: str, entry_points: str, version: str = "1.
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (info / "entry_points.txt").write_text(entry_points)
+    return place
+
+
+def example_package(folder: Path) -> Path:
+    """Write the example plug-in into a folder of its own as if it were installed, and return that folder."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+    groups = project["entry-points"].items()
+    points = [line for group, names in groups for line in (f"[{group}]", *(f"{k} = {v}" for k, v in names.items()))]
+    place = write_package(folder, project["name"], "\n".join(points), project["version"])
+    shutil.copytree(EXAMPLE / "example_plugin", place / "example_plugin")
     return place
 
 

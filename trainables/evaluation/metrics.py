@@ -180,15 +180,20 @@ def is_earlier_accuracy(name: str) -> bool:
     return name.endswith("_accuracy")
 
 
-def accuracies(detail: Detail) -> list[Metric]:
+def accuracies(detail: Detail, measured: Iterable[str] = ()) -> list[Metric]:
     """Return the accuracies at a run's end that tables and figures have, in the order of their columns.
 
     Clean accuracy comes first, then the attacks in the order of the tier `rank`, and robust accuracy last.
 
     Args:
         detail: how much is shown.
+        measured: names of what was measured; attacks of installed packages and of a user's own are shown if they are
+            among them, before robust accuracy.
     """
-    return _shown(detail, "accuracy")
+    of_packages = {entry.name for entry in ATTACKS.usable()}
+    *shown, robust = [metric for metric in _shown(detail, "accuracy") if metric.name not in of_packages]
+    further = [metric_named(name) for name in measured if name in of_packages or name.startswith(OWN)]
+    return [*shown, *(metric for metric in further if metric.group == "accuracy"), robust]
 
 
 def watched_accuracies(detail: Detail) -> list[Metric]:

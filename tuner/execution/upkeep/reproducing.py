@@ -93,7 +93,7 @@ def reproduce(folder: Path, data: Path | None, report: OnReport) -> Reproduction
     threads = min(record.num_threads, os.cpu_count() or 1)
     weights, metrics = train_to_end(settings, data, threads, report)
     has_equal_weights, largest_difference = compare_weights(classifier.state_dict(), weights)
-    shown = {metric.name for metric in accuracies("all")} & record.metrics.keys() & metrics.keys()
+    shown = {metric.name for metric in accuracies("all", metrics)} & record.metrics.keys() & metrics.keys()
     return Reproduction(
         bundle=str(folder),
         has_equal_weights=has_equal_weights,

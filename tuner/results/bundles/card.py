@@ -78,7 +78,7 @@ def _lines(
     yield "## Numbers\n"
     yield f"On {images:,} validation images, at the end of its training:\n"
     yield "| accuracy | % | 95 % interval |\n|---|---|---|"
-    for metric in accuracies("all"):
+    for metric in accuracies("all", metrics):
         if metric.name in metrics:
             low, high = interval(metrics[metric.name], images)
             yield f"| {metric.label} | {100 * metrics[metric.name]:.1f} | {100 * low:.1f} to {100 * high:.1f} |"

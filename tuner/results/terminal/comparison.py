@@ -8,6 +8,7 @@ from itertools import chain
 from statistics import mean
 
 from search_spaces.schema import Space
+from trainables.config import metric_of_attack
 from trainables.evaluation.metrics import Metric, accuracies, metric_named, watched_accuracies
 from tuner.results.compare import rank_runs, sort_key_of_runs
 from tuner.results.frames import RUN_COLUMNS, run_values
@@ -77,14 +78,15 @@ def seeds_table(snapshot: Snapshot) -> Table:
         Column("configuration", "configuration", "name"),
         Column("label", "trainable", "name", rank=5),
         Column("outcomes", "runs", "words", rank=2),
-        *(spread_column(metric) for metric in accuracies("comparison")),
+        *(spread_column(metric) for metric in _accuracies_of(snapshot.space)),
     )
     rows = []
     for group in group_repeats(snapshot.space, snapshot.records):
         style = "cyan" if group.first.run.kind == "baseline" else None
         about = {"configuration": group.name, "label": group.first.run.label, "outcomes": group.outcomes}
         spreads = (
-            spread_values(metric.name, list(group.values(metric.name).values())) for metric in accuracies("comparison")
+            spread_values(metric.name, list(group.values(metric.name).values()))
+            for metric in _accuracies_of(snapshot.space)
         )
         rows.append(Row(dict(chain(about.items(), *(spread.items() for spread in spreads))), style))
     title = f"{snapshot.name}: mean over seeds (lowest to highest) of the runs that ran to the end"
@@ -114,6 +116,11 @@ def spread_column(metric: Metric, heading: str = "") -> Column:
     return replace(column, text=text, also=(low, high))
 
 
+def _accuracies_of(space: Space) -> list[Metric]:
+    """Return the accuracies that the runs of a space are compared by."""
+    return accuracies("comparison", map(metric_of_attack, space.evaluation.attacks))
+
+
 def run_columns(space: Space) -> tuple[Column, ...]:
     """Return the columns of a table of runs: accuracies at their end, then while they train; the objective's stays."""
     ranks = {**_RANKS, space.objective.metric: 0}
@@ -124,7 +131,7 @@ def run_columns(space: Space) -> tuple[Column, ...]:
         Column("run", "run", "name", text=marked_run),
         Column("label", "trainable", "name", rank=5),
         Column("outcome", "state", "words", rank=2),
-        *(_accuracy(metric, ranks.get(metric.name, _OTHER_RANK)) for metric in accuracies("comparison")),
+        *(_accuracy(metric, ranks.get(metric.name, _OTHER_RANK)) for metric in _accuracies_of(space)),
         Column("interval_low", "95 %", rank=3, text=_interval, better="max", also=("interval_high",)),
         *(_accuracy(metric, 3) for metric in watched),
         Column("compute", "compute", rank=ranks.get("compute", 6), text=fixed("compute"), better="min"),

@@ -29,7 +29,7 @@ def rank_evaluation_table(source: str, results: Mapping[str, EvaluationResults])
         source: of the classifier, for the title.
         results: of the tier ``rank`` by the name of the images that they were measured on; not empty.
     """
-    measured = accuracies("all")
+    measured = accuracies("all", dict.fromkeys(name for result in results.values() for name in result.metrics))
     columns = (
         Column("split", "split", "name"),
         Column("images", "images", rank=1, text=lambda values: f"{values['images']:,}"),

@@ -67,7 +67,7 @@ def _description(snapshot: Snapshot, record: Record) -> Iterator[str]:
 
 
 def _shares(metrics: dict[str, float]) -> str:
-    shown = [metric for metric in accuracies("all") if metric.name in metrics]
+    shown = [metric for metric in accuracies("all", metrics) if metric.name in metrics]
     shown = shown or [metric for metric in watched_accuracies("all") if metric.name in metrics]
     return ", ".join(f"{metric.label} {100 * metrics[metric.name]:.1f}" for metric in shown)
 

@@ -23,6 +23,7 @@ from trainables.worker.trainable import RunTrainable
 from tuner.errors import UserError
 from tuner.execution.launch import LaunchOptions, new_sweep
 from tuner.results.bundles.export import export_run
+from tuner.results.terminal.comparison import comparison_table
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.snapshot import read_snapshot
@@ -86,10 +87,14 @@ def test_a_sweep_keeps_what_was_found_and_goes_on_without_the_originals(space, t
     assert record.run.settings["code"] == dict(sweep.space.code)
     assert set(sweep.space.code) == {"net.py", "attack.py"}
     assert record.metrics["robust"] <= record.metrics["own/shift"] <= 1
+    headings = [column.heading for column in comparison_table(read_snapshot(sweep)).columns]
+    assert headings.index("PGD") < headings.index("own shift") < headings.index("robust")
     bundle = export_run(read_snapshot(sweep), tmp_path / "bundle")
+    assert "| own shift |" in (bundle / "model_card.md").read_text()
     assert (bundle / "code" / "net.py").read_bytes() == (sweep.folder / "code" / "net.py").read_bytes()
     code, printed = run("evaluate", str(bundle), "--images", "10")
     assert code == 0, printed
+    assert "own/shift" in printed
     assert json.loads((bundle / "configuration.json").read_text())["dataset"]["content"]["classes"] == list(CLASSES)
 
 
