@@ -219,6 +219,8 @@ class Budget(Section):
         total_compute: what all trials together may cost, likewise.
         time: for the whole sweep, all of its drivers together.
         target: a value of the first objective that is enough.
+        until: ``converged`` ends the search when something better is not to be expected, see
+            `tuner.sweep.state.chance_of_improvement`.
         trial_timeout: for one report of a run, which is ended after it and tried once more.
     """
 
@@ -227,6 +229,7 @@ class Budget(Section):
     total_compute: Annotated[float, Field(ge=1e-3, le=MAX_NUMBER * TRIALS_LIMIT)] | None = None
     time: Annotated[float | None, BeforeValidator(seconds_of)] = None
     target: float | None = None
+    until: Literal["converged"] | None = None
     trial_timeout: Annotated[float | None, BeforeValidator(seconds_of)] = None
 
 

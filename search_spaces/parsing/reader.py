@@ -165,16 +165,26 @@ def _joint_mistakes(draft: Draft) -> Iterator[Mistake]:
         by_name = sampler if isinstance(sampler, str) else "that it names by its class"
         message = f"has no effect: the sampler {by_name} draws around nothing, which tpe and gp do"
         yield from (Mistake(None, (*item.place, "prior"), message) for item in draft.parameters if item.prior)
+    if budget.get("until") is not None:
+        yield from _endless_mistakes(draft, sampler)
     if sampler == "grid":
         yield from _grid_mistakes(draft, budget.get("trials"))
         return
     budgets = ("trials", "total_compute", "time")
-    if isinstance(draft.data.get("budget"), dict) and all(budget.get(key) is None for key in budgets):
+    if isinstance(draft.data.get("budget"), dict) and all(budget.get(key) is None for key in (*budgets, "until")):
         message = f"one of {', '.join(budgets)} is required unless search.sampler is grid"
         yield Mistake(None, ("budget",), message)
     if "seeds" in draft.data:
         message = "repeats the points of a grid: set search.sampler to grid, or budget.trials higher"
         yield Mistake(None, ("seeds",), message)
+
+
+def _endless_mistakes(draft: Draft, sampler: object) -> Iterator[Mistake]:
+    place = ("budget", "until")
+    if isinstance(objectives := draft.data.get("objective"), list) and len(objectives) > 1:
+        yield Mistake(None, place, "goes with one objective: leave it out, or name one")
+    if sampler == "grid":
+        yield Mistake(None, place, "has no effect with the grid sampler, which tries every point: leave it out")
 
 
 def _grid_mistakes(draft: Draft, trials: object) -> Iterator[Mistake]:

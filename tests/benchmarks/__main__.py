@@ -1,6 +1,6 @@
 """Speed, as ratios measured in one run: ``python -m tests.benchmarks [NAME ...]``; ``make bench`` for the short ones.
 
-``python -m tests.benchmarks search --help``, and ``front``: these have options of their own.
+``python -m tests.benchmarks search --help``, ``front`` and ``converged``: these have options of their own.
 
 Nothing fails when a machine is slow or busy: each table shows what was aimed at beside what was measured.
 """
@@ -27,7 +27,7 @@ from tests.benchmarks import (
     trainers,
     updates,
 )
-from tests.benchmarks.search import fronts
+from tests.benchmarks.search import convergence, fronts
 
 BENCHMARKS = {
     "start": start.measure,
@@ -43,7 +43,7 @@ BENCHMARKS = {
     "storage": storage.measure,
     "scale": scale.measure,
 }
-WITH_OPTIONS = {"search": search.main, "front": fronts.main}
+WITH_OPTIONS = {"search": search.main, "front": fronts.main, "converged": convergence.main}
 """Those that have options of their own, and are run alone."""
 LONG = {"objective", "scale", "storage"}
 """Benchmarks that take many minutes: only by name."""

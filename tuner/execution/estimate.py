@@ -163,8 +163,8 @@ def plan_lines(space: Space, found: Estimate, num_gpus: int | None) -> list[str]
         found: its estimate.
         num_gpus: see `estimate`.
     """
-    budgets = {"total_compute": space.budget.total_compute, "time": space.budget.time, "target": space.budget.target}
-    also = ", ".join(name for name, value in budgets.items() if value is not None)
+    names = ("total_compute", "time", "target", "until")
+    also = ", ".join(name for name in names if getattr(space.budget, name) is not None)
     trials = "trials until a budget is spent" if found.trials is None else f"{found.trials:,} trials"
     num_baselines = found.runs - (found.trials or 0)
     lines = [f"{space.name}: {trials}, {num_baselines} baselines{f'; {also} may end it sooner' if also else ''}"]

@@ -12,6 +12,7 @@ from tuner.statistics import is_within_noise
 from tuner.sweep.ranking import clean_accuracy, eligible, explain_no_best
 from tuner.sweep.runs import Record, num_images
 from tuner.sweep.snapshot import Snapshot
+from tuner.sweep.state import convergence_sentence
 
 
 def rank_runs(snapshot: Snapshot) -> list[Record]:
@@ -44,6 +45,7 @@ def comparison_sentences(snapshot: Snapshot) -> list[str]:
             "Compared in pairs of equal seeds, chosen and measured on the same validation images: a lead, no claim."
         )
         return [*lead_sentences(snapshot), caution]
+    converged = [_sentence(convergence_sentence(space, records))] if space.budget.until else []
     values = pooled(snapshot, winner)
     seeds = f", mean of {len(values)} seeds," if len(values) > 1 else ""
     lines = [
@@ -58,9 +60,14 @@ def comparison_sentences(snapshot: Snapshot) -> list[str]:
     return [
         *lines,
         *_noise_sentences(snapshot),
+        *converged,
         f"{'Few seeds' if seeds else 'One seed each'}, chosen and measured on the same validation images: "
         "a lead to follow up, not a claim.",
     ]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _noise_sentences(snapshot: Snapshot) -> list[str]:

@@ -39,6 +39,7 @@ _CHANGEABLE = (
     "budget.time",
     "budget.total_compute",
     "budget.target",
+    "budget.until",
     "budget.trial_timeout",
 )
 """Keys that change when a search ends and what a run occupies, but not what a run is or how it is chosen."""

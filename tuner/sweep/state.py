@@ -6,11 +6,15 @@ from collections.abc import Collection
 from typing import Literal
 
 from search_spaces.schema import Space
+from trainables.evaluation.metrics import metric_named
+from tuner.statistics import image_noise
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best
-from tuner.sweep.runs import Record
+from tuner.sweep.runs import Record, num_images
 
 SweepState = Literal["running", "interrupted", "completed", "failed"]
+CONVERGED = 0.1
+"""With `budget.until`, a search ends when the chance of an improvement is no more than this."""
 GAVE_UP = "gave_up"  # attribute of the search's study: why the last driver gave the sweep up, empty if it did not
 ALL_FAILED = "every run has failed"
 
@@ -65,7 +69,58 @@ def spent_budget(space: Space, records: Collection[Record], seconds: float) -> s
         winner = best(records, space.objective.mode)
         if winner is not None and space.objective.sign * ((winner.value or 0.0) - budget.target) >= 0:
             return f"the target of {budget.target:g} is reached"
+    if budget.until is not None and chance_of_improvement(space, records) <= CONVERGED:
+        return convergence_sentence(space, records)
     return None
+
+
+def chance_of_improvement(space: Space, records: Collection[Record]) -> float:
+    """Return the chance that as much compute as one full trial takes leads to something better by more than noise.
+
+    Improvements are taken for a Poisson process in the compute that trials spend, at a rate that is unknown: after the
+    compute of k full trials without one, the next full trial has one with a chance of 1 / (k + 2), as by Laplace's
+    rule of succession (the prior of the rate is exponential, its mean one a trial). An improvement is an eligible trial
+    that is better than the last one by more than the standard error of such a difference, from the choice of images.
+    Trials that were stopped or have failed count with what they have spent. It follows from the records alone, in the
+    order in which the trials have ended.
+
+    Args:
+        space: of the sweep.
+        records: of all runs.
+
+    Returns:
+        1 as long as no trial is eligible.
+    """
+    known: float | None = None
+    spent = 0.0
+    for record in sorted(_ended_trials(records), key=lambda record: (record.ended_s or 0.0, record.run.number)):
+        if _is_better(space, record, known):
+            known, spent = record.value, 0.0
+        else:
+            spent += record.metrics.get("compute", 0.0) / space.budget.compute
+    return 1.0 if known is None else 1 / (spent + 2)
+
+
+def convergence_sentence(space: Space, records: Collection[Record]) -> str:
+    """Return how probable something better is, in words."""
+    percent = f"{100 * chance_of_improvement(space, records):.0f} %"
+    return f"the chance that another full trial's compute leads to something better than noise is {percent}"
+
+
+def _ended_trials(records: Collection[Record]) -> list[Record]:
+    return [record for record in records if record.run.kind == "trial" and record.state != "running"]
+
+
+def _is_better(space: Space, record: Record, known: float | None) -> bool:
+    """Return whether a trial is eligible, and better than a known value by more than the noise of the two."""
+    if record.state != "complete" or not record.feasible or record.value is None:
+        return False
+    if known is None:
+        return True
+    images = num_images(record.run.settings, ranked=True)
+    is_share = metric_named(space.objective.metric).is_share
+    noise = image_noise(record.value, known, images) if is_share else 0.0
+    return space.objective.sign * (record.value - known) > noise
 
 
 def is_complete(sweep: SweepFolder, records: Collection[Record]) -> bool:

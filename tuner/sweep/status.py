@@ -16,7 +16,7 @@ from tuner.errors import UserError
 from tuner.storage.driver_lock import Driver
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.snapshot import Snapshot, read_snapshot
-from tuner.sweep.state import SweepState, seconds_spent, spent_budget
+from tuner.sweep.state import SweepState, convergence_sentence, seconds_spent, spent_budget
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,14 @@ class SweepStatus(SweepSummary):
         seconds_left: an estimate; None if the sweep is not running or its driver has only begun.
         driver: the process that drives the sweep; None if none does.
         warnings: what the last report of a run warns of, by the run's key.
+        convergence: how probable something better is, in words, if that may end the search.
     """
 
     cost: Cost
     seconds_left: float | None
     driver: Driver | None
     warnings: dict[str, str] = field(default_factory=dict, kw_only=True)
+    convergence: str | None = field(default=None, kw_only=True)
 
 
 def summarize(snapshot: Snapshot) -> SweepSummary:
@@ -155,7 +157,12 @@ def status_of(snapshot: Snapshot) -> SweepStatus:
         seconds_left=_seconds_left(snapshot) if summary.state == "running" else None,
         driver=snapshot.driver if summary.state in ("running", "paused") else None,
         warnings=_warnings(snapshot),
+        convergence=_convergence(snapshot),
     )
+
+
+def _convergence(snapshot: Snapshot) -> str | None:
+    return None if snapshot.space.budget.until is None else convergence_sentence(snapshot.space, snapshot.records)
 
 
 def _warnings(snapshot: Snapshot) -> dict[str, str]:
@@ -230,6 +237,8 @@ def status_lines(status: SweepStatus) -> list[str]:
         f"{format_duration(cost.evaluation_s)} of evaluation; {_of_processors(cost.cpu_hours, 'CPU')}"
         + (f", {_of_processors(cost.gpu_hours, 'GPU')}" if cost.gpu_hours else ""),
     ]
+    if status.convergence and status.convergence != status.why:
+        text.append(status.convergence)
     if status.seconds_left is not None:
         text.append(f"about {format_duration(status.seconds_left)} left")
     if driver:

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search_spaces.configurations import parse_space
+from search_spaces.errors import SpaceError
 from search_spaces.sections import Objective
 from tests.tuner.conftest import STEPS, row, train, train_all
+from tuner.results.compare import comparison_sentences
 from tuner.results.pictures.draw import draw_sweep
 from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
@@ -19,7 +22,8 @@ from tuner.sweep.ranking import best, front
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import SWEEP, Record, Run
 from tuner.sweep.snapshot import read_snapshot
-from tuner.sweep.state import is_complete
+from tuner.sweep.state import chance_of_improvement, is_complete
+from tuner.sweep.status import status_of
 from tuner.tracking.server import quiet_mlflow
 from tuner.tracking.writer import MlflowWriter
 
@@ -237,3 +241,68 @@ def test_the_front_is_tagged_in_mlflow_and_a_trial_that_left_it_is_not(tmp_path)
     assert tags.pop(SWEEP) == " ".join(record.run.key for record in standing)
     assert {key for key, tag in tags.items() if tag == "true"} == {record.run.key for record in standing}
     assert len(tags) == 6 > len(standing)
+
+
+CONVERGING = "trials: 60, until: converged, compute: 3}"
+
+
+def create_converging(folder: Path, name: str = "a") -> SweepFolder:
+    text = space("sampler: random").replace("trials: 12, compute: 3}", CONVERGING)
+    return create(folder, text + "baselines: [standard]\n", name)
+
+
+def test_a_search_ends_when_nothing_better_is_to_be_expected_and_says_the_chance(tmp_path):
+    sweep = create_converging(tmp_path)
+    values = {"trial-0001": 0.5, "trial-0002": 0.51, "trial-0004": 0.7}  # 0.51 on 200 images is noise
+    for _ in range(3):  # a resumed search ends at the same trial
+        ledger = Ledger(sweep)
+        for _ in range(5):
+            if run := ledger.next_run():
+                train(ledger, run, values.get(run.key, 0.1))
+    assert ledger.is_complete
+    assert not ledger.is_interrupted
+    assert len(ledger.records) == 1 + 5 + 8  # eight whole trials after the last improvement
+    snapshot = read_snapshot(sweep)
+    why = "the chance that another full trial's compute leads to something better than noise is 10 %"
+    assert status_of(read_snapshot(sweep, with_rows=True)).why == why
+    assert f"T{why[1:]}." in comparison_sentences(snapshot)
+    assert Ledger(sweep).next_run() is None
+
+
+def test_stopped_and_failed_trials_count_with_what_they_have_spent_whatever_runs_beside_them(tmp_path):
+    sweep = create_converging(tmp_path)
+    ledger = Ledger(sweep)
+    train(ledger, ledger.next_run())
+    assert chance_of_improvement(sweep.space, ledger.records.values()) == 1.0
+    train(ledger, ledger.next_run())
+    first, second = ledger.next_run(), ledger.next_run()
+    ledger.report(first.key, row(1))
+    ledger.report(second.key, row(1))
+    ledger.report(second.key, row(2))
+    ledger.fail(second.key, "error: no")
+    records = ledger.records.values()
+    assert chance_of_improvement(sweep.space, records) == pytest.approx(1 / (2 / 3 + 2))
+    assert status_of(read_snapshot(sweep, with_rows=True)).convergence.endswith("is 38 %")
+    train(ledger, first, 0.9, start=2)
+    assert chance_of_improvement(sweep.space, ledger.records.values()) == 0.5
+    assert chance_of_improvement(sweep.space, read_records(sweep)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("search: {sampler: random", f"{TWO}\nsearch: {{sampler: random", "goes with one objective"),
+        ("{sampler: random", "{sampler: grid", "no effect with the grid sampler"),
+        ("until: converged", "until: later", "until"),
+    ],
+)
+def test_convergence_that_cannot_be_is_a_mistake_with_its_line(old, new, says):
+    text = space("sampler: random").replace("trials: 12, compute: 3}", CONVERGING).replace(old, new)
+    with pytest.raises(SpaceError, match=says) as caught:
+        parse_space(text, "a.yaml")
+    assert "a.yaml:4: budget.until" in str(caught.value)
+
+
+def test_a_search_may_have_no_other_end():
+    text = space("sampler: random").replace("trials: 12, compute: 3}", "until: converged, compute: 3}")
+    assert parse_space(text, "a.yaml").budget.until == "converged"
