@@ -287,13 +287,16 @@ def check_parts(named: NamedParts, task: Task, code: Mapping[str, str]) -> None:
     """
     from trainables.evaluation.accuracy import further_attacks
     from trainables.judging.conformance import check_attack, check_network
+    from trainables.judging.rehearsal import check_body, check_recipe
     from trainables.networks.classifiers import network_builder
-    from trainables.training.registry import LOOPS
 
     of_packages = {entry.name for entry in named.entries}
     for name in named.recipes:
         if name in of_packages:
-            _ = LOOPS[name]
+            check_recipe(name, task)
+    for name in named.bodies:
+        if name in of_packages:
+            check_body(name, task)
     for name in named.networks:
         if name in of_packages or code_reference(name):
             check_network(network_builder(name, code), name, task)
