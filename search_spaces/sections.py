@@ -22,6 +22,7 @@ from pydantic import (
 
 from search_spaces.errors import shown
 from search_spaces.limits import MAX_CONFIRMED, MAX_SEEDS, NAME_PATTERN, TRIALS_LIMIT
+from trainables.common.tasks import Norm
 from trainables.config import (
     AS_TUPLE,
     MAX_NUMBER,
@@ -153,13 +154,16 @@ class Evaluation(Section):
     """How the robustness of every run of the sweep is measured, within `trainables.config.EvaluationConfig`'s bounds.
 
     Attributes:
-        epsilon: the attacks' bound on the L-infinity norm, in pixels of [0, 1].
+        norm: of all perturbations, in training as in attacks: ``linf``, the largest change of a pixel, or ``l2``, the
+            length of all changes.
+        epsilon: the attacks' bound on that norm, in pixels of [0, 1].
         watch_images: number of validation images that are attacked at every report.
         rank_images: number that are attacked, by stronger attacks, at the end.
         fgsm_epsilons: further bounds for which every report has the accuracy under FGSM.
         attacks: further attacks at the end: those of installed packages by their names, or functions of one's own.
     """
 
+    norm: Norm = "linf"
     epsilon: float = 0.3
     watch_images: int = 500
     rank_images: int = 1000

@@ -1,1 +1,1 @@
-"""Adversarial attacks in the L-infinity ball, and the losses that they increase."""
+"""Adversarial attacks in the L-infinity or the L2 ball, and the losses that they increase."""

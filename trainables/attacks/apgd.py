@@ -18,7 +18,8 @@ from trainables.attacks.gradient import (
     uniform_start,
 )
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, is_correct, targeted_dlr
-from trainables.attacks.norms import Norm, steepest
+from trainables.attacks.norms import steepest
+from trainables.common.tasks import Norm
 
 _MOMENTUM = 0.75
 _NUM_TARGETS = 9  # as the authors have it

@@ -7,9 +7,9 @@ import torch
 from trainables.attacks.apgd import apgd, apgd_targeted
 from trainables.attacks.gradient import drops_images, per_image
 from trainables.attacks.losses import Epsilon, LogitsFn, is_correct, margin
-from trainables.attacks.norms import Norm
 from trainables.attacks.square import square
 from trainables.attacks.square_l2 import square_l2
+from trainables.common.tasks import Norm
 
 _MIN_CLASSES = 4  # the loss of targeted APGD compares the four largest logits
 

@@ -18,7 +18,8 @@ from __future__ import annotations
 import torch
 
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, is_correct
-from trainables.attacks.norms import Norm, clip_length, random_in_ball, steepest, unit
+from trainables.attacks.norms import clip_length, random_in_ball, steepest, unit
+from trainables.common.tasks import Norm
 
 
 def drops_images(images: torch.Tensor) -> bool:

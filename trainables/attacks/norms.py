@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 
-Norm = Literal["linf", "l2"]
+from trainables.common.tasks import ImageShape, Norm
 
 _TINY = 1e-12
 """Divisors are at least this: a gradient of zero has no direction, and stays zero."""
@@ -43,7 +42,7 @@ def random_in_ball(images: torch.Tensor, radius: float | torch.Tensor, rng: torc
     return direction * (share ** (1.0 / num_pixels))[..., None, None, None] * radius
 
 
-def largest_distance(image_shape: tuple[int, int, int], norm: Norm) -> float:
+def largest_distance(image_shape: ImageShape, norm: Norm) -> float:
     """Return how far any image is at most from plain grey: within it no network can be better than chance."""
     channels, height, width = image_shape
     return 0.5 if norm == "linf" else 0.5 * (channels * height * width) ** 0.5

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 ImageShape = tuple[int, int, int]
 """Channels, height and width."""
+
+
+Norm = Literal["linf", "l2"]
+"""Of a perturbation: the largest change of a pixel, or the length of all changes."""
+
+NORMS: dict[Norm, str] = {"linf": "L-infinity", "l2": "L2"}
+"""What each is called in words."""
 
 
 @dataclass(frozen=True)

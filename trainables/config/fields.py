@@ -13,7 +13,9 @@ from trainables.config.schedules import Schedulable, Schedule
 MAX_NUMBER = 1e6
 """The bound of numbers that have no tighter one: far beyond what any run has needed."""
 
-Epsilon = Annotated[float, Field(ge=1e-6, le=1)]
+MAX_RADIUS = 400.0
+"""About the L2 distance between black and white in 224 x 224 pixels of three channels."""
+Epsilon = Annotated[float, Field(ge=1e-6, le=MAX_RADIUS)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Compute = Annotated[float, Field(ge=1e-3, le=MAX_NUMBER)]
 Weight = Annotated[float, Field(ge=0, le=MAX_NUMBER)]

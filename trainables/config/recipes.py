@@ -29,6 +29,7 @@ from trainables.config.sections import (
     EvaluationConfig,
     IterativeAttackConfig,
     SingleStepAttackConfig,
+    radius_objection,
 )
 from trainables.errors import UserError
 
@@ -69,6 +70,16 @@ class TrainingConfig(Settings):
     def _without_code(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # So that settings without any have the digest that they have always had.
         return {name: value for name, value in handler(self).items() if name != "code" or value}
+
+    @model_validator(mode="after")
+    def _radii_are_in_pixels(self) -> Self:
+        for section, name in (("attack", "epsilon"), ("generator", "perturbation_bound")):
+            radius = getattr(getattr(self, section, None), name, None)
+            if isinstance(radius, float) and (
+                objection := radius_objection(f"{section}.{name}", radius, self.evaluation.norm)
+            ):
+                raise ValueError(objection)
+        return self
 
     @model_validator(mode="after")
     def _reports_seldom_enough(self) -> Self:

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
 )
 
-from trainables.common.tasks import CATALOG_TASKS, Task
+from trainables.common.tasks import CATALOG_TASKS, Norm, Task
 from trainables.config.fields import (
     AS_TUPLE,
     MAX_FILES,
@@ -101,11 +102,27 @@ def metric_of_attack(name: str) -> str:
 
 
 def without_empty_lists(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of an evaluation without the keys that list further attacks or radii and have none.
+    """Return the settings of an evaluation without the usual norm, and without the keys of lists that are empty.
 
     So settings without any have the digest that they have always had.
     """
-    return {key: value for key, value in evaluation.items() if key not in ("attacks", "fgsm_epsilons") or value}
+    usual = {"attacks": [], "fgsm_epsilons": [], "norm": "linf"}
+    return {key: value for key, value in evaluation.items() if key not in usual or (value and value != usual[key])}
+
+
+def radius_objection(name: str, radius: float, norm: str) -> str | None:
+    """Return why a perturbation cannot have a radius in a norm, or None when it can.
+
+    Args:
+        name: of the setting; empty where its place is told with the message.
+        radius: in pixels of [0, 1].
+        norm: ``linf`` or ``l2``.
+    """
+    if norm != "linf" or radius <= 1:
+        return None
+    hint = f"; did you mean {radius:g}/255?" if radius <= 255 else ""
+    of = f"{name} " if name else ""
+    return f"{of}must be less than or equal to 1, not {radius:g}: pixels are from 0 to 1{hint}"
 
 
 class DataContent(Settings):
@@ -212,7 +229,9 @@ class EvaluationConfig(Settings):
     """How robustness is measured: the same for all runs of a sweep, so that they can be compared.
 
     Attributes:
-        epsilon: the attacks' L-infinity radius in pixels of [0, 1]; recipes have an epsilon of their own.
+        norm: of all perturbations of the run, in training as in attacks: ``linf``, the largest change of a pixel, or
+            ``l2``, the length of all changes.
+        epsilon: the attacks' radius in that norm, in pixels of [0, 1]; recipes have an epsilon of their own.
         watch_images: how many validation images are attacked at every report.
         rank_images: how many are attacked, by stronger attacks, at the end.
         fgsm_epsilons: further radii at which every report measures the accuracy under FGSM.
@@ -220,15 +239,26 @@ class EvaluationConfig(Settings):
             or functions of one's own (``attack.py:noise``).
     """
 
+    norm: Norm = "linf"
     epsilon: Epsilon = 0.3
     watch_images: NumImages = 500
     rank_images: NumImages = 1000
     fgsm_epsilons: Annotated[tuple[Epsilon, ...], Field(max_length=20), AS_TUPLE] = ()
     attacks: Annotated[tuple[AttackName, ...], Field(max_length=MAX_FILES), AS_TUPLE] = ()
 
+    @field_validator("epsilon")
+    @classmethod
+    def _is_in_pixels(cls, epsilon: float, info: ValidationInfo) -> float:
+        if objection := radius_objection("", epsilon, info.data.get("norm", "linf")):
+            raise ValueError(objection)
+        return epsilon
+
     @field_validator("fgsm_epsilons")
     @classmethod
-    def _has_each_once(cls, epsilons: tuple[float, ...]) -> tuple[float, ...]:
+    def _has_each_once(cls, epsilons: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        for epsilon in epsilons:
+            if objection := radius_objection("", epsilon, info.data.get("norm", "linf")):
+                raise ValueError(objection)
         names = [f"{epsilon:g}" for epsilon in epsilons]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"must have each radius once, not {', '.join(sorted(twice))} twice")
@@ -236,7 +266,9 @@ class EvaluationConfig(Settings):
 
     @field_validator("attacks")
     @classmethod
-    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if names and info.data.get("norm") == "l2":
+            raise ValueError("must be left out with norm l2: further attacks search the L-infinity ball alone")
         for name in names:
             if objection := attack_objection(name):
                 raise ValueError(objection)

@@ -11,7 +11,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from trainables.attacks import gradient as attacks
 from trainables.attacks import losses
 from trainables.attacks.losses import LogitsFn
 from trainables.common.seeds import seed_for
+from trainables.common.tasks import Norm
 from trainables.config import metric_of_attack
 from trainables.config.plugins import registries
 from trainables.config.plugins.references import code_reference
@@ -151,13 +152,17 @@ def _run_others(
     return adversarial.detach()
 
 
-def attacks_of(tier: str) -> list[Attack]:
+def attacks_of(tier: str, norm: Norm = "linf") -> list[Attack]:
     """Return the attacks of a tier in their order, ready to run.
+
+    Args:
+        tier: see `tiers`.
+        norm: of the ball in which they search.
 
     Raises:
         ValueError: a row names a function that is not in `ATTACKS`, or a loss that is not in `losses.LOSSES`.
     """
-    return [_attack_of(row) for row in TIERS[tier]]
+    return [in_norm(_attack_of(row), norm) for row in TIERS[tier]]
 
 
 def _attack_of(row: AttackRow) -> Attack:
@@ -169,6 +174,12 @@ def _attack_of(row: AttackRow) -> Attack:
             raise ValueError(f"loss of {row.name!r} must be one of {', '.join(losses.LOSSES)}, not {options['loss']!r}")
         options["loss"] = losses.LOSSES[options["loss"]]
     return Attack(row.name, partial(ATTACKS[row.attack], **options), row.survivors_only)
+
+
+def in_norm(attack: Attack, norm: Norm) -> Attack:
+    """Return one of our attacks as it runs in the ball of a norm."""
+    run: Callable[..., torch.Tensor] = attack.run
+    return attack if norm == "linf" else replace(attack, run=partial(run, norm=norm))
 
 
 @contextmanager
@@ -191,6 +202,7 @@ def evaluate(
     tier: str,
     seed: int = 0,
     further: Sequence[Attack] = (),
+    norm: Norm = "linf",
 ) -> dict[str, float]:
     """Measure a classifier's accuracy without an attack and under every attack of a tier, on all images of a split.
 
@@ -199,16 +211,17 @@ def evaluate(
     Args:
         classifier: maps images ``(batch, C, H, W)`` to logits; run in evaluation mode and left in its own.
         split: the images and their labels.
-        epsilon: the attacks' L-infinity radius in pixels of [0, 1].
+        epsilon: the attacks' radius in pixels of [0, 1].
         tier: ``watch`` or ``rank``, see `tiers`.
         seed: of the attacks' random starts.
         further: attacks after those of the tier, see `further_attacks`.
+        norm: of the ball in which the attacks search.
 
     Returns:
         Shares of the images in [0, 1], as `AttackResults.accuracies` names them; the tier ``rank`` adds what
         `masking.check_masking` returns.
     """
-    return measure(classifier, split, epsilon=epsilon, tier=tier, seed=seed, further=further).read()
+    return measure(classifier, split, epsilon=epsilon, tier=tier, seed=seed, further=further, norm=norm).read()
 
 
 def measure(
@@ -220,6 +233,7 @@ def measure(
     seed: int = 0,
     runner: MeasureRunner | None = None,
     further: Sequence[Attack] = (),
+    norm: Norm = "linf",
 ) -> Measured:
     """Measure what `evaluate` returns, without waiting for the device.
 
@@ -232,19 +246,20 @@ def measure(
         runner: how functions of the classifier run; by default as they are called. With further attacks they are run
             as they are called: what others write may do what cannot be recorded.
         further: see `evaluate`.
+        norm: see `evaluate`.
     """
     runner = as_called(split.images.device) if further or runner is None else runner
-    table, of_what = [*attacks_of(tier), *further], (tier, len(split), epsilon)
+    table, of_what = [*attacks_of(tier, norm), *further], (tier, len(split), epsilon, norm)
 
     def attack(networks: Sequence[nn.Module], rng: torch.Generator) -> torch.Tensor:
         return run_attacks(networks[0], split, epsilon, table, rng).counts()
 
     def look_at_gradients(networks: Sequence[nn.Module], rng: torch.Generator) -> torch.Tensor:
-        return masking.measure_gradients(networks[0], split, epsilon, rng)
+        return masking.measure_gradients(networks[0], split, epsilon, rng, norm)
 
     def metrics(values: Sequence[torch.Tensor]) -> dict[str, float]:
         found = _accuracies(table, values[0], len(split), tier)
-        return found | masking.judge(values[1], epsilon, split, found) if tier == "rank" else found
+        return found | masking.judge(values[1], epsilon, split, found, norm) if tier == "rank" else found
 
     with evaluating(classifier):
         tensors = [runner(("accuracy", *of_what), seed_for(seed, "evaluation", tier), [classifier], attack)]
@@ -305,7 +320,7 @@ def run_attacks(
     Args:
         classifier: maps images ``(batch, C, H, W)`` to logits; already in evaluation mode.
         split: the images and their labels.
-        epsilon: the attacks' L-infinity radius in pixels of [0, 1].
+        epsilon: the attacks' radius in pixels of [0, 1].
         table: the attacks; one on survivors only gets the images that all attacks before it left correct.
         rng: of the attacks' random starts, on the images' device.
 

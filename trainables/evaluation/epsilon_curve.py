@@ -9,6 +9,7 @@ from torch import nn
 
 from trainables.attacks.gradient import fgsm, pgd_survivors
 from trainables.common.seeds import seed_for
+from trainables.common.tasks import Norm
 from trainables.data.tensors import Split
 from trainables.evaluation.accuracy import evaluating, is_right
 from trainables.evaluation.measured import Measured, MeasureRunner
@@ -17,12 +18,18 @@ from trainables.evaluation.metrics import fgsm_at
 EPSILONS = tuple(round(0.05 * step, 2) for step in range(21))
 """The L-infinity radii at which the curve is measured, in pixels of [0, 1]."""
 
+
+def epsilons_in(norm: Norm, epsilon: float) -> tuple[float, ...]:
+    """Return the radii at which the curve is measured: in L2 as many, up to five times that of the evaluation."""
+    return EPSILONS if norm == "linf" else tuple(round(epsilon * step / 4, 6) for step in range(len(EPSILONS)))
+
+
 STEPS = 40
 """Steps of PGD at each epsilon."""
 
 
 def accuracy_by_epsilon(
-    classifier: nn.Module, split: Split, epsilons: Sequence[float], steps: int, seed: int
+    classifier: nn.Module, split: Split, epsilons: Sequence[float], steps: int, seed: int, norm: Norm = "linf"
 ) -> dict[float, float]:
     """Measure accuracy in [0, 1] under PGD on cross-entropy at each epsilon, up to the first where it is 0.
 
@@ -32,9 +39,10 @@ def accuracy_by_epsilon(
     Args:
         classifier: maps images ``(batch, C, H, W)`` to logits; run in evaluation mode and left in its own.
         split: the images, all attacked in one batch if they are small.
-        epsilons: L-infinity radii in pixels of [0, 1], rising; 0 means no attack.
+        epsilons: radii in pixels of [0, 1], rising; 0 means no attack.
         steps: of PGD from a random start, together `gradient.REACH` epsilons long.
         seed: of the random starts.
+        norm: of the balls.
     """
     device = split.images.device
     accuracies: dict[float, float] = {}
@@ -48,7 +56,9 @@ def accuracy_by_epsilon(
             num_right = 0
             for some, their_labels in zip(images.split(at_once), labels.split(at_once), strict=True):
                 steps_now = steps if epsilon else 0
-                adversarial = pgd_survivors(classifier, some, their_labels, epsilon, steps=steps_now, rng=rng)
+                adversarial = pgd_survivors(
+                    classifier, some, their_labels, epsilon, steps=steps_now, rng=rng, norm=norm
+                )
                 num_right += int(is_right(classifier, adversarial, their_labels).sum())
             accuracies[epsilon] = num_right / len(split)
             if accuracies[epsilon] == 0:
@@ -56,14 +66,17 @@ def accuracy_by_epsilon(
     return accuracies
 
 
-def measure_fgsm(classifier: nn.Module, split: Split, epsilons: Sequence[float], runner: MeasureRunner) -> Measured:
+def measure_fgsm(
+    classifier: nn.Module, split: Split, epsilons: Sequence[float], runner: MeasureRunner, norm: Norm = "linf"
+) -> Measured:
     """Measure accuracy in [0, 1] under FGSM at each epsilon, without waiting for the device.
 
     Args:
         classifier: maps images ``(batch, C, H, W)`` to logits; run in evaluation mode and left in its own.
         split: the images.
-        epsilons: L-infinity radii in pixels of [0, 1].
+        epsilons: radii in pixels of [0, 1].
         runner: how functions of the classifier run.
+        norm: of the balls.
 
     Returns:
         Metrics that are named by `metrics.fgsm_at`.
@@ -71,14 +84,14 @@ def measure_fgsm(classifier: nn.Module, split: Split, epsilons: Sequence[float],
 
     def attack(networks: Sequence[nn.Module], _rng: torch.Generator, *radii: float) -> torch.Tensor:
         counts = [
-            is_right(networks[0], fgsm(networks[0], images, labels, radius), labels).sum()
+            is_right(networks[0], fgsm(networks[0], images, labels, radius, norm=norm), labels).sum()
             for images, labels in split.batches(split.task.images_at_once(len(split)))
             for radius in radii
         ]
         return torch.stack(counts).reshape(-1, len(radii)).sum(0)
 
     with evaluating(classifier):
-        kind = ("fgsm by epsilon", len(split), len(epsilons))
+        kind = ("fgsm by epsilon", len(split), len(epsilons), norm)
         counts = runner(kind, 0, [classifier], attack, *epsilons)
 
     def metrics(values: Sequence[torch.Tensor]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from trainables.config import parse
 from trainables.data.tensors import Dataset, Split, load_dataset
 from trainables.errors import CheckpointError
 from trainables.evaluation.accuracy import evaluating
-from trainables.evaluation.epsilon_curve import EPSILONS, STEPS, accuracy_by_epsilon
+from trainables.evaluation.epsilon_curve import STEPS, accuracy_by_epsilon, epsilons_in
 from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training import registry
 from trainables.training.gan import GanLoop
@@ -104,18 +104,18 @@ def render_examples(
     """
     set_num_threads(num_threads)
     loop = _restore_loop(settings, checkpoint, dataset)
-    epsilon, seed = loop.config.evaluation.epsilon, loop.config.seed
+    epsilon, seed, norm = loop.config.evaluation.epsilon, loop.config.seed, loop.config.evaluation.norm
     images, labels = dataset.validation.batch(_first_of_each_class(dataset.validation))
     attacked = dataset.validation.head(NUM_IMAGES)
     success = None
     with evaluating(loop.result):
-        perturbed = {"FGSM": _classify(loop, fgsm(loop.result, images, labels, epsilon), epsilon)}
+        perturbed = {"FGSM": _classify(loop, fgsm(loop.result, images, labels, epsilon, norm=norm), epsilon)}
         if isinstance(loop, GanLoop):
             by_generator = loop.adversary.perturb(loop.result, images, labels, loop.bound, loop.rng)
             perturbed["generator"] = _classify(loop, by_generator, loop.bound)
             success = success_matrix(loop.result, loop.adversary, attacked, loop.bound, seed).cpu().numpy()
         clean = _classify(loop, images, 0.0)
-    curve = accuracy_by_epsilon(loop.result, attacked, EPSILONS, STEPS, seed)
+    curve = accuracy_by_epsilon(loop.result, attacked, epsilons_in(norm, epsilon), STEPS, seed, norm)
     classes = dataset.task.classes
     return Examples(labels.tolist(), clean, perturbed, curve, len(attacked), success, classes)
 

@@ -19,7 +19,9 @@ from trainables.attacks import gradient, losses
 from trainables.attacks.apgd import apgd, apgd_targeted
 from trainables.attacks.losses import LogitsFn
 from trainables.attacks.square import square
+from trainables.attacks.square_l2 import square_l2
 from trainables.common.seeds import seed_for
+from trainables.common.tasks import Norm
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
 from trainables.evaluation.accuracy import (
@@ -29,10 +31,11 @@ from trainables.evaluation.accuracy import (
     AttackResults,
     attacks_of,
     evaluating,
+    in_norm,
     run_attacks,
 )
 from trainables.evaluation.checks import largest_rise
-from trainables.evaluation.epsilon_curve import EPSILONS, STEPS, accuracy_by_epsilon
+from trainables.evaluation.epsilon_curve import STEPS, accuracy_by_epsilon, epsilons_in
 from trainables.judging.fresh_generator import FreshGenerator
 
 # More steps fit the images to the surrogate, not to the attacked classifier; Dong et al. 2018 take 10.
@@ -59,17 +62,20 @@ class AttackBudget:
 class TransferAttack:
     """Adversarial images made against a surrogate model by MI-FGSM, whose images transfer best (Dong et al. 2018)."""
 
-    def __init__(self, surrogate: LogitsFn) -> None:
+    def __init__(self, surrogate: LogitsFn, norm: Norm = "linf") -> None:
         self._surrogate = surrogate
+        self._norm: Norm = norm
 
     def __call__(
         self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
     ) -> torch.Tensor:
         """Return adversarial images ``(batch, C, H, W)``; neither ``logits_fn`` nor ``rng`` is used."""
-        return gradient.mi_fgsm(self._surrogate, images, labels, epsilon, steps=_TRANSFER_STEPS)
+        return gradient.mi_fgsm(self._surrogate, images, labels, epsilon, steps=_TRANSFER_STEPS, norm=self._norm)
 
 
-def white_box_attacks(budget: AttackBudget, classifier: nn.Module, training: Split, seed: int) -> tuple[Attack, ...]:
+def white_box_attacks(
+    budget: AttackBudget, classifier: nn.Module, training: Split, seed: int, norm: Norm = "linf"
+) -> tuple[Attack, ...]:
     """Return the attacks that use gradients of the classifier, in the order in which they run.
 
     Those of the tier `rank` that attack all images come first, so the result has all of that tier's accuracies. The
@@ -80,6 +86,7 @@ def white_box_attacks(budget: AttackBudget, classifier: nn.Module, training: Spl
         classifier: the one to attack.
         training: the images that the fresh generator learns from.
         seed: of the fresh generator.
+        norm: of the ball.
     """
     iterated = partial(gradient.pgd_survivors, steps=budget.steps, restarts=budget.restarts)
     rows: dict[str, AttackFn] = {
@@ -88,16 +95,19 @@ def white_box_attacks(budget: AttackBudget, classifier: nn.Module, training: Spl
         "pgd_long": iterated,
         "pgd_long_margin": partial(iterated, loss=losses.margin),
         "mi_fgsm": partial(ATTACKS["mi_fgsm"], steps=budget.steps),
-        "fresh_generator": FreshGenerator(classifier, training, budget.generator_epochs, seed),
     }
-    on_all_images = [attack for attack in attacks_of("rank") if not attack.survivors_only]
-    return (*on_all_images, *(Attack(name, run, survivors_only=True) for name, run in rows.items()))
+    on_all_images = [attack for attack in attacks_of("rank", norm) if not attack.survivors_only]
+    fresh = FreshGenerator(classifier, training, budget.generator_epochs, seed, norm)
+    on_survivors = [in_norm(Attack(name, run, survivors_only=True), norm) for name, run in rows.items()]
+    return (*on_all_images, *on_survivors, Attack("fresh_generator", fresh, survivors_only=True))
 
 
-def black_box_attacks(budget: AttackBudget, surrogates: Mapping[str, LogitsFn]) -> tuple[Attack, ...]:
+def black_box_attacks(
+    budget: AttackBudget, surrogates: Mapping[str, LogitsFn], norm: Norm = "linf"
+) -> tuple[Attack, ...]:
     """Return the attacks that use no gradient of the classifier: transfer from each surrogate model, and Square."""
-    transfers = [Attack(f"transfer_{name}", TransferAttack(surrogate)) for name, surrogate in surrogates.items()]
-    return (*transfers, Attack("square", partial(square, queries=budget.queries)))
+    transfers = [Attack(f"transfer_{name}", TransferAttack(surrogate, norm)) for name, surrogate in surrogates.items()]
+    return (*transfers, Attack("square", partial(square if norm == "linf" else square_l2, queries=budget.queries)))
 
 
 def evaluate_final(
@@ -110,18 +120,20 @@ def evaluate_final(
     budget: AttackBudget | None = None,
     seed: int = 0,
     further: Sequence[Attack] = (),
+    norm: Norm = "linf",
 ) -> dict[str, Any]:
     """Evaluate a classifier by the strongest attacks.
 
     Args:
         classifier: maps images ``(batch, C, H, W)`` to logits; run in evaluation mode and left in its own.
         split: the images to evaluate it on.
-        epsilon: the attacks' L-infinity radius in pixels of [0, 1].
+        epsilon: the attacks' radius in pixels of [0, 1].
         training: the images that the fresh generator learns from.
         surrogates: classifiers trained independently on the same task, for the transfer attacks.
         budget: how long the attacks search.
         seed: of all random numbers.
         further: attacks of others that count among those that use gradients, see `further_attacks`.
+        norm: of the ball.
 
     Returns:
         Plain data:
@@ -133,17 +145,17 @@ def evaluate_final(
         - ``accuracy_by_epsilon``: pairs of epsilon and accuracy under PGD.
     """
     budget = budget or AttackBudget()
-    white = (*white_box_attacks(budget, classifier, training, seed), *further)
-    black = black_box_attacks(budget, surrogates)
+    white = (*white_box_attacks(budget, classifier, training, seed, norm), *further)
+    black = black_box_attacks(budget, surrogates, norm)
     rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", "final"))
     with evaluating(classifier):
         results = run_attacks(classifier, split, epsilon, (*white, *black), rng)
         metrics = results.accuracies()
         metrics["white_box"] = _share(results.still_correct(*(row.name for row in white)))
         metrics["black_box"] = min(_share(results.still_correct(row.name)) for row in black)
-        curve = accuracy_by_epsilon(classifier, split, EPSILONS, STEPS, seed)
+        curve = accuracy_by_epsilon(classifier, split, epsilons_in(norm, epsilon), STEPS, seed, norm)
         measured = metrics | {"largest_rise": largest_rise(curve)}
-        metrics |= masking.check_masking(classifier, split, epsilon, measured, seed)
+        metrics |= masking.check_masking(classifier, split, epsilon, measured, seed, norm)
     return {
         "metrics": metrics,
         "attacks": _attack_rows(results),

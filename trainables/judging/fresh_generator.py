@@ -10,6 +10,7 @@ from torch import nn
 
 from trainables.attacks.losses import LogitsFn
 from trainables.common.seeds import seed_for
+from trainables.common.tasks import Norm
 from trainables.config import GeneratorConfig
 from trainables.data.tensors import Split
 from trainables.training.generator import Adversary
@@ -31,7 +32,7 @@ _SETTINGS = GeneratorConfig(
 class FreshGenerator:
     """An attack on one classifier by a generator that is trained at its first use."""
 
-    def __init__(self, classifier: nn.Module, training: Split, epochs: int, seed: int) -> None:
+    def __init__(self, classifier: nn.Module, training: Split, epochs: int, seed: int, norm: Norm = "linf") -> None:
         """Keep what the generator is trained with.
 
         Args:
@@ -39,11 +40,13 @@ class FreshGenerator:
             training: the images that the generator learns from.
             epochs: how many passes over them it takes.
             seed: of its weights, its minibatches and its random starts.
+            norm: of the ball in which it perturbs.
         """
         self._classifier = classifier
         self._training = training
         self._epochs = epochs
         self._seed = seed
+        self._norm: Norm = norm
         self._adversaries: dict[float, Adversary] = {}  # by epsilon
 
     def __call__(
@@ -57,7 +60,7 @@ class FreshGenerator:
     def _train(self, epsilon: float) -> Adversary:
         device = self._training.images.device
         seed = seed_for(self._seed, "fresh generator")
-        adversary = Adversary(_SETTINGS, self._training.task, seed, device)
+        adversary = Adversary(_SETTINGS, self._training.task, seed, device, self._norm)
         rng = torch.Generator(device=device).manual_seed(seed)
         minibatches = Minibatches(self._training, _BATCH_SIZE, seed)
         for _ in range(self._epochs * minibatches.per_epoch):

@@ -170,12 +170,13 @@ def evaluate_classifier(
     dataset = load_dataset(trained.dataset, folder=data, shared=shared, device=device)
     trained.classifier.to(device)
     images = _select_images(trained, dataset, split, num_images)
-    epsilon, seed = trained.evaluation.epsilon, trained.seed
+    epsilon, seed, norm = trained.evaluation.epsilon, trained.seed, trained.evaluation.norm
     result: dict[str, Any] = {"tier": tier, "dataset": dataset.name, "split": split, "images": len(images)}
-    result |= {"epsilon": epsilon, "seed": seed}
+    result |= {"epsilon": epsilon, "seed": seed} | ({} if norm == "linf" else {"norm": norm})
     if tier == "rank":
+        further = trained.further_attacks()
         result["metrics"] = evaluate(
-            trained.classifier, images, epsilon=epsilon, tier=tier, seed=seed, further=trained.further_attacks()
+            trained.classifier, images, epsilon=epsilon, tier=tier, seed=seed, further=further, norm=norm
         )
         return result | _notes(trained, dataset, images)
     result |= evaluate_final(
@@ -183,13 +184,14 @@ def evaluate_classifier(
         images,
         epsilon=epsilon,
         training=dataset.train,
-        surrogates=load_surrogates(dataset, trained.dataset, epsilon),
+        surrogates=load_surrogates(dataset, trained.dataset, epsilon, norm),
         budget=budget,
         seed=seed,
         further=trained.further_attacks(),
+        norm=norm,
     )
     if autoattack:
-        result["autoattack"] = autoattack_accuracy(trained.classifier, images, epsilon, seed)
+        result["autoattack"] = autoattack_accuracy(trained.classifier, images, epsilon, seed, norm)
     return result | _notes(trained, dataset, images)
 
 

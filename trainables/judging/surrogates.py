@@ -14,6 +14,7 @@ from filelock import FileLock
 from torch import nn
 
 from trainables.common.seeds import seed_for
+from trainables.common.tasks import Norm
 from trainables.config import DatasetConfig, parse
 from trainables.data.tensors import Dataset
 from trainables.errors import BundleError, UserError
@@ -32,13 +33,16 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def load_surrogates(dataset: Dataset, config: DatasetConfig, epsilon: float) -> dict[str, nn.Module]:
+def load_surrogates(
+    dataset: Dataset, config: DatasetConfig, epsilon: float, norm: Norm = "linf"
+) -> dict[str, nn.Module]:
     """Return the surrogate models of a dataset by their recipe, trained first if they are not in the cache.
 
     Args:
         dataset: its training images train them.
         config: the settings of that dataset.
         epsilon: the radius that the robust one is trained against, in pixels of [0, 1].
+        norm: of the ball.
 
     Returns:
         Classifiers in evaluation mode, on the dataset's device.
@@ -48,16 +52,18 @@ def load_surrogates(dataset: Dataset, config: DatasetConfig, epsilon: float) -> 
     """
     device = dataset.train.images.device
     return {
-        name: _load_surrogate({"trainable": name, **recipe}, dataset, config, epsilon).to(device).eval()
+        name: _load_surrogate({"trainable": name, **recipe}, dataset, config, epsilon, norm).to(device).eval()
         for name, recipe in RECIPES.items()
     }
 
 
-def _load_surrogate(recipe: dict[str, Any], dataset: Dataset, config: DatasetConfig, epsilon: float) -> nn.Module:
+def _load_surrogate(
+    recipe: dict[str, Any], dataset: Dataset, config: DatasetConfig, epsilon: float, norm: Norm
+) -> nn.Module:
     settings = {
         **recipe,
         "dataset": config.model_dump(),
-        "evaluation": {"epsilon": epsilon},
+        "evaluation": {"epsilon": epsilon, "norm": norm},
         "seed": _SEED,
     }
     complete = parse(settings).model_dump(mode="json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from torch.nn import functional
 
 from trainables.attacks.gradient import input_gradient, project, uniform_start
 from trainables.attacks.losses import Epsilon, cross_entropy
+from trainables.attacks.norms import unit
+from trainables.common.tasks import Norm
 from trainables.config import GeneratorConfig
 from trainables.networks.generators import Generator
 
@@ -41,6 +44,7 @@ def sample_inputs(
     rng: torch.Generator,
     *,
     times: int = 1,
+    norm: Norm = "linf",
 ) -> GeneratorInputs:
     """Draw the random start and the noise of each image.
 
@@ -51,11 +55,12 @@ def sample_inputs(
         bound: the largest perturbation, in pixels of [0, 1].
         rng: draws the numbers, on the images' device.
         times: repeat the minibatch this many times, with the same start and other noise each time.
+        norm: of the ball around each image.
 
     Returns:
         Inputs of ``times * batch`` images: all of them once, then all again.
     """
-    start = uniform_start(images, bound, rng) if settings.random_start else images
+    start = uniform_start(images, bound, rng, norm=norm) if settings.random_start else images
     if times > 1:
         images, labels, start = (torch.cat([tensor] * times) for tensor in (images, labels, start))
     # A generator without noise draws nothing, so the state of the random numbers stays what it is.
@@ -91,7 +96,12 @@ def gradient_channel(
 
 
 def input_channels(
-    settings: GeneratorConfig, classifier: nn.Module, current: torch.Tensor, inputs: GeneratorInputs, bound: Epsilon
+    settings: GeneratorConfig,
+    classifier: nn.Module,
+    current: torch.Tensor,
+    inputs: GeneratorInputs,
+    bound: Epsilon,
+    norm: Norm = "linf",
 ) -> torch.Tensor:
     """Return the inputs of the generator that have one value per pixel: ``(batch, C, H, W)``.
 
@@ -103,6 +113,7 @@ def input_channels(
         current: the images as perturbed so far ``(batch, C, H, W)``.
         inputs: the minibatch.
         bound: the largest perturbation, in pixels of [0, 1].
+        norm: of the ball.
     """
     channels = [current]
     if settings.image_gradient != "none":
@@ -110,7 +121,10 @@ def input_channels(
     if settings.see_perturbation:
         # While the bound is still 0, so is the perturbation: the quotient is 0.
         divisor = bound.clamp_min(SMALLEST) if isinstance(bound, torch.Tensor) else max(bound, SMALLEST)
-        channels.append((current - inputs.images) / divisor)
+        perturbation = (current - inputs.images) / divisor
+        if norm == "l2":  # of the size that a pixel has where all change alike
+            perturbation = perturbation * math.prod(current.shape[-3:]) ** 0.5
+        channels.append(perturbation)
     return torch.cat(channels, dim=-3) if len(channels) > 1 else current
 
 
@@ -147,7 +161,12 @@ class Perturbed(NamedTuple):
 
 
 def perturb_images(
-    settings: GeneratorConfig, generator: Generator, classifier: nn.Module, inputs: GeneratorInputs, bound: Epsilon
+    settings: GeneratorConfig,
+    generator: Generator,
+    classifier: nn.Module,
+    inputs: GeneratorInputs,
+    bound: Epsilon,
+    norm: Norm = "linf",
 ) -> Perturbed:
     """Return the images after the generator's last recursion, within the bound of the originals and in [0, 1].
 
@@ -161,12 +180,16 @@ def perturb_images(
         classifier: what the generator's gradient channel is taken of.
         inputs: the minibatch, see `sample_inputs`.
         bound: the largest perturbation, in pixels of [0, 1].
+        norm: of the ball; in L2 the generator's output is a direction, along which a step has its whole length.
     """
     step = bound if settings.recursions == 1 else settings.recursion_step * bound
     vector, current, pre_activation = input_vector(settings, inputs, generator.num_classes), inputs.start, inputs.start
     for recursion in range(1, settings.recursions + 1):
-        channels = input_channels(settings, classifier, current, inputs, bound)
+        channels = input_channels(settings, classifier, current, inputs, bound, norm)
         with torch.set_grad_enabled(torch.is_grad_enabled() and recursion == settings.recursions):
             pre_activation = generator.pre_activation(channels, *vector)
-            current = project(current + step * _direction(settings, pre_activation), inputs.images, bound)
+            direction = _direction(settings, pre_activation)
+            if norm == "l2":
+                direction = unit(direction)
+            current = project(current + step * direction, inputs.images, bound, norm)
     return Perturbed(current, pre_activation)

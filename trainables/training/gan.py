@@ -31,7 +31,9 @@ class GanLoop(TrainingLoop):
 
     def __init__(self, config: GanConfig, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        self.adversary = Adversary(config.generator, dataset.task, config.seed, dataset.train.images.device)
+        self.adversary = Adversary(
+            config.generator, dataset.task, config.seed, dataset.train.images.device, config.evaluation.norm
+        )
         self.generator_minibatches = Minibatches(
             dataset.train, config.batch_size, seed_for(config.seed, "generator order")
         )

@@ -13,7 +13,7 @@ from torch import nn
 from trainables.attacks.buffers import buffers_kept
 from trainables.attacks.losses import Epsilon
 from trainables.common.seeds import seed_for
-from trainables.common.tasks import Task
+from trainables.common.tasks import Norm, Task
 from trainables.config import GeneratorConfig
 from trainables.config.schedules import value_at
 from trainables.networks.generator_losses import (
@@ -52,7 +52,14 @@ class Adversary:
     passed in stay as they are: their mode, their parameters, and the gradients that these have.
     """
 
-    def __init__(self, settings: GeneratorConfig, task: Task, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        settings: GeneratorConfig,
+        task: Task,
+        seed: int,
+        device: torch.device | str = "cpu",
+        norm: Norm = "linf",
+    ) -> None:
         """Build a generator with fresh weights.
 
         Args:
@@ -60,8 +67,10 @@ class Adversary:
             task: the shape of the images and the classes.
             seed: of its weights.
             device: where it is.
+            norm: of the ball in which it perturbs.
         """
         self.settings = settings
+        self.norm: Norm = norm
         self.task = task
         self._seed = seed
         self._device = device
@@ -117,15 +126,15 @@ class Adversary:
         generator = self._choose_generator(rng) if from_pool and self.pool else self.generator
         settings = self.settings
         if settings.goal != "source_to_target":
-            inputs = sample_inputs(settings, images, labels, bound, rng)
+            inputs = sample_inputs(settings, images, labels, bound, rng, norm=self.norm)
             with buffers_kept(classifier):
-                return perturb_images(settings, generator, classifier, inputs, bound).images
+                return perturb_images(settings, generator, classifier, inputs, bound, self.norm).images
         index = self._source_index(labels)
         if not len(index):
             return images
-        inputs = sample_inputs(settings, images[index], labels[index], bound, rng)
+        inputs = sample_inputs(settings, images[index], labels[index], bound, rng, norm=self.norm)
         with buffers_kept(classifier):
-            perturbed = perturb_images(settings, generator, classifier, inputs, bound).images
+            perturbed = perturb_images(settings, generator, classifier, inputs, bound, self.norm).images
         return images.index_copy(0, index, perturbed)
 
     @torch.no_grad()
@@ -147,9 +156,9 @@ class Adversary:
             images, labels = images[index], labels[index]
         if not len(labels):
             return images
-        inputs = sample_inputs(settings, images, labels, bound, rng)
+        inputs = sample_inputs(settings, images, labels, bound, rng, norm=self.norm)
         with buffers_kept(classifier):
-            return perturb_images(settings, self.generator, classifier, inputs, bound).pre_activation
+            return perturb_images(settings, self.generator, classifier, inputs, bound, self.norm).pre_activation
 
     def update(
         self, classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor, bound: Epsilon, rng: torch.Generator
@@ -172,9 +181,11 @@ class Adversary:
             images, labels = images[index], labels[index]
         if not len(labels):
             return None
-        inputs = sample_inputs(settings, images, labels, bound, rng, times=2 if settings.diversity else 1)
+        inputs = sample_inputs(
+            settings, images, labels, bound, rng, times=2 if settings.diversity else 1, norm=self.norm
+        )
         with _frozen(classifier), buffers_kept(classifier):
-            adversarial, pre_activation = perturb_images(settings, self.generator, classifier, inputs, bound)
+            adversarial, pre_activation = perturb_images(settings, self.generator, classifier, inputs, bound, self.norm)
             logits = classifier(adversarial)
         loss, failure_probability = self._losses(logits, inputs.labels)
         if settings.diversity:

@@ -268,10 +268,12 @@ class TrainingLoop(ABC):
             seed=self.config.seed,
             runner=self.updates.measure,
             further=further_attacks(settings.attacks, self.config.code) if tier == "rank" else (),
+            norm=settings.norm,
         )
         if tier == "rank" or not settings.fgsm_epsilons:
             return measured
-        return joined(measured, measure_fgsm(self.result, images, settings.fgsm_epsilons, self.updates.measure))
+        radii, runner = settings.fgsm_epsilons, self.updates.measure
+        return joined(measured, measure_fgsm(self.result, images, radii, runner, settings.norm))
 
     def train_clean_minibatch(self) -> None:
         """Train the classifier on one clean minibatch."""

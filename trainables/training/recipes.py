@@ -82,7 +82,7 @@ class FgsmRetrainingLoop(AdversarialLoop):
         if self.config.clean_weight:
             return self._update_on_both(images, labels, epsilon, self.config.clean_weight)
         with buffers_kept(self.classifier):
-            adversarial = gradient.fgsm(self.classifier, images, labels, epsilon)
+            adversarial = gradient.fgsm(self.classifier, images, labels, epsilon, norm=self.config.evaluation.norm)
         return self.descend(cross_entropy(self.classifier(adversarial), labels).mean())
 
     def _update_on_both(
@@ -92,7 +92,8 @@ class FgsmRetrainingLoop(AdversarialLoop):
         self.optimizer.zero_grad(set_to_none=True)
         clean = clean_weight * cross_entropy(self.classifier(images.requires_grad_()), labels).mean()
         clean.backward()
-        adversarial = gradient.ascend(images.detach(), cast(torch.Tensor, images.grad), epsilon)
+        norm = self.config.evaluation.norm
+        adversarial = gradient.ascend(images.detach(), cast(torch.Tensor, images.grad), epsilon, norm)
         attacked = (1.0 - clean_weight) * cross_entropy(self.classifier(adversarial), labels).mean()
         attacked.backward()
         clip_and_step(self.optimizer, self.config.classifier.gradient_clip)
@@ -144,6 +145,7 @@ def _run_pgd(
             loss=loss,
             rng=loop.rng,
             clipped_start=settings.clipped_start,
+            norm=loop.config.evaluation.norm,
         )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from trainables.common.tasks import Norm
 from trainables.evaluation.earlier_names import rename_results
 from trainables.storage.checked_json import parse_json, read_present
 from tuner.errors import UserError
@@ -56,6 +57,7 @@ class EvaluationResults(BaseModel):
         split: ``validation`` or ``test``.
         images: number of images evaluated.
         epsilon: radius of the attacks in pixels of [0, 1].
+        norm: of the attacks.
         seed: of the attacks' random numbers; None in results of earlier releases.
         metrics: accuracies by name, what the gradient-masking checks measured, and ``masking_<check>`` for those made.
         attacks: the attacks of the tier ``final`` in their order.
@@ -73,6 +75,7 @@ class EvaluationResults(BaseModel):
     split: Literal["validation", "test"]
     images: int
     epsilon: float
+    norm: Norm = "linf"
     seed: int | None = None
     metrics: Metrics
     attacks: tuple[AttackResult, ...] = ()

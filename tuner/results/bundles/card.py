@@ -31,6 +31,11 @@ logits = classifier(torch.zeros(5, {shape}))  # any number of images
 ```
 """
 
+_BALLS = {
+    "linf": "in every pixel (L-infinity; pixels lie in [0, 1])",
+    "l2": "in length over all pixels (L2; pixels lie in [0, 1])",
+}
+
 
 def model_card(
     settings: dict[str, Any],
@@ -85,7 +90,7 @@ def _lines(
     yield from _confirmed(origin.get("confirmed"))
     yield "\n## Threat model\n"
     yield (
-        f"Perturbations of at most {epsilon:g} in every pixel (L-infinity; pixels lie in [0, 1]) by an attacker who "
+        f"Perturbations of at most {epsilon:g} {_BALLS[config.evaluation.norm]} by an attacker who "
         "knows the weights. The robust accuracy counts an image only if no attack of the tier `rank` changes its label."
     )
     yield "\n## Limits\n"

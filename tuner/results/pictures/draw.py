@@ -255,7 +255,8 @@ def _draw_by_epsilon(
     }
     num_attacked = next(iter(seen.values())).num_images
     title = f"{snapshot.name}\n{snapshot.space.dataset.name}, {num_attacked} validation images, PGD with {STEPS} steps"
-    figure = pictures.by_epsilon(title, curves, snapshot.space.evaluation.epsilon, num_attacked)
+    evaluation = snapshot.space.evaluation
+    figure = pictures.by_epsilon(title, curves, evaluation.epsilon, num_attacked, evaluation.norm)
     drawn.add(SWEEP, figure, folder / "accuracy_by_epsilon.png")
 
 

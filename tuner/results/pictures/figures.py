@@ -10,6 +10,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from trainables.common.process_state import environment_kept
+from trainables.common.tasks import NORMS, Norm
 
 if "matplotlib" not in sys.modules:
     # With MPLBACKEND of a notebook's kernel, which this Python may lack, the import fails; the canvas is chosen here.
@@ -146,7 +147,9 @@ def training(title: str, rows: Rows, generator_loss: str | None) -> Figure:
     return figure
 
 
-def by_epsilon(title: str, curves: Mapping[str, Mapping[float, float]], epsilon: float, num_images: int) -> Figure:
+def by_epsilon(
+    title: str, curves: Mapping[str, Mapping[float, float]], epsilon: float, num_images: int, norm: Norm = "linf"
+) -> Figure:
     """Return accuracy by epsilon with 95 % intervals.
 
     Args:
@@ -154,6 +157,7 @@ def by_epsilon(title: str, curves: Mapping[str, Mapping[float, float]], epsilon:
         curves: accuracies in [0, 1] by epsilon for each run, the most important first.
         epsilon: of the evaluation, to be marked.
         num_images: behind each accuracy.
+        norm: of the attacks.
     """
     figure = _figure(8, 4.5)
     axes = figure.subplots()
@@ -164,7 +168,7 @@ def by_epsilon(title: str, curves: Mapping[str, Mapping[float, float]], epsilon:
         low, high = [100 * below for below, _ in bounds], [100 * above for _, above in bounds]
         axes.fill_between(list(curve), low, high, color=style["color"], alpha=0.15, linewidth=0)
     axes.axvline(epsilon, color="0.4", linestyle="--", linewidth=1, label=f"epsilon of the evaluation: {epsilon:g}")
-    _label_accuracy(axes, "accuracy by epsilon", "epsilon (L-infinity, pixels of [0, 1])")
+    _label_accuracy(axes, "accuracy by epsilon", f"epsilon ({NORMS[norm]}, pixels of [0, 1])")
     _legend(figure, axes)
     figure.suptitle(title)
     return figure

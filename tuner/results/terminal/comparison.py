@@ -8,6 +8,7 @@ from itertools import chain
 from statistics import mean
 
 from search_spaces.schema import Space
+from trainables.common.tasks import NORMS
 from trainables.config import metric_of_attack
 from trainables.evaluation.metrics import Metric, accuracies, metric_named, watched_accuracies
 from tuner.results.compare import rank_runs, sort_key_of_runs
@@ -31,15 +32,17 @@ _RANKS = {"robust": 0, "clean": 1}
 _OTHER_RANK = 4
 
 
+def _ball(space: Space) -> str:
+    return f"{NORMS[space.evaluation.norm]}, epsilon {space.evaluation.epsilon:g}"
+
+
 def comparison_table(snapshot: Snapshot) -> Table:
     """Return a row for every run of the search: accuracies in percent, robust accuracy with its 95 % interval.
 
     The best trial has a star; with several objectives, every trial on the Pareto front has one.
     """
     space = snapshot.space
-    title = (
-        f"{snapshot.name}: {space.dataset.name}, L-infinity, epsilon {space.evaluation.epsilon:g}, validation images"
-    )
+    title = f"{snapshot.name}: {space.dataset.name}, {_ball(space)}, validation images"
     rows = run_rows(snapshot, rank_runs(snapshot))
     return Table(title, run_columns(space), rows, first_keys=tuple(RUN_COLUMNS), note=_measurements(snapshot.records))
 
@@ -59,7 +62,7 @@ def several_table(snapshots: Sequence[Snapshot]) -> Table:
 
     ordered = tuple(row for _, row in sorted(rows, key=sort_key))
     names = " and ".join(one.name for one in snapshots)
-    title = f"{names}: {space.dataset.name}, L-infinity, epsilon {space.evaluation.epsilon:g}, validation images"
+    title = f"{names}: {space.dataset.name}, {_ball(space)}, validation images"
     columns = (Column("sweep", "sweep", "name"), *run_columns(space))
     return Table(title, columns, ordered, first_keys=("sweep", *RUN_COLUMNS))
 

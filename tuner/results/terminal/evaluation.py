@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from trainables.common.tasks import NORMS
 from trainables.errors import printable
 from trainables.evaluation.checks import from_metrics
 from trainables.evaluation.metrics import Metric, accuracies
@@ -53,8 +54,9 @@ def _accuracy(metric: Metric) -> Column:
 
 def describe(result: EvaluationResults) -> str:
     """Return what a classifier was evaluated on and by: dataset, epsilon, tier and seed."""
+    norm = "" if result.norm == "linf" else f"{NORMS[result.norm]}, "
     seed = "" if result.seed is None else f", seed {result.seed}"
-    return f"{result.dataset}, epsilon {result.epsilon:.4g}, tier {result.tier}{seed}"
+    return f"{result.dataset}, {norm}epsilon {result.epsilon:.4g}, tier {result.tier}{seed}"
 
 
 def describe_masking(metrics: dict[str, float]) -> str:
