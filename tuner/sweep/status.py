@@ -18,6 +18,8 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.snapshot import Snapshot, read_snapshot
 from tuner.sweep.state import SweepState, convergence_sentence, seconds_spent, spent_budget
 
+_FEW_HOURS = 0.1  # of processors: so few are not told
+
 
 @dataclass(frozen=True)
 class BestRun:
@@ -234,8 +236,9 @@ def status_lines(status: SweepStatus) -> list[str]:
     text = [
         _progress_line(status),
         f"cost so far: {cost.compute:.1f} epochs of compute; {format_duration(cost.train_s)} of training and "
-        f"{format_duration(cost.evaluation_s)} of evaluation; {_of_processors(cost.cpu_hours, 'CPU')}"
-        + (f", {_of_processors(cost.gpu_hours, 'GPU')}" if cost.gpu_hours else ""),
+        f"{format_duration(cost.evaluation_s)} of evaluation"
+        + (f"; {cost.cpu_hours:.2f} CPU hours" if cost.cpu_hours >= _FEW_HOURS else "")
+        + (f", {cost.gpu_hours:.2f} GPU hours" if cost.gpu_hours >= _FEW_HOURS else ""),
     ]
     if status.convergence and status.convergence != status.why:
         text.append(status.convergence)
@@ -295,11 +298,6 @@ def _seconds_left(snapshot: Snapshot) -> float | None:
     by_runs = (snapshot.time - began) * max(snapshot.sweep.num_runs - now, 0.0) / (now - before)
     budget = snapshot.space.budget.time
     return by_runs if budget is None else min(by_runs, max(budget - seconds_spent(snapshot.records), 0.0))
-
-
-def _of_processors(hours: float, kind: str) -> str:
-    """Return hours of processors, in seconds where there are so few that the hours would be 0.00."""
-    return f"{hours:.2f} {kind} hours" if hours >= 0.1 else f"{3600 * hours:.0f} {kind} seconds"
 
 
 def format_duration(seconds: float) -> str:

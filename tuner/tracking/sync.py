@@ -60,13 +60,14 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
 
     try:
         with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
-            writer = MlflowWriter(sweep)
-            for record in (*snapshot.records, *snapshot.confirming_records):
-                writer.write(record, snapshot.rows[record.run.key])
-            try:
-                writer.present(snapshot)
-            except Exception as error:  # whatever MLflow raises
-                tell_trouble(not_presented(sweep.name, error))
+            with waiting(console, "Writing to MLflow", in_logs=False):
+                writer = MlflowWriter(sweep)
+                for record in (*snapshot.records, *snapshot.confirming_records):
+                    writer.write(record, snapshot.rows[record.run.key])
+                try:
+                    writer.present(snapshot)
+                except Exception as error:  # whatever MLflow raises
+                    tell_trouble(not_presented(sweep.name, error))
             pictures = draw_pictures(snapshot, Path(folder), console, with_runs=with_runs)
             writer.finish(snapshot.state, snapshot.best_trials, pictures)
     except UserError:  # it says what is wrong
