@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import json
 import re
 import runpy
 import shlex
@@ -143,6 +144,12 @@ def test_its_spaces_are_right_and_its_python_imports_what_is_there(page, request
                 if isinstance(node, ast.ImportFrom) and module.split(".")[0] in PACKAGES:
                     there = importlib.import_module(module)
                     assert [name.name for name in node.names if not hasattr(there, name.name)] == [], page
+
+
+def test_the_page_of_the_notebook_is_made_from_it():
+    notebook = json.loads((ROOT / "docs" / "tutorials" / "in_a_notebook.ipynb").read_text())
+    made = runpy.run_path(str(ROOT / "docs" / "run_notebook.py"), run_name="made")
+    assert made["page"](notebook, "in_a_notebook.ipynb") == PAGES["docs/tutorials/in_a_notebook.md"]
 
 
 def test_every_word_of_the_glossary_is_explained_where_the_tutorials_use_it_first():

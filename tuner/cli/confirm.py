@@ -109,10 +109,8 @@ def _confirm(
     try:
         with waiting(console, "Loading Ray", in_logs=False):
             from tuner.execution.confirm import confirm as confirm_sweep
-            from tuner.execution.ray_tune.start import ending_ray
 
-        with ending_ray(console):
-            ending = confirm_sweep(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)
+        ending = confirm_sweep(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)
     except KeyboardInterrupt:
         say(console, f"\nInterrupted; {how_to_go_on}")
         raise typer.Exit(INTERRUPTED) from None

@@ -33,7 +33,6 @@ from tuner.results.terminal.output import say, say_all
 from tuner.results.terminal.waiting import counting, waiting
 
 if TYPE_CHECKING:
-    from tuner.execution.driver import Ending
     from tuner.execution.launch import LaunchOptions
     from tuner.sweep.folder import SweepFolder
 
@@ -253,7 +252,6 @@ def _drive(
     try:
         with waiting(console, "Loading Ray", in_logs=False):
             from tuner.execution.launch import report_ready
-            from tuner.execution.ray_tune.start import ending_ray
             from tuner.execution.search import search
 
         waits_for_us = [] if ready_fd is None else [ready_fd]
@@ -262,16 +260,10 @@ def _drive(
             if waits_for_us:
                 report_ready(waits_for_us.pop())
 
-        with ending_ray(console):
-            ending = search(sweep, console, on_start, repair=repair, insecure=insecure)
-            _print_end(sweep, ending, how_to_go_on)
+        ending = search(sweep, console, on_start, repair=repair, insecure=insecure)
     except KeyboardInterrupt:
         say(console, f"\nInterrupted; {how_to_go_on}")
         raise typer.Exit(INTERRUPTED) from None
-
-
-def _print_end(sweep: SweepFolder, ending: Ending, how_to_go_on: str) -> None:
-    """Print how a search has ended and what has come out, and end the command unless it is complete."""
     exit_for(ending, sweep.name, console, how_to_go_on)
     from tuner.sweep.snapshot import read_snapshot
 

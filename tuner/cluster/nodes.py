@@ -14,6 +14,7 @@ from tuner.errors import UserError
 
 STOP_WAIT_S = 60
 _AGENT_PORT = 52365  # Ray's own choice
+_ANSWERS_S = 2.0
 # A job is asked to end by Ctrl-C, upon which a driver requeues its runs, and is given time for that.
 JOB_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
 
@@ -91,9 +92,28 @@ def join_command(address: str, *, cpus: float | None, gpus: float | None, furthe
         UserError: that is no such address.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in host:
+    if not host or not port.isdecimal() or not 0 < int(port[:6]) < 2**16 or "/" in host:
         raise UserError(f"ADDRESS must be HOST:PORT, the head's, like 10.0.0.1:6379, not {address!r}")
     return [*_START, "--address", address, *_agent_port(), *_session_folder(further), *_resources(cpus, gpus), *further]
+
+
+def why_no_answer(address: str) -> str:
+    """Return why a head cannot be reached now, empty if it can: it may be about to start.
+
+    Args:
+        address: of the head, as ``HOST:PORT``.
+
+    Raises:
+        UserError: there is no such host; Ray would look for it for ten minutes.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_S).close()
+    except socket.gaierror as error:
+        raise UserError(f"{host} is no host that this machine knows: {error.strerror}") from None
+    except OSError as error:
+        return str(error.strerror or error)
+    return ""
 
 
 _START = (*python_command("ray.scripts.scripts"), "start", "--block", "--disable-usage-stats")

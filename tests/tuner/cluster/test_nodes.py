@@ -162,6 +162,7 @@ def test_commands_refuse_before_anything_starts(run, token, monkeypatch):
         assert "must be 0600" in output
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries of MLflow
 def test_the_ui_is_open_only_with_passwords_unless_it_is_typed(run, make_sweep, monkeypatch):
     make_sweep()
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_FLASK_SERVER_SECRET_KEY"):
@@ -181,3 +182,12 @@ def test_the_ui_is_open_only_with_passwords_unless_it_is_typed(run, make_sweep, 
     assert f"sqlite:///{Path.cwd().parent / 'runs.db'}" in started[-1]
     assert all("secret" not in command for command in started)
     assert all("-P" in command and "--app-dir" in command[command.index("--uvicorn-opts") + 1] for command in started)
+
+
+def test_a_head_that_is_unknown_is_refused_and_one_that_does_not_answer_is_told():
+    with pytest.raises(UserError, match=r"no\.such\.invalid is no host that this machine knows"):
+        nodes.why_no_answer("no.such.invalid:6379")
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        assert nodes.why_no_answer(address) == ""
+    assert "refused" in nodes.why_no_answer(address)

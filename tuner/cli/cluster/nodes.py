@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from search_spaces.limits import MAX_CONCURRENT
 from tuner.cli.options import Home
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
 from tuner.errors import UserError
+from tuner.results.terminal.output import say
 
 app = typer.Typer(help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True)
 Cpus = Annotated[
@@ -64,6 +66,8 @@ def join(
         raise UserError(
             f"this machine has no token: copy the head's file to {auth.token_path()} (mode 0600), or set RAY_AUTH_TOKEN"
         )
+    if why := nodes.why_no_answer(address):
+        say(Console(markup=False), f"Nothing answers at {address} yet ({why}); Ray waits for it, Ctrl-C ends that")
     _become(command, insecure)
 
 

@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
-from rich.console import Console
 
 from trainables.common.process_state import environment, safe_path, source_folders
 from tuner.cluster import local_ray
 from tuner.cluster.auth import secure_own_token, token_path
 from tuner.cluster.ray_internals import WorkerPath, silence_worker_output, started_apart
 from tuner.errors import UserError
-from tuner.results.terminal.waiting import waiting
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
 _starting = threading.Lock()  # of two threads that launch sweeps, one starts Ray for both
@@ -53,18 +51,6 @@ def start_ray(num_cpus: int | None = None, *, insecure: bool = False, gpu: str |
             _offered[ray.get_runtime_context().get_node_id()] = number
         elif number and _offered.get(ray.get_runtime_context().get_node_id()) != number:
             raise UserError(f"--device {gpu}: this process has a Ray already, with its own GPUs; use another process")
-
-
-@contextlib.contextmanager
-def ending_ray(console: Console) -> Iterator[None]:
-    """End Ray when this is left, if it was started meanwhile, and show that on the console: it takes seconds."""
-    had_one = ray.is_initialized()
-    try:
-        yield
-    finally:
-        if ray.is_initialized() and not had_one:
-            with contextlib.suppress(KeyboardInterrupt), waiting(console, "Ending Ray", in_logs=False):
-                ray.shutdown()
 
 
 def visible_gpu(number: int) -> dict[str, str]:
