@@ -15,6 +15,7 @@ from search_spaces.errors import Mistake, SpaceError, nearest, unknown
 from search_spaces.parameters import with_changes
 from trainables.attacks.radii import parse_json
 from trainables.config import CONFIGURATIONS, parse
+from trainables.config.plugins.packages import check_packages
 from trainables.storage.atomic import reason_of, whole_folder
 from trainables.storage.bounded import read_bounded
 from trainables.training.published import PUBLISHED
@@ -38,7 +39,7 @@ def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
         assignments: like ``classifier.learning_rate=0.01``; values are JSON (fractions like 8/255 too) or text.
 
     Raises:
-        UserError: the source is none of these.
+        UserError: the source is none of these, or needs a package that is not installed.
         SpaceError: settings are unknown or out of bounds; all of them at once.
     """
     settings: dict[str, Any]
@@ -62,6 +63,7 @@ def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
         )
     for assignment in assignments:
         _assign(settings, assignment)
+    _check_packages(settings.get("code"))
     name = settings.get("trainable")
     if not isinstance(name, str) or name not in CONFIGURATIONS:
         raise SpaceError(source, [Mistake(None, ("trainable",), unknown("trainable", str(name), CONFIGURATIONS))])
@@ -74,6 +76,11 @@ def read_configuration(source: str, assignments: list[str]) -> dict[str, Any]:
     except ValidationError as error:
         raise UserError(f"{source} is no configuration: {error.errors()[0]['msg']} (code)") from error
     return complete
+
+
+def _check_packages(code: object) -> None:
+    if isinstance(code, dict):
+        check_packages({str(key): str(digest) for key, digest in code.items()})
 
 
 def folder_of(source: str) -> Path | None:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from importlib import metadata
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -62,8 +63,10 @@ def runs(parameters: Mapping[str, Any]) -> Iterable[str]:
 
 @_matching
 def spaces(parameters: Mapping[str, Any]) -> Iterable[str]:
-    """Return the packaged spaces, and the YAML files right here."""
-    return [*sorted(path.stem for path in _packaged().glob("*.yaml")), *_here("*.yaml")]
+    """Return the packaged spaces, those of installed packages, and the YAML files right here."""
+    packaged = sorted(path.stem for path in _packaged().glob("*.yaml"))
+    points = metadata.entry_points(group="adversarial_tuner.spaces")  # quicker than to load their table
+    return [*packaged, *(point.name for point in points), *_here("*.yaml")]
 
 
 @_matching
@@ -72,7 +75,7 @@ def space_settings(parameters: Mapping[str, Any]) -> Iterable[str]:
     from search_spaces.schema import Space
 
     text = _text_of(str(parameters["space"]))
-    match = re.search(r"^trainable:\s*(\w+)", text, re.MULTILINE)
+    match = re.search(r"^trainable:\s*([\w-]+)", text, re.MULTILINE)
     yield from _keys(Space)
     yield from _settings_of(match.group(1)) if match else ()
 
@@ -130,10 +133,10 @@ def _keys(model: Any, prefix: str = "") -> Iterable[str]:
 
 
 def _text_of(space: str) -> str:
+    from search_spaces.library import SPACES
     from trainables.storage.bounded import read_bounded
 
-    packaged = _packaged() / f"{space}.yaml"
-    return read_bounded(packaged if packaged.is_file() else Path(space), _MAX_BYTES).decode()
+    return SPACES[space][0] if space in SPACES else read_bounded(Path(space), _MAX_BYTES).decode()
 
 
 def _packaged() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.plugins import example_package, installed
 from tests.tuner.conftest import train_all
 from tuner.search.ledger import Ledger
 
@@ -50,6 +51,13 @@ def home(make_sweep, monkeypatch, tmp_path):
 def test_without_sweeps(complete, tmp_path, line, offered):
     (tmp_path / "mine.yaml").write_text("")
     assert sorted(complete(line)) == sorted(offered)
+
+
+def test_what_installed_packages_add(complete, tmp_path):
+    with installed(example_package(tmp_path)):
+        assert complete("tuner launch bar") == ["bars_noise"]
+        assert complete("tuner launch bars_noise --set devia") == ["deviation="]
+        assert complete("tuner train noise") == ["noise_training"]
 
 
 def test_sweeps_and_their_runs(complete, home, monkeypatch):

@@ -161,6 +161,16 @@ def test_what_cannot_be_launched_is_refused_before_a_folder_is_made(space, tmp_p
     assert not (tmp_path / "home" / "shapes").exists()
 
 
+def test_a_bundle_says_which_package_it_needs(tmp_path, run):
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    settings = {"trainable": "noise_training", "code": {"example-plugin 0.1.0": "0" * 64}}
+    (bundle / "configuration.json").write_text(json.dumps(settings))
+    code, printed = run("train", str(bundle))
+    assert code == 2, printed
+    assert "the package example-plugin 0.1.0 is not installed here: install it" in " ".join(printed.split())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
