@@ -20,14 +20,15 @@ PUBLISHED_SETTINGS = {
 """The published configurations that a space can name, without the settings that all runs of a sweep share."""
 # What a baseline takes over from the parameters that a space fixes, so that the comparison is of recipes alone.
 _SIZES = {("classifier", "width"), ("classifier", "depth")}
-_INHERITED = {("classifier", "architecture"), ("batch_size",)} | _SIZES
+_AUGMENTATION = {("augmentation", "crop"), ("augmentation", "flip")}
+_INHERITED = {("classifier", "architecture"), ("batch_size",)} | _SIZES | _AUGMENTATION
 
 
 def baseline_settings(parameters: Iterable[Parameter], baseline: Baseline) -> dict[str, Any]:
     """Return the nested settings of a baseline: its own overrides, and what it takes over from a space.
 
     Args:
-        parameters: of the space; a fixed architecture with its sizes and a fixed batch size are taken over.
+        parameters: of the space; a fixed architecture with its sizes, batch size and augmentation are taken over.
         baseline: its own settings override those that are taken over.
     """
     settings: dict[str, Any] = {}

@@ -335,6 +335,7 @@ def test_every_key_of_a_packaged_space_is_a_field(name):
     space = load_space(name)
     data = parse_yaml(text_of(name)[0]).data
     fields = CONFIGURATIONS[space.trainable]().model_dump()
+    fields["augmentation"] = {"crop": 0, "flip": False}
     fields["classifier"] |= {"width": None, "depth": None}  # not in a dump that has none
     fields["evaluation"] |= {"fgsm_epsilons": (), "attacks": ()}
     assert data["parameters"].keys() <= fields.keys()

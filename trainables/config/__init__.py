@@ -23,6 +23,7 @@ from trainables.config.recipes import (
 from trainables.config.sections import (
     NUM_TRAINING_IMAGES,
     AttackConfig,
+    AugmentationConfig,
     ClassifierConfig,
     DataContent,
     DatasetConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "MAX_NUMBER",
     "NUM_TRAINING_IMAGES",
     "AttackConfig",
+    "AugmentationConfig",
     "ClassifierConfig",
     "CodeName",
     "Compute",

@@ -23,6 +23,7 @@ from trainables.config.generator import GeneratorConfig, RatioConfig
 from trainables.config.plugins.registries import RECIPES, Entry, Recipe, RegistryView, explain_value
 from trainables.config.sections import (
     AttackConfig,
+    AugmentationConfig,
     ClassifierConfig,
     CyclicClassifierConfig,
     DatasetConfig,
@@ -45,6 +46,7 @@ class TrainingConfig(Settings):
         dataset: the images.
         evaluation: how robustness is measured.
         classifier: the network that is made robust.
+        augmentation: how training images are changed at random.
         batch_size: images in a minibatch.
         precision: number format of the networks' training passes. Steps of attacks, losses, weights and evaluations are
             always in float32. A machine that lacks ``bfloat16`` refuses it.
@@ -59,6 +61,7 @@ class TrainingConfig(Settings):
     dataset: DatasetConfig = DatasetConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     classifier: ClassifierConfig = ClassifierConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
     batch_size: NumImages = 128
     precision: Literal["float32", "bfloat16"] = "float32"
     compute: Compute = 10.0
@@ -69,7 +72,9 @@ class TrainingConfig(Settings):
     @model_serializer(mode="wrap")
     def _without_code(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # So that settings without any have the digest that they have always had.
-        return {name: value for name, value in handler(self).items() if name != "code" or value}
+        dumped = handler(self)
+        unset = {name for name in ("code", "augmentation") if getattr(self, name) == type(getattr(self, name))()}
+        return {name: value for name, value in dumped.items() if name not in unset}
 
     @model_validator(mode="after")
     def _radii_are_in_pixels(self) -> Self:

@@ -348,6 +348,18 @@ class CyclicClassifierConfig(ClassifierConfig):
     schedule: Literal["constant", "cyclic", "step"] = "cyclic"
 
 
+class AugmentationConfig(Settings):
+    """How training images are changed at random, each time that they are drawn; attacks start from the changed images.
+
+    Attributes:
+        crop: by up to how many pixels they are shifted each way; black comes in at the edges. 4 is usual on CIFAR-10.
+        flip: whether half of them are mirrored from left to right. Not for digits or letters.
+    """
+
+    crop: Annotated[int, Field(ge=0, le=64)] = 0
+    flip: bool = False
+
+
 class AttackConfig(Settings):
     """The attack whose images a recipe trains on.
 

@@ -34,9 +34,8 @@ class GanLoop(TrainingLoop):
         self.adversary = Adversary(
             config.generator, dataset.task, config.seed, dataset.train.images.device, config.evaluation.norm
         )
-        self.generator_minibatches = Minibatches(
-            dataset.train, config.batch_size, seed_for(config.seed, "generator order")
-        )
+        order = seed_for(config.seed, "generator order")
+        self.generator_minibatches = Minibatches(dataset.train, config.batch_size, order, config.augmentation)
         turn_batches = config.ratio.turn_batches or self.minibatches.per_epoch
         self.turns = TurnCounter(build_ratio(config.ratio), turn_batches)
         self.generator_loss = LossMean()

@@ -113,7 +113,8 @@ class TrainingLoop(ABC):
         self.average: WeightAverage | None = None
         if settings.average_decay is not None:
             self.average = WeightAverage(self.classifier, settings.average_decay)
-        self.minibatches = Minibatches(dataset.train, config.batch_size, seed_for(config.seed, "order"))
+        order = seed_for(config.seed, "order")
+        self.minibatches = Minibatches(dataset.train, config.batch_size, order, config.augmentation)
         self.rng = torch.Generator(device=device).manual_seed(seed_for(config.seed, "attack"))
         self.updates = updates_on(device, self.rng, dataset)
         self.updates.adopt(self.optimizer)

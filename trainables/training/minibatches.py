@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from trainables.common.seeds import seed_for
+from trainables.config import AugmentationConfig
+from trainables.data.augmentation import augment
 from trainables.data.tensors import Split
 from trainables.training.machine.reading import without_wait
 
@@ -16,7 +18,18 @@ class Minibatches:
     setting it continues from there.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, split: Split, batch_size: int, seed: int, augmentation: AugmentationConfig | None = None
+    ) -> None:
+        """Begin with the first minibatch.
+
+        Args:
+            split: the images.
+            batch_size: how many are in a minibatch.
+            seed: of their order, and of what is drawn to change them.
+            augmentation: how they are changed; None leaves them as they are.
+        """
+        self._augmentation = augmentation if augmentation != AugmentationConfig() else None
         self._split = split
         self._batch_size = batch_size
         self._seed = seed
@@ -37,7 +50,10 @@ class Minibatches:
         """Return what call ``number`` of `next_minibatch`, counted from 0, has returned or will return."""
         epoch, position = divmod(number, self.per_epoch)
         index = self._order(epoch)[position * self._batch_size : (position + 1) * self._batch_size]
-        return self._split.batch(index)
+        images, labels = self._split.batch(index)
+        if self._augmentation is not None:
+            images = augment(images, self._augmentation, seed_for(self._seed, "augmentation", number))
+        return images, labels
 
     def _order(self, epoch: int) -> torch.Tensor:
         if self._order_of is None or self._order_of[0] != epoch:
