@@ -61,7 +61,8 @@ def test_a_run_is_drawn_from_its_metrics_and_its_checkpoint(trained_sweep, tmp_p
     )
     assert (seen.clean.images == expected.clean.images).all()
     assert seen.perturbed["generator"].predicted == expected.perturbed["generator"].predicted
-    ((title, curves, epsilon, num_images),) = given["by_epsilon"]
+    ((title, curves, epsilon, num_images, norm),) = given["by_epsilon"]
+    assert norm == "linf"
     assert list(curves) == [f"best trial: {winner.run.label}", "standard", "fgsm_retraining"]
     assert curves[f"best trial: {winner.run.label}"] == expected.accuracy_by_epsilon
     assert (epsilon, num_images) == (0.2, 200)
@@ -76,7 +77,7 @@ def test_another_run_is_drawn_beside_the_best(trained_sweep, tmp_path, given):
     winner = winner_of(trained_sweep)
     (other,) = (r for r in read_records(trained_sweep) if r.run.kind == "trial" and r.run.key != winner.run.key)
     draw_run(read_snapshot(trained_sweep, with_rows=True), other, tmp_path)
-    ((_, curves, _, _),) = given["by_epsilon"]
+    ((_, curves, *_),) = given["by_epsilon"]
     assert list(curves)[:2] == [f"{other.run.key}: {other.run.label}", f"best trial: {winner.run.label}"]
 
 
