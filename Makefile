@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NAME := demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo table test test-unit test-integration check bench docs clean
+.PHONY: demo table results-paper test test-unit test-integration check bench docs clean
 
 demo: .venv/installed  ## Search, confirm, export: real MNIST, this machine, under five minutes on two cores
 	$(BIN)/tuner launch quick --name $(NAME)
@@ -14,6 +14,11 @@ table: .venv/installed  ## The README's table of defences: an hour and a half on
 	if $(BIN)/tuner status defences >/dev/null 2>&1; then $(BIN)/tuner resume defences; \
 	else $(BIN)/tuner launch defences --name defences; fi
 	$(BIN)/tuner evaluate defences --images 1000
+
+results-paper: .venv/installed  ## The table of docs/results/paper.md: an hour for each of 8 trials on a core; run again, it goes on
+	if $(BIN)/tuner status paper_readings >/dev/null 2>&1; then $(BIN)/tuner resume paper_readings; \
+	else $(BIN)/tuner launch paper_readings --name paper_readings; fi
+	$(BIN)/python docs/results/make_paper.py
 
 # Most tests with servers wait, so there are more workers than processors; see tests/conftest.py for their order.
 WORKERS ?= 4
