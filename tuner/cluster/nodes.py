@@ -5,16 +5,17 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import time
 from collections.abc import Sequence
 
 from trainables.common.process_state import python_command
 from tuner.cluster.auth import check_mode, check_token_file
 from tuner.cluster.local_ray import no_metrics, session_folder
-from tuner.errors import UserError
+from tuner.errors import SweepError, UserError
 
 STOP_WAIT_S = 60
 _AGENT_PORT = 52365  # Ray's own choice
-_ANSWERS_S = 2.0
+_ANSWERS_S, _ASKED_EVERY_S = 2.0, 0.5
 # A job is asked to end by Ctrl-C, upon which a driver requeues its runs, and is given time for that.
 JOB_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
 
@@ -114,6 +115,24 @@ def why_no_answer(address: str) -> str:
     except OSError as error:
         return str(error.strerror or error)
     return ""
+
+
+def wait_for_head(address: str, patience_s: float = 600.0) -> None:
+    """Return as soon as something answers at a head's address.
+
+    Args:
+        address: of the head, as ``HOST:PORT``.
+        patience_s: how long to wait.
+
+    Raises:
+        SweepError: nothing has answered for so long.
+        UserError: there is no such host.
+    """
+    deadline = time.monotonic() + patience_s
+    while why := why_no_answer(address):
+        if time.monotonic() > deadline:
+            raise SweepError(f"nothing answers at {address}: {why}; start the head, then type this again")
+        time.sleep(_ASKED_EVERY_S)
 
 
 _START = (*python_command("ray.scripts.scripts"), "start", "--block", "--disable-usage-stats")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tuner.cluster import auth, nodes
-from tuner.errors import UserError
+from tuner.errors import SweepError, UserError
 
 
 @pytest.fixture
@@ -191,3 +191,13 @@ def test_a_head_that_is_unknown_is_refused_and_one_that_does_not_answer_is_told(
         address = f"127.0.0.1:{head.getsockname()[1]}"
         assert nodes.why_no_answer(address) == ""
     assert "refused" in nodes.why_no_answer(address)
+    with pytest.raises(SweepError, match=f"nothing answers at {address}: .*refused; start the head"):
+        nodes.wait_for_head(address, patience_s=-1.0)
+
+
+def test_a_head_that_starts_later_is_waited_for(monkeypatch):
+    answers = iter(["Connection refused", "Connection refused", ""])
+    monkeypatch.setattr(nodes, "why_no_answer", lambda address: next(answers))
+    monkeypatch.setattr(nodes, "_ASKED_EVERY_S", 0.0)
+    nodes.wait_for_head("127.0.0.1:6379")
+    assert list(answers) == []

@@ -15,7 +15,7 @@ from tuner.cli.options import Home
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
 from tuner.errors import UserError
-from tuner.results.terminal.output import say
+from tuner.results.terminal.waiting import waiting
 
 app = typer.Typer(help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True)
 Cpus = Annotated[
@@ -66,8 +66,10 @@ def join(
         raise UserError(
             f"this machine has no token: copy the head's file to {auth.token_path()} (mode 0600), or set RAY_AUTH_TOKEN"
         )
+    nodes.environment(insecure=insecure)  # refuses before anything is waited for
     if why := nodes.why_no_answer(address):
-        say(Console(markup=False), f"Nothing answers at {address} yet ({why}); Ray waits for it, Ctrl-C ends that")
+        with waiting(Console(markup=False), f"Waiting for {address}, where nothing answers yet ({why})"):
+            nodes.wait_for_head(address)
     _become(command, insecure)
 
 
