@@ -21,7 +21,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 FENCE = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # What serves, asks, fetches or trains for long, or needs files that are not here, has tests of its own.
 ELSEWHERE = re.compile(
-    r"tuner (launch|ui|dashboard|confirm|train|data|delete|trust|pause|stop|spaces show|spaces plan|cluster|evaluate first)|net\.pt"
+    r"tuner (launch|ui|dashboard|confirm|train|data|delete|trust|pause|stop|spaces (show|plan)|cluster|evaluate first)"
+    r"|net\.pt"
 )
 BLOCKS = [
     (page, *block)
