@@ -68,6 +68,7 @@ class Ledger:
         self._journal = open_writer(sweep, study_lock)
         self._space = sweep.space
         by_class = isinstance(sweep.space.search.sampler, SamplerClass)
+        self._has_sampler_failed = False
         self._samplers = SamplerSource(sweep.space, tell) if by_class else None
         self._grid = sweep.space.grid() if sweep.space.search.sampler == "grid" else []
         with replaying(sweep.study_place):
@@ -195,7 +196,15 @@ class Ledger:
     def _prepare_sampler(self, number: int) -> None:
         study = self._studies["trial"]
         num_known = self._num_earlier + len(self._known)
-        study.sampler = build_sampler(self._space, number, self._tried, self._samplers, study, num_known)
+        study.sampler = build_sampler(
+            self._space, number, self._tried, self._samplers, study, num_known, self._on_sampler_failure
+        )
+
+    def _on_sampler_failure(self, error: Exception) -> None:
+        if not self._has_sampler_failed:
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._tell(f"the sampler {self._space.search.sampler} has failed ({what}): such trials are drawn at random")
+        self._has_sampler_failed = True
 
     def _trials(self, kind: Kind) -> list[FrozenTrial]:
         return self._studies[kind].get_trials(deepcopy=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
@@ -16,6 +16,7 @@ from search_spaces.configurations import report_every, with_first_rung
 from search_spaces.schema import Space
 from search_spaces.sections import Hyperband, Median, Objective, SuccessiveHalving
 from tuner.search.pareto_pruner import ParetoPruner
+from tuner.search.sampling.fallback import FallbackSampler
 from tuner.search.sampling.imported import SamplerSource
 from tuner.search.sampling.partial_trials import PartialTrialSampler
 from tuner.search.sampling.priors import AroundSampler, centre_for, centres_of
@@ -34,6 +35,7 @@ def build_sampler(
     source: SamplerSource | None = None,
     study: Study | None = None,
     num_known: int | None = None,
+    failed: Callable[[Exception], None] | None = None,
 ) -> BaseSampler:
     """Return the sampler for one trial of a search.
 
@@ -47,6 +49,8 @@ def build_sampler(
         source: makes the samplers of a space that names a class.
         study: of the search; some classes are told what has ended in it.
         num_known: how many of the first trials are not drawn; by default as many as ``first`` has.
+        failed: is called with the error of a sampler that raises, whose trial is then drawn at random; None lets it
+            raise. The source of a class has its own.
     """
     seed = (space.search.seed * 1_000_003 + number) % 2**32
     centres = centres_of(space)
@@ -55,6 +59,8 @@ def build_sampler(
         sampler: BaseSampler = AroundSampler(centre, seed)
     else:
         sampler = source.sampler(seed, study) if source else _named_sampler(space, seed)
+        if failed is not None and source is None:
+            sampler = FallbackSampler(sampler, seed, failed)
     return UntriedSampler(sampler, tried, seed) if is_finite(space) else sampler
 
 

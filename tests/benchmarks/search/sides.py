@@ -205,9 +205,9 @@ def _ours(
         if startup is None:
             return build_sampler(space, number, tried)
         drawn = TPESampler(seed=(seed * 1_000_003 + number) % 2**32, n_startup_trials=startup)
-        return PartialTrialSampler(drawn, by_place=by_place)
+        return PartialTrialSampler(drawn)
 
-    return OptunaSide(table, make, SuccessiveHalvingPruner(min_resource=rung or table.rung, reduction_factor=FACTOR))
+    return OptunaSide(table, make, SuccessiveHalvingPruner(min_resource=table.rung, reduction_factor=FACTOR))
 
 
 SIDES: dict[str, Make] = {
@@ -216,9 +216,6 @@ SIDES: dict[str, Make] = {
     **{f"{PLAIN}{name}": partial(_tune, share=share) for name, share in PLAIN_RUNGS.items()},
     "Hyperband": _hyperband,
     "ours": _ours,
-    "ours by place": partial(_ours, startup=5, by_place=True),
-    "place 1/25": partial(_ours, startup=5, by_place=True, rung=2),
-    "share 1/25": partial(_ours, startup=5, by_place=False, rung=2),
     "ours 5 startup": partial(_ours, startup=5),
     "ours 10 startup": partial(_ours, startup=10),
 }

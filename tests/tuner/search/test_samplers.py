@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.samplers import GPSampler, NSGAIISampler, TPESampler
 
 from search_spaces.configurations import parse_space
 from search_spaces.errors import SpaceError
@@ -241,6 +242,25 @@ def test_the_front_is_tagged_in_mlflow_and_a_trial_that_left_it_is_not(tmp_path)
     assert tags.pop(SWEEP) == " ".join(record.run.key for record in standing)
     assert {key for key, tag in tags.items() if tag == "true"} == {record.run.key for record in standing}
     assert len(tags) == 6 > len(standing)
+
+
+@pytest.mark.parametrize(("sampler", "raising"), [("tpe", TPESampler), ("nsga2", NSGAIISampler), ("gp", GPSampler)])
+def test_where_a_sampler_raises_in_mid_sweep_the_trial_is_drawn_at_random_and_it_is_said_once(
+    tmp_path, monkeypatch, sampler, raising
+):
+    def fail(*_: object) -> None:
+        raise ValueError("singular matrix\nof many lines")
+
+    told: list[str] = []
+    ledger = Ledger(create(tmp_path, space(f"sampler: {sampler}")), tell=told.append)
+    for number, run in enumerate(iter(ledger.next_run, None)):
+        train(ledger, run, 0.1 + 0.8 * run.settings["clean_weight"])
+        if number == 5:
+            monkeypatch.setattr(raising, "sample_relative", fail)
+    assert ledger.is_complete
+    assert {record.state for record in ledger.records.values()} == {"complete"}
+    assert told == [f"the sampler {sampler} has failed (ValueError: singular matrix): such trials are drawn at random"]
+    assert len({record.run.settings["clean_weight"] for record in ledger.records.values()}) == 12
 
 
 CONVERGING = "trials: 60, until: converged, compute: 3}"

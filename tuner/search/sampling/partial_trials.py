@@ -25,20 +25,18 @@ from tuner.storage.optuna_internals import StudyView
 class PartialTrialSampler(BaseSampler):
     """Wraps a sampler of a study, so that it learns from partial trials, too.
 
-    The wrapped sampler sees the study's `visible_trials`, in which a partial trial is a complete one with its place or
-    its `relative_value`. Of a study with several objectives it sees one number for each trial, what `weights` make of
+    The wrapped sampler sees the study's `visible_trials`, in which a partial trial is a complete one with its
+    `relative_value`. Of a study with several objectives it sees one number for each trial, what `weights` make of
     them: with other weights for each trial, the whole front is searched (ParEGO, Knowles 2006). Categorical parameters
     with three or more increasing numbers are given to it as integers, their indices, so that it knows their order.
 
     Args:
         sampler: that proposes values, for example ``TPESampler`` or ``GPSampler``.
-        by_place: see `visible_trials`: for a sampler that asks only which trials are better.
         weights: of several objectives, see `ObjectiveHistory.weighted`; None with one.
     """
 
-    def __init__(self, sampler: BaseSampler, *, by_place: bool = False, weights: Sequence[float] | None = None) -> None:
+    def __init__(self, sampler: BaseSampler, *, weights: Sequence[float] | None = None) -> None:
         self._sampler = sampler
-        self._by_place = by_place
         self._weights = weights
         self._view: _VisibleStudy | None = None
 
@@ -92,7 +90,7 @@ class PartialTrialSampler(BaseSampler):
             numbers = several.weighted(trials, self._weights)
             return _VisibleStudy(study, visible_by_number(trials, numbers), StudyDirection.MINIMIZE)
         history = _histories.setdefault(study, TrialHistory(study.direction))
-        shown = visible_trials(trials, study.direction, history, by_place=self._by_place)
+        shown = visible_trials(trials, study.direction, history)
         return _VisibleStudy(study, shown, study.direction)
 
 

@@ -1,9 +1,6 @@
 """Which trials of a search a sampler learns from, and what a trial counts that was stopped early or still runs.
 
-Such a trial is compared with what the others had reported at the step of its last report. TPE asks only which trials
-are better: for it, a trial counts with its place, the number of trials that were better at that step. So a trial that
-was stopped at the first rung is behind those that went on, whatever the scale of the metric. For the Gaussian process
-it counts with its relative value: its last report, divided by the best report of any trial at the same step.
+Such a trial counts with its relative value: its last report, divided by the best report of any trial at the same step.
 """
 
 from __future__ import annotations
@@ -11,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from optuna.study import StudyDirection
@@ -32,7 +29,6 @@ class TrialHistory:
         sign: 1 if the objective is maximised, -1 if it is minimised.
         unfinished: trials that may still change.
         best: the best report at each step, and the best value, of trials that keep all constraints.
-        reports: all reports at each step, and all values, of the same trials: times minus `sign`, so the best is first.
         constraints: names of all constraints that a finished trial has.
 
     Args:
@@ -43,7 +39,6 @@ class TrialHistory:
         self.sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
         self.unfinished: list[FrozenTrial] = []
         self.best: dict[float, float] = {}
-        self.reports: dict[float, list[float]] = {}
         self.constraints: set[str] = set()
         self._num_known = 0
         self._leaders: dict[float, list[tuple[float, int]]] = {}
@@ -63,8 +58,6 @@ class TrialHistory:
                 self.constraints.update(trial.constraints)
                 if _is_feasible(trial):
                     _update_best(self.best, trial, self.sign)
-                    for step, value in _reports_of(trial):
-                        insort(self.reports.setdefault(step, []), -self.sign * value)
                     self._rank(trial)
 
     def leaders(self) -> list[int]:
@@ -80,11 +73,7 @@ class TrialHistory:
 
 
 def visible_trials(
-    trials: Sequence[FrozenTrial],
-    direction: StudyDirection,
-    history: TrialHistory | None = None,
-    *,
-    by_place: bool = False,
+    trials: Sequence[FrozenTrial], direction: StudyDirection, history: TrialHistory | None = None
 ) -> list[FrozenTrial]:
     """Return the trials of a study that a sampler learns from, in the order of their numbers.
 
@@ -96,8 +85,6 @@ def visible_trials(
         trials: all trials of the study, in the order of their numbers.
         direction: of the study's only objective.
         history: of the same study, which is brought up to date; without one, every trial is read.
-        by_place: whether a trial has, in place of its relative value, the number of trials that were better at the
-            step of its last report, as a value that is better the fewer they are: 0 for the best.
 
     Returns:
         At most `NUM_VISIBLE` trials: the `NUM_BEST` best, and the newest of the others.
@@ -105,7 +92,14 @@ def visible_trials(
     history = history or TrialHistory(direction)
     history.update(trials)
     feasible = [trial for trial in history.unfinished if _is_feasible(trial)]
-    value_of = _places(history, feasible) if by_place else _relative_values(history, feasible)
+    best = dict(history.best)
+    for trial in feasible:
+        _update_best(best, trial, history.sign)
+    is_comparable = best.get(_END, 1.0) > 0
+
+    def value_of(trial: FrozenTrial) -> float | None:
+        return relative_value(trial, best) if is_comparable else None
+
     chosen: set[int] = set()
     if len(trials) > NUM_VISIBLE:
         candidates = [_numbered(trials, number) for number in history.leaders()] + feasible
@@ -139,31 +133,6 @@ def visible_by_number(trials: Sequence[FrozenTrial], numbers: Mapping[int, float
     return [
         _as_complete(trial, numbers[trial.number], names) if trial.number in numbers else trial for trial in visible
     ]
-
-
-def _relative_values(history: TrialHistory, unfinished: Iterable[FrozenTrial]) -> Callable[[FrozenTrial], float | None]:
-    best = dict(history.best)
-    for trial in unfinished:
-        _update_best(best, trial, history.sign)
-    is_comparable = best.get(_END, 1.0) > 0
-    return lambda trial: relative_value(trial, best) if is_comparable else None
-
-
-def _places(history: TrialHistory, unfinished: Sequence[FrozenTrial]) -> Callable[[FrozenTrial], float | None]:
-    sign = history.sign
-    reports: dict[float, list[float]] = {}
-    for trial in unfinished:
-        for step, report in _reports_of(trial):
-            reports.setdefault(step, []).append(-sign * report)
-
-    def place(trial: FrozenTrial) -> float | None:
-        step, value = _last_report(trial)
-        if value is None or math.isnan(value):
-            return None
-        better = bisect_left(history.reports.get(step, ()), -sign * value)
-        return -sign * (better + sum(other < -sign * value for other in reports.get(step, ())))
-
-    return place
 
 
 def _numbered(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
@@ -203,13 +172,6 @@ def _update_best(best: dict[float, float], trial: FrozenTrial, sign: float) -> N
     for step, report in trial.intermediate_values.items():
         if sign * report > sign * best.get(step, worst):
             best[step] = report
-
-
-def _reports_of(trial: FrozenTrial) -> Iterator[tuple[float, float]]:
-    """Yield the steps and values that a trial is compared by with others: its reports, and its value at the end."""
-    yield from ((step, report) for step, report in trial.intermediate_values.items() if not math.isnan(report))
-    if trial.state == TrialState.COMPLETE and trial.value is not None and not math.isnan(trial.value):
-        yield _END, trial.value
 
 
 def _last_report(trial: FrozenTrial) -> tuple[float, float | None]:
