@@ -17,7 +17,7 @@ table: .venv/installed  ## The README's table of defences: an hour and a half on
 
 results-paper: .venv/installed  ## The table of docs/results/paper.md: an hour for each of 8 trials on a core; run again, it goes on
 	if $(BIN)/tuner status paper_readings >/dev/null 2>&1; then $(BIN)/tuner resume paper_readings; \
-	else $(BIN)/tuner launch paper_readings --name paper_readings; fi
+	else $(BIN)/tuner launch docs/results/paper_readings.yaml; fi
 	$(BIN)/python docs/results/make_paper.py
 
 # Most tests with servers wait, so there are more workers than processors; see tests/conftest.py for their order.

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -327,6 +328,11 @@ def test_a_packaged_space_loads_under_its_name_and_gives_valid_configurations(na
         assert parse(configuration).model_dump(mode="json") == configuration
         assert (configuration["seed"], configuration["compute"]) == (seed, space.budget.compute)
     assert baseline_configurations(space).keys() == {baseline.name for baseline in space.baselines}
+
+
+def test_the_spaces_beside_the_results_are_right():
+    found = sorted((Path(__file__).parents[2] / "docs/results").glob("*.yaml"))
+    assert [load_space(str(path)).name for path in found] == ["paper_readings"]
 
 
 @pytest.mark.parametrize("name", names())

@@ -64,7 +64,7 @@ def runs(parameters: Mapping[str, Any]) -> Iterable[str]:
 @_matching
 def spaces(parameters: Mapping[str, Any]) -> Iterable[str]:
     """Return the packaged spaces, those of installed packages, and the YAML files right here."""
-    packaged = sorted(path.stem for path in _packaged().glob("*.yaml"))
+    packaged = sorted(path.stem for path in _packaged().rglob("*.yaml"))
     points = metadata.entry_points(group="adversarial_tuner.spaces")  # quicker than to load their table
     return [*packaged, *(point.name for point in points), *_here("*.yaml")]
 
