@@ -138,6 +138,7 @@ def _grammar() -> Iterator[str]:
 def _settings() -> Iterator[str]:
     from search_spaces.sections import keys_of, submodel
     from trainables.config import CONFIGURATIONS
+    from trainables.config.plugins.registries import RECIPES
 
     yield "# Settings of the recipes\n"
     yield (
@@ -147,7 +148,8 @@ def _settings() -> Iterator[str]:
         "values: [...], at: [0, 0.5]}` with the moments as shares of the compute.\n"
     )
     shown: dict[str, str] = {}
-    for name, config in CONFIGURATIONS.items():
+    for name in RECIPES.ours:
+        config = CONFIGURATIONS[name]
         yield f"## `{name}`\n\n{_first_paragraph(config)}\n"
         schema = config.model_json_schema()
         shared = {"trainable", "dataset", "evaluation", "seed", "code"}

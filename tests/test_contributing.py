@@ -46,7 +46,7 @@ def test_a_recipe_trains():
     tables = {"CONFIGURATIONS": CONFIGURATIONS, "LOOPS": LOOPS}
     settings = {"trainable": "noise_training", "dataset": {"name": "digits", "validation": 200}, "compute": 1.0}
     settings |= {"classifier": {"architecture": "mlp"}, "evaluation": {"watch_images": 20, "rank_images": 30}}
-    with patch.dict(CONFIGURATIONS), patch.dict(LOOPS):
+    with patch.dict(CONFIGURATIONS._set), patch.dict(LOOPS._set):
         run_example("A recipe", torch=torch, cross_entropy=cross_entropy, **names, **tables)
         config = parse({**settings, "deviation": 0.2})
         reports = finish(build(config, load("digits", validation=200)))

@@ -37,7 +37,7 @@ def add_attack() -> None:
     run_example("An attack", torch=torch, ATTACKS=ATTACKS, TIERS=TIERS, AttackRow=AttackRow)
 
 
-with patch.dict(ATTACKS), patch.dict(TIERS):
+with patch.dict(ATTACKS._set), patch.dict(TIERS):
     add_attack()
     ROW = TIERS["rank"][-1]
 METRIC = ROW.name
@@ -49,7 +49,7 @@ SPACE = REAL.replace("epsilon: 0.2", "epsilon: 0.05").replace(
 @pytest.fixture
 def added():
     """The attack is there as long as a test runs."""
-    with patch.dict(ATTACKS), patch.dict(TIERS):
+    with patch.dict(ATTACKS._set), patch.dict(TIERS):
         add_attack()
         yield
 

@@ -8,7 +8,7 @@ it is used. No torch here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
@@ -187,7 +187,7 @@ class Registry(Mapping[str, Any]):
         return len(self.entries)
 
 
-class RegistryView(MutableMapping[str, Row], Generic[Row]):
+class RegistryView(Mapping[str, Row], Generic[Row]):
     """What the rows of a table give, made when it is asked for. What is set here stands in the place of a row.
 
     Args:
@@ -216,9 +216,6 @@ class RegistryView(MutableMapping[str, Row], Generic[Row]):
 
     def __setitem__(self, name: str, row: Row) -> None:
         self._set[name] = row
-
-    def __delitem__(self, name: str) -> None:
-        del self._set[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys((*self._registry.names(), *self._set)))
