@@ -108,7 +108,7 @@ BAD = {
     "an unknown published configuration": (["train", "wong_2002"], ["did you mean 'wong_2020'?", "madry_2018"]),
     "a published configuration with a mistake over it": (
         ["train", "wong_2020", "--set", "attack.epsilon=2"],
-        ["attack.epsilon: must be less than or equal to 1, not 2"],
+        ["attack.epsilon must be less than or equal to 1, not 2: pixels are from 0 to 1; did you mean 2/255?"],
     ),
     "settings of all kinds": (
         ["train", "gan", "--set", "batch_size=0", "--set", "classifier.learning_rat=1"],
