@@ -217,6 +217,10 @@ class RegistryView(Mapping[str, Row], Generic[Row]):
     def __setitem__(self, name: str, row: Row) -> None:
         self._set[name] = row
 
+    def __delitem__(self, name: str) -> None:
+        """Forget what was set; a row cannot be deleted."""
+        del self._set[name]
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys((*self._registry.names(), *self._set)))
 
