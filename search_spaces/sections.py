@@ -29,7 +29,7 @@ from trainables.config import (
     Compute,
     DataContent,
     with_default_validation,
-    without_empty_lists,
+    without_usual_values,
     without_what_is_not_set,
 )
 from trainables.evaluation.earlier_names import present_name, present_watched_name
@@ -171,8 +171,8 @@ class Evaluation(Section):
     attacks: Annotated[tuple[str, ...], AS_TUPLE] = ()
 
     @model_serializer(mode="wrap")
-    def _without_empty_lists(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_empty_lists(handler(self))
+    def _without_usual_values(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_usual_values(handler(self))
 
 
 class Objective(Section):

@@ -166,7 +166,7 @@ def _joint_mistakes(draft: Draft) -> Iterator[Mistake]:
         message = f"has no effect: the sampler {by_name} draws around nothing, which tpe and gp do"
         yield from (Mistake(None, (*item.place, "prior"), message) for item in draft.parameters if item.prior)
     if budget.get("until") is not None:
-        yield from _endless_mistakes(draft, sampler)
+        yield from _until_mistakes(draft, sampler)
     if sampler == "grid":
         yield from _grid_mistakes(draft, budget.get("trials"))
         return
@@ -179,7 +179,7 @@ def _joint_mistakes(draft: Draft) -> Iterator[Mistake]:
         yield Mistake(None, ("seeds",), message)
 
 
-def _endless_mistakes(draft: Draft, sampler: object) -> Iterator[Mistake]:
+def _until_mistakes(draft: Draft, sampler: object) -> Iterator[Mistake]:
     place = ("budget", "until")
     if isinstance(objectives := draft.data.get("objective"), list) and len(objectives) > 1:
         yield Mistake(None, place, "goes with one objective: leave it out, or name one")

@@ -15,6 +15,8 @@ the global random state is neither read nor changed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy, is_correct
@@ -130,6 +132,27 @@ def r_fgsm(
     return project(start + 0.5 * epsilon * steepest(gradient, norm), images, epsilon, norm)
 
 
+def _limits(images: torch.Tensor, epsilon: Epsilon, norm: Norm) -> tuple[torch.Tensor, ...]:
+    """Return what `_moved` keeps images within: the bounds of their pixels or, in L2, the centres of the balls."""
+    return pixel_bounds(images, epsilon) if norm == "linf" else (images,)
+
+
+def _moved(
+    current: torch.Tensor,
+    gradient: torch.Tensor,
+    size: Epsilon,
+    limits: Sequence[torch.Tensor],
+    epsilon: Epsilon,
+    norm: Norm,
+) -> torch.Tensor:
+    """Return images after a step up the gradient, projected into the ball and the box; the gradient may be reused."""
+    if norm == "l2":
+        (images,) = limits
+        return project(current + size * unit(gradient), images, epsilon, norm)
+    low, high = limits
+    return gradient.sign().mul_(size).add_(current).clamp_(low, high)
+
+
 def pgd(
     logits_fn: LogitsFn,
     images: torch.Tensor,
@@ -158,15 +181,10 @@ def pgd(
         norm: see the module.
     """
     adversarial = images if rng is None else uniform_start(images, epsilon, rng, clipped=clipped_start, norm=norm)
-    if norm == "l2":
-        for _ in range(steps):
-            gradient = input_gradient(logits_fn, adversarial, labels, loss)
-            adversarial = project(adversarial + step_size * unit(gradient), images, epsilon, norm)
-        return adversarial
-    low, high = pixel_bounds(images, epsilon)
+    limits = _limits(images, epsilon, norm)
     for _ in range(steps):
         gradient = input_gradient(logits_fn, adversarial, labels, loss)
-        adversarial = (adversarial + step_size * gradient.sign()).clamp(low, high)
+        adversarial = _moved(adversarial, gradient, step_size, limits, epsilon, norm)
     return adversarial
 
 
@@ -241,14 +259,12 @@ def pgd_survivors(  # noqa: PLR0913 - all that such an attack can be told
     size = REACH * epsilon / max(steps, 1) if step_size is None else step_size
     if not (drops_images(images) if drops is None else drops):
         return _pgd_on_all(logits_fn, images, labels, epsilon, steps, size, loss, restarts, rng, norm)
-    if norm == "l2":
-        return _pgd_survivors_l2(logits_fn, images, labels, epsilon, steps, size, loss, restarts, rng)
     result = images.clone()
     survivors = torch.arange(len(images), device=images.device)
-    low_of_all, high_of_all = pixel_bounds(images, epsilon)
+    limits_of_all = _limits(images, epsilon, norm)
     for _ in range(restarts):
-        start = images if rng is None else uniform_start(images, epsilon, rng)
-        current, low, high = (tensor[survivors] for tensor in (start, low_of_all, high_of_all))
+        start = images if rng is None else uniform_start(images, epsilon, rng, norm=norm)
+        current, *limits = (tensor[survivors] for tensor in (start, *limits_of_all))
         for step in range(steps + 1):
             if not len(survivors):
                 break
@@ -256,41 +272,11 @@ def pgd_survivors(  # noqa: PLR0913 - all that such an attack can be told
             survives = is_correct(logits, labels[survivors])
             if not survives.all():
                 result[survivors[~survives]] = current[~survives]
-                survivors, current, low, high, gradient = (
-                    tensor[survives] for tensor in (survivors, current, low, high, gradient)
+                survivors, current, gradient, *limits = (
+                    tensor[survives] for tensor in (survivors, current, gradient, *limits)
                 )
             if step < steps:
-                current = gradient.sign().mul_(size).add_(current).clamp_(low, high)
-        result[survivors] = current
-    return result
-
-
-def _pgd_survivors_l2(
-    logits_fn: LogitsFn,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    epsilon: float,
-    steps: int,
-    size: float,
-    loss: Loss,
-    restarts: int,
-    rng: torch.Generator | None,
-) -> torch.Tensor:
-    """Return what `pgd_survivors` returns in L2, where images are left out."""
-    result = images.clone()
-    survivors = torch.arange(len(images), device=images.device)
-    for _ in range(restarts):
-        start = images if rng is None else uniform_start(images, epsilon, rng, norm="l2")
-        current = start[survivors]
-        for step in range(steps + 1):
-            if not len(survivors):
-                break
-            logits, _, gradient = forward_and_gradient(logits_fn, current, labels[survivors], loss)
-            survives = is_correct(logits, labels[survivors])
-            result[survivors[~survives]] = current[~survives]
-            survivors, current, gradient = (tensor[survives] for tensor in (survivors, current, gradient))
-            if step < steps:
-                current = project(current + size * unit(gradient), images[survivors], epsilon, "l2")
+                current = _moved(current, gradient, size, limits, epsilon, norm)
         result[survivors] = current
     return result
 
@@ -310,7 +296,7 @@ def _pgd_on_all(
     """Return what `pgd_survivors` returns, without a look at what is misclassified."""
     result = current = images
     survives = torch.ones_like(labels, dtype=torch.bool)
-    low, high = pixel_bounds(images, epsilon)
+    limits = _limits(images, epsilon, norm)
     for _ in range(restarts):
         start = images if rng is None else uniform_start(images, epsilon, rng, norm=norm)
         current = torch.where(per_image(survives), start, result)
@@ -318,11 +304,7 @@ def _pgd_on_all(
             logits, _, gradient = forward_and_gradient(logits_fn, current, labels, loss)
             survives = survives & is_correct(logits, labels)
             if step < steps:
-                moved = (
-                    project(current + size * unit(gradient), images, epsilon, norm)
-                    if norm == "l2"
-                    else gradient.sign().mul_(size).add_(current).clamp_(low, high)
-                )
+                moved = _moved(current, gradient, size, limits, epsilon, norm)
                 current = torch.where(per_image(survives), moved, current)
         result = current
     return result

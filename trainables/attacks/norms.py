@@ -8,7 +8,7 @@ import torch
 
 from trainables.common.tasks import ImageShape, Norm
 
-_TINY = 1e-12
+TINY = 1e-12
 """Divisors are at least this: a gradient of zero has no direction, and stays zero."""
 
 
@@ -21,7 +21,7 @@ def unit(values: torch.Tensor) -> torch.Tensor:
     """Return each of ``(..., C, H, W)`` at an L2 norm of 1, whatever its size; zero stays zero."""
     # Scaled first, since the square of a small gradient underflows, as that of a confident network does.
     scaled = values / values.abs().amax((-3, -2, -1), keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
-    return scaled / length(scaled).clamp_min(_TINY)
+    return scaled / length(scaled).clamp_min(TINY)
 
 
 def steepest(gradient: torch.Tensor, norm: Norm) -> torch.Tensor:
@@ -31,7 +31,7 @@ def steepest(gradient: torch.Tensor, norm: Norm) -> torch.Tensor:
 
 def clip_length(perturbation: torch.Tensor, radius: float | torch.Tensor) -> torch.Tensor:
     """Return perturbations ``(..., C, H, W)``, those that are longer than the radius shortened to it."""
-    return perturbation * (radius / length(perturbation).clamp_min(_TINY)).clamp_max(1.0)
+    return perturbation * (radius / length(perturbation).clamp_min(TINY)).clamp_max(1.0)
 
 
 def random_in_ball(images: torch.Tensor, radius: float | torch.Tensor, rng: torch.Generator) -> torch.Tensor:

@@ -7,12 +7,11 @@ from bisect import bisect_left
 
 import torch
 
-from trainables.attacks.gradient import drops_images
+from trainables.attacks.gradient import drops_images, per_image
 from trainables.attacks.losses import Epsilon, LogitsFn, is_correct, margin
-from trainables.attacks.norms import length, unit
+from trainables.attacks.norms import TINY, length, unit
 from trainables.attacks.square import DROPPED_EVERY, HALVED_AFTER
 
-_TINY = 1e-12
 _SMALLEST_SIDE = 3
 
 
@@ -60,7 +59,7 @@ def square_l2(
         current = _within(clean, perturbation, epsilon)
         logits = logits_fn(current)
         highest, correct = margin(logits, labels[index]), is_correct(logits, labels[index])
-        current = torch.where(_per_image(survives), current, clean)
+        current = torch.where(per_image(survives), current, clean)
         survives = survives & correct
     for query in range(queries):
         if not len(index):
@@ -71,7 +70,7 @@ def square_l2(
         candidate = _within(clean, proposed, epsilon)
         logits = logits_fn(candidate)
         loss, correct = margin(logits, labels[index]), is_correct(logits, labels[index])
-        is_better = _per_image(survives & (~correct | (loss > highest)))
+        is_better = per_image(survives & (~correct | (loss > highest)))
         current = torch.where(is_better, candidate, current)
         perturbation = torch.where(is_better, proposed, perturbation)
         highest = torch.maximum(loss, highest)
@@ -88,10 +87,6 @@ def square_l2(
 
 def _within(clean: torch.Tensor, perturbation: torch.Tensor, epsilon: Epsilon) -> torch.Tensor:
     return (clean + unit(perturbation) * epsilon).clamp(0.0, 1.0)
-
-
-def _per_image(values: torch.Tensor) -> torch.Tensor:
-    return values[:, None, None, None]
 
 
 def _side(query: int, queries: int, p: float, shape: torch.Size) -> int:
@@ -128,10 +123,10 @@ def _moved(
     unused = (epsilon**2 - length(actual).square()).clamp_min(0.0)
     available = (unused / channels + (perturbation * in_either).square().sum((-2, -1), keepdim=True)).sqrt()
     old = perturbation[window]
-    shape = bump + old / _length_of_channels(old).clamp_min(_TINY)
+    shape = bump + old / _length_of_channels(old).clamp_min(TINY)
     moved = perturbation.clone()
     moved[source] = 0.0
-    moved[window] = shape / _length_of_channels(shape).clamp_min(_TINY) * available
+    moved[window] = shape / _length_of_channels(shape).clamp_min(TINY) * available
     return moved
 
 

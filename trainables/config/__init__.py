@@ -30,7 +30,7 @@ from trainables.config.sections import (
     EvaluationConfig,
     metric_of_attack,
     with_default_validation,
-    without_empty_lists,
+    without_usual_values,
     without_what_is_not_set,
 )
 
@@ -63,6 +63,6 @@ __all__ = [
     "metric_of_attack",
     "parse",
     "with_default_validation",
-    "without_empty_lists",
+    "without_usual_values",
     "without_what_is_not_set",
 ]

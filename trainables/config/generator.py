@@ -35,7 +35,8 @@ class GeneratorConfig(Settings):
         see_label: whether the true label is an input.
         see_perturbation: whether the perturbation so far, as a share of the bound, is an input channel.
         noise: how many normal random numbers are an input.
-        perturbation_bound: L-infinity bound of the perturbation in pixels of [0, 1], or a `Schedule`.
+        perturbation_bound: bound of the perturbation in the norm of the evaluation, in pixels of [0, 1], or a
+            `Schedule`.
         perturbation_sign: whether a recursion may brighten and darken pixels (``both``), or only brighten
             (``positive``) or darken (``negative``) them.
         random_start: whether a perturbation starts at a random point within the bound instead of at the image.

@@ -101,7 +101,7 @@ def metric_of_attack(name: str) -> str:
     return name if reference is None else f"{OWN}{reference.name}"
 
 
-def without_empty_lists(evaluation: dict[str, Any]) -> dict[str, Any]:
+def without_usual_values(evaluation: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of an evaluation without the usual norm, and without the keys of lists that are empty.
 
     So settings without any have the digest that they have always had.
@@ -278,8 +278,8 @@ class EvaluationConfig(Settings):
         return names
 
     @model_serializer(mode="wrap")
-    def _without_empty_lists(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_empty_lists(handler(self))
+    def _without_usual_values(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_usual_values(handler(self))
 
 
 class ClassifierConfig(Settings):

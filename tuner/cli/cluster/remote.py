@@ -14,6 +14,7 @@ from tuner.cli.options import is_local_path
 from tuner.errors import UserError
 
 if TYPE_CHECKING:
+    from search_spaces.schema import Space
     from tuner.cluster.command import RemoteCommand
 
 _ARGV, _INSECURE = "tuner.argv", "tuner.insecure"
@@ -114,10 +115,13 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
     files: dict[str, str] = {}
     packages: dict[str, str] = {}
     if ctx.command.name == "launch":
-        text, source, name = _space(parameters["space"], parameters.get("assign") or ())
+        from tuner.execution.upkeep.resolving import code_to_send
+
+        text, source, space = _space(parameters["space"], parameters.get("assign") or ())
         options = [option for option in options if option[0] != "assign"]  # they are in the text
-        code, packages = _code(text, parameters["space"], is_trusted=bool(parameters.get("trust")))
-        sweep, arguments, files = sweep or name, [source], {source: text, **code}
+        code, packages = code_to_send(space, source, is_trusted=bool(parameters.get("trust")))
+        file = Path(source).name
+        sweep, arguments, files = sweep or space.name, [file], {file: text, **code}
         options = [("name", ["--name", sweep]), *(option for option in options if option[0] != "name")]
     if sweep:
         check_name(sweep)
@@ -134,29 +138,15 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
     )
 
 
-def _space(name_or_path: str, assignments: Sequence[str]) -> tuple[str, str, str]:
-    """Return the text of a space without mistakes, with values and bundles put in, its file's name, and its own."""
+def _space(name_or_path: str, assignments: Sequence[str]) -> tuple[str, str, Space]:
+    """Return the text of a space without mistakes, with values and bundles put in, its file, and the space."""
     from search_spaces import library
     from search_spaces.configurations import assigned_space, parse_space, with_bundles
 
     text, source = library.text_of(name_or_path)
     text = assigned_space(text, source, assignments)
     space = parse_space(text, source)
-    return with_bundles(space, text, source), Path(source).name, space.name
-
-
-def _code(text: str, name_or_path: str, *, is_trusted: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the files of code that a space names, by their names, and the versions of packages by theirs.
-
-    Raises:
-        UserError: code may not be run or cannot be read.
-    """
-    from search_spaces import library
-    from search_spaces.configurations import parse_space
-    from tuner.execution.upkeep.resolving import code_to_send
-
-    _, source = library.text_of(name_or_path)
-    return code_to_send(parse_space(text, source), source, is_trusted=is_trusted)
+    return with_bundles(space, text, source), source, space
 
 
 def split_argv(ctx: typer.Context) -> tuple[list[tuple[str, list[str]]], list[str]]:
