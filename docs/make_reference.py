@@ -114,7 +114,10 @@ def _grammar() -> Iterator[str]:
     yield "| `{float: [low, high]}` | a real number; `log: true` draws it by its logarithm, `step: s` from steps |"
     yield "| `{int: [low, high]}` | a whole number, likewise |"
     yield "| `{choice: [a, b]}` | one of the values |"
-    yield "| `{choice: {name: {...}, other: {...}}}` | one of several groups of settings, by its name |"
+    yield (
+        "| `{choice: {name: {...}, other: {...}}}` | one of several groups of settings, by its name; settings inside "
+        "of a group may vary, too |"
+    )
     yield "| `{by: {sibling: {value: {...}}}}` | the range that belongs to the value of another setting |"
     yield "\nBeside them may stand:\n"
     yield "| key | what it says |\n|---|---|"

@@ -159,9 +159,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Fragments:
-    """One of several named groups of settings; the name is what is chosen."""
+    """One of several named groups of settings; the name is what is chosen.
+
+    Attributes:
+        settings: the fixed settings of each group.
+        inside: for each group in which something varies, the parameters of all its settings, with the keys that lead
+            to them inside the group.
+    """
 
     settings: Mapping[str, Mapping[str, Any]]
+    inside: Mapping[str, tuple[Alternative, ...]] = field(default_factory=dict)
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -171,6 +178,33 @@ class Fragments:
     def holds(self, value: object) -> bool:
         """Return whether it is one of the names."""
         return isinstance(value, str) and value in self.settings
+
+    def name_of(self, settings: object, *, in_part: bool) -> str | None:
+        """Return the first group that settings can come from; None if there is none.
+
+        Args:
+            settings: nested; those of a group that may vary have any value that the group lets them have.
+            in_part: the settings may hold more than the group does.
+        """
+        return next((name for name in self.settings if self._fits(name, settings, in_part=in_part)), None)
+
+    def _fits(self, name: str, settings: object, *, in_part: bool) -> bool:
+        if not isinstance(settings, Mapping):
+            return False
+        allowed: dict[tuple[str, ...], list[Alternative]] = {}
+        for parameter in self.inside.get(name, ()):
+            allowed.setdefault(parameter.setting, []).append(parameter)
+        others: dict[str, Any] = {}
+        for path, value in leaf_values(settings):
+            if path not in allowed:
+                put(others, path, value)
+            elif not any(parameter.gives(value) for parameter in allowed[path]):
+                return False
+        fixed: dict[str, Any] = {}
+        for path, value in leaf_values(self.settings[name]):
+            if path not in allowed:
+                put(fixed, path, value)
+        return contains(others, fixed) if in_part else others == fixed
 
     def __str__(self) -> str:
         return f"one of {', '.join(self.values)}"
@@ -255,17 +289,20 @@ class SchedulePart(Parameter):
 class Alternative(Parameter):
     """One of several parameters that decide a setting, of which a trial uses one: which, its conditions say.
 
-    They are the ranges that a setting has beside different values of a sibling, and a range beside zero.
+    They are the ranges that a setting has beside different values of a sibling or in different named groups, and a
+    range beside zero.
 
     Attributes:
-        decides: the keys of the setting; `path` goes on from there.
+        decides: the keys of the setting.
         stands_at: the keys that lead to it in a file.
         is_zero: whether it is the choice, true or false, of zero in place of a range.
+        is_in_group: whether it belongs to a named group, whose name then stands among the keys of `path`.
     """
 
     decides: tuple[str, ...] = ()
     stands_at: tuple[str, ...] = ()
     is_zero: bool = False
+    is_in_group: bool = False
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -276,6 +313,17 @@ class Alternative(Parameter):
     def setting(self) -> tuple[str, ...]:
         """The keys that lead to the setting that it decides."""
         return self.decides
+
+    @property
+    def common(self) -> tuple[str, ...]:
+        """The part of `path` that all parameters share that decide the setting, in its group if it is in one."""
+        return self.path[: len(self.decides) + self.is_in_group]
+
+    def gives(self, value: object) -> bool:
+        """Return whether the setting can have a value by this parameter."""
+        if self.is_zero:
+            return not isinstance(value, bool) and value == 0
+        return self.domain.holds(value)
 
 
 def settings_of(parameters: Iterable[Parameter], suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
@@ -301,6 +349,19 @@ def settings_of(parameters: Iterable[Parameter], suggest: Callable[[Parameter], 
         else:
             put(settings, parameter.path, domain.settings[value] if isinstance(domain, Fragments) else value)
     return settings
+
+
+def settings_decided(parameter: Parameter) -> Iterator[str]:
+    """Yield the dotted names, in a trial's settings, of what a parameter decides."""
+    if isinstance(parameter, SchedulePart):  # a schedule that does not change is a number in the settings
+        schedule = ".".join(parameter.setting)
+        yield schedule
+        yield f"{schedule}.values" if parameter.number else parameter.name
+    elif isinstance(parameter.domain, Fragments):
+        for group in parameter.domain.settings.values():
+            yield from (".".join(path) for path, _ in leaf_values(group, parameter.setting))
+    else:
+        yield ".".join(parameter.setting)
 
 
 def put(settings: dict[str, Any], path: tuple[str, ...], value: object) -> None:

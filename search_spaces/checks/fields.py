@@ -81,7 +81,7 @@ def value_mistakes(config: type[BaseModel], path: Keys, place: Path, values: Loc
             return
         model = inner
     if inner is not None and not issubclass(inner, Schedule):
-        if [value for _, value in values] != [{}]:
+        if values and [value for _, value in values] != [{}]:
             yield Mistake(None, place, f"must be a mapping with keys of these: {', '.join(keys_of(inner))}")
         return
     for where, value in values:

@@ -71,7 +71,7 @@ def _located_values(parameter: Parameter) -> Iterator[tuple[Keys, Path, LocatedV
     """
     path, place, domain = parameter.path, parameter.place, parameter.domain
     if isinstance(parameter, Alternative):
-        path, whole = parameter.setting, ("parameters", *parameter.setting)
+        path, whole = parameter.setting, place[: 1 + parameter.is_in_group + len(parameter.common)]
         yield path, whole, [((*place, "or_zero"), 0)] if parameter.is_zero else _values_at(place, domain)
     elif isinstance(domain, Fixed):
         yield path, place, _values_at(place, domain)

@@ -1,13 +1,26 @@
-"""Settings that several parameters decide: a range for each value of a sibling (``by``), and zero beside a range."""
+"""Settings that several parameters decide.
+
+That is a range for each value of a sibling (``by``), zero beside a range, and what varies inside of named groups.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces.errors import Mistake, Path, shown, unknown
-from search_spaces.parameters import Alternative, Choice, Condition, Domain, Fixed, FloatRange, Fragments, IntRange
+from search_spaces.parameters import (
+    Alternative,
+    Choice,
+    Condition,
+    Domain,
+    Fixed,
+    FloatRange,
+    Fragments,
+    IntRange,
+    Parameter,
+)
 from search_spaces.parsing.schedules import ScheduleDomain
 
 IS_ZERO, ABOVE_ZERO = "is_zero", "above_zero"
@@ -109,6 +122,7 @@ def alternatives(
     when: tuple[Condition, ...],
     values: Mapping[str, Condition],
     leaf: Mapping[str, Any],
+    place: tuple[str, ...],
 ) -> Iterator[Alternative]:
     """Yield the parameters that decide a setting.
 
@@ -118,8 +132,8 @@ def alternatives(
         when: conditions of the setting, which all have.
         values: of a dependent domain: the condition under which each case is used.
         leaf: that describes the setting.
+        place: of the leaf in the file.
     """
-    place = ("parameters", *path)
     if isinstance(domain, ZeroOr):
         yield from _zero_or(path, domain, when, path, place, prior_of(leaf))
         return
@@ -147,3 +161,35 @@ def _zero_or(
     yield Alternative(switch, Choice((False, True)), when, decides, stands_at, is_zero=True, prior=is_zero)
     above = () if True in is_zero else prior
     yield Alternative((*path, ABOVE_ZERO), domain.range, (*when, (switch, (False,))), decides, stands_at, prior=above)
+
+
+def inside_group(parameter: Parameter, place: tuple[str, ...]) -> Alternative:
+    """Return a parameter of a named group with the place where it stands in the file.
+
+    Args:
+        parameter: whose keys lead to it inside the group.
+        place: of the parameter, if it is the only one that decides its setting.
+    """
+    if isinstance(parameter, Alternative):
+        return parameter
+    path = parameter.path
+    return Alternative(path, parameter.domain, parameter.when, path, place, prior=parameter.prior)
+
+
+def of_groups(path: tuple[str, ...], groups: Fragments) -> Iterator[Alternative]:
+    """Yield the parameters of the settings inside of named groups, each used beside its group's name.
+
+    Args:
+        path: of the choice among the groups.
+        groups: the groups.
+    """
+    for name, parameters in groups.inside.items():
+        for item in parameters:
+            siblings = (((*path, name, *other), values) for other, values in item.when)
+            yield replace(
+                item,
+                path=(*path, name, *item.path),
+                when=((path, (name,)), *siblings),
+                decides=(*path, *item.decides),
+                is_in_group=True,
+            )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import Any
 
-from search_spaces.errors import Mistake, MistakeList, shown, unknown
+from search_spaces.errors import Mistake, MistakeList, Path, shown, unknown
 from search_spaces.parameters import Condition, FloatRange, Parameter
 from search_spaces.parsing.alternatives import AnyDomain, Dependent, ZeroOr, values_by_label
 from search_spaces.parsing.schedules import ScheduleDomain
@@ -14,15 +14,17 @@ from search_spaces.parsing.schedules import ScheduleDomain
 Domains = Mapping[tuple[str, ...], AnyDomain | None]  # None: a setting whose own description is wrong
 
 
-def read_condition(path: tuple[str, ...], raw: object, domains: Domains) -> tuple[tuple[Condition, ...], list[Mistake]]:
+def read_condition(
+    path: tuple[str, ...], raw: object, domains: Domains, place: Path
+) -> tuple[tuple[Condition, ...], list[Mistake]]:
     """Return the conditions of a parameter, and the mistakes in them.
 
     Args:
         path: of the parameter.
         raw: the content of ``when``.
         domains: of all parameters by path, its siblings among them.
+        place: of ``when`` in the file.
     """
-    place = ("parameters", *path, "when")
     if not isinstance(raw, dict) or not raw:
         return (), [Mistake(None, place, f"takes {{sibling: value or [values]}}, not {shown(raw)}")]
     conditions: list[Condition] = []
@@ -40,7 +42,7 @@ def read_condition(path: tuple[str, ...], raw: object, domains: Domains) -> tupl
 
 
 def read_cases(
-    path: tuple[str, ...], dependent: Dependent, domains: Domains
+    path: tuple[str, ...], dependent: Dependent, domains: Domains, place: Path
 ) -> tuple[dict[str, Condition], list[Mistake]]:
     """Return the condition under which each case of a dependent range is used, and the mistakes in them.
 
@@ -48,8 +50,8 @@ def read_cases(
         path: of the setting.
         dependent: its ranges.
         domains: of all parameters by path, its siblings among them.
+        place: of the sibling's name in the file.
     """
-    place = ("parameters", *path, "by", dependent.sibling)
     wrong = _sibling_objection(path, dependent.sibling, domains)
     if wrong:
         return {}, [Mistake(None, place, wrong)]

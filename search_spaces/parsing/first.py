@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from search_spaces.errors import Mistake, MistakeList, Path, shown, unknown
@@ -14,8 +14,8 @@ from search_spaces.parameters import (
     Fragments,
     Parameter,
     SchedulePart,
-    contains,
     is_number,
+    leaf_values,
     put,
     settings_of,
     with_changes,
@@ -84,7 +84,7 @@ class _Reader:
         self._alternatives: dict[str, list[Alternative]] = {}
         for item in parameters:
             if isinstance(item, Alternative):
-                self._alternatives.setdefault(".".join(item.setting), []).append(item)
+                self._alternatives.setdefault(".".join(item.common), []).append(item)
         self._invalid_paths = invalid_paths
         self._fixed = {item.name: item.domain.value for item in parameters if isinstance(item.domain, Fixed)}
         self._groups = {".".join(item.path[:end]) for item in parameters for end in range(1, len(item.path))}
@@ -131,9 +131,10 @@ class _Reader:
             in_part: a group of settings is named by settings that hold more than the group.
         """
         values: dict[str, Any] = {}
+        published = self._with_groups(published, changes, in_part=in_part)
         together = with_changes(published, changes)
         changes = self._with_parts("", changes, together)
-        own = self._applicable("", self._with_parts("", published, together), in_part=in_part)
+        own = self._applicable("", self._with_parts("", published, together))
         self._flatten(place, "", with_changes(own, changes), values)
         every = {**self._fixed, **values}
         for name in list(values):
@@ -143,6 +144,31 @@ class _Reader:
             elif message:  # a published setting that a change beside it leaves without effect
                 del values[name]
         self.points.append({name: value for name, value in values.items() if name not in self._fixed})
+
+    def _with_groups(
+        self, published: Mapping[str, Any], changes: Mapping[str, Any], *, in_part: bool
+    ) -> Mapping[str, Any]:
+        """Return a published configuration with the name of each named group in place of its settings.
+
+        Of a group that varies inside it is the name with the settings below it. Where the changes name another group,
+        nothing is left of it.
+        """
+        settings = deepcopy(dict(published))
+        for item in self._parameters.values():
+            value = _value_at(settings, item.path)
+            if not isinstance(item.domain, Fragments) or not isinstance(value, Mapping):
+                continue
+            name = item.domain.name_of(value, in_part=in_part)
+            if name is not None:
+                own = {other.setting for other in item.domain.inside.get(name, ()) if other.varies}
+                below: dict[str, Any] = {}
+                for path, inner in leaf_values(value):
+                    if path in own:
+                        put(below, path, inner)
+                changed = _value_at(changes, item.path)
+                other = isinstance(changed, Mapping) and list(changed) != [name]
+                put(settings, item.path, {} if other else {name: below} if below else name)
+        return settings
 
     def _with_parts(self, prefix: str, nested: Mapping[str, Any], together: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with each one that several parameters decide as the values of these.
@@ -163,7 +189,7 @@ class _Reader:
                 parts[key] = self._alternative_values(name, value, together) if name in self._alternatives else value
         return parts
 
-    def _alternative_values(self, name: str, value: object, together: Mapping[str, Any]) -> dict[str, Any]:
+    def _alternative_values(self, name: str, value: object, together: Mapping[str, Any]) -> Any:
         """Return the values of the parameters that decide a setting of that value: those that its siblings let be used.
 
         Where a sibling is left to the search, each case that holds the value gets it.
@@ -172,9 +198,11 @@ class _Reader:
         cases: dict[tuple[str, ...], list[Alternative]] = {}
         for item in self._alternatives[name]:
             below = item.path[length:]
-            cases.setdefault(below[:-1] if below[-1] in (IS_ZERO, ABOVE_ZERO) else below, []).append(item)
+            cases.setdefault(below[:-1] if below[-1:] in ((IS_ZERO,), (ABOVE_ZERO,)) else below, []).append(item)
+        if () in cases and not cases[()][0].is_zero:
+            return value  # of a setting in a named group that one parameter decides
         possible = {case: items for case, items in cases.items() if self._may_be_used(items[0], together)}
-        holding = {case: items for case, items in possible.items() if _holds(items, value)}
+        holding = {case: items for case, items in possible.items() if any(item.gives(value) for item in items)}
         parts: dict[str, Any] = {}
         for case, items in (holding or dict(list((possible or cases).items())[:1])).items():
             if items[0].is_zero:
@@ -186,22 +214,22 @@ class _Reader:
     def _may_be_used(self, item: Alternative, together: Mapping[str, Any]) -> bool:
         """Return whether the values of siblings, as far as they are known, let a parameter be used."""
         for name, values in item.conditions.items():
-            found: Any = together
-            for key in name.split("."):
-                found = found.get(key, _MISSING) if isinstance(found, Mapping) else _MISSING
+            found = _value_at(together, name.split("."))
             found = self._fixed.get(name, _MISSING) if found is _MISSING else found
+            if isinstance(found, Mapping):  # a group with settings below its name
+                found = next(iter(found), _MISSING)
             if found is not _MISSING and found not in values:
                 return False
         return True
 
-    def _applicable(self, prefix: str, published: Mapping[str, Any], *, in_part: bool) -> dict[str, Any]:
+    def _applicable(self, prefix: str, published: Mapping[str, Any]) -> dict[str, Any]:
         """Return those of a published configuration's settings that there are parameters for."""
         applicable: dict[str, Any] = {}
         for key, value in published.items():
             name = prefix + key
             if name in self._parameters:
-                applicable[key] = _as_group(self._parameters[name], value, in_part=in_part)
-            elif isinstance(value, Mapping) and (below := self._applicable(f"{name}.", value, in_part=in_part)):
+                applicable[key] = value
+            elif isinstance(value, Mapping) and (below := self._applicable(f"{name}.", value)):
                 applicable[key] = below
         return applicable
 
@@ -210,12 +238,22 @@ class _Reader:
             name = prefix + key
             if name in self._invalid_paths:
                 continue
-            if name in self._parameters:
+            if name in self._parameters and (group := self._group_of(self._parameters[name], value)):
+                values[name] = group
+                self._flatten((*place, key, group), f"{name}.{group}.", value[group], values)
+            elif name in self._parameters:
                 self._take((*place, key), self._parameters[name], value, values)
             elif isinstance(value, dict) and name in self._groups:
                 self._flatten((*place, key), f"{name}.", value, values)
             else:
                 self.mistakes.append(Mistake(None, (*place, key), unknown("parameter", name, self._parameters)))
+
+    def _group_of(self, parameter: Parameter, value: Any) -> str | None:
+        """Return the name of the group whose settings stand below its name; None if it is anything else."""
+        if not isinstance(parameter.domain, Fragments) or not isinstance(value, Mapping) or len(value) != 1:
+            return None
+        ((name, below),) = value.items()
+        return name if name in parameter.domain.inside and isinstance(below, Mapping) else None
 
     def _take(self, place: Path, parameter: Parameter, value: object, values: dict[str, Any]) -> None:
         if parameter.domain.holds(value):
@@ -234,20 +272,13 @@ class _Reader:
         return None
 
 
-def _holds(items: Sequence[Alternative], value: object) -> bool:
-    """Return whether parameters that belong together, a switch to zero and a range or one alone, can give a value."""
-    has_zero = any(item.is_zero for item in items)
-    is_zero = not isinstance(value, bool) and value == 0
-    return (has_zero and is_zero) or any(item.domain.holds(value) for item in items if not item.is_zero)
-
-
 def _has(nested: object, path: Sequence[str]) -> bool:
     """Return whether nested settings have a value at a path."""
-    return not path or (isinstance(nested, Mapping) and path[0] in nested and _has(nested[path[0]], path[1:]))
+    return _value_at(nested, path) is not _MISSING
 
 
-def _as_group(parameter: Parameter, value: object, *, in_part: bool) -> object:
-    """Return the name of the group that a parameter has for a mapping of settings, or else the value itself."""
-    groups = parameter.domain.settings if isinstance(parameter.domain, Fragments) else {}
-    fits = contains if in_part else operator.eq
-    return next((name for name, settings in groups.items() if fits(value, settings)), value)
+def _value_at(nested: Any, path: Sequence[str]) -> Any:
+    """Return the value at a path of nested settings, `_MISSING` if there is none."""
+    for key in path:
+        nested = nested.get(key, _MISSING) if isinstance(nested, Mapping) else _MISSING
+    return nested

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
 from search_spaces.errors import Mistake, MistakeList, Path, UnreadableError, shown, unknown
 from search_spaces.parameters import (
+    Alternative,
     Choice,
     Condition,
     Domain,
@@ -21,6 +22,7 @@ from search_spaces.parameters import (
     after_steps,
     is_number,
     num_steps,
+    put,
 )
 from search_spaces.parsing.alternatives import (
     AnyDomain,
@@ -28,6 +30,8 @@ from search_spaces.parsing.alternatives import (
     ZeroOr,
     alternatives,
     case_mistake,
+    inside_group,
+    of_groups,
     prior_of,
     read_by,
 )
@@ -72,27 +76,48 @@ def read_tree(tree: object) -> Tree:
     if len(leaves) > MAX_PARAMETERS:
         raise UnreadableError([_too_many_parameters()])
     mistakes = MistakeList()
-    domains = {path: _domain(("parameters", *path), leaf, mistakes) for path, leaf in leaves.items()}
-    parameters: dict[tuple[str, ...], Parameter] = {}
-    for path, domain in domains.items():
-        leaf = leaves[path]
-        when: tuple[Condition, ...] = ()
-        if isinstance(leaf, dict) and "when" in leaf:
-            when, wrong = read_condition(path, leaf["when"], domains)
-            mistakes += wrong
-        if isinstance(domain, ScheduleDomain):
-            parameters |= {part.path: part for part in schedule_parts(path, domain, when)}
-        elif isinstance(domain, ZeroOr | Dependent):
-            cases, wrong = read_cases(path, domain, domains) if isinstance(domain, Dependent) else ({}, [])
-            mistakes += wrong
-            parameters |= {part.path: part for part in alternatives(path, domain, when, cases, leaf)}
-        elif domain is not None:
-            parameters[path] = Parameter(path, domain, when, prior=prior_of(leaf))
+    domains, parameters = _read_leaves(leaves, ("parameters",), mistakes)
     if len(parameters) > MAX_PARAMETERS:
         raise UnreadableError([*mistakes, _too_many_parameters()])
     in_order, cycles = sort_by_conditions(parameters)
     invalid_paths = tuple(path for path, domain in domains.items() if domain is None)
     return Tree(in_order, invalid_paths, tuple(_empty_mappings((), tree)), (*mistakes, *cycles))
+
+
+_Domains = dict[tuple[str, ...], AnyDomain | None]
+
+
+def _read_leaves(
+    leaves: Mapping[tuple[str, ...], Any], place: tuple[str, ...], mistakes: list[Mistake]
+) -> tuple[_Domains, dict[tuple[str, ...], Parameter]]:
+    """Return the domains of settings, None where one has mistakes, and the parameters that decide them, by path.
+
+    Args:
+        leaves: what is written for each setting, by the keys that lead to it.
+        place: of the mapping in the file from which these keys begin.
+        mistakes: to which those of the settings are added.
+    """
+    domains = {path: _domain((*place, *path), leaf, mistakes) for path, leaf in leaves.items()}
+    parameters: dict[tuple[str, ...], Parameter] = {}
+    for path, domain in domains.items():
+        leaf, here = leaves[path], (*place, *path)
+        when: tuple[Condition, ...] = ()
+        if isinstance(leaf, dict) and "when" in leaf:
+            when, wrong = read_condition(path, leaf["when"], domains, (*here, "when"))
+            mistakes += wrong
+        if isinstance(domain, ScheduleDomain):
+            parameters |= {part.path: part for part in schedule_parts(path, domain, when)}
+        elif isinstance(domain, ZeroOr | Dependent):
+            cases: dict[str, Condition] = {}
+            if isinstance(domain, Dependent):
+                cases, wrong = read_cases(path, domain, domains, (*here, "by", domain.sibling))
+                mistakes += wrong
+            parameters |= {part.path: part for part in alternatives(path, domain, when, cases, leaf, here)}
+        elif domain is not None:
+            parameters[path] = Parameter(path, domain, when, prior=prior_of(leaf))
+            if isinstance(domain, Fragments):
+                parameters |= {part.path: part for part in of_groups(path, domain)}
+    return domains, parameters
 
 
 def _too_many_parameters() -> Mistake:
@@ -115,7 +140,7 @@ def _empty_mappings(path: tuple[str, ...], tree: dict[str, Any]) -> Iterator[tup
             yield from _empty_mappings((*path, key), value)
 
 
-def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> AnyDomain | None:
+def _domain(place: tuple[str, ...], leaf: object, mistakes: list[Mistake]) -> AnyDomain | None:
     """Return the domain that a leaf describes; None when it has mistakes, which are added to the list."""
     wrong: list[Mistake] = MistakeList()
     invalid = next((key for key in place if isinstance(key, str) and not key.isidentifier()), None)
@@ -126,7 +151,7 @@ def _domain(place: Path, leaf: object, mistakes: list[Mistake]) -> AnyDomain | N
     return None if wrong else domain
 
 
-def _domain_of_mapping(place: Path, leaf: dict[str, Any], wrong: list[Mistake]) -> AnyDomain | None:
+def _domain_of_mapping(place: tuple[str, ...], leaf: dict[str, Any], wrong: list[Mistake]) -> AnyDomain | None:
     kinds = [kind for kind in _OPTIONS if kind in leaf]
     scheduled = OPTIONS if "schedule" in leaf else ()
     valid = (kinds[0], *_OPTIONS[kinds[0]], *scheduled) if len(kinds) == 1 else {*_LEAF_KEYS, "schedule", *scheduled}
@@ -175,7 +200,7 @@ def _zero_or(place: Path, leaf: dict[str, Any], domain: Domain | None, wrong: li
     return ZeroOr(domain)
 
 
-def _dependent(place: Path, raw: object, wrong: list[Mistake]) -> Dependent | None:
+def _dependent(place: tuple[str, ...], raw: object, wrong: list[Mistake]) -> Dependent | None:
     read = read_by(place, raw, wrong)
     if read is None:
         return None
@@ -251,7 +276,7 @@ def _step_objection(kind: str, low: float, high: float, log: object, step: objec
     return None
 
 
-def _choice(place: Path, values: object, wrong: list[Mistake]) -> Choice | Fragments | None:
+def _choice(place: tuple[str, ...], values: object, wrong: list[Mistake]) -> Choice | Fragments | None:
     if not isinstance(values, list | dict) or not values:
         message = f"takes [value, ...] or named groups {{name: {{setting: ...}}, ...}}, not {shown(values)}"
         wrong.append(Mistake(None, place, message))
@@ -274,13 +299,32 @@ def _choice(place: Path, values: object, wrong: list[Mistake]) -> Choice | Fragm
     return Choice(tuple(values))
 
 
-def _fragments(place: Path, groups: dict[str, Any], wrong: list[Mistake]) -> Fragments:
+def _fragments(place: tuple[str, ...], groups: dict[str, Any], wrong: list[Mistake]) -> Fragments:
+    settings: dict[str, Mapping[str, Any]] = {}
+    inside: dict[str, tuple[Alternative, ...]] = {}
     for name, group in groups.items():
         if not isinstance(group, dict):
             wrong.append(Mistake(None, (*place, name), f"must be a mapping of settings, not {shown(group)}"))
             continue
-        for path, leaf in _leaves((), group):
-            if isinstance(leaf, dict):
-                message = "must be a fixed value: a named group cannot vary inside"
+        leaves = dict(islice(_leaves((), group), MAX_PARAMETERS + 1))
+        if len(leaves) > MAX_PARAMETERS:
+            raise UnreadableError([*wrong, _too_many_parameters()])
+        if not any(isinstance(leaf, dict) for leaf in leaves.values()):
+            settings[name] = group
+            continue
+        if not name.isidentifier():
+            message = f"{shown(name)} cannot name a group that varies inside: use letters, digits and _"
+            wrong.append(Mistake(None, (*place, name), message))
+            continue
+        domains, parameters = _read_leaves(leaves, (*place, name), wrong)
+        for path, domain in domains.items():
+            if isinstance(domain, ScheduleDomain | Fragments):
+                message = "must be a range, a choice of single values or a value inside of a named group"
                 wrong.append(Mistake(None, (*place, name, *path), message))
-    return Fragments(groups)
+        fixed: dict[str, Any] = {}
+        settings[name] = fixed
+        for path, leaf in leaves.items():
+            if not isinstance(leaf, dict):
+                put(fixed, path, leaf)
+        inside[name] = tuple(inside_group(item, (*place, name, *item.path)) for item in parameters.values())
+    return Fragments(settings, inside)

@@ -117,7 +117,10 @@ def _varying() -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {
         "float": {"float": {**pair, "description": "Real numbers from the first to the second."}, **ranges},
         "int": {"int": {**pair, "description": "Whole numbers from the first to the second."}, **ranges},
-        "choice": {"choice": {"description": "A list of values, or groups of settings by name."}, **options},
+        "choice": {
+            "choice": {"description": "A list of values, or groups of settings by name, which may vary inside."},
+            **options,
+        },
         "by": {"by": {"type": "object", "description": "A range for each value of a sibling."}, "when": {}},
     }
     return {

@@ -40,7 +40,7 @@ from tuner.sweep.reader import (
     run_of,
 )
 from tuner.sweep.runs import Kind, Record, Run
-from tuner.sweep.state import GAVE_UP, is_complete, seconds_spent, spent_budget
+from tuner.sweep.state import GAVE_UP, Convergence, is_complete, seconds_spent, spent_budget
 
 if TYPE_CHECKING:
     from tuner.storage.postgres_lock import StudyLock
@@ -107,6 +107,8 @@ class Ledger:
             for record in records_of(sweep, kind, self._trials(kind))
         }
         self._open = OpenRuns(self._journal, self.records, sweep)
+        is_converging = self._space.budget.until is not None
+        self._convergence = Convergence(self._space, self.records.values()) if is_converging else None
         self._seconds_before = seconds_spent(self.records.values())
         self._started: float | None = None
 
@@ -141,7 +143,7 @@ class Ledger:
 
     @property
     def _spent_budget(self) -> str | None:
-        return spent_budget(self._space, self.records.values(), self._seconds)
+        return spent_budget(self._space, self.records.values(), self._seconds, self._convergence)
 
     def next_run(self) -> Run | None:
         """Start the next run and return it: unfinished runs, then baselines, then new trials; None if there is none."""
@@ -171,7 +173,7 @@ class Ledger:
         objectives = reported_objectives(self._space, metrics)
         if not self._open.should_prune(run, metrics[self._space.prune_on.metric], int(metrics["step"]), objectives):
             return True
-        self._open.finish(key, TrialState.PRUNED, self._seconds)
+        self._finish(key, TrialState.PRUNED)
         return False
 
     def complete(self, key: str, metrics: dict[str, float]) -> None:
@@ -180,11 +182,16 @@ class Ledger:
         feasible = self._open.set_constraints(key, violations(self._space.constraints, metrics))
         values = [metrics[objective.metric] for objective in self._space.objectives]
         report = metrics.get(self._space.prune_on.metric, values[0])  # a last report of earlier releases has none
-        self._open.finish(key, TrialState.COMPLETE, self._seconds, values=values, report=report, feasible=feasible)
+        self._finish(key, TrialState.COMPLETE, values=values, report=report, feasible=feasible)
 
     def fail(self, key: str, reason: str) -> None:
         """End a run that cannot go on, with the reason."""
-        self._open.finish(key, TrialState.FAIL, self._seconds, reason=reason)
+        self._finish(key, TrialState.FAIL, reason=reason)
+
+    def _finish(self, key: str, state: TrialState, **known: Any) -> None:
+        self._open.finish(key, state, self._seconds, **known)
+        if self._convergence is not None:
+            self._convergence.add(self.records[key])
 
     def give_up(self, reason: str) -> None:
         """Write why this driver gives the sweep up; an empty reason removes what was written."""

@@ -177,7 +177,8 @@ class OpenRuns:
         """
         self._guard.check()
         run = self._runs.pop(key)
-        ended = {"seconds": round(ended_s, 3), "step": run.last_row, "sealed": run.is_sealed}
+        ended_s = round(ended_s, 3)  # as it is read again
+        ended = {"seconds": ended_s, "step": run.last_row, "sealed": run.is_sealed}
         run.trial.set_user_attr(ENDED, ended)
         if "reason" in known:
             run.trial.set_user_attr("reason", known["reason"])

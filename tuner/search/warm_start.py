@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from search_spaces.configurations import configuration_for
 from search_spaces.errors import shown
-from search_spaces.parameters import Alternative, FloatRange, Fragments, Parameter, SchedulePart, contains
+from search_spaces.parameters import Alternative, FloatRange, Fragments, Parameter, SchedulePart
 from search_spaces.parsing.schedules import schedule_part_values
 from search_spaces.schema import Space
 from trainables.config import parse
@@ -149,8 +149,7 @@ def _value(parameter: Parameter, settings: Mapping[str, Any]) -> Any:
         value = value == 0
     domain = parameter.domain
     if isinstance(domain, Fragments):
-        fits = (name for name, group in domain.settings.items() if contains(value, group))
-        value = next(fits, value)
+        value = domain.name_of(value, in_part=True) or value
     if not domain.holds(value):
         raise _MismatchError(f"{parameter.name} is {shown(value)} there, and here {domain}")
     return float(value) if isinstance(domain, FloatRange) else value

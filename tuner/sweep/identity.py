@@ -58,9 +58,9 @@ def content_of(space: Space) -> SpaceContent:
     content["objective"] = content.pop("objectives")  # as it is called in a file
     for parameter in space.parameters:
         domain = {"kind": type(parameter.domain).__name__, **asdict(parameter.domain)}
-        domain = {
-            key: value for key, value in domain.items() if (key, value) != ("step", None)
-        }  # as before it was known
+        domain = {  # as before steps were known; what is inside of a group is among the parameters
+            key: value for key, value in domain.items() if (key, value) != ("step", None) and key != "inside"
+        }
         described = {"domain": domain, "when": parameter.when} | ({"prior": parameter.prior} if parameter.prior else {})
         content[f"parameters.{parameter.name}"] = json.loads(json.dumps(described))
     return content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from search_spaces.schema import Space
@@ -52,13 +52,16 @@ def compute_spent(records: Collection[Record]) -> float:
     return sum(record.metrics.get("compute", 0.0) for record in records if record.run.kind == "trial")
 
 
-def spent_budget(space: Space, records: Collection[Record], seconds: float) -> str | None:
+def spent_budget(
+    space: Space, records: Collection[Record], seconds: float, convergence: Convergence | None = None
+) -> str | None:
     """Return which budget, other than the number of trials, lets no new trial begin; None while none does.
 
     Args:
         space: with the budgets.
         records: of all runs.
         seconds: for which drivers have worked on the sweep.
+        convergence: of these records, if the caller keeps it; by default it is made from them.
     """
     budget = space.budget
     if budget.time is not None and seconds >= budget.time:
@@ -69,13 +72,15 @@ def spent_budget(space: Space, records: Collection[Record], seconds: float) -> s
         winner = best(records, space.objective.mode)
         if winner is not None and space.objective.sign * ((winner.value or 0.0) - budget.target) >= 0:
             return f"the target of {budget.target:g} is reached"
-    if budget.until is not None and chance_of_improvement(space, records) <= CONVERGED:
-        return convergence_sentence(space, records)
+    if budget.until is not None:
+        chance = (convergence or Convergence(space, records)).chance
+        if chance <= CONVERGED:
+            return _chance_sentence(chance)
     return None
 
 
-def chance_of_improvement(space: Space, records: Collection[Record]) -> float:
-    """Return the chance that as much compute as one full trial takes leads to something better by more than noise.
+class Convergence:
+    """The chance that as much compute as one full trial takes leads to something better by more than noise.
 
     Improvements are taken for a Poisson process in the compute that trials spend, at a rate that is unknown: after the
     compute of k full trials without one, the next full trial has one with a chance of 1 / (k + 2), as by Laplace's
@@ -86,29 +91,57 @@ def chance_of_improvement(space: Space, records: Collection[Record]) -> float:
 
     Args:
         space: of the sweep.
-        records: of all runs.
-
-    Returns:
-        1 as long as no trial is eligible.
+        records: of all runs so far.
     """
-    known: float | None = None
-    spent = 0.0
-    for record in sorted(_ended_trials(records), key=lambda record: (record.ended_s or 0.0, record.run.number)):
-        if _is_better(space, record, known):
-            known, spent = record.value, 0.0
+
+    def __init__(self, space: Space, records: Collection[Record] = ()) -> None:
+        self._space = space
+        self._ended: list[Record] = []
+        self._known: float | None = None
+        self._spent = 0.0
+        self._add_all(records)
+
+    def add(self, record: Record) -> None:
+        """Take in a run that has ended; only trials count."""
+        if not _is_ended_trial(record):
+            return
+        if self._ended and _order_of_end(record) < _order_of_end(self._ended[-1]):  # within the same millisecond
+            ended = [*self._ended, record]
+            self._ended, self._known, self._spent = [], None, 0.0
+            self._add_all(ended)
+            return
+        self._ended.append(record)
+        if _is_better(self._space, record, self._known):
+            self._known, self._spent = record.value, 0.0
         else:
-            spent += record.metrics.get("compute", 0.0) / space.budget.compute
-    return 1.0 if known is None else 1 / (spent + 2)
+            self._spent += record.metrics.get("compute", 0.0) / self._space.budget.compute
+
+    @property
+    def chance(self) -> float:
+        """The chance; 1 as long as no trial is eligible."""
+        return 1.0 if self._known is None else 1 / (self._spent + 2)
+
+    def _add_all(self, records: Iterable[Record]) -> None:
+        for record in sorted(filter(_is_ended_trial, records), key=_order_of_end):
+            self.add(record)
 
 
 def convergence_sentence(space: Space, records: Collection[Record]) -> str:
     """Return how probable something better is, in words."""
-    percent = f"{100 * chance_of_improvement(space, records):.0f} %"
+    return _chance_sentence(Convergence(space, records).chance)
+
+
+def _chance_sentence(chance: float) -> str:
+    percent = f"{100 * chance:.0f} %"
     return f"the chance that another full trial's compute leads to something better than noise is {percent}"
 
 
-def _ended_trials(records: Collection[Record]) -> list[Record]:
-    return [record for record in records if record.run.kind == "trial" and record.state != "running"]
+def _is_ended_trial(record: Record) -> bool:
+    return record.run.kind == "trial" and record.state != "running"
+
+
+def _order_of_end(record: Record) -> tuple[float, int]:
+    return record.ended_s or 0.0, record.run.number
 
 
 def _is_better(space: Space, record: Record, known: float | None) -> bool:

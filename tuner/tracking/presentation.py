@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from search_spaces.parameters import SchedulePart
 from search_spaces.schema import Space
 from search_spaces.sections import Objective
 from tuner.results.compare import comparison_sentences
@@ -49,7 +48,7 @@ def _varied(space: Space, settings: Mapping[str, Any]) -> list[str]:
     paths: dict[tuple[str, ...], None] = {}
     for parameter in space.parameters:
         if parameter.varies:
-            paths[parameter.path[:-1] if isinstance(parameter, SchedulePart) else parameter.path] = None
+            paths[parameter.setting] = None
     if any(".".join(path).startswith(_IN_LABELS) for path in paths):
         return []
     values = {path: _value_at(settings, path) for path in paths}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search_spaces.errors import SpaceError
-from search_spaces.parameters import Fragments, Parameter, SchedulePart
+from search_spaces.parameters import settings_decided
 from search_spaces.schema import Space
 from search_spaces.sections import Objective
 from trainables.evaluation.metrics import accuracies, accuracy_of, is_accuracy, metric_named
@@ -16,7 +16,6 @@ from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import names
-from tuner.sweep.runs import flatten
 from tuner.tracking.confirmed import CONFIGURATION
 from tuner.tracking.mlflow_internals import (
     CREATED,
@@ -160,21 +159,8 @@ def _only_sweep(home: SweepStore) -> SweepFolder | None:
 
 def varied_settings(space: Space) -> list[str]:
     """Return the dotted names of the settings in which the trials of a space can differ, in the order of the space."""
-    names = [name for parameter in space.parameters if parameter.varies for name in _settings_of(parameter)]
+    names = [name for parameter in space.parameters if parameter.varies for name in settings_decided(parameter)]
     return [*dict.fromkeys(names), *(["seed"] if space.seeds > 1 else [])]
-
-
-def _settings_of(parameter: Parameter) -> Iterator[str]:
-    """Yield the dotted names of the settings that a parameter sets."""
-    if isinstance(parameter, SchedulePart):  # a schedule that does not change is a number in the settings
-        schedule = ".".join(parameter.path[:-1])
-        yield schedule
-        yield f"{schedule}.values" if parameter.number else parameter.name
-    elif isinstance(parameter.domain, Fragments):
-        for fragment in parameter.domain.settings.values():
-            yield from flatten(dict(fragment), f"{parameter.name}.")
-    else:
-        yield parameter.name
 
 
 def _accuracies() -> list[str]:

@@ -23,7 +23,7 @@ from tuner.sweep.ranking import best, front
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import SWEEP, Record, Run
 from tuner.sweep.snapshot import read_snapshot
-from tuner.sweep.state import chance_of_improvement, is_complete
+from tuner.sweep.state import Convergence, is_complete
 from tuner.sweep.status import status_of
 from tuner.tracking.server import quiet_mlflow
 from tuner.tracking.writer import MlflowWriter
@@ -293,7 +293,7 @@ def test_stopped_and_failed_trials_count_with_what_they_have_spent_whatever_runs
     sweep = create_converging(tmp_path)
     ledger = Ledger(sweep)
     train(ledger, ledger.next_run())
-    assert chance_of_improvement(sweep.space, ledger.records.values()) == 1.0
+    assert Convergence(sweep.space, ledger.records.values()).chance == 1.0
     train(ledger, ledger.next_run())
     first, second = ledger.next_run(), ledger.next_run()
     ledger.report(first.key, row(1))
@@ -301,11 +301,28 @@ def test_stopped_and_failed_trials_count_with_what_they_have_spent_whatever_runs
     ledger.report(second.key, row(2))
     ledger.fail(second.key, "error: no")
     records = ledger.records.values()
-    assert chance_of_improvement(sweep.space, records) == pytest.approx(1 / (2 / 3 + 2))
+    assert Convergence(sweep.space, records).chance == pytest.approx(1 / (2 / 3 + 2))
     assert status_of(read_snapshot(sweep, with_rows=True)).convergence.endswith("is 38 %")
     train(ledger, first, 0.9, start=2)
-    assert chance_of_improvement(sweep.space, ledger.records.values()) == 0.5
-    assert chance_of_improvement(sweep.space, read_records(sweep)) == 0.5
+    assert Convergence(sweep.space, ledger.records.values()).chance == 0.5
+    assert Convergence(sweep.space, read_records(sweep)).chance == 0.5
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.booleans()), max_size=12))
+def test_convergence_that_is_kept_trial_by_trial_is_that_of_all_trials_in_the_order_in_which_they_ended(ended):
+    space_of_it = parse_space(space("sampler: random").replace("trials: 12, compute: 3}", CONVERGING), "a.yaml")
+
+    def record(number: int, second: int, tenths: int, is_complete: bool) -> Record:
+        settings = {"evaluation": {"rank_images": 200}, "dataset": {"validation": 200}}
+        run = Run(f"trial-{number:04d}", "trial", number, settings, Path())
+        state = "complete" if is_complete else "pruned"
+        return Record(run, state, {"compute": 1.0 + tenths}, 0.1 * tenths if is_complete else None, ended_s=second)
+
+    records = [record(number, *each) for number, each in enumerate(ended)]
+    kept = Convergence(space_of_it)
+    for one in records:
+        kept.add(one)
+    assert kept.chance == pytest.approx(Convergence(space_of_it, records[::-1]).chance)
 
 
 @pytest.mark.parametrize(

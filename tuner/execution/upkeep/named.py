@@ -76,7 +76,7 @@ def _values(space: Space, path: tuple[str, ...]) -> Iterator[str]:
     """Yield the values that a setting may have in a trial or a baseline of a space, each once."""
     values: list[object] = []
     for parameter in space.parameters:
-        values += _values_of(parameter.path, parameter.domain, path)
+        values += _values_of(parameter.setting, parameter.domain, path)
     for baseline in space.baselines:
         values += [value for keys, value in leaf_values(baseline.settings) if keys == path]
     yield from dict.fromkeys(value for value in values if isinstance(value, str))

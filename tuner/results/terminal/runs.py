@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 
+from search_spaces.parameters import settings_decided
 from trainables.common.valid_json import dump_json
 from trainables.evaluation.checks import from_metrics
 from trainables.evaluation.metrics import TIME, accuracies, metric_named, watched_accuracies
@@ -22,7 +24,8 @@ def runs_table(snapshot: Snapshot) -> Table:
     space = snapshot.space
     rows = run_rows(snapshot, snapshot.records)
     described = {"trainable", "seed"}
-    varying = [parameter.name for parameter in space.parameters if parameter.varies and parameter.name not in described]
+    decided = chain.from_iterable(settings_decided(parameter) for parameter in space.parameters if parameter.varies)
+    varying = [name for name in dict.fromkeys(decided) if name not in described]
     shown = [
         Column("run", "run", "name", text=marked_run),
         *(column for column in run_columns(space) if column.key in ("outcome", "clean", "robust", "watch/robust")),

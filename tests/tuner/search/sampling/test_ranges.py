@@ -1,4 +1,4 @@
-"""Searches of spaces whose ranges have steps, depend on a sibling, or stand beside zero."""
+"""Searches of spaces whose ranges have steps, depend on a sibling, stand beside zero, or in a named group."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ parameters:
     learning_rate:
       by: {optimizer: {adam: {float: [1.0e-4, 1.0e-2], log: true}, sgd: {float: [1.0e-2, 1.0], log: true}}}
     weight_decay: {float: [1.0e-6, 1.0e-2], log: true, or_zero: true}
-  attack: {epsilon: {float: [0.1, 0.4], step: 0.1}}
+  attack:
+    choice:
+      single: {steps: 1, epsilon: {float: [0.1, 0.4], step: 0.1}}
+      several: {steps: {int: [2, 4]}, epsilon: 0.3}
   batch_size: {int: [16, 64], step: 16}
 """
 
@@ -61,7 +64,9 @@ def test_every_sampler_draws_from_them_and_draws_the_same_when_it_is_resumed(tmp
         assert classifier["weight_decay"] == 0 or 1e-6 <= classifier["weight_decay"] <= 1e-2
         assert min(abs(settings["attack"]["epsilon"] - epsilon) for epsilon in (0.1, 0.2, 0.3, 0.4)) < 1e-9
         assert settings["batch_size"] in (16, 32, 48, 64)
+        assert settings["attack"]["epsilon"] == pytest.approx(0.3) or settings["attack"]["steps"] == 1
     assert {settings["classifier"]["optimizer"] for settings in drawn} == {"adam", "sgd"}
+    assert {settings["attack"]["steps"] for settings in drawn} == {1, 2, 3, 4}
     assert {settings["classifier"]["weight_decay"] == 0 for settings in drawn} == {True, False}
 
 
@@ -74,6 +79,8 @@ def test_the_trials_of_such_a_search_fit_the_same_space_and_a_plain_one_around_i
         "      by: {optimizer: {adam: {float: [1.0e-4, 1.0e-2], log: true}, sgd: {float: [1.0e-2, 1.0], log: true}}}",
         "      float: [1.0e-4, 1.0]",
     )
-    wide = wide.replace("[1.0e-6, 1.0e-2], log: true, or_zero: true", "[0.0, 1.0]").replace(", step: 0.1", "")
+    wide = wide.replace("[1.0e-6, 1.0e-2], log: true, or_zero: true", "[0.0, 1.0]")
+    wide = wide[: wide.index("  attack:")] + "  attack: {steps: {int: [1, 4]}, epsilon: {float: [0.1, 0.4]}}\n"
+    wide += "  batch_size: {int: [16, 64], step: 16}\n"
     assert len(collect_observations(parse_space(wide, "b.yaml"), [sweep])[0]) == 30
-    assert same[0].parameters.keys() >= {"classifier.optimizer", "batch_size"}
+    assert same[0].parameters.keys() >= {"classifier.optimizer", "attack", "batch_size"}
