@@ -161,6 +161,7 @@ class Evaluation(Section):
         rank_images: number that are attacked, by stronger attacks, at the end.
         fgsm_epsilons: further bounds for which every report has the accuracy under FGSM.
         attacks: further attacks at the end: those of installed packages by their names, or functions of one's own.
+        attack_options: settings of attacks of packages, by the attack's name.
     """
 
     norm: Norm = "linf"
@@ -169,6 +170,7 @@ class Evaluation(Section):
     rank_images: int = 1000
     fgsm_epsilons: Annotated[tuple[float, ...], AS_TUPLE] = ()
     attacks: Annotated[tuple[str, ...], AS_TUPLE] = ()
+    attack_options: Mapping[str, Mapping[str, Any]] = {}
 
     @model_serializer(mode="wrap")
     def _without_usual_values(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -19,7 +19,7 @@ PUBLISHED_SETTINGS = {
 }
 """The published configurations that a space can name, without the settings that all runs of a sweep share."""
 # What a baseline takes over from the parameters that a space fixes, so that the comparison is of recipes alone.
-_SIZES = {("classifier", "width"), ("classifier", "depth")}
+_SIZES = {("classifier", "width"), ("classifier", "depth"), ("classifier", "options")}
 _AUGMENTATION = {("augmentation", "crop"), ("augmentation", "flip")}
 _INHERITED = {("classifier", "architecture"), ("batch_size",)} | _SIZES | _AUGMENTATION
 
@@ -35,7 +35,7 @@ def baseline_settings(parameters: Iterable[Parameter], baseline: Baseline) -> di
     own = {path for path, _ in leaf_values(baseline.settings)}
     inherited = _INHERITED - _SIZES if ("classifier", "architecture") in own else _INHERITED
     for parameter in parameters:
-        if parameter.path in inherited and isinstance(parameter.domain, Fixed):
+        if (parameter.path in inherited or parameter.path[:2] in inherited) and isinstance(parameter.domain, Fixed):
             put(settings, parameter.path, parameter.domain.value)
     for path, value in leaf_values(baseline.settings):
         put(settings, path, value)

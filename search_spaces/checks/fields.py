@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -74,6 +74,9 @@ def value_mistakes(config: type[BaseModel], path: Keys, place: Path, values: Loc
         inner = submodel(model, key)
         if depth == len(path):
             break
+        if inner is None and is_open(model, key):
+            yield from _open_mistakes(model, path[depth - 1 :], place, values)
+            return
         if inner is None:
             hint = nearest(path[depth], _DOMAIN_KEYS)
             message = "takes a value, {float: [low, high]}, {int: [low, high]} or {choice: [...]}"
@@ -86,6 +89,24 @@ def value_mistakes(config: type[BaseModel], path: Keys, place: Path, values: Loc
         return
     for where, value in values:
         yield from _field_mistakes(model, path[-1], where, value)
+
+
+def is_open(model: type[BaseModel], key: str) -> bool:
+    """Return whether a key of a model takes a mapping whose keys the model does not know: settings of a plug-in."""
+    return get_origin(model.model_fields[key].annotation) is dict
+
+
+def _open_mistakes(model: type[BaseModel], path: Keys, place: Path, values: LocatedValues) -> Iterator[Mistake]:
+    """Check values below such a key; what the plug-in says of them, the model says of all of its settings together."""
+    key, *below = path
+    for where, value in values:
+        for name in reversed(below):
+            value = {name: value}  # noqa: PLW2901 - the mapping that it stands in
+        wrong = next(
+            (details for details in _validation_errors(model, {key: value}) if details["loc"][:1] == (key,)), None
+        )
+        if wrong is not None:
+            yield Mistake(None, where or place, explain(wrong))
 
 
 def _field_mistakes(model: type[BaseModel], key: str, place: Path, value: object) -> Iterator[Mistake]:

@@ -26,7 +26,8 @@ from trainables.attacks import losses
 from trainables.attacks.apgd import apgd
 from trainables.config import parse
 from trainables.data.tensors import Dataset, Split, load
-from trainables.evaluation.accuracy import Attack, attacks_of, evaluate, evaluating, run_attacks
+from trainables.evaluation.accuracy import evaluate, evaluating, run_attacks
+from trainables.evaluation.attack_table import Attack, attacks_of
 from trainables.evaluation.tiers import TIERS
 from trainables.judging.final import evaluate_final
 from trainables.storage.atomic import cache_folder

@@ -35,7 +35,11 @@ def parameter(text: str) -> str:
 
 # The text, the line of the mistake, and what its message says.
 BAD = [
-    (HEAD.replace("gan", "gann"), 2, "trainable: unknown trainable 'gann'; did you mean 'gan'? (valid: fgsm_r"),
+    (
+        HEAD.replace("gan", "gann"),
+        2,
+        "trainable: unknown trainable 'gann'; did you mean 'gan'? (valid: attack_training, fgsm_r",
+    ),
     (HEAD + "baselines: [standart]\n", 4, "baselines[0]: unknown trainable 'standart'; did you mean 'standard'?"),
     (HEAD + "baselines: [wong_2002]\n", 4, "baselines[0]: unknown trainable 'wong_2002'; did you mean 'wong_2020'?"),
     (HEAD + "baselines:\n- {published: wong_2020, width: 3}\n", 5, "baselines[0].width: unknown key 'width'"),

@@ -13,7 +13,7 @@ from search_spaces.configurations import parse_space
 from search_spaces.errors import SpaceError
 from tests.support.contributing import run_example
 from tests.tuner.conftest import REAL, train_really
-from trainables.evaluation.accuracy import ATTACKS
+from trainables.evaluation.attack_table import ATTACKS
 from trainables.evaluation.metrics import accuracies
 from trainables.evaluation.tiers import TIERS, AttackRow
 from tuner.results import compare

@@ -6,11 +6,13 @@ is an error. Every number and every list has bounds, which are declared with its
 that have to fit together (`related`), so a search space is checked against the same lines that a run is built from.
 """
 
+from trainables.config.attacks import AttackConfig, EvaluationConfig, metric_of_attack, without_usual_values
 from trainables.config.fields import AS_TUPLE, MAX_FILES, MAX_NUMBER, CodeName, Compute, Settings, Sha256
 from trainables.config.generator import GeneratorConfig, RatioConfig
-from trainables.config.plugins.registries import Recipe
+from trainables.config.plugins.registries import Configured, Recipe
 from trainables.config.recipes import (
     CONFIGURATIONS,
+    AttackTrainingConfig,
     FgsmRandomStartConfig,
     FgsmRetrainingConfig,
     GanConfig,
@@ -22,15 +24,11 @@ from trainables.config.recipes import (
 )
 from trainables.config.sections import (
     NUM_TRAINING_IMAGES,
-    AttackConfig,
     AugmentationConfig,
     ClassifierConfig,
     DataContent,
     DatasetConfig,
-    EvaluationConfig,
-    metric_of_attack,
     with_default_validation,
-    without_usual_values,
     without_what_is_not_set,
 )
 
@@ -41,10 +39,12 @@ __all__ = [
     "MAX_NUMBER",
     "NUM_TRAINING_IMAGES",
     "AttackConfig",
+    "AttackTrainingConfig",
     "AugmentationConfig",
     "ClassifierConfig",
     "CodeName",
     "Compute",
+    "Configured",
     "DataContent",
     "DatasetConfig",
     "EvaluationConfig",

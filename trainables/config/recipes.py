@@ -8,6 +8,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self, Union
 from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer, model_validator
 
 from trainables.common.tasks import CATALOG_TASKS
+from trainables.config.attacks import (
+    AttackConfig,
+    EvaluationConfig,
+    IterativeAttackConfig,
+    NamedAttackConfig,
+    SingleStepAttackConfig,
+    attack_objection,
+    radius_objection,
+)
 from trainables.config.fields import (
     MAX_FILES,
     MAX_NUMBER,
@@ -21,17 +30,7 @@ from trainables.config.fields import (
 )
 from trainables.config.generator import GeneratorConfig, RatioConfig
 from trainables.config.plugins.registries import RECIPES, Entry, Recipe, RegistryView, explain_value
-from trainables.config.sections import (
-    AttackConfig,
-    AugmentationConfig,
-    ClassifierConfig,
-    CyclicClassifierConfig,
-    DatasetConfig,
-    EvaluationConfig,
-    IterativeAttackConfig,
-    SingleStepAttackConfig,
-    radius_objection,
-)
+from trainables.config.sections import AugmentationConfig, ClassifierConfig, CyclicClassifierConfig, DatasetConfig
 from trainables.errors import UserError
 
 MAX_REPORTS = 100_000
@@ -115,6 +114,29 @@ class FgsmRetrainingConfig(TrainingConfig):
     trainable: Literal["fgsm_retraining"] = "fgsm_retraining"
     attack: AttackConfig = AttackConfig()
     clean_weight: Fraction = 0.5
+
+
+class AttackTrainingConfig(TrainingConfig):
+    """Training on clean images and those of any attack against the present classifier: one of ours, or of others.
+
+    Attributes:
+        attack: the images that are trained on.
+        clean_weight: weight of the clean images in the loss; that of the attacked ones is 1 minus it.
+    """
+
+    related = (*TrainingConfig.related, ("evaluation.norm", "attack.name"))
+
+    trainable: Literal["attack_training"] = "attack_training"
+    attack: NamedAttackConfig = NamedAttackConfig()
+    clean_weight: Fraction = 0.5
+
+    @model_validator(mode="after")
+    def _searches_in_the_norm(self) -> AttackTrainingConfig:
+        if self.evaluation.norm == "l2" and attack_objection(self.attack.name) is None:
+            raise ValueError(
+                f"attack.name ({self.attack.name}) does not go with norm l2: it searches the L-infinity ball"
+            )
+        return self
 
 
 class FgsmRandomStartConfig(TrainingConfig):
@@ -204,6 +226,7 @@ class GanConfig(TrainingConfig):
 
 STANDARD = Recipe(StandardConfig, "trainables.training.recipes:StandardLoop")
 FGSM_RETRAINING = Recipe(FgsmRetrainingConfig, "trainables.training.recipes:FgsmRetrainingLoop")
+ATTACK_TRAINING = Recipe(AttackTrainingConfig, "trainables.training.recipes:AttackTrainingLoop")
 FGSM_RANDOM_START = Recipe(FgsmRandomStartConfig, "trainables.training.recipes:PgdLoop")
 PGD = Recipe(PgdConfig, "trainables.training.recipes:PgdLoop")
 TRADES = Recipe(TradesConfig, "trainables.training.recipes:TradesLoop")

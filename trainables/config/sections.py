@@ -1,4 +1,4 @@
-"""The sections of settings that most recipes have: dataset, evaluation, classifier and attack."""
+"""The sections of settings that most recipes have: dataset, classifier and augmentation."""
 
 from __future__ import annotations
 
@@ -7,41 +7,33 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
-    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
 )
 
-from trainables.common.tasks import CATALOG_TASKS, Norm, Task
+from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config.fields import (
     AS_TUPLE,
-    MAX_FILES,
-    MAX_NUMBER,
-    AttackName,
     ClassName,
-    Epsilon,
     Fraction,
     GradientNorm,
     LearningRate,
     NumChannels,
-    NumImages,
     NumOwnImages,
     Settings,
     Sha256,
     Side,
-    TrainingEpsilon,
     Weight,
 )
+from trainables.config.plugins.options import Options, checked_options
 from trainables.config.plugins.references import MAX_NAME, code_reference, is_image_path
-from trainables.config.plugins.registries import ATTACKS, CLASSIFIERS, DATASETS, objection
+from trainables.config.plugins.registries import CLASSIFIERS, DATASETS, objection
 from trainables.errors import UserError
 
 NUM_TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "digits": 1437, "cifar10": 50_000, "cifar100": 50_000}
 HAVE_UNOFFICIAL_FILES = ("cifar10", "cifar100")
 """Datasets of which files that are not known to be the official ones can be used, and are identified as one's own."""
-OWN = "own/"
-"""What the name of the metric of an attack begins with that is a function of a user's own."""
 _FEWER_VALIDATION = {"digits": 200}  # by default, of datasets that are too small for the usual 5000
 
 
@@ -83,46 +75,6 @@ def dataset_objection(name: str) -> str | None:
     if name in known or is_image_path(name) or code_reference(name):
         return None
     return objection(name, known, "the path of images of your own, like './images'")
-
-
-def attack_objection(name: str) -> str | None:
-    """Return why no attack can have a name, or None when one can: one of an installed package, or a function."""
-    names = tuple(entry.name for entry in ATTACKS.plugins() if entry.name not in ATTACKS.ours)
-    if name in names or code_reference(name):
-        return None
-    if name in ATTACKS.ours:
-        return f"{name} is one of the attacks of the product, which has its place already: leave it out"
-    return objection(name, names, "a function of your own, like 'attack.py:noise'")
-
-
-def metric_of_attack(name: str) -> str:
-    """Return the metric of an attack that the evaluation names: its name, or ``own/NAME`` of a function."""
-    reference = code_reference(name)
-    return name if reference is None else f"{OWN}{reference.name}"
-
-
-def without_usual_values(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of an evaluation without the usual norm, and without the keys of lists that are empty.
-
-    So settings without any have the digest that they have always had.
-    """
-    usual = {"attacks": [], "fgsm_epsilons": [], "norm": "linf"}
-    return {key: value for key, value in evaluation.items() if key not in usual or (value and value != usual[key])}
-
-
-def radius_objection(name: str, radius: float, norm: str) -> str | None:
-    """Return why a perturbation cannot have a radius in a norm, or None when it can.
-
-    Args:
-        name: of the setting; empty where its place is told with the message.
-        radius: in pixels of [0, 1].
-        norm: ``linf`` or ``l2``.
-    """
-    if norm != "linf" or radius <= 1:
-        return None
-    hint = f"; did you mean {radius:g}/255?" if radius <= 255 else ""
-    of = f"{name} " if name else ""
-    return f"{of}must be less than or equal to 1, not {radius:g}: pixels are from 0 to 1{hint}"
 
 
 class DataContent(Settings):
@@ -225,63 +177,6 @@ class DatasetConfig(Settings):
         return Task(self.content.image_shape, self.content.classes, self.content.most_frequent)
 
 
-class EvaluationConfig(Settings):
-    """How robustness is measured: the same for all runs of a sweep, so that they can be compared.
-
-    Attributes:
-        norm: of all perturbations of the run, in training as in attacks: ``linf``, the largest change of a pixel, or
-            ``l2``, the length of all changes.
-        epsilon: the attacks' radius in that norm, in pixels of [0, 1]; recipes have an epsilon of their own.
-        watch_images: how many validation images are attacked at every report.
-        rank_images: how many are attacked, by stronger attacks, at the end.
-        fgsm_epsilons: further radii at which every report measures the accuracy under FGSM.
-        attacks: further attacks at the end, beside those that always run: the names of attacks of installed packages,
-            or functions of one's own (``attack.py:noise``).
-    """
-
-    norm: Norm = "linf"
-    epsilon: Epsilon = 0.3
-    watch_images: NumImages = 500
-    rank_images: NumImages = 1000
-    fgsm_epsilons: Annotated[tuple[Epsilon, ...], Field(max_length=20), AS_TUPLE] = ()
-    attacks: Annotated[tuple[AttackName, ...], Field(max_length=MAX_FILES), AS_TUPLE] = ()
-
-    @field_validator("epsilon")
-    @classmethod
-    def _is_in_pixels(cls, epsilon: float, info: ValidationInfo) -> float:
-        if objection := radius_objection("", epsilon, info.data.get("norm", "linf")):
-            raise ValueError(objection)
-        return epsilon
-
-    @field_validator("fgsm_epsilons")
-    @classmethod
-    def _has_each_once(cls, epsilons: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        for epsilon in epsilons:
-            if objection := radius_objection("", epsilon, info.data.get("norm", "linf")):
-                raise ValueError(objection)
-        names = [f"{epsilon:g}" for epsilon in epsilons]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"must have each radius once, not {', '.join(sorted(twice))} twice")
-        return epsilons
-
-    @field_validator("attacks")
-    @classmethod
-    def _are_known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if names and info.data.get("norm") == "l2":
-            raise ValueError("must be left out with norm l2: further attacks search the L-infinity ball alone")
-        for name in names:
-            if objection := attack_objection(name):
-                raise ValueError(objection)
-        metrics = [metric_of_attack(name) for name in names]
-        if twice := [name for name in metrics if metrics.count(name) > 1]:
-            raise ValueError(f"{twice[0]} is named twice: each attack has a metric of its name")
-        return names
-
-    @model_serializer(mode="wrap")
-    def _without_usual_values(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_usual_values(handler(self))
-
-
 class ClassifierConfig(Settings):
     """The network that is made robust (the paper's discriminator), and how it is trained.
 
@@ -291,6 +186,7 @@ class ClassifierConfig(Settings):
         width: channels of the first stage of a residual network: 64 in ``preact_resnet18`` and 160 in
             ``wide_resnet_28_10`` by default. Less makes it cheaper, by the square.
         depth: of ``wide_resnet_28_10``, 6n + 4; 28 by default.
+        options: settings of a network of an installed package, if it has any.
         learning_rate: the highest, or a `Schedule`; either is multiplied by the factor of `schedule`.
         schedule: the factor over the run's compute: ``constant``; ``cyclic``, from 0 up to 1 over two fifths, then down
             to 0 (Wong et al. 2020); or ``step``, 0.1 from one half and 0.01 from three quarters.
@@ -301,11 +197,12 @@ class ClassifierConfig(Settings):
             exported; it suits the number of updates, about 1 / (1 - decay) of which count. None: the last weights.
     """
 
-    related = (("architecture", "width", "depth"),)
+    related = (("architecture", "width", "depth", "options"),)
 
     architecture: Annotated[str, Field(max_length=MAX_NAME)] = "small_cnn"
     width: Annotated[int, Field(ge=1, le=1024)] | None = None
     depth: Annotated[int, Field(ge=10, le=100)] | None = None
+    options: Options = Field(default_factory=dict)
     learning_rate: LearningRate = 1e-3
     schedule: Literal["constant", "cyclic", "step"] = "constant"
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -328,17 +225,24 @@ class ClassifierConfig(Settings):
                 raise ValueError(f"{name} must be left out: {self.architecture} has none, only {those}")
         if self.depth is not None and (self.depth - 4) % 6:
             raise ValueError(f"depth ({self.depth}) must be 6n + 4, n blocks in each stage: 10, 16, 22, 28, 34, ...")
+        if self.options:
+            checked_options(CLASSIFIERS, self.architecture, self.options)
         return self
 
     @model_serializer(mode="wrap")
     def _without_usual_sizes(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # So that settings without any have the digest that they have always had.
-        return {name: value for name, value in handler(self).items() if name not in _OF_NETWORKS or value}
+        return {name: value for name, value in handler(self).items() if name not in (*_OF_NETWORKS, "options") or value}
 
     @property
     def sizes(self) -> dict[str, int]:
         """The width and the depth, of those that are set."""
         return {name: getattr(self, name) for name in _OF_NETWORKS if getattr(self, name) is not None}
+
+    @property
+    def network_options(self) -> dict[str, Any]:
+        """What is set of the network itself: width and depth, and settings of an installed package's."""
+        return {**self.sizes, **self.options}
 
 
 class CyclicClassifierConfig(ClassifierConfig):
@@ -358,43 +262,3 @@ class AugmentationConfig(Settings):
 
     crop: Annotated[int, Field(ge=0, le=64)] = 0
     flip: bool = False
-
-
-class AttackConfig(Settings):
-    """The attack whose images a recipe trains on.
-
-    Attributes:
-        epsilon: its L-infinity radius in pixels of [0, 1], or a `Schedule`; by default the evaluation's.
-        warmup: share of the run's compute over which epsilon grows linearly from zero; without it small networks may
-            come to predict one class for all images.
-    """
-
-    epsilon: TrainingEpsilon | None = None
-    warmup: Fraction = 0.0
-
-
-class IterativeAttackConfig(AttackConfig):
-    """An attack of several gradient steps from a random start.
-
-    Attributes:
-        steps: how many gradient steps.
-        reach: total length of all steps, in epsilons.
-        clipped_start: whether the random start is clipped to [0, 1]; the images that are trained on always are.
-    """
-
-    warmup: Fraction = 0.3
-    steps: Annotated[int, Field(ge=1, le=10_000)] = 7
-    reach: Annotated[float, Field(gt=0, le=MAX_NUMBER)] = 2.5
-    clipped_start: bool = True
-
-
-class SingleStepAttackConfig(IterativeAttackConfig):
-    """An attack whose defaults are those of Wong et al. 2020: one step of 1.25 epsilon from an unclipped start.
-
-    With their settings on MNIST and two seeds, accuracy under PGD-40 was 83 and 84 %; with a clipped start 66 and 0 %.
-    """
-
-    warmup: Fraction = 0.0
-    steps: Annotated[int, Field(ge=1, le=10_000)] = 1
-    reach: Annotated[float, Field(gt=0, le=MAX_NUMBER)] = 1.25
-    clipped_start: bool = False

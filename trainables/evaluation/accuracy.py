@@ -2,18 +2,15 @@
 
 ``robust`` is the per-image worst case: an image counts only if it is correct under every attack of the tier. The
 tier `rank` also checks for masked gradients, which make accuracies under gradient attacks meaningless.
-Adding an attack is a function in the room `attacks`, its name in `ATTACKS` and a row in `tiers.TIERS`.
+Which attacks there are is in `attack_table`.
 """
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -23,163 +20,11 @@ from trainables.attacks import losses
 from trainables.attacks.losses import LogitsFn
 from trainables.common.seeds import seed_for
 from trainables.common.tasks import Norm
-from trainables.config import metric_of_attack
-from trainables.config.plugins import registries
-from trainables.config.plugins.references import code_reference
-from trainables.config.plugins.registries import RAISED, Entry, RegistryView, explain, explain_value
-from trainables.config.plugins.user_code import load
 from trainables.data.tensors import Split
-from trainables.errors import UserError
 from trainables.evaluation import masking
+from trainables.evaluation.attack_table import Attack, attacks_of
 from trainables.evaluation.measured import Measured, MeasureRunner, as_called
-from trainables.evaluation.metrics import accuracy_of, metric_named
-from trainables.evaluation.tiers import TIERS, AttackRow
-
-
-class AttackFn(Protocol):
-    """An attack: from images ``(batch, C, H, W)`` and labels ``(batch,)`` to perturbed images of the same shape."""
-
-    def __call__(  # noqa: D102 - see the class
-        self, logits_fn: LogitsFn, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *, rng: torch.Generator
-    ) -> torch.Tensor: ...
-
-
-@dataclass(frozen=True)
-class Attack:
-    """An attack that is ready to run, under the name that its metric has.
-
-    Attributes:
-        name: also that of the attack's metric, see `accuracy_of`.
-        run: the attack.
-        survivors_only: see `tiers.AttackRow`.
-    """
-
-    name: str
-    run: AttackFn
-    survivors_only: bool = False
-
-
-def _without_rng(attack: Callable[..., torch.Tensor]) -> AttackFn:
-    """Return an attack that takes the random generator of an `AttackFn` and makes no use of it."""
-
-    def run(
-        logits_fn: LogitsFn,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        epsilon: float,
-        *,
-        rng: torch.Generator,
-        **options: Any,
-    ) -> torch.Tensor:
-        return attack(logits_fn, images, labels, epsilon, **options)
-
-    return run
-
-
-def _function_of(entry: Entry) -> Callable[..., torch.Tensor]:
-    """Return the function of an attack; one without a random generator is given none.
-
-    Raises:
-        UserError: the attack is a package's and cannot be used.
-    """
-    return attack_function(entry.load(), f"{entry.name} of {entry.package}" if entry.package else entry.name)
-
-
-def attack_function(attack: Any, name: str) -> AttackFn:
-    """Return a function as an attack that takes a random generator, whether it uses it or not.
-
-    Args:
-        attack: the function.
-        name: what to call it in messages.
-
-    Raises:
-        UserError: it is no function.
-    """
-    if not callable(attack):
-        raise UserError(f"the attack {name} must be a function, not {explain_value(attack)}")
-    parameters = inspect.signature(attack).parameters
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    return attack if takes_any or "rng" in parameters else _without_rng(attack)
-
-
-ATTACKS = RegistryView(registries.ATTACKS, _function_of)
-"""The functions that rows of a tier name; each is an `AttackFn` and takes the options of its rows beside that."""
-
-
-def further_attacks(names: Sequence[str], code: Mapping[str, str]) -> tuple[Attack, ...]:
-    """Return the attacks of installed packages and of a user's own, ready to run.
-
-    Args:
-        names: as `trainables.config.EvaluationConfig.attacks` has them.
-        code: the SHA-256 of each file and module of a user's own.
-
-    Raises:
-        UserError: one cannot be used, or has the name of another metric.
-    """
-    return tuple(_further_attack(name, code) for name in names)
-
-
-def _further_attack(name: str, code: Mapping[str, str]) -> Attack:
-    reference, metric = code_reference(name), metric_of_attack(name)
-    if reference is None and metric_named(metric).group != "accuracy":
-        raise UserError(f"the attack {name} has the name of another metric: it needs another one")
-    attack = ATTACKS[name] if reference is None else attack_function(load(reference, code), name)
-    return Attack(metric, partial(_run_others, name, attack))
-
-
-def _run_others(
-    name: str,
-    attack: AttackFn,
-    logits_fn: LogitsFn,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    epsilon: float,
-    *,
-    rng: torch.Generator,
-) -> torch.Tensor:
-    """Run an attack that is none of ours.
-
-    Raises:
-        UserError: it fails, or returns something else than images of the same shape.
-    """
-    try:
-        adversarial = attack(logits_fn, images, labels, epsilon, rng=rng)
-    except RAISED as error:
-        raise UserError(f"the attack {name} fails: {explain(error)}") from error
-    if not isinstance(adversarial, torch.Tensor) or adversarial.shape != images.shape:
-        kind = tuple(adversarial.shape) if isinstance(adversarial, torch.Tensor) else type(adversarial).__name__
-        raise UserError(f"the attack {name} must return images of the shape {tuple(images.shape)}, not {kind}")
-    return adversarial.detach()
-
-
-def attacks_of(tier: str, norm: Norm = "linf") -> list[Attack]:
-    """Return the attacks of a tier in their order, ready to run.
-
-    Args:
-        tier: see `tiers`.
-        norm: of the ball in which they search.
-
-    Raises:
-        ValueError: a row names a function that is not in `ATTACKS`, or a loss that is not in `losses.LOSSES`.
-    """
-    return [in_norm(_attack_of(row), norm) for row in TIERS[tier]]
-
-
-def _attack_of(row: AttackRow) -> Attack:
-    if row.attack not in ATTACKS:
-        raise ValueError(f"attack {row.name!r} must name one of {', '.join(ATTACKS)}, not {row.attack!r}")
-    options = dict(row.options)
-    if "loss" in options:
-        if options["loss"] not in losses.LOSSES:
-            raise ValueError(f"loss of {row.name!r} must be one of {', '.join(losses.LOSSES)}, not {options['loss']!r}")
-        options["loss"] = losses.LOSSES[options["loss"]]
-    return Attack(row.name, partial(ATTACKS[row.attack], **options), row.survivors_only)
-
-
-def in_norm(attack: Attack, norm: Norm) -> Attack:
-    """Return one of our attacks as it runs in the ball of a norm."""
-    run: Callable[..., torch.Tensor] = attack.run
-    return attack if norm == "linf" else replace(attack, run=partial(run, norm=norm))
+from trainables.evaluation.metrics import accuracy_of
 
 
 @contextmanager
@@ -214,7 +59,7 @@ def evaluate(
         epsilon: the attacks' radius in pixels of [0, 1].
         tier: ``watch`` or ``rank``, see `tiers`.
         seed: of the attacks' random starts.
-        further: attacks after those of the tier, see `further_attacks`.
+        further: attacks after those of the tier, see `attack_table.further_attacks`.
         norm: of the ball in which the attacks search.
 
     Returns:

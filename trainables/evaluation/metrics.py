@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from trainables.config.attacks import OWN
 from trainables.config.plugins.registries import ATTACKS
-from trainables.config.sections import OWN
 from trainables.evaluation import tiers
 from trainables.evaluation.checks import CHECKS, MASKING_FAILURES, metric_of
 from trainables.evaluation.tiers import Detail

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from trainables.common.tasks import Task
-from trainables.config.plugins.registries import RAISED, explain
+from trainables.config.plugins.registries import explain
 from trainables.errors import UserError
-from trainables.evaluation.accuracy import AttackFn
+from trainables.evaluation.attack_table import AttackFn, run_others
 from trainables.networks.classifiers import LeadingDimensions, NetworkBuilder, build_seeded, mlp
 
 _NUM_IMAGES = 3
@@ -117,7 +117,11 @@ def check_attack(attack: AttackFn, name: str, task: Task, epsilon: float = _EPSI
     images = torch.rand(_NUM_IMAGES, *task.image_shape, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(_NUM_IMAGES) % task.num_classes
     before = [tensor.clone() for tensor in (images, labels, *network.state_dict().values())]
-    first = _attacked(attack, name, network, images, labels, epsilon)
+
+    def attacked() -> torch.Tensor:
+        return run_others(name, attack, network, images, labels, epsilon, rng=torch.Generator().manual_seed(0))
+
+    first = attacked()
     _check_attacked(first, images, name, epsilon)
     if network.training or any(parameter.grad is not None for parameter in network.parameters()):
         raise UserError(
@@ -126,26 +130,11 @@ def check_attack(attack: AttackFn, name: str, task: Task, epsilon: float = _EPSI
         )
     if not all(map(torch.equal, before, (images, labels, *network.state_dict().values()))):
         raise UserError(f"the attack {name} changes its images, their labels or the network's weights: work on a copy")
-    if not torch.equal(first, _attacked(attack, name, network, images, labels, epsilon)):
+    if not torch.equal(first, attacked()):
         raise UserError(
             f"the attack {name} is not deterministic: run twice with one seed it gives other images; draw random "
             "numbers from the generator `rng` alone"
         )
-
-
-def _attacked(
-    attack: AttackFn, name: str, network: nn.Module, images: torch.Tensor, labels: torch.Tensor, epsilon: float
-) -> torch.Tensor:
-    try:
-        adversarial = attack(network, images, labels, epsilon, rng=torch.Generator().manual_seed(0))
-    except UserError:
-        raise
-    except RAISED as error:
-        raise UserError(f"the attack {name} fails: {explain(error)}") from error
-    if not isinstance(adversarial, torch.Tensor) or adversarial.shape != images.shape:
-        kind = tuple(adversarial.shape) if isinstance(adversarial, torch.Tensor) else type(adversarial).__name__
-        raise UserError(f"the attack {name} must return images of the shape {tuple(images.shape)}, not {kind}")
-    return adversarial
 
 
 def _check_attacked(adversarial: torch.Tensor, images: torch.Tensor, name: str, epsilon: float) -> None:

@@ -24,16 +24,8 @@ from trainables.common.seeds import seed_for
 from trainables.common.tasks import Norm
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
-from trainables.evaluation.accuracy import (
-    ATTACKS,
-    Attack,
-    AttackFn,
-    AttackResults,
-    attacks_of,
-    evaluating,
-    in_norm,
-    run_attacks,
-)
+from trainables.evaluation.accuracy import AttackResults, evaluating, run_attacks
+from trainables.evaluation.attack_table import ATTACKS, Attack, AttackFn, attacks_of, in_norm
 from trainables.evaluation.checks import largest_rise
 from trainables.evaluation.epsilon_curve import STEPS, accuracy_by_epsilon, epsilons_in
 from trainables.judging.fresh_generator import FreshGenerator

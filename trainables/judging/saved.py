@@ -15,7 +15,8 @@ from trainables.data import files as data_files
 from trainables.data.pack import import_images
 from trainables.data.tensors import Dataset, Split, load_dataset
 from trainables.errors import UserError
-from trainables.evaluation.accuracy import Attack, evaluate, further_attacks
+from trainables.evaluation.accuracy import evaluate
+from trainables.evaluation.attack_table import Attack, further_attacks
 from trainables.judging.autoattack import autoattack_accuracy
 from trainables.judging.final import AttackBudget, evaluate_final
 from trainables.judging.plausibility import find_doubts
@@ -55,7 +56,7 @@ class TrainedClassifier:
 
     def further_attacks(self) -> tuple[Attack, ...]:
         """Return the attacks that its evaluation names beside those that always run."""
-        return further_attacks(self.evaluation.attacks, self.code)
+        return further_attacks(self.evaluation.attacks, self.code, self.evaluation.attack_options)
 
     @classmethod
     def of_run(cls, config: TrainingConfig, classifier: nn.Module, epsilon: float | None = None) -> TrainedClassifier:

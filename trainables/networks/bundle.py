@@ -98,7 +98,7 @@ def read_bundle(folder: Path) -> tuple[TrainingConfig, nn.Module]:
     config: TrainingConfig = read_bundle_json(folder, CONFIGURATION, _parse_here)
     provide_code(folder, config.code)
     architecture, task = config.classifier.architecture, config.dataset.task
-    build = network_builder(architecture, config.code, config.classifier.sizes)
+    build = network_builder(architecture, config.code, config.classifier.network_options)
     content = read_checked(folder, WEIGHTS, num_parameters(build, task) * _BYTES_PER_VALUE + MAX_INDEX_BYTES)
     try:
         weights = load_tensors(check_header(content))

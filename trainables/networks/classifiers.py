@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from trainables.common.tasks import ImageShape, Task
 from trainables.config import ClassifierConfig
-from trainables.config.plugins.references import CodeReference, code_reference
+from trainables.config.plugins.options import with_options
+from trainables.config.plugins.references import code_reference
 from trainables.config.plugins.registries import CLASSIFIERS, RAISED, explain
 from trainables.config.plugins.user_code import load
 from trainables.errors import UserError
@@ -103,37 +104,38 @@ def build_seeded(build: Callable[[], Module], seed: int) -> Module:
 
 
 def network_builder(
-    architecture: str, code: Mapping[str, str], sizes: Mapping[str, int] | None = None
+    architecture: str, code: Mapping[str, str], options: Mapping[str, Any] | None = None
 ) -> NetworkBuilder:
     """Return the function that builds a network.
 
     Args:
         architecture: a row of the table of classifiers, or a function of a user's own.
         code: the SHA-256 of each file and module of a user's own.
-        sizes: its ``width`` and ``depth``, if they are not the usual ones.
+        options: its settings that are not the usual ones: ``width`` and ``depth`` of ours, and those of a package's.
 
     Raises:
-        UserError: the function is not here, or its code fails.
+        UserError: the function is not here, its code fails, or it does not take the settings.
     """
     reference = code_reference(architecture)
     if reference is None:
-        build: NetworkBuilder = CLASSIFIERS[architecture]
-        return partial(build, **sizes) if sizes else build
-    return partial(_build_users_own, reference, load(reference, code))
+        entry = CLASSIFIERS.entries[architecture]
+        build: NetworkBuilder = entry.function()
+        if not entry.package:
+            return partial(build, **options) if options else build
+        return partial(_build_others, entry.title, with_options(build, CLASSIFIERS, architecture, options or {}))
+    return partial(_build_others, str(reference), load(reference, code))
 
 
-def _build_users_own(
-    reference: CodeReference, build: Callable[..., object], image_shape: ImageShape, num_classes: int
-) -> nn.Module:
+def _build_others(name: str, build: Callable[..., object], image_shape: ImageShape, num_classes: int) -> nn.Module:
     try:
         network = build(image_shape, num_classes)
     except RAISED as error:
         raise UserError(
-            f"{reference} fails when it is called with the image shape {image_shape} and {num_classes} classes: "
+            f"{name} fails when it is called with the image shape {image_shape} and {num_classes} classes: "
             f"{explain(error)}"
         ) from error
     if not isinstance(network, nn.Module):
-        raise UserError(f"{reference} must return a torch.nn.Module, not {type(network).__name__}")
+        raise UserError(f"{name} must return a torch.nn.Module, not {type(network).__name__}")
     return network
 
 
@@ -151,5 +153,5 @@ def build_classifier(
     Raises:
         UserError: it is a user's own, and its code is not here or fails.
     """
-    build = network_builder(config.architecture, code or {}, config.sizes)
+    build = network_builder(config.architecture, code or {}, config.network_options)
     return build_seeded(lambda: LeadingDimensions(build(task.image_shape, task.num_classes)), seed)

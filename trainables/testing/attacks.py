@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.evaluation.accuracy import ATTACKS, AttackFn, attack_function
+from trainables.evaluation.attack_table import AttackFn, attack_function, named_attack
 from trainables.networks.classifiers import build_seeded
 
 NUM_CLASSES = 10
@@ -38,7 +38,7 @@ class AttackTests:
 
     Attributes:
         attack: the name of an attack of an installed package, or a function like `AttackFn`, with or without ``rng``.
-        options: keyword arguments of the function.
+        options: settings of an attack of a package, if it has any, or keyword arguments of the function.
     """
 
     attack: ClassVar[str | Callable[..., torch.Tensor]]
@@ -48,8 +48,9 @@ class AttackTests:
     def run_attack(self) -> AttackFn:
         """Return the attack as an evaluation runs it."""
         attack = type(self).attack
-        function = ATTACKS[attack] if isinstance(attack, str) else attack_function(attack, attack.__name__)
-        return partial(function, **self.options)
+        if isinstance(attack, str):
+            return named_attack(attack, {}, self.options)
+        return partial(attack_function(attack, attack.__name__), **self.options)
 
     @pytest.mark.parametrize("epsilon", [1e-4, 8 / 255, 0.3, 1.0])
     def test_stays_in_the_ball_and_the_box(self, run_attack: AttackFn, epsilon: float) -> None:

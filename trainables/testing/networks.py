@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import nn
 
 from trainables.common.tasks import ImageShape, Task
-from trainables.config.plugins.registries import CLASSIFIERS
 from trainables.judging.conformance import check_network
-from trainables.networks.classifiers import NetworkBuilder, build_seeded
+from trainables.networks.classifiers import NetworkBuilder, build_seeded, network_builder
 
 
 class NetworkTests:
@@ -22,11 +21,13 @@ class NetworkTests:
     Attributes:
         network: the name of a network of an installed package, or a function of the images' shape and the number of
             classes that returns a module.
+        options: settings of a network of a package, if it has any.
         image_shapes: channels, height and width of images that it takes.
         num_classes: of the task.
     """
 
     network: ClassVar[str | Callable[..., nn.Module]]
+    options: ClassVar[Mapping[str, Any]] = {}
     image_shapes: ClassVar[tuple[ImageShape, ...]] = ((1, 28, 28), (3, 32, 32))
     num_classes: ClassVar[int] = 7
 
@@ -34,8 +35,7 @@ class NetworkTests:
     def build(self) -> NetworkBuilder:
         """Return the function that builds the network."""
         network = type(self).network
-        builder: NetworkBuilder = CLASSIFIERS[network] if isinstance(network, str) else network
-        return builder
+        return network_builder(network, {}, type(self).options) if isinstance(network, str) else network
 
     def test_gives_logits_through_which_it_can_be_trained_and_attacked(self, build: NetworkBuilder) -> None:
         """It passes what a launch looks at: logits in float32, gradients, equal weights and outputs twice."""

@@ -20,7 +20,8 @@ from trainables.common.seeds import seed_for
 from trainables.config import TrainingConfig
 from trainables.config.schedules import learning_rate_factor, value_at
 from trainables.data.tensors import Dataset
-from trainables.evaluation.accuracy import further_attacks, measure
+from trainables.evaluation.accuracy import measure
+from trainables.evaluation.attack_table import Attack, further_attacks
 from trainables.evaluation.epsilon_curve import measure_fgsm
 from trainables.evaluation.measured import Measured, joined
 from trainables.networks.classifiers import build_classifier
@@ -268,13 +269,17 @@ class TrainingLoop(ABC):
             tier=tier,
             seed=self.config.seed,
             runner=self.updates.measure,
-            further=further_attacks(settings.attacks, self.config.code) if tier == "rank" else (),
+            further=self._further_attacks() if tier == "rank" else (),
             norm=settings.norm,
         )
         if tier == "rank" or not settings.fgsm_epsilons:
             return measured
         radii, runner = settings.fgsm_epsilons, self.updates.measure
         return joined(measured, measure_fgsm(self.result, images, radii, runner, settings.norm))
+
+    def _further_attacks(self) -> tuple[Attack, ...]:
+        settings = self.config.evaluation
+        return further_attacks(settings.attacks, self.config.code, settings.attack_options)
 
     def train_clean_minibatch(self) -> None:
         """Train the classifier on one clean minibatch."""

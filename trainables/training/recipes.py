@@ -10,8 +10,10 @@ import torch
 from trainables.attacks import gradient
 from trainables.attacks.buffers import buffers_kept
 from trainables.attacks.losses import Epsilon, LogitsFn, Loss, cross_entropy
-from trainables.config import FgsmRandomStartConfig, FgsmRetrainingConfig, PgdConfig, TradesConfig
+from trainables.config import AttackTrainingConfig, FgsmRandomStartConfig, FgsmRetrainingConfig, PgdConfig, TradesConfig
 from trainables.config.schedules import value_at, warmed_up
+from trainables.data.tensors import Dataset
+from trainables.evaluation.attack_table import named_attack
 from trainables.training.loop import TrainingLoop
 from trainables.training.optimizers import clip_and_step
 
@@ -49,6 +51,21 @@ class StandardLoop(TrainingLoop):
         self.train_clean_minibatch()
 
 
+def radius_at(
+    config: FgsmRetrainingConfig | FgsmRandomStartConfig | PgdConfig | TradesConfig | AttackTrainingConfig,
+    progress: float,
+) -> float:
+    """Return a training attack's radius in pixels of [0, 1]: its schedule's value, less during the warm-up.
+
+    Args:
+        config: of the run.
+        progress: share of its compute that is spent.
+    """
+    settings = config.attack
+    epsilon = value_at(settings.epsilon or config.evaluation.epsilon, progress)
+    return warmed_up(epsilon, settings.warmup, progress)
+
+
 class AdversarialLoop(TrainingLoop):
     """A recipe that attacks the present classifier on each minibatch and trains it on the result."""
 
@@ -56,10 +73,8 @@ class AdversarialLoop(TrainingLoop):
 
     @property
     def epsilon(self) -> float:
-        """The attack's radius at present, in pixels of [0, 1]: its schedule's value, less during the warm-up."""
-        settings = self.config.attack
-        epsilon = value_at(settings.epsilon or self.config.evaluation.epsilon, self.progress)
-        return warmed_up(epsilon, settings.warmup, self.progress)
+        """See `radius_at`."""
+        return radius_at(self.config, self.progress)
 
     def train_minibatch(self) -> None:
         """Attack a minibatch and train the classifier on it."""
@@ -98,6 +113,38 @@ class FgsmRetrainingLoop(AdversarialLoop):
         attacked.backward()
         clip_and_step(self.optimizer, self.config.classifier.gradient_clip)
         return clean.detach() + attacked.detach()
+
+
+class AttackTrainingLoop(TrainingLoop):
+    """Training on clean images and those of any attack, which may be one of others."""
+
+    config: AttackTrainingConfig
+
+    def __init__(self, config: AttackTrainingConfig, dataset: Dataset) -> None:
+        super().__init__(config, dataset)
+        settings = config.attack
+        self._attack = named_attack(settings.name, config.code, settings.options, config.evaluation.norm)
+
+    def train_minibatch(self) -> None:
+        """Attack a minibatch, and train the classifier on it and on the clean images."""
+        images, labels = self.minibatches.next_minibatch()
+        # Not inside the update: what others write may do what cannot be recorded, and cost another amount each time.
+        adversarial = self.meter.run("attack", len(labels), lambda: self._attacked(images, labels))
+        clean_weight = self.config.clean_weight
+        self.run_update(
+            "attacked",
+            lambda images, adversarial, labels: self.descend(
+                mixed_loss(self.classifier, images, adversarial, labels, clean_weight)
+            ),
+            images,
+            adversarial,
+            labels,
+        )
+
+    def _attacked(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with buffers_kept(self.classifier):
+            epsilon = radius_at(self.config, self.progress)
+            return self._attack(self.classifier, images, labels, epsilon, rng=self.rng)
 
 
 class PgdLoop(AdversarialLoop):

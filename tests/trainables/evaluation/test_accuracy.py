@@ -10,7 +10,8 @@ from torch import nn
 from trainables.common.tasks import MNIST
 from trainables.data.tensors import Split
 from trainables.evaluation import masking
-from trainables.evaluation.accuracy import ATTACKS, attacks_of, evaluate, evaluating
+from trainables.evaluation.accuracy import evaluate, evaluating
+from trainables.evaluation.attack_table import ATTACKS, attacks_of
 from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import TIERS, AttackRow
 

@@ -42,6 +42,20 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Configured:
+    """What a row of the tables of classifiers and of attacks leads to if it has settings; one without is a function.
+
+    Attributes:
+        config: the class of the settings, made from `trainables.config.Settings`, each with a default. Its module
+            imports no torch.
+        function: ``module:function``, which takes each setting as a keyword argument, imported when it is used.
+    """
+
+    config: type[BaseModel]
+    function: str
+
+
+@dataclass(frozen=True)
 class Entry:
     """A row of a table.
 
@@ -67,7 +81,38 @@ class Entry:
             raise UserError(self.problem)
         if not self.package:
             return imported(self.target)
-        return import_of(self.target, f"{printable(self.name)} of {self.package}")
+        return import_of(self.target, self.title)
+
+    @property
+    def title(self) -> str:
+        """What to call it in messages."""
+        return f"{printable(self.name)} of {self.package}" if self.package else self.name
+
+    @property
+    def config(self) -> type[BaseModel] | None:
+        """The class of its settings, None if it has none; ours have none, so they are not imported for that.
+
+        Raises:
+            UserError: see `load`; or the class is no pydantic model.
+        """
+        found = self.load() if self.package else None
+        if not isinstance(found, Configured):
+            return None
+        if not (isinstance(found.config, type) and hasattr(found.config, "model_fields")):
+            raise UserError(
+                f"{self.title} has {explain_value(found.config)} for its settings: they are a pydantic model made from "
+                "trainables.config.Settings"
+            )
+        return found.config
+
+    def function(self) -> Any:
+        """Import the function that the row leads to, at once or through a `Configured`.
+
+        Raises:
+            UserError: see `load`.
+        """
+        found = self.load()
+        return import_of(found.function, self.title) if isinstance(found, Configured) else found
 
 
 RAISED = (Exception, SystemExit)
@@ -248,7 +293,9 @@ CLASSIFIERS = Registry(
     {name: f"{_NETWORKS}.classifiers:{name}" for name in ("small_cnn", "madry_cnn", "mlp")}
     | {name: f"{_NETWORKS}.architectures.residual:{name}" for name in ("preact_resnet18", "wide_resnet_28_10")},
 )
-"""Functions of the images' shape and the number of classes that return a network, which maps images to logits."""
+"""Functions of the images' shape and the number of classes that return a network, which maps images to logits.
+
+A row of a package may lead to a `Configured`, as one of the attacks may."""
 GENERATORS = Registry(
     "generators",
     {name: f"{_NETWORKS}.generators:{name}" for name in ("space_to_depth", "strided", "residual")},
@@ -270,7 +317,7 @@ RECIPES = Registry(
     "recipes",
     {
         name: f"trainables.config.recipes:{name.upper()}"
-        for name in ("standard", "fgsm_retraining", "fgsm_random_start", "pgd", "trades", "gan")
+        for name in ("standard", "fgsm_retraining", "fgsm_random_start", "pgd", "trades", "gan", "attack_training")
     },
 )
 """Each leads to a `Recipe`: the class of its settings, and its loop."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.parameters import Choice, Fixed, Fragments, leaf_values
@@ -12,7 +12,7 @@ from trainables.config.plugins import registries
 from trainables.config.plugins.references import CodeReference, code_reference
 from trainables.config.plugins.registries import Entry, Registry
 
-_ARCHITECTURE, _BODY = ("classifier", "architecture"), ("generator", "body")
+_ARCHITECTURE, _BODY, _ATTACK = ("classifier", "architecture"), ("generator", "body"), ("attack", "name")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ class NamedParts:
         recipes: of the trials and the baselines.
         networks: classifiers that a run may have.
         bodies: of generators that a run may have.
-        attacks: beside those that always run.
+        attacks: beside those that always run in an evaluation.
+        training_attacks: whose images a run may be trained on.
+        attack_options: settings of attacks in an evaluation, by their names.
     """
 
     dataset: str
@@ -32,6 +34,8 @@ class NamedParts:
     networks: tuple[str, ...]
     bodies: tuple[str, ...]
     attacks: tuple[str, ...]
+    training_attacks: tuple[str, ...] = ()
+    attack_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of_space(cls, space: Space) -> NamedParts:
@@ -42,20 +46,35 @@ class NamedParts:
             tuple(_values(space, _ARCHITECTURE)),
             tuple(_values(space, _BODY)),
             space.evaluation.attacks,
+            tuple(_values(space, _ATTACK)),
+            space.evaluation.attack_options,
         )
 
     @classmethod
     def of_settings(cls, settings: Mapping[str, Any]) -> NamedParts:
         """Return what the complete settings of a run name."""
         values = dict(leaf_values(dict(settings)))
-        named = [(str(values[path]),) if path in values else () for path in (_ARCHITECTURE, _BODY)]
-        attacks = tuple(map(str, settings["evaluation"].get("attacks", ())))
-        return cls(str(settings["dataset"]["name"]), (str(settings["trainable"]),), named[0], named[1], attacks)
+        named = [(str(values[path]),) if path in values else () for path in (_ARCHITECTURE, _BODY, _ATTACK)]
+        evaluation = settings["evaluation"]
+        return cls(
+            str(settings["dataset"]["name"]),
+            (str(settings["trainable"]),),
+            named[0],
+            named[1],
+            tuple(map(str, evaluation.get("attacks", ()))),
+            named[2],
+            evaluation.get("attack_options", {}),
+        )
+
+    @property
+    def all_attacks(self) -> tuple[str, ...]:
+        """Those of the evaluation and those that are trained on, each once."""
+        return tuple(dict.fromkeys((*self.attacks, *self.training_attacks)))
 
     @property
     def code(self) -> list[CodeReference]:
         """The functions in files and modules, each once."""
-        references = (code_reference(name) for name in (self.dataset, *self.networks, *self.attacks))
+        references = (code_reference(name) for name in (self.dataset, *self.networks, *self.all_attacks))
         return list(dict.fromkeys(filter(None, references)))
 
     @property
@@ -66,7 +85,7 @@ class NamedParts:
             (registries.RECIPES, self.recipes),
             (registries.CLASSIFIERS, self.networks),
             (registries.GENERATORS, self.bodies),
-            (registries.ATTACKS, self.attacks),
+            (registries.ATTACKS, self.all_attacks),
         )
         rows = [table.entries[name] for table, names in tables for name in names if name in table]
         return [row for row in rows if row.package]

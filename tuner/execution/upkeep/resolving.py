@@ -285,7 +285,7 @@ def check_parts(named: NamedParts, task: Task, code: Mapping[str, str]) -> None:
     Raises:
         UserError: one cannot be used; the message names it.
     """
-    from trainables.evaluation.accuracy import further_attacks
+    from trainables.evaluation.attack_table import further_attacks, named_attack
     from trainables.judging.conformance import check_attack, check_network
     from trainables.judging.rehearsal import check_body, check_recipe
     from trainables.networks.classifiers import network_builder
@@ -300,8 +300,11 @@ def check_parts(named: NamedParts, task: Task, code: Mapping[str, str]) -> None:
     for name in named.networks:
         if name in of_packages or code_reference(name):
             check_network(network_builder(name, code), name, task)
-    for attack in further_attacks(named.attacks, code):
+    for attack in further_attacks(named.attacks, code, named.attack_options):
         check_attack(attack.run, attack.name, task)
+    for name in named.training_attacks:
+        if name in of_packages or code_reference(name):
+            check_attack(named_attack(name, code), name, task)
 
 
 def task_of(dataset: Dataset | DatasetConfig) -> Task:

@@ -70,9 +70,11 @@ def _use(kind: str, entry: Entry) -> None:
     """
     entry.load()
     if kind == "attacks":
-        from trainables.evaluation.accuracy import ATTACKS
+        from trainables.evaluation.attack_table import ATTACKS
 
-        _ = ATTACKS[entry.name]
+        _ = entry.config, ATTACKS[entry.name]
+    elif kind == "classifiers":
+        _ = entry.config, entry.function()
     elif kind == "recipes":
         from trainables.training.registry import LOOPS
 

@@ -3,10 +3,10 @@
 import torch
 
 
-def corners(logits_fn, images, labels, epsilon, *, rng):
-    """Return the first of four random corners of the ball that is misclassified; no gradient is used."""
+def corners(logits_fn, images, labels, epsilon, *, rng, tries):
+    """Return the first of some random corners of the ball that is misclassified; no gradient is used."""
     adversarial = images
-    for _ in range(4):
+    for _ in range(tries):
         signs = torch.randn(images.shape, generator=rng, device=images.device).sign()
         tried = (images + epsilon * signs).clamp(0.0, 1.0)
         with torch.no_grad():

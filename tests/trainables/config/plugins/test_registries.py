@@ -6,14 +6,19 @@ import sys
 import pytest
 import torch
 
-from search_spaces.configurations import load_space
+from search_spaces.configurations import configuration_for, load_space, parse_space
+from search_spaces.errors import SpaceError
 from tests.support.plugins import installed, write_package
-from trainables.config import CONFIGURATIONS
+from trainables.common.tasks import CATALOG_TASKS
+from trainables.config import CONFIGURATIONS, ClassifierConfig, EvaluationConfig, parse
 from trainables.config.plugins.packages import check_packages, is_package, package_digests
 from trainables.config.plugins.registries import ALL, ATTACKS, CLASSIFIERS, RECIPES
 from trainables.errors import UserError
-from trainables.evaluation.accuracy import ATTACKS as FUNCTIONS
+from trainables.evaluation.attack_table import ATTACKS as FUNCTIONS
+from trainables.evaluation.attack_table import further_attacks
 from trainables.evaluation.metrics import all_metrics
+from trainables.networks.classifiers import build_classifier
+from trainables.training import registry
 from trainables.training.registry import LOOPS
 from tuner.results.terminal import library
 
@@ -27,9 +32,13 @@ small_cnn = json:loads
 Odd/Name = outside:twice
 no_name = outside
 with_extra = outside:twice [some]
+wide = outside:WIDE
+bad_settings = outside:BAD_SETTINGS
+lost = outside:LOST
 
 [adversarial_tuner.attacks]
 shift = outside:shift
+move = outside:MOVE
 number = outside:NUMBER
 compute = outside:shift
 
@@ -50,7 +59,8 @@ faulty = outside:FAULTY
 """
 MODULE = """\
 import enum, typing
-from trainables.config import Recipe, TrainingConfig
+import pydantic
+from trainables.config import Configured, Recipe, Settings, TrainingConfig
 
 NUMBER = 3
 SPACE = "name: theirs\\ntrainable: good\\nbudget: {trials: 2, compute: 1}\\n"
@@ -72,6 +82,23 @@ def twice(value):
 def shift(logits_fn, images, labels, epsilon):
     return (images + epsilon).clamp(0, 1)
 
+class WideConfig(Settings):
+    width: int = pydantic.Field(default=8, ge=1, le=64)
+
+class MoveConfig(Settings):
+    share: float = pydantic.Field(default=0.5, ge=0, le=1)
+
+def build_wide(image_shape, num_classes, width):
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Linear(width, num_classes))
+
+def move(logits_fn, images, labels, epsilon, share):
+    return (images + share * epsilon).clamp(0, 1)
+
+WIDE = Configured(WideConfig, "outside:build_wide")
+MOVE = Configured(MoveConfig, "outside:move")
+BAD_SETTINGS = Configured(dict, "outside:twice")
+LOST = Configured(WideConfig, "outside:nothing")
 PLAIN = Recipe(dict, "outside:twice")
 OF_NONE = Recipe(None, "outside:twice")
 OTHER = Recipe(Good, "outside:twice")
@@ -181,6 +208,95 @@ def test_keys_of_packages_are_told_from_files_and_modules():
     assert [name for name in ("net.py", "my net.py", "a.b", "shapes-plugin 0.1.0") if is_package(name)] == [
         "shapes-plugin 0.1.0"
     ]
+
+
+SPACE_WITH_OPTIONS = """\
+name: their
+trainable: attack_training
+budget: {trials: 1, compute: 1}
+evaluation: {attacks: [move], attack_options: {move: {share: 0.25}}}
+parameters:
+  attack: {name: move, options: {share: {float: [0.1, 0.9]}}}
+  classifier: {architecture: wide, options: {width: {int: [4, 16]}}}
+"""
+
+
+class TestSettings:
+    def test_of_a_network_reach_its_function(self):
+        config = ClassifierConfig(architecture="wide", options={"width": 3})
+        assert config.model_dump()["options"] == {"width": 3}
+        network = build_classifier(config, CATALOG_TASKS["mnist"])
+        assert [len(weight) for weight in network.parameters()] == [3, 3, 10, 10]
+        usual = build_classifier(ClassifierConfig(architecture="wide"), CATALOG_TASKS["mnist"])
+        assert len(next(usual.parameters())) == 8
+        assert "options" not in ClassifierConfig(architecture="wide").model_dump()
+
+    def test_of_an_attack_reach_its_function_in_training_and_in_an_evaluation(self, few_digits):
+        evaluation = {"attacks": ["move"], "attack_options": {"move": {"share": 1.0}}}
+        assert EvaluationConfig(**evaluation).model_dump()["attack_options"] == {"move": {"share": 1.0}}
+        (attack,) = further_attacks(["move"], {}, {"move": {"share": 1.0}})
+        images, labels = few_digits.train.batch(torch.arange(4))
+        logits = torch.nn.Flatten()
+        assert torch.equal(attack.run(logits, images, labels, 0.2, rng=None), (images + 0.2).clamp(0, 1))
+        tiny = {"trainable": "attack_training", "dataset": {"name": "digits"}, "batch_size": 16, "compute": 0.1}
+        small = {"watch_images": 5, "rank_images": 5, **evaluation}
+        run = {**tiny, "evaluation": small, "classifier": {"architecture": "wide", "options": {"width": 4}}}
+        reports = [
+            registry.build(parse({**run, "attack": {"name": "move", "options": {"share": share}}}), few_digits).step()
+            for share in (0.0, 0.0, 1.0)
+        ]
+        assert reports[0]["move"] <= reports[0]["clean"]
+        losses = [report["classifier_loss"] for report in reports]
+        assert losses[0] == losses[1] != losses[2]
+
+    @pytest.mark.parametrize(
+        ("architecture", "options", "message"),
+        [
+            (
+                "wide",
+                {"width": 0},
+                "wide does not take these settings: width: input should be greater than .* 1, not 0",
+            ),
+            ("wide", {"with": 3}, r"with is none of them \(valid: width\)"),
+            ("small_cnn", {"width": 3}, "small_cnn has no settings, so width must be left out"),
+            ("twice", {"width": 3}, "twice has no settings"),
+            ("net.py:build", {"width": 3}, "net.py:build has no settings"),
+            ("bad_settings", {"width": 3}, "bad_settings of outsider 1.5 has the class dict for its settings"),
+        ],
+    )
+    def test_that_do_not_fit_are_refused_by_name(self, architecture, options, message):
+        with pytest.raises(ValueError, match=message):
+            ClassifierConfig(architecture=architecture, options=options)
+
+    def test_of_an_attack_that_do_not_fit_are_refused_by_name(self):
+        with pytest.raises(ValueError, match="attack_options has settings of move, which attacks does not name"):
+            EvaluationConfig(attack_options={"move": {}})
+        with pytest.raises(ValueError, match=r"move does not take these settings: share: .* less than or equal to 1"):
+            EvaluationConfig(attacks=["move"], attack_options={"move": {"share": 2}})
+        with pytest.raises(ValueError, match="does not go with norm l2"):
+            parse({"trainable": "attack_training", "attack": {"name": "move"}, "evaluation": {"norm": "l2"}})
+        with pytest.raises(UserError, match=r"lost of outsider 1.5 cannot be imported"):
+            CLASSIFIERS.entries["lost"].function()
+
+    def test_vary_in_a_space(self):
+        space = parse_space(SPACE_WITH_OPTIONS, "space.yaml")
+        settings = space.settings(lambda parameter: parameter.domain.low)
+        assert settings["classifier"]["options"] == {"width": 4}
+        assert configuration_for(space, settings, 0)["attack"]["options"] == {"share": 0.1}
+
+    @pytest.mark.parametrize(
+        ("old", "new", "place"),
+        [
+            ("{int: [4, 16]}", "{int: [4, 100]}", "parameters.classifier: wide does not take .*width"),
+            ("{width:", "{height:", "parameters.classifier: .*height is none of them"),
+            ("float: [0.1, 0.9]", "float: [0.1, 9]", "parameters.attack: move does not take .*share"),
+            ("move: {share: 0.25}", "move: {share: 25}", "evaluation: move does not take .*share"),
+            ("move: {share: 0.25}", "move: {share: [1]}", "evaluation.attack_options"),
+        ],
+    )
+    def test_that_vary_too_far_are_mistakes_with_their_place(self, old, new, place):
+        with pytest.raises(SpaceError, match=place):
+            parse_space(SPACE_WITH_OPTIONS.replace(old, new), "space.yaml")
 
 
 def test_a_space_is_checked_without_torch(outsider, tmp_path):
