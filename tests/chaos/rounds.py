@@ -20,7 +20,7 @@ from types import TracebackType
 
 from ray.cluster_utils import Cluster
 
-from tests.chaos.commands import COMMANDS, LONGEST_S, interrupt_command
+from tests.chaos.commands import COMMANDS, LONGEST_S, PATIENCE_S, interrupt_command
 from tests.chaos.invariants import check_end, check_nothing_lost, repeated, rows_of
 from tests.support.servers import MlflowServer
 from tuner.errors import UserError
@@ -45,7 +45,6 @@ parameters:
   generator: {{learning_rate: {{float: [1.0e-4, 1.0e-2], log: true}}}}
 """
 _NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
-_PATIENCE_S = 900.0
 
 
 class Chaos:
@@ -180,7 +179,7 @@ class Chaos:
     def _resume_twice(self) -> str:
         killed = self._kill_driver()
         drivers = [self.start("resume", "chaos") for _ in range(2)]
-        codes = [driver.wait(_PATIENCE_S) for driver in drivers]
+        codes = [driver.wait(PATIENCE_S) for driver in drivers]
         assert sorted(codes) in ([0, 0], [0, 2]), f"two resumes at once ended with {codes}"
         return f"two resumes at once after {killed}, exit codes {codes}"
 
@@ -228,7 +227,7 @@ class Chaos:
 
     def run(self, *arguments: str) -> None:
         """Run a command to its end, which has to be a good one."""
-        code = self.start(*arguments).wait(_PATIENCE_S)
+        code = self.start(*arguments).wait(PATIENCE_S)
         assert code == 0, f"{arguments} ended with {code}"
 
     def command(self, *arguments: str) -> list[str]:
@@ -249,13 +248,13 @@ class Chaos:
 
     def _finish_round(self) -> None:
         assert self._driver is not None
-        code = self._driver.wait(_PATIENCE_S)
+        code = self._driver.wait(PATIENCE_S)
         self._driver = None
         assert code == 0, f"the driver ended with {code}"
 
     def _wait_for_rows(self, num: int) -> None:
         assert self._driver is not None
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + PATIENCE_S
         while sum(map(len, rows_of(self.records).values())) < num and self._driver.poll() is None:
             assert time.monotonic() < deadline, "the sweep does not get on"
             time.sleep(0.2)
