@@ -29,6 +29,7 @@ from tuner.tracking.server import quiet_mlflow
 from tuner.tracking.writer import MlflowWriter
 
 TWO = "objective: [{metric: robust}, {metric: clean}]"
+CONVERGING = "trials: 60, until: converged, compute: 3}"
 HALVING = "pruner: {successive_halving: {min_resource: 1, reduction_factor: 2}}"
 
 
@@ -107,8 +108,22 @@ def test_only_whole_trials_enter_the_front(tmp_path):
     assert on_front[0].run.key == best(records, "max").run.key
 
 
-def test_a_driver_that_dies_with_several_objectives_loses_no_pruning(tmp_path):
-    text = space(f"sampler: tpe, {HALVING}", TWO)
+@pytest.mark.parametrize(
+    ("search", "objective"),
+    [
+        *((f"sampler: {name}, {HALVING}", TWO) for name in ("tpe", "gp", "nsga2", "random", "qmc")),
+        (f"sampler: {{class: 'optuna.samplers:NSGAIIISampler'}}, {HALVING}", TWO),
+        (f"sampler: tpe, {HALVING}, prune_on: pareto", TWO),
+        *((f"sampler: {name}, {HALVING}", "") for name in ("nsga2", "random", "qmc")),
+        (f"sampler: tpe, {HALVING}", CONVERGING),
+    ],
+)
+def test_a_search_whose_drivers_die_draws_and_stops_what_an_uninterrupted_one_does(tmp_path, search, objective):
+    text = space(search, "" if objective == CONVERGING else objective)
+    num_trials = 7 if "gp" in search else 15  # some of them drawn by the model
+    text = text.replace(
+        "trials: 12, compute: 3}", CONVERGING if objective == CONVERGING else f"trials: {num_trials}, compute: 3}}"
+    )
     whole, parts = create(tmp_path, text, "whole"), create(tmp_path, text, "parts")
     train_tradeoff(Ledger(whole))
     dice = random.Random(1)
@@ -119,13 +134,16 @@ def test_a_driver_that_dies_with_several_objectives_loses_no_pruning(tmp_path):
                 break
             begun = int(ledger.records[run.key].metrics.get("step", 0))
             steps = [step for step in range(1, STEPS) if step >= begun]
-            if all(ledger.report(run.key, metrics(run, step)) for step in steps) and dice.random() < 0.7:
+            if all(ledger.report(run.key, metrics(run, step)) for step in steps):
+                if dice.random() > 0.7:
+                    break
                 ledger.complete(run.key, metrics(run, STEPS))
 
     def outcomes(sweep: SweepFolder) -> list[tuple[str, str, float]]:
         return [(one.run.key, one.state, one.run.settings["clean_weight"]) for one in read_records(sweep)]
 
     assert outcomes(parts) == outcomes(whole)
+    assert len(outcomes(whole)) > 10 if objective == CONVERGING else len(outcomes(whole)) == num_trials
 
 
 MIN_MAX = (Objective(metric="compute", mode="min"), Objective(metric="robust"))
@@ -261,9 +279,6 @@ def test_where_a_sampler_raises_in_mid_sweep_the_trial_is_drawn_at_random_and_it
     assert {record.state for record in ledger.records.values()} == {"complete"}
     assert told == [f"the sampler {sampler} has failed (ValueError: singular matrix): such trials are drawn at random"]
     assert len({record.run.settings["clean_weight"] for record in ledger.records.values()}) == 12
-
-
-CONVERGING = "trials: 60, until: converged, compute: 3}"
 
 
 def create_converging(folder: Path, name: str = "a") -> SweepFolder:
