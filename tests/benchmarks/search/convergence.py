@@ -79,7 +79,7 @@ def main(arguments: Sequence[str], console: Console) -> int:
     parser.add_argument("--tables", default=",".join([MNIST, *CHOSEN_ON]), help="names with commas")
     parser.add_argument("--seeds", type=int, default=50)
     options = parser.parse_args(arguments)
-    tables = read_tables(options.folder)
+    tables = read_tables(options.folder, options.tables.split(","))
     for name in options.tables.split(","):
         if name not in tables:
             console.print(f"{name} is skipped: there is no such table in {options.folder}", style="yellow")

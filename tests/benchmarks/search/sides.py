@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from tests.benchmarks.search.syne_side import SEARCHERS, SyneSide, is_installed
 from tests.benchmarks.search.tables import CurveTable, Pool
 from tuner.search.distributions import distribution, suggest
 from tuner.search.samplers import build_sampler
@@ -33,6 +34,7 @@ FACTOR = 3
 PLAIN_RUNGS = {"1/50": 1 / 50, "1/25": 1 / 25, "1/8": 1 / 8, "3/8": 3 / 8, "1/2": 1 / 2}
 """First rungs of a carefully set ASHA, as shares of a trial."""
 PLAIN = "Tune rung "
+SYNE = "Syne Tune "
 
 
 class Searcher(Protocol):
@@ -210,16 +212,26 @@ def _ours(
     return OptunaSide(table, make, SuccessiveHalvingPruner(min_resource=table.rung, reduction_factor=FACTOR))
 
 
+def _syne(table: CurveTable, seed: int, searcher: str) -> Searcher:
+    return SyneSide(table, seed, searcher)
+
+
 SIDES: dict[str, Make] = {
     "random": _random,
     "Tune defaults": _tune,
     **{f"{PLAIN}{name}": partial(_tune, share=share) for name, share in PLAIN_RUNGS.items()},
     "Hyperband": _hyperband,
+    **{f"{SYNE}{name}": partial(_syne, searcher=searcher) for name, searcher in SEARCHERS.items()},
     "ours": _ours,
     "ours 5 startup": partial(_ours, startup=5),
     "ours 10 startup": partial(_ours, startup=10),
 }
 """What is compared, by what it is called."""
+
+
+def sides_here() -> list[str]:
+    """Return the names of the sides whose packages are installed."""
+    return [side for side in SIDES if is_installed() or not side.startswith(SYNE)]
 
 
 def make_searcher(side: str, table: CurveTable, seed: int) -> Searcher:

