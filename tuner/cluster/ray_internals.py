@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import requests
-from ray._private import ray_constants, ray_logging, services, state, utils
+from ray._private import node, ray_constants, ray_logging, services, state, utils
 from ray.experimental import internal_kv
 from ray.job_config import JobConfig
 from ray.job_submission import JobSubmissionClient
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 _KEY_VALUE = ("_internal_kv_get", "_internal_kv_put", "_internal_kv_del", "_internal_kv_list")
+_SERVICES_OF_A_CLUSTER = ("start_api_server", "start_log_monitor", "start_monitor")
 _CONTROLLER_METHODS = ("_cleanup_cached_actors", "_unstage_trial_with_resources", "checkpoint", "stop_trial")
 _CONTROLLER_ATTRIBUTES = (
     "_failed_trials",
@@ -53,7 +54,8 @@ def missing_names() -> list[str]:
         (JobSubmissionClient, ("_do_request",)),
         (JobConfig, ("_serialize",)),
         (services, ("ConsolePopen",)),
-        (utils, ("get_entrypoint_name",)),
+        (utils, ("get_dashboard_dependency_error", "get_entrypoint_name")),
+        (node.Node, _SERVICES_OF_A_CLUSTER),
         (class_cache, ("ENV_VARS_TO_PROPAGATE",)),
         (TuneController, _CONTROLLER_METHODS),
     ]
@@ -120,6 +122,21 @@ def started_apart() -> Iterator[None]:
         _replaced(services, "ConsolePopen", _OwnSession),
         _replaced(utils, "get_entrypoint_name", lambda: "adversarial-tuner"),
     ):
+        yield
+
+
+@contextlib.contextmanager
+def without_cluster_services() -> Iterator[None]:
+    """Let `ray.init` start only what runs on one machine need.
+
+    These are the processes left out: the dashboard, which Ray starts without its pages, too, the autoscaler, and the
+    monitor that would send workers' output to the driver. The agent of the node, without which it would end, goes
+    without its web server and its statistics, as where only ``ray`` is installed, not ``ray[default]``.
+    """
+    with contextlib.ExitStack() as stack:
+        for name in _SERVICES_OF_A_CLUSTER:
+            stack.enter_context(_replaced(node.Node, name, lambda self, **options: None))
+        stack.enter_context(_replaced(utils, "get_dashboard_dependency_error", ImportError))
         yield
 
 

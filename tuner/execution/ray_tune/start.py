@@ -15,7 +15,12 @@ import ray
 from trainables.common.process_state import environment, safe_path, source_folders
 from tuner.cluster import local_ray
 from tuner.cluster.auth import secure_own_token, token_path
-from tuner.cluster.ray_internals import WorkerPath, silence_worker_output, started_apart
+from tuner.cluster.ray_internals import (
+    WorkerPath,
+    silence_worker_output,
+    started_apart,
+    without_cluster_services,
+)
 from tuner.errors import UserError
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
@@ -61,18 +66,21 @@ def visible_gpu(number: int) -> dict[str, str]:
 
 def _start(num_cpus: int | None, insecure: bool) -> None:
     options: dict[str, Any] = {}
+    services: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if local_ray.is_wanted():
         local_ray.check_authentication(insecure=insecure)
         secure_own_token()
         # Without an address, Ray takes any cluster that was ever started on this machine.
         options = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
         options |= {"object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": str(local_ray.session_folder())}
+        if local_ray.no_metrics():  # nobody watches this Ray with Prometheus
+            services = without_cluster_services()
     silence_worker_output()
     variables = {name: value for name, value in _RAY_VARIABLES.items() if name not in os.environ} | safe_path()
     variables |= local_ray.no_metrics()
     if "HOME" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:  # Ray would not find the token
         variables["RAY_AUTH_TOKEN_PATH"] = str(token_path())
-    with signal_handlers_given_back(), environment(variables), started_apart():
+    with signal_handlers_given_back(), environment(variables), started_apart(), services:
         job = WorkerPath(source_folders())
         _in_lasting_thread(
             lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, job_config=job, **options)
