@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forks import Fork, fits
 from tests.support.postgres import PostgresServer, missing
 from tests.support.sockets import descendants
 from tuner.storage import postgres_lock
@@ -70,6 +71,11 @@ class Command:
         python: str = sys.executable,
     ) -> None:
         self._output = output
+        self.process: subprocess.Popen[bytes] | Fork
+        if fits(python, environment):
+            output.touch()
+            self.process = Fork(module, arguments, folder, environment, output)
+            return
         with output.open("w") as file:
             self.process = subprocess.Popen(
                 [python, "-m", module, *arguments],
