@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -60,6 +65,38 @@ APART = {
     f"tests/integration/test_{name}.py"
     for name in ("command_line", "confirm", "elasticity", "faults_command_line", "partition", "steering")
 } | {"tests/integration/test_cluster.py::test_when_the_head_dies_the_sweep_goes_on_on_another_cluster"}
+
+
+@pytest.fixture(scope="session")
+def put_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """Return a function that puts MLflow's database, as it is before the first sweep, into a home.
+
+    MLflow makes its tables in dozens of steps, which take seconds of computing: here they are made once for all tests
+    that are not about that. Workers of pytest-xdist share the file.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / "mlflow.lock"):
+        if not (folder / "mlflow" / "mlflow.db").exists():
+            _make_mlflow_database(folder / "mlflow")
+
+    def put(home: Path) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "mlflow" / "mlflow.db", home / "mlflow.db")
+
+    return put
+
+
+def _make_mlflow_database(folder: Path) -> None:
+    from tuner.tracking.server import connect, quiet_mlflow
+
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        warnings.simplefilter("ignore")  # of MLflow's dependencies
+        with quiet_mlflow():
+            connect(folder)
 
 
 def _takes_long(nodeid: str) -> bool:

@@ -145,6 +145,12 @@ def run(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.fixture
+def with_mlflow(put_mlflow_database: Callable[[Path], None], tmp_path: Path) -> None:
+    """Let MLflow's database be in the home of `make_sweep` already."""
+    put_mlflow_database(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
     sweep = SweepFolder.create("real", REAL, "real.yaml", home=tmp_path_factory.mktemp("home"))

@@ -23,7 +23,10 @@ from tuner.tracking.sync import mirror_now
 from tuner.tracking.views import ALL_SWEEPS
 from tuner.tracking.writer import MlflowWriter
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("with_mlflow"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 PGD = (
     SPACE[SPACE.index("parameters") :],

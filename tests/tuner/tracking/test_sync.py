@@ -15,7 +15,10 @@ from tuner.tracking import sync
 from tuner.tracking.server import EXPERIMENT, connect, quiet_mlflow
 from tuner.tracking.sync import FILE, is_settled
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("with_mlflow"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 
 @pytest.fixture

@@ -22,7 +22,10 @@ from tuner.tracking.registry.champion import register_champion
 from tuner.tracking.server import quiet_mlflow, tracking_uri
 from tuner.tracking.writer import MlflowWriter
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("with_mlflow"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 PAGE = (Path(__file__).parents[4] / "docs" / "howto" / "models_in_mlflow.md").read_text()
 CHANGES = (
