@@ -24,7 +24,7 @@ NUM_IMAGES = 1000
 
 @pytest.fixture(scope="session")
 def robust(mnist, config_of):
-    """A small convolutional net that was trained for half a minute and withstands half of what follows."""
+    """A small convolutional net that was trained for a quarter of a minute and withstands half of what follows."""
     sections = {
         "dataset": {"name": "mnist", "validation": 5000},
         "evaluation": {"epsilon": EPSILON, "rank_images": 1},
@@ -32,7 +32,7 @@ def robust(mnist, config_of):
         "attack": {"warmup": 0.6},
         "batch_size": 128,
     }
-    loop = registry.build(config_of("fgsm_random_start", **sections, compute=5.0, report_every=5.0, seed=0), mnist)
+    loop = registry.build(config_of("fgsm_random_start", **sections, compute=2.5, report_every=2.5, seed=0), mnist)
     loop.step()
     return loop.classifier.eval()
 

@@ -61,7 +61,7 @@ class TestCheckMasking:
 
     def test_fgsm_retraining_bends_its_loss_around_the_images(self, config_of, digits):
         classifier = {"architecture": "small_cnn", "learning_rate": 3e-3}
-        changes = {"compute": 30.0, "report_every": 30.0, "classifier": classifier, "clean_weight": 0.5}
+        changes = {"compute": 15.0, "report_every": 15.0, "classifier": classifier, "clean_weight": 0.5}
         settings = {"epsilon": 0.3, "watch_images": 20, "rank_images": 200}
         report = registry.build(config_of("fgsm_retraining", evaluation=settings, **changes), digits).step()
         assert report["masking_gradient_cosine"] == 1.0
