@@ -17,7 +17,7 @@ from search_spaces.sections import Budget, Objective, Search
 from tests.benchmarks import curves, search
 from tests.benchmarks.search.figures import best_plain, geometric_mean, share_lost
 from tests.benchmarks.search.runs import read_outcomes
-from tests.benchmarks.search.sides import TuneSide, make_searcher
+from tests.benchmarks.search.sides import CURVES, TuneSide, make_searcher
 from tests.benchmarks.search.simulation import Outcome, simulate
 from tests.benchmarks.search.tables import CurveTable, Pool, read_finals, read_mnist, read_taskset
 
@@ -93,7 +93,8 @@ def test_the_pool_gives_the_nearest_settings_that_are_left_and_begins_anew_when_
 
 
 @pytest.mark.parametrize(
-    ("side", "mode"), [("random", "max"), ("Tune rung 1/2", "min"), ("Hyperband", "max"), ("ours", "min")]
+    ("side", "mode"),
+    [("random", "max"), ("Tune rung 1/2", "min"), ("Hyperband", "max"), ("ours", "min"), (CURVES, "max")],
 )
 def test_every_side_searches_the_pool_and_a_seed_gives_the_same_search(side, mode):
     made = table(*np.linspace(0.1, 0.9, 12), mode=mode)

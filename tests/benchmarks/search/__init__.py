@@ -21,7 +21,7 @@ from rich.table import Table
 
 from tests.benchmarks.search.figures import best_plain, capped, geometric_mean, ratio_of, share_lost
 from tests.benchmarks.search.runs import Outcomes, run_searches
-from tests.benchmarks.search.sides import SIDES, sides_here
+from tests.benchmarks.search.sides import CURVES, SIDES, sides_here
 from tests.benchmarks.search.simulation import LOOKS, Outcome
 from tests.benchmarks.search.tables import CHOSEN_ON, FINALS, MNIST, REPORTED, TASKSET, CurveTable, read_tables
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str], console: Console) -> int:
     workers = [int(number) for number in options.workers.split(",")]
     if unknown := [side for side in sides if side not in SIDES]:
         parser.error(f"unknown side {unknown[0]!r}: choose from {', '.join(SIDES)}")
-    if missing := [side for side in sides if side not in sides_here()]:
+    if missing := [side for side in sides if side not in (CURVES, *sides_here())]:
         parser.error(f"{missing[0]} needs syne-tune: pip install 'adversarial-tuner[bench]'")
     keys = [
         (name, num, side, seed) for seed in range(options.seeds) for name in tables for num in workers for side in sides

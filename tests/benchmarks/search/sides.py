@@ -6,6 +6,7 @@ those, so that it learns from what was trained. It is so for all sides.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import optuna
+import torch
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
@@ -22,6 +24,7 @@ from optuna.trial import FrozenTrial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from tests.benchmarks.search.curve_model import CurveSampler, Fitted
 from tests.benchmarks.search.syne_side import SEARCHERS, SyneSide, is_installed
 from tests.benchmarks.search.tables import CurveTable, Pool
 from tuner.search.distributions import distribution, suggest
@@ -35,6 +38,7 @@ PLAIN_RUNGS = {"1/50": 1 / 50, "1/25": 1 / 25, "1/8": 1 / 8, "3/8": 3 / 8, "1/2"
 """First rungs of a carefully set ASHA, as shares of a trial."""
 PLAIN = "Tune rung "
 SYNE = "Syne Tune "
+CURVES = "curves rung 1/2"
 
 
 class Searcher(Protocol):
@@ -212,6 +216,19 @@ def _ours(
     return OptunaSide(table, make, SuccessiveHalvingPruner(min_resource=table.rung, reduction_factor=FACTOR))
 
 
+def _curves(table: CurveTable, seed: int) -> Searcher:
+    torch.set_num_threads(1)
+    varying = (parameter for parameter in table.space.parameters if parameter.varies)
+    domains = {parameter.name: distribution(parameter.domain) for parameter in varying}
+    fitted = Fitted()
+
+    def make(number: int) -> BaseSampler:
+        return CurveSampler(domains, table.num_reports, (seed * 1_000_003 + number) % 2**32, fitted)
+
+    half = math.ceil(table.num_reports / 2)
+    return OptunaSide(table, make, SuccessiveHalvingPruner(min_resource=half, reduction_factor=FACTOR))
+
+
 def _syne(table: CurveTable, seed: int, searcher: str) -> Searcher:
     return SyneSide(table, seed, searcher)
 
@@ -223,6 +240,7 @@ SIDES: dict[str, Make] = {
     "Hyperband": _hyperband,
     **{f"{SYNE}{name}": partial(_syne, searcher=searcher) for name, searcher in SEARCHERS.items()},
     "ours": _ours,
+    CURVES: _curves,
     "ours 5 startup": partial(_ours, startup=5),
     "ours 10 startup": partial(_ours, startup=10),
 }
@@ -230,8 +248,8 @@ SIDES: dict[str, Make] = {
 
 
 def sides_here() -> list[str]:
-    """Return the names of the sides whose packages are installed."""
-    return [side for side in SIDES if is_installed() or not side.startswith(SYNE)]
+    """Return the names of the sides whose packages are installed; without the slow one of curves."""
+    return [side for side in SIDES if side != CURVES and (is_installed() or not side.startswith(SYNE))]
 
 
 def make_searcher(side: str, table: CurveTable, seed: int) -> Searcher:
