@@ -1,6 +1,6 @@
-"""Writes the pages of the reference that are made from the code: commands, keys of a space file, settings of recipes.
+"""Writes what is made from the code: the reference of commands, of a space file and of recipes, and what Tab completes.
 
-Run from anywhere: `python docs/make_reference.py`. A test compares the pages with what this writes.
+Run from anywhere: `python docs/make_reference.py`. A test compares the files with what this writes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "reference"
+SETTINGS = FOLDER.parents[1] / "tuner" / "cli" / "shell" / "settings.json"
 _WIDTH = 100  # characters of a line of a help page
 _FEW = 3  # keys of a mapping that are named where it stands
 _NOTE = "<!-- Made from the code by docs/make_reference.py: change it there. -->\n"
@@ -38,6 +39,17 @@ def pages() -> dict[str, str]:
         "space_file.md": _NOTE + "\n".join(_space_file()),
         "settings.md": _NOTE + "\n".join(_settings()),
     }
+
+
+def completed_settings() -> str:
+    """Return the content of `SETTINGS`: the keys of a space file and of each trainable, as ``--set`` completes them."""
+    from search_spaces.schema import Space
+    from trainables.config import CONFIGURATIONS
+    from trainables.config.plugins.registries import RECIPES
+    from tuner.cli.shell.completion import SPACE, keys
+
+    models = {SPACE: Space, **{name: CONFIGURATIONS[name] for name in RECIPES.ours}}
+    return json.dumps({name: list(keys(model)) for name, model in models.items()}, indent=1) + "\n"
 
 
 def _commands() -> Iterator[str]:
@@ -258,3 +270,4 @@ if __name__ == "__main__":
     sys.path.insert(0, str(FOLDER.parents[1]))
     for file, text in pages().items():
         (FOLDER / file).write_text(text, encoding="utf-8")
+    SETTINGS.write_text(completed_settings(), encoding="utf-8")

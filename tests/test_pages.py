@@ -176,6 +176,10 @@ def test_the_reference_is_that_of_the_code(name):
     assert MADE["pages"]()[name] == PAGES[f"docs/reference/{name}"], "make docs"
 
 
+def test_tab_completes_the_settings_of_the_code():
+    assert MADE["completed_settings"]() == MADE["SETTINGS"].read_text(), "make docs"
+
+
 def test_the_pages_are_built_without_a_warning(tmp_path):
     command = [
         sys.executable,

@@ -1,17 +1,22 @@
-"""What the shell offers when Tab is pressed: sweeps, runs, spaces, settings. It looks at folders, not into studies."""
+"""What the shell offers when Tab is pressed: sweeps, runs, spaces, settings. It looks at folders, not into studies.
+
+Settings of the package are read from ``settings.json``, which docs/make_reference.py writes: the models themselves take
+longer to load than a person waits for.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from importlib import metadata
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, cast, get_origin
 
 import typer
 
+SPACE = "a space"
 _MAX_BYTES = 100_000  # of a space file
 
 Complete = Callable[[typer.Context, str], list[str]]
@@ -64,20 +69,20 @@ def runs(parameters: Mapping[str, Any]) -> Iterable[str]:
 @_matching
 def spaces(parameters: Mapping[str, Any]) -> Iterable[str]:
     """Return the packaged spaces, those of installed packages, and the YAML files right here."""
-    packaged = sorted(path.stem for path in _packaged().rglob("*.yaml"))
+    from importlib import metadata
+
     points = metadata.entry_points(group="adversarial_tuner.spaces")  # quicker than to load their table
-    return [*packaged, *(point.name for point in points), *_here("*.yaml")]
+    return [*sorted(_packaged()), *(point.name for point in points), *_here("*.yaml")]
 
 
 @_matching
 def space_settings(parameters: Mapping[str, Any]) -> Iterable[str]:
     """Return what ``--set`` of a launch takes: keys of the space file, and settings of its trainable."""
-    from search_spaces.schema import Space
-
     text = _text_of(str(parameters["space"]))
     match = re.search(r"^trainable:\s*([\w-]+)", text, re.MULTILINE)
-    yield from _keys(Space)
-    yield from _settings_of(match.group(1)) if match else ()
+    known = _known_settings()
+    yield from known[SPACE]
+    yield from _settings_of(match.group(1), known) if match else ()
 
 
 @_matching
@@ -92,10 +97,12 @@ def configurations(parameters: Mapping[str, Any]) -> Iterable[str]:
 @_matching
 def trainable_settings(parameters: Mapping[str, Any]) -> Iterable[str]:
     """Return what ``--set`` of ``tuner train`` takes: settings of the trainable."""
+    name, known = str(parameters["configuration"]), _known_settings()
+    if name in known:
+        return known[name]
     from trainables.training.published import PUBLISHED
 
-    name = str(parameters["configuration"])
-    return _settings_of(PUBLISHED[name].settings["trainable"] if name in PUBLISHED else name)
+    return _settings_of(PUBLISHED[name].settings["trainable"] if name in PUBLISHED else name, known)
 
 
 @_matching
@@ -112,13 +119,20 @@ def devices(parameters: Mapping[str, Any]) -> Iterable[str]:
     return ("auto", "cpu", "cuda")
 
 
-def _settings_of(trainable: str) -> Iterable[str]:
+def _known_settings() -> dict[str, list[str]]:
+    """Return the keys of a space file by `SPACE`, and those of each trainable of this package by its name."""
+    return cast("dict[str, list[str]]", json.loads((Path(__file__).parent / "settings.json").read_text("utf-8")))
+
+
+def _settings_of(trainable: str, known: Mapping[str, Iterable[str]]) -> Iterable[str]:
+    if trainable in known:
+        return known[trainable]
     from trainables.config import CONFIGURATIONS
 
-    return _keys(CONFIGURATIONS[trainable])
+    return keys(CONFIGURATIONS[trainable])
 
 
-def _keys(model: Any, prefix: str = "") -> Iterable[str]:
+def keys(model: Any, prefix: str = "") -> Iterable[str]:
     """Yield the keys of a pydantic model and of those in it, each with the ``=`` that follows it."""
     from search_spaces.sections import submodel
 
@@ -129,20 +143,26 @@ def _keys(model: Any, prefix: str = "") -> Iterable[str]:
         if inner is None:
             yield f"{key}="
         else:
-            yield from _keys(inner, f"{key}.")
+            yield from keys(inner, f"{key}.")
 
 
 def _text_of(space: str) -> str:
-    from search_spaces.library import SPACES
     from trainables.storage.bounded import read_bounded
 
-    return SPACES[space][0] if space in SPACES else read_bounded(Path(space), _MAX_BYTES).decode()
+    packaged = _packaged().get(space)
+    if packaged is None and not Path(space).exists():
+        from search_spaces.library import SPACES
+
+        return SPACES[space][0]
+    return read_bounded(packaged or Path(space), _MAX_BYTES).decode()
 
 
-def _packaged() -> Path:
+def _packaged() -> dict[str, Path]:
+    """Return the files of the packaged spaces by their names."""
     import search_spaces
 
-    return Path(search_spaces.__path__[0]) / "packaged"
+    folder = Path(search_spaces.__path__[0]) / "packaged"
+    return {path.stem: path for path in folder.rglob("*.yaml")}
 
 
 def _here(pattern: str) -> list[str]:
