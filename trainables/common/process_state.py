@@ -145,11 +145,11 @@ def open_missing_streams() -> None:
 
 
 @contextlib.contextmanager
-def redacted_output(before_use: Callable[[], object] = lambda: None) -> Iterator[None]:
+def redacted_output(before_use: Callable[[str | None], object] = lambda text: None) -> Iterator[None]:
     """Mask secrets in what Python code writes to standard output and error while this is entered.
 
     Args:
-        before_use: is called before anything is written, every time.
+        before_use: is called with what is written before it is, every time; with None where that is not known.
     """
     output, errors = RedactedStream(sys.stdout, before_use), RedactedStream(sys.stderr, before_use)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
@@ -166,10 +166,10 @@ class RedactedStream(io.TextIOBase):
 
     Args:
         stream: that the rest is written to, and that says whether it is a terminal.
-        before_use: is called before anything is written, every time.
+        before_use: is called with what is written before it is, every time; with None where that is not known.
     """
 
-    def __init__(self, stream: TextIO, before_use: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, stream: TextIO, before_use: Callable[[str | None], object] = lambda text: None) -> None:
         super().__init__()
         self._stream, self._before_use = stream, before_use
         self.isatty, self.fileno, self.flush = stream.isatty, stream.fileno, stream.flush  # type: ignore[method-assign]
@@ -177,13 +177,13 @@ class RedactedStream(io.TextIOBase):
     @property
     def unmasked(self) -> TextIO:
         """The stream itself."""
-        self._before_use()
+        self._before_use(None)
         return self._stream
 
     @property
     def buffer(self) -> BinaryIO:
         """The bytes below the stream, if it has any: for tables as files, which hold no messages."""
-        self._before_use()
+        self._before_use(None)
         return self._stream.buffer
 
     def writable(self) -> bool:
@@ -192,7 +192,7 @@ class RedactedStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write text; return the number of its characters."""
-        self._before_use()
+        self._before_use(text)
         self._stream.write(redact(text))
         return len(text)
 

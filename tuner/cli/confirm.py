@@ -109,9 +109,13 @@ def _confirm(
     try:
         with waiting(console, "Loading Ray", in_logs=False):
             from tuner.execution.confirm import confirm as confirm_sweep
+            from tuner.execution.ray_tune.start import end_ray
 
         ending = confirm_sweep(sweep, console, options, accept_code_change=accept_code_change, insecure=insecure)
     except KeyboardInterrupt:
         say(console, f"\nInterrupted; {how_to_go_on}")
         raise typer.Exit(INTERRUPTED) from None
-    exit_for(ending, sweep.name, console, how_to_go_on)
+    try:
+        exit_for(ending, sweep.name, console, how_to_go_on)
+    finally:
+        end_ray(console)

@@ -69,7 +69,8 @@ def run_command(command: Callable[[], object]) -> None:
     Raises:
         SystemExit: the command has ended or failed; it holds the exit code.
     """
-    with SilenceBreaker(sys.stderr) as silence, redacted_output(silence.end):
+    silence = SilenceBreaker(sys.stderr, is_alone=sys.stdout.isatty())
+    with silence, redacted_output(silence.is_written):
         try:
             _run_to_exit(command)
         except Exception:

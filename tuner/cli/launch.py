@@ -252,6 +252,7 @@ def _drive(
     try:
         with waiting(console, "Loading Ray", in_logs=False):
             from tuner.execution.launch import report_ready
+            from tuner.execution.ray_tune.start import end_ray
             from tuner.execution.search import search
 
         waits_for_us = [] if ready_fd is None else [ready_fd]
@@ -264,7 +265,10 @@ def _drive(
     except KeyboardInterrupt:
         say(console, f"\nInterrupted; {how_to_go_on}")
         raise typer.Exit(INTERRUPTED) from None
-    exit_for(ending, sweep.name, console, how_to_go_on)
+    try:
+        exit_for(ending, sweep.name, console, how_to_go_on)
+    finally:
+        end_ray(console)
     from tuner.sweep.snapshot import read_snapshot
 
     snapshot = read_snapshot(sweep)

@@ -25,6 +25,7 @@ from tuner.cli.output import (
 )
 from tuner.cli.shell import completion
 from tuner.errors import FAILED, INTERRUPTED, STOPPED, UserError
+from tuner.results.terminal.waiting import leave_terminal_alone
 
 if TYPE_CHECKING:
     from trainables.storage.sweep_store import SweepStore
@@ -180,6 +181,8 @@ def _print_growing(sweep: SweepFolder, path: Path, is_growing: Callable[[], bool
     written = 0
     while True:
         is_last = not is_growing()
+        if not is_last:
+            leave_terminal_alone()
         sweep.store.fetch(path)
         if path.exists():
             written += _print_from(path, written)

@@ -16,6 +16,7 @@ from trainables.common.redaction import redact
 from tuner.cli.options import Home, SweepName, open_home, open_sweep
 from tuner.cli.shell import completion
 from tuner.errors import UserError
+from tuner.results.terminal.waiting import leave_terminal_alone
 
 if TYPE_CHECKING:
     from tuner.tracking.views import Table
@@ -86,6 +87,7 @@ def ui(
     _say(f"http://{host}:{number}{table.page} (Ctrl-C ends it)", table)
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     sys.stdout.flush()
+    leave_terminal_alone()
     os.chdir(where)  # MLflow puts its database of users right here
     os.execve(sys.executable, command, {**python_environment(), **settings})  # noqa: S606
 

@@ -244,7 +244,7 @@ def drive(
                     failure = stage.finish(mirror) or failure
                 ending = _ending_of(stage.queue, control, signals.received, lost or failure)
                 if not lost:  # MLflow's files would make its home anew
-                    ending = replace(ending, mirrored=_close(mirror, stage, ending))
+                    ending = replace(ending, mirrored=_close(mirror, stage, ending, console))
             if ending.mirrored and ending.state == "completed" and ending.signal is None:
                 register(sweep, console)
             if ending.stopped:
@@ -256,10 +256,10 @@ def drive(
 
 def _train(sweep: SweepFolder, stage: Stage, control: Control, mirror: Mirror, console: Console, insecure: bool) -> str:
     """Train until nothing is left or the driver is to end, through any number of pauses; return why it failed."""
-    with waiting(console, "Starting Ray"):
-        start_ray(insecure=insecure, gpu=sweep.gpus.device)
     context: WorkerContext | None
     try:
+        with waiting(console, "Starting Ray"):
+            start_ray(insecure=insecure, gpu=sweep.gpus.device)
         context = verify_nodes(sweep)
         with waiting(console, "Looking for GPUs", in_logs=False):
             placement = place_sweep(sweep, num_left(stage.queue), context, partial(say, console))
@@ -331,13 +331,15 @@ def _why_lost(guard: FolderGuard) -> str:
     return ""
 
 
-def _close(mirror: Mirror, stage: Stage, ending: Ending) -> bool:
+def _close(mirror: Mirror, stage: Stage, ending: Ending, console: Console) -> bool:
     is_hurried = ending.signal == signal.SIGTERM
     with tempfile.TemporaryDirectory() as folder:
-        return mirror.close(
-            _MIRROR_WAIT_AFTER_SIGTERM_S if is_hurried else MIRROR_WAIT_S,
-            state=stage.sweep_state(ending),
-            winners=stage.winners(),
-            snapshot=stage.snapshot(stage.sweep_state(ending)),
-            pictures={} if is_hurried else stage.draw(Path(folder), ending),
-        )
+        pictures = {} if is_hurried else stage.draw(Path(folder), ending)
+        with waiting(console, "Writing to MLflow", in_logs=False):
+            return mirror.close(
+                _MIRROR_WAIT_AFTER_SIGTERM_S if is_hurried else MIRROR_WAIT_S,
+                state=stage.sweep_state(ending),
+                winners=stage.winners(),
+                snapshot=stage.snapshot(stage.sweep_state(ending)),
+                pictures=pictures,
+            )

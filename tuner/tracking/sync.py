@@ -89,7 +89,8 @@ def register(sweep: SweepFolder, console: Console, tell_trouble: Callable[[str],
         console: is told of a new champion.
         tell_trouble: is told what could not be made; by default the console is.
     """
-    register_champion(sweep, lambda text: say(console, text, "dim"), tell_trouble or partial(warn, console))
+    with waiting(console, "Registering the champion in MLflow", in_logs=False):
+        register_champion(sweep, lambda text: say(console, text, "dim"), tell_trouble or partial(warn, console))
 
 
 def not_presented(name: str, error: Exception) -> str:

@@ -15,7 +15,7 @@ from tuner.cli.options import Home
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
 from tuner.errors import UserError
-from tuner.results.terminal.waiting import waiting
+from tuner.results.terminal.waiting import leave_terminal_alone, waiting
 
 app = typer.Typer(help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True)
 Cpus = Annotated[
@@ -123,4 +123,5 @@ def _become(command: list[str], insecure: bool) -> None:
 
     environment = nodes.environment(insecure=insecure)
     sys.stdout.flush()
+    leave_terminal_alone()
     os.execve(command[0], command, environment)  # noqa: S606

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
+from rich.console import Console
 
 from trainables.common.process_state import environment, safe_path, source_folders
 from tuner.cluster import local_ray
@@ -21,7 +22,8 @@ from tuner.cluster.ray_internals import (
     started_apart,
     without_cluster_services,
 )
-from tuner.errors import UserError
+from tuner.errors import SweepError, UserError
+from tuner.results.terminal.waiting import waiting
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
 _starting = threading.Lock()  # of two threads that launch sweeps, one starts Ray for both
@@ -47,6 +49,7 @@ def start_ray(num_cpus: int | None = None, *, insecure: bool = False, gpu: str |
     Raises:
         UserError: ``RAY_AUTH_MODE`` turns tokens off, there is no folder for Ray's sockets, or one GPU is to be offered
             and this process has a Ray already.
+        SweepError: Ray does not start on this machine.
     """
     number = (gpu or "").partition(":")[2]
     with _starting:
@@ -56,6 +59,17 @@ def start_ray(num_cpus: int | None = None, *, insecure: bool = False, gpu: str |
             _offered[ray.get_runtime_context().get_node_id()] = number
         elif number and _offered.get(ray.get_runtime_context().get_node_id()) != number:
             raise UserError(f"--device {gpu}: this process has a Ray already, with its own GPUs; use another process")
+
+
+def end_ray(console: Console) -> None:
+    """End the Ray that this process has started, or leave the cluster, now rather than with the process.
+
+    Args:
+        console: shows that it takes a while.
+    """
+    if ray.is_initialized():
+        with waiting(console, "Ending Ray", in_logs=False):
+            ray.shutdown()
 
 
 def visible_gpu(number: int) -> dict[str, str]:
@@ -82,9 +96,14 @@ def _start(num_cpus: int | None, insecure: bool) -> None:
         variables["RAY_AUTH_TOKEN_PATH"] = str(token_path())
     with signal_handlers_given_back(), environment(variables), started_apart(), services:
         job = WorkerPath(source_folders())
-        _in_lasting_thread(
-            lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, job_config=job, **options)
-        )
+        try:
+            _in_lasting_thread(
+                lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, job_config=job, **options)
+            )
+        except Exception as error:  # of any kind: that of a start that takes more than half a minute has none
+            if not options:
+                raise
+            raise SweepError(f"Ray has not started on this machine, which may be too busy: {error}") from error
 
 
 def _in_lasting_thread(start: Callable[[], object]) -> None:

@@ -27,6 +27,7 @@ from tuner.sweep.state import compute_spent, seconds_spent
 from tuner.sweep.status import format_duration
 
 _ROWS_KEPT = 20
+_FRAMES = "|/-\\"  # of the spinner
 _OTHER_LINES = 6  # of a terminal, for the heading and the summary
 _SUMMARY_EVERY_S = 1.0  # its cost grows with the number of runs
 
@@ -87,6 +88,7 @@ class LiveTable:
         self._done_before = progress(ledger, budget)
         self.is_at_work = True
         """Whether a driver trains the runs that have begun; they are called unfinished if none does."""
+        self._is_left = False
         self._live: Live | None = None
         if can_redraw(console):
             self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2)
@@ -99,6 +101,7 @@ class LiveTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_left = True
         if self._live:
             if self._console.is_jupyter:  # elsewhere it does so itself
                 self._live.refresh()
@@ -127,7 +130,12 @@ class LiveTable:
         return True
 
     def _screen(self) -> Group:
-        return Group(self._table(), Text(self._summary()))
+        return Group(self._table(), Text(f"{self._spinner()}{self._summary()}"))
+
+    def _spinner(self) -> str:
+        """Return what changes with every look as long as runs train, which may report nothing for minutes."""
+        is_at_work = self.is_at_work and self._phase() != "paused" and not self._is_left
+        return f"{_FRAMES[int(2 * time.monotonic()) % len(_FRAMES)]} " if is_at_work else ""
 
     def _table(self) -> RichTable:
         records = list(self._ledger.records.values())
@@ -155,9 +163,10 @@ class LiveTable:
         if winner is not None:
             text += f", best {winner.run.key} {100 * (winner.value or 0.0):.1f}"
         elapsed, done = time.monotonic() - self._started, progress(self._ledger, self._budget)
-        if done > self._done_before:
+        text += f", {format_duration(elapsed)} gone"
+        if self._done_before < done < 1.0:
             left = elapsed * (1.0 - done) / (done - self._done_before)
-            text += f", {format_duration(elapsed)} gone, about {format_duration(left)} left"
+            text += f", about {format_duration(left)} left"
         return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,23 +13,33 @@ from rich.console import Console
 
 from tuner.results.terminal.output import can_redraw, say
 
-_SILENT_S, _FRAME_S, _FRAMES = 0.7, 0.1, "|/-\\"
+_SILENT_S, _FRAME_S, _FRAMES = 0.5, 0.1, "|/-\\"
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_active: SilenceBreaker | None = None
 
 
 class SilenceBreaker:
-    """Shows on a terminal that a command is at work, from a moment after its start until it writes something itself.
+    """Shows on a terminal that a command is at work whenever it has written nothing for a moment.
+
+    Where the last line is not ended, as with a question, a bar or a table that is redrawn, nothing is added to it.
 
     Args:
         stream: the terminal; nothing is shown on anything else.
+        is_alone: nothing else, such as a pager, writes on the terminal what the command has written; otherwise this
+            ends with the first thing that it writes.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._over, self._is_shown = stream, threading.Event(), False
+    def __init__(self, stream: TextIO, *, is_alone: bool = True) -> None:
+        self._stream, self._is_alone = stream, is_alone
+        self._over, self._lock = threading.Event(), threading.Lock()
+        self._last, self._is_line_ended, self._is_shown = time.monotonic(), True, False
         self._thread = threading.Thread(target=self._show, daemon=True)
 
     def __enter__(self) -> SilenceBreaker:
         """Start."""
+        global _active  # noqa: PLW0603  # as a process has one terminal
         if self._stream.isatty():
+            _active = self
             self._thread.start()
         else:
             self._over.set()
@@ -36,27 +47,54 @@ class SilenceBreaker:
 
     def __exit__(self, *error: object) -> None:
         """End."""
+        global _active  # noqa: PLW0603
         self.end()
+        _active = None
+
+    def is_written(self, text: str | None) -> None:
+        """Note what is about to be written, and first remove what is shown; with None, which is unknown, it ends."""
+        if self._over.is_set():
+            return
+        if text is None or not self._is_alone:
+            self.end()
+            return
+        with self._lock:
+            self._remove()
+            self._last = time.monotonic()
+            if visible := _ESCAPES.sub("", text):
+                self._is_line_ended = visible.endswith(("\n", "\r"))
 
     def end(self) -> None:
-        """Remove what is shown, once: the line is as if nothing had been there."""
-        if not self._over.is_set():
-            self._over.set()
-            self._thread.join()
-            if self._is_shown:
-                self._write("\r\x1b[K")
+        """Remove what is shown, for good: the line is as if nothing had been there."""
+        self._over.set()
+        with self._lock:
+            self._remove()
+
+    def _remove(self) -> None:
+        if self._is_shown:
+            self._is_shown = False
+            self._write("\r\x1b[K")
 
     def _show(self) -> None:
-        began = time.monotonic()
         wait = _SILENT_S
         while not self._over.wait(wait):
-            self._is_shown, wait, gone = True, _FRAME_S, time.monotonic() - began
-            self._write(f"\r{_FRAMES[int(gone / _FRAME_S) % len(_FRAMES)]} Working, {gone:.0f} s\x1b[K")
+            with self._lock:
+                silent = time.monotonic() - self._last
+                wait = max(_SILENT_S - silent, _FRAME_S)
+                if silent >= _SILENT_S and self._is_line_ended and not self._over.is_set():
+                    self._is_shown = True
+                    self._write(f"\r{_FRAMES[int(silent / _FRAME_S) % len(_FRAMES)]} Working, {silent:.0f} s\x1b[K")
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # the terminal has gone
             self._stream.write(text)
             self._stream.flush()
+
+
+def leave_terminal_alone() -> None:
+    """Show no more that this command is at work: from here on it waits for others, or another program takes over."""
+    if _active is not None:
+        _active.end()
 
 
 OnProgress = Callable[[int, int], None]

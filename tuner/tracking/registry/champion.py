@@ -40,7 +40,7 @@ def register_champion(sweep: SweepFolder, tell: Say, warn: Say) -> None:
 
     Args:
         sweep: whose runs MLflow has; the caller holds its lock.
-        tell: is told what takes seconds, and of a new champion.
+        tell: is told of a new champion.
         warn: is told what could not be made.
     """
     try:
@@ -48,7 +48,7 @@ def register_champion(sweep: SweepFolder, tell: Say, warn: Say) -> None:
         if snapshot.best is None and (snapshot.confirmation is None or snapshot.confirmation.run is None):
             return
         with quiet_mlflow(), environment(_QUIET), tempfile.TemporaryDirectory() as folder:
-            line = _Registration(snapshot, choose_run(snapshot, None), Path(folder), tell, warn).make()
+            line = _Registration(snapshot, choose_run(snapshot, None), Path(folder), warn).make()
     except Exception as error:  # whatever MLflow, its databases and the files of a bundle raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         warn(f"MLflow's registry has no champion of {sweep.name}: {reason}; `tuner sync {sweep.name}` registers it")
@@ -72,11 +72,10 @@ class _Registration:
         snapshot: of the sweep.
         record: of the run.
         folder: an empty folder for the files that are sent.
-        tell: is told what takes seconds.
         warn: is told which pictures are missing.
     """
 
-    def __init__(self, snapshot: Snapshot, record: Record, folder: Path, tell: Say, warn: Say) -> None:
+    def __init__(self, snapshot: Snapshot, record: Record, folder: Path, warn: Say) -> None:
         from trainables.storage.bundle_files import content_digest
 
         self._snapshot, self._record, self._key = snapshot, record, record.run.key
@@ -92,7 +91,6 @@ class _Registration:
             bundle=bundle,
             digest=self._digest,
             folder=folder,
-            tell=tell,
             warn=warn,
         )
 

@@ -44,7 +44,6 @@ class ModelLogger:
         bundle: of the run.
         digest: of the bundle's configuration and weights.
         folder: for what is sent.
-        tell: is told what takes seconds.
         warn: is told which pictures are missing.
     """
 
@@ -55,7 +54,6 @@ class ModelLogger:
     bundle: Path
     digest: str
     folder: Path
-    tell: Say
     warn: Say
 
     def log(self) -> LoggedModel:
@@ -74,7 +72,6 @@ class ModelLogger:
             "classifier",
         )
         if str(model.status) != "READY" or not is_there(model.artifact_location, MODEL_FILE):
-            self.tell("Registering the champion in MLflow")
             self.client.log_model_artifacts(model.model_id, str(self._save(model, mirrored)))
             self._link(model, mirrored)
             model = self.client.finalize_logged_model(model.model_id, "READY")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from tuner.results.terminal import output
 from tuner.results.terminal import waiting as waiting_module
-from tuner.results.terminal.waiting import SilenceBreaker, counting, waiting
+from tuner.results.terminal.waiting import SilenceBreaker, counting, leave_terminal_alone, waiting
 
 
 def console(is_terminal: bool) -> tuple[Console, io.StringIO]:
@@ -58,13 +59,38 @@ def test_a_command_that_says_nothing_is_shown_to_be_at_work_until_it_does(monkey
     monkeypatch.setattr(waiting_module, "_SILENT_S", 0.0)
     terminal = Terminal()
     with SilenceBreaker(terminal) as silence:
+        for said in ("a line\n", "\x1b[2Kanother\n\x1b[?25h"):
+            assert terminal.is_written.wait(60)
+            silence.is_written(said)
+            terminal.write(said)
+            terminal.is_written.clear()
         assert terminal.is_written.wait(60)
-        silence.end()
-        silence.end()
-        terminal.write("a table\n")
-    shown, said = terminal.getvalue().split("\r\x1b[K")
-    assert shown.startswith("\r| Working, 0 s")
-    assert said == "a table\n"
+        leave_terminal_alone()
+        leave_terminal_alone()
+    said = re.sub(r"(\r[-|/\\] Working, 0 s\x1b\[K)+\r\x1b\[K", "(at work)", terminal.getvalue())
+    assert said == "(at work)a line\n(at work)\x1b[2Kanother\n\x1b[?25h(at work)"
+
+
+def test_a_line_that_is_not_ended_is_left_as_it_is(monkeypatch):
+    monkeypatch.setattr(waiting_module, "_SILENT_S", 0.0)
+    terminal = Terminal()
+    with SilenceBreaker(terminal) as silence:
+        assert terminal.is_written.wait(60)
+        silence.is_written("Delete it? [y/N]: ")
+        terminal.is_written.clear()
+        silence.is_written("\x1b[?25h")
+        assert not terminal.is_written.wait(0.3)
+
+
+@pytest.mark.parametrize("written", ["a table for less\n", None])
+def test_what_is_written_for_another_program_ends_it(monkeypatch, written):
+    monkeypatch.setattr(waiting_module, "_SILENT_S", 0.0)
+    terminal = Terminal()
+    with SilenceBreaker(terminal, is_alone=written is None) as silence:
+        assert terminal.is_written.wait(60)
+        silence.is_written(written)
+        terminal.is_written.clear()
+        assert not terminal.is_written.wait(0.3)
 
 
 def test_nothing_is_shown_of_a_command_that_speaks_at_once_or_writes_into_a_file():
