@@ -115,7 +115,7 @@ def learning_curves(snapshot: Snapshot) -> Chart | None:
             figure.add_trace(line(name, x, y, place))
     if not figure.data:
         return None
-    style(figure, x="compute (epochs of standard training)", y=axis_title(metric))
+    style(figure, x="compute, in epochs", y=axis_title(metric))
     drawn = f"{len(grey):,} of {len(others):,} other trials, in grey" if step > 1 else "the other trials in grey"
     return Chart("Learning curves", figure, f"Measured while training, by the weaker attacks; {drawn}.")
 
@@ -168,6 +168,6 @@ def _chart(title: str, rows: Rows, by: str, metrics: Iterable[str], y: str, star
                 hovertemplate="%{text}: %{y:.1f}<extra></extra>",
             )
         )
-    along = "cycle" if by == "cycle" else "compute (epochs of standard training)"
+    along = "cycle" if by == "cycle" else "compute, in epochs"
     style(figure, x=along, y=y, legend=len(figure.data) > 1)
     return Chart(title, figure, height=320)

@@ -22,6 +22,7 @@ from tuner.sweep.snapshot import Snapshot
 _MAX_SLICES, _MAX_TOGETHER = 8, 8
 _MAX_POINTS = 2000
 _MAX_TICKS = 12
+_EARLY_TO_LATE = ((0.0, "#aeb6bf"), (1.0, COLOURS[1]))  # both are seen on a white page and on a dark one
 
 
 def scaled(metric: str, value: float) -> float:
@@ -54,6 +55,8 @@ def best_over_compute(snapshot: Snapshot) -> Chart | None:
         return None
     better = max if objective.sign > 0 else min
     so_far = list(accumulate((value for _, _, value in points), better))
+    last = len(points) - 1
+    steps = [place for place, value in enumerate(so_far) if place in (0, last) or value != so_far[place - 1]]
     shown = points[:: max(1, len(points) // _MAX_POINTS)]
     figure = go.Figure(
         [
@@ -68,8 +71,8 @@ def best_over_compute(snapshot: Snapshot) -> Chart | None:
             ),
             go.Scatter(
                 name="best so far",
-                x=[compute for compute, _, _ in points],
-                y=so_far,
+                x=[points[place][0] for place in steps],
+                y=[so_far[place] for place in steps],
                 mode="lines",
                 line={"shape": "hv", "color": COLOURS[0], "width": 3},
             ),
@@ -111,7 +114,7 @@ def importance(view: StudyView) -> Chart | None:
             hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
         )
     )
-    style(figure, x="share of what the objective depends on (%)", legend=False)
+    style(figure, x="importance (%)", legend=False)
     figure.update_xaxes(range=[0, 1.18 * max(shares)])
     return Chart(
         "What mattered",
@@ -128,14 +131,15 @@ def slices(snapshot: Snapshot, view: StudyView) -> list[Chart]:
     for name in view.important[:_MAX_SLICES]:
         trials = [trial for trial in view.shown if name in trial.params]
         if len({str(trial.params[name]) for trial in trials}) > 1:
-            charts.append(_slice(snapshot, name, trials))
+            note = "" if charts else "From grey to blue: from early trials to late ones. Star: the best."
+            charts.append(_slice(snapshot, name, trials, note))
     return charts
 
 
-def _slice(snapshot: Snapshot, name: str, trials: Sequence[FrozenTrial]) -> Chart:
+def _slice(snapshot: Snapshot, name: str, trials: Sequence[FrozenTrial], note: str) -> Chart:
     objective, best = snapshot.space.objective, snapshot.best
     starred = [trial for trial in trials if best is not None and trial.number == best.run.number]
-    dots = {"color": [trial.number for trial in trials], "colorscale": "Blues", "cmin": -len(trials), "size": 7}
+    dots = {"color": [trial.number for trial in trials], "colorscale": _EARLY_TO_LATE, "size": 7}
     star = {"color": COLOURS[2], "symbol": "star", "size": 14}
     figure = go.Figure()
     for some, marker in ((trials, dots), (starred, star)):
@@ -158,7 +162,7 @@ def _slice(snapshot: Snapshot, name: str, trials: Sequence[FrozenTrial]) -> Char
         figure.update_xaxes(type="log", exponentformat="power", dtick=1)
     elif isinstance(domain, IntDistribution) and domain.high - domain.low <= _MAX_TICKS:
         figure.update_xaxes(dtick=1)
-    return Chart(name, figure, height=280)
+    return Chart(name, figure, note, height=280)
 
 
 def _shown(value: object) -> object:
