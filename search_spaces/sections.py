@@ -40,6 +40,7 @@ _LONGEST = 87_600 * 3600.0  # seconds: ten years
 MAX_BASELINES = 100
 MAX_FIRST = 1000
 MAX_OBJECTIVES = 16
+MAX_PACK = 256
 
 
 class Section(BaseModel):
@@ -410,20 +411,22 @@ class Confirm(Section):
 
 
 class Resources(Section):
-    """CPUs and GPUs that one run occupies; with a fraction of a GPU, runs share it and its memory.
+    """CPUs and GPUs that one run occupies, or one pack of runs; with a fraction of a GPU, several share its memory.
 
     ``auto`` is kept as None. Sweeps of earlier releases may have more than one GPU for a run.
 
     Attributes:
-        cpu: processors of one run.
-        gpu: share of a GPU of one run; with auto, as many runs share the GPUs that there are as the memory of one run
-            and the processors beside them allow.
+        cpu: processors of one run, or of one pack.
+        gpu: share of a GPU of one run, or of one pack; with auto, as many runs share the GPUs that there are as the
+            memory of one run and the processors beside them allow.
+        pack: how many runs train in one process, which then has these CPUs and GPUs together; 1 for each alone.
     """
 
     cpu: Annotated[float, Field(ge=_SMALLEST_SHARE, le=10_000), AfterValidator(_amount)] = 1.0
     gpu: Annotated[float | None, Field(ge=0, le=10_000), AfterValidator(_gpus), BeforeValidator(_gpus_as_written)] = (
         None
     )
+    pack: Annotated[int, Field(ge=1, le=MAX_PACK)] = 1
 
 
 class Baseline(Section):

@@ -29,7 +29,7 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import Record
 
-FAULTS = ("driver", "worker", "machine", "mlflow", "storage", "stopped", "paused", "resumes", *COMMANDS)
+FAULTS = ("driver", "worker", "pack", "machine", "mlflow", "storage", "stopped", "paused", "resumes", *COMMANDS)
 REPORT_EVERY = 1.0
 SPACE = f"""\
 name: chaos
@@ -39,6 +39,7 @@ evaluation: {{epsilon: 0.05, watch_images: 50, rank_images: 100}}
 budget: {{trials: 2, compute: 6}}
 search: {{sampler: tpe, pruner: {{successive_halving: {{min_resource: 3, reduction_factor: 2}}}}}}
 baselines: [standard]
+resources: {{pack: {{pack}}}}
 parameters:
   batch_size: 16
   report_every: {REPORT_EVERY}
@@ -50,8 +51,10 @@ _NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
 class Chaos:
     """The sweep and everything that it runs on; a context manager, which ends what it has started."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, pack: int = 1) -> None:
+        """Begin nothing yet; runs will be trained in packs of so many."""
         self.folder = folder
+        self._pack = pack
         self.random = random.Random(seed)
         self.longest_s = dict(LONGEST_S)
         self._home = folder / "sweeps"
@@ -68,7 +71,7 @@ class Chaos:
         self.server.start()
         self._cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
         self._node = self._cluster.add_node(**_NODE)
-        (self.folder / "chaos.yaml").write_text(SPACE)
+        (self.folder / "chaos.yaml").write_text(SPACE.replace("{pack}", str(self._pack)))
         return self
 
     def __exit__(
@@ -141,6 +144,7 @@ class Chaos:
         causes: dict[str, Callable[[], str]] = {
             "driver": self._kill_driver,
             "worker": self._kill_worker,
+            "pack": self._kill_pack,
             "machine": self._kill_machine,
             "mlflow": self._kill_mlflow,
             "storage": self._lock_storage,
@@ -184,13 +188,19 @@ class Chaos:
         return f"two resumes at once after {killed}, exit codes {codes}"
 
     def _kill_worker(self) -> str:
-        workers = [pid for node in self._nodes() for pid in _children(node) if "ResourceTrainable" in _title(pid)]
-        if not workers:
-            return "no worker was at work"
-        pid = self.random.choice(workers)
+        return self._kill_one("worker", "ResourceTrainable")
+
+    def _kill_pack(self) -> str:
+        return self._kill_one("pack", "PackServer")
+
+    def _kill_one(self, what: str, title: str) -> str:
+        there = [pid for node in self._nodes() for pid in _children(node) if title in _title(pid)]
+        if not there:
+            return f"no {what} was at work"
+        pid = self.random.choice(there)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        return f"kill -9 of a worker, process {pid} of {len(workers)}"
+        return f"kill -9 of a {what}, process {pid} of {len(there)}"
 
     def _kill_machine(self) -> str:
         pid = _raylet(self._node)

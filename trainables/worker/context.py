@@ -12,6 +12,10 @@ OUT_OF_MEMORY = "out of memory"
 """Kind of failure of a run that found no more memory on its GPU."""
 
 
+PACK_LOST = "its pack has died"
+"""What a trial says whose run was in a pack that is no more."""
+
+
 @dataclass(frozen=True)
 class WorkerContext:
     """Where a sweep's storage and data are, the same for all of its runs.
@@ -54,6 +58,7 @@ class RunTask:
             release began the run.
         gpu: share of a GPU that it occupies.
         memory_retries: how often it was begun again with a larger share because memory ran out.
+        pack: name of the actor that trains it in a pack; empty if it is trained alone.
     """
 
     key: str
@@ -64,6 +69,7 @@ class RunTask:
     accepts_format_1: bool = False
     gpu: float = 0.0
     memory_retries: int = 0
+    pack: str = ""
 
     @property
     def identity(self) -> RunIdentity:

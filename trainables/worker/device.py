@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
+import ray
 import torch
 
 OutOfMemoryError = torch.OutOfMemoryError
@@ -32,6 +34,23 @@ def assigned_device(gpu_share: float, gpu_ids: Sequence[str], visible: str | Non
             f"GPU {first} was assigned to the run, but CUDA_VISIBLE_DEVICES={visible} hides it: unset it there"
         )
     return f"cuda:{there.index(first)}"
+
+
+def own_device(gpu_share: float) -> str:
+    """Return the name of the device that Ray has given to this process; see `assigned_device`."""
+    ids = ray.get_runtime_context().get_accelerator_ids()["GPU"] if gpu_share else []
+    return assigned_device(gpu_share, ids, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def is_lost(device: str) -> bool:
+    """Return whether a GPU takes nothing more from this process, as after an illegal access to its memory."""
+    if device == "cpu":
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return True
+    return False
 
 
 def prepare(device: str, gpu_share: float) -> None:

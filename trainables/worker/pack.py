@@ -7,7 +7,8 @@ numbers of a run are those that it has alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from trainables.training.loop import TrainingLoop
@@ -42,13 +43,26 @@ class Pack:
     def __init__(self, updates_per_turn: int = UPDATES_PER_TURN) -> None:
         self._updates_per_turn = updates_per_turn
         self._is_waiting = True
+        self.at_turn: str | None = None
+        """Name of the run whose turn it is."""
         self._runs: dict[str, tuple[TrainingLoop, Generator[Reading | None, None, dict[str, float]]]] = {}
+        self._contexts: dict[str, Callable[[], AbstractContextManager[object]]] = {}
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    def enter(self, name: str, loop: TrainingLoop) -> None:
+    def __contains__(self, name: str) -> bool:
+        return name in self._runs
+
+    def enter(
+        self, name: str, loop: TrainingLoop, turn: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
         """Add a run, fresh or restored.
+
+        Args:
+            name: of the run.
+            loop: trains it.
+            turn: returns the context that each of its turns is in.
 
         Raises:
             ValueError: a run of that name is there.
@@ -56,6 +70,7 @@ class Pack:
         if name in self._runs:
             raise ValueError(f"names of runs must differ: {name} is in the pack")
         self._runs[name] = (loop, loop.advance())
+        self._contexts[name] = turn
 
     def leave(self, name: str) -> None:
         """Take a run out; what it trained since its last report is lost.
@@ -64,6 +79,7 @@ class Pack:
             KeyError: no run of that name is there.
         """
         loop, _ = self._runs.pop(name)
+        del self._contexts[name]
         loop.updates.finish()
 
     def turn(self) -> list[Outcome]:
@@ -73,14 +89,16 @@ class Pack:
         """
         self._is_waiting = True
         outcomes = [self._advance(name) for name in tuple(self._runs)]
+        self.at_turn = None
         if self._is_waiting:
             time.sleep(_PAUSE_S)
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _advance(self, name: str) -> Outcome | None:
         loop, report = self._runs[name]
+        self.at_turn = name
         try:
-            with loop.updates.active():
+            with self._contexts[name](), loop.updates.active():
                 for _ in range(self._updates_per_turn):
                     if next(report) is not None:
                         return None

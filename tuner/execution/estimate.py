@@ -35,6 +35,8 @@ _MEASURED_S = 2.0
 """For how long each kind of run trains at most."""
 _RAY_MB = 600
 """What Ray's own processes take on this machine, measured at start."""
+_TRIAL_OF_PACK_MB = 180
+"""What the process takes that stands for a run of a pack, with Ray and Tune and without torch; measured likewise."""
 _RANKED_PER_WATCHED = 16
 """How many times the attacks at the end of a run cost on an image what those while it trains do: 120 passes and Square
 on a quarter of the images by 10."""
@@ -105,7 +107,9 @@ def estimate(
     planned = Estimate(trials, runs, at_once, None, None, None, compute, pruned_compute)
 
     def timed(trial_s: float, baselines_s: float, memory_mb: float | None = None) -> Estimate:
-        whole, pruned = (((trials or 0) * trial_s * part + baselines_s) / (at_once or 1) for part in (1.0, share))
+        # The runs of a pack share one device: as if they trained one after the other, which is the most that it takes.
+        devices = math.ceil((at_once or 1) / space.resources.pack)
+        whole, pruned = (((trials or 0) * trial_s * part + baselines_s) / devices for part in (1.0, share))
         return replace(
             planned,
             seconds=None if trials is None else whole,
@@ -129,6 +133,8 @@ def estimate(
         return timed(seconds[0], of_baselines)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
     memory = own * at_once + own + _RAY_MB if at_once else None
+    if at_once and space.resources.pack > 1:
+        memory = own * math.ceil(at_once / space.resources.pack) + _TRIAL_OF_PACK_MB * at_once + own + _RAY_MB
     return timed(seconds[0], of_baselines, memory)
 
 
@@ -216,11 +222,12 @@ def _lines(space: Space, found: Estimate, name: str, home: str, placement: Place
     yield from _compute_lines(space, found)
     resources = f"{space.resources.cpu:g} {'processor' if space.resources.cpu == 1 else 'processors'}"
     resources += f", {placement.resources.gpu:g} GPU" if placement.resources.gpu else ""
+    per = "run" if space.resources.pack == 1 else f"pack of {space.resources.pack} runs"
     if found.at_once is None:
-        yield f"on: the Ray cluster of RAY_ADDRESS, {resources} per run"
+        yield f"on: the Ray cluster of RAY_ADDRESS, {resources} per {per}"
     else:
         yield (
-            f"on: this machine ({num_local_cpus()} processors, {num_local_gpus()} GPUs), {resources} per run, "
+            f"on: this machine ({num_local_cpus()} processors, {num_local_gpus()} GPUs), {resources} per {per}, "
             f"{found.at_once} at once"
         )
     yield from placement.lines
@@ -248,13 +255,13 @@ def _at_once(space: Space, max_concurrent: int | None, plan: GpuPlan | None) -> 
     room = [math.inf if max_concurrent is None else max_concurrent, plan.at_once if plan else math.inf]
     for there, wanted in ((num_local_cpus(), space.resources.cpu), (num_local_gpus(), space.resources.gpu)):
         if wanted:
-            room.append(there // wanted)
+            room.append(there // wanted * space.resources.pack)
     return max(int(min(room)), 1) if math.isfinite(min(room)) else num_local_cpus()
 
 
 def _at_once_on(num_gpus: int, space: Space, max_concurrent: int | None) -> int:
     """Return how many runs some GPUs train at once; one each, if the space does not say how many share one."""
-    room = int(num_gpus / (space.resources.gpu or 1.0) + 1e-9)
+    room = int(num_gpus / (space.resources.gpu or 1.0) + 1e-9) * space.resources.pack
     return room if max_concurrent is None else min(room, max_concurrent)
 
 

@@ -186,7 +186,7 @@ def _evaluate_on_cluster(
     check_resources(sweep.space.resources, use)
     start_ray()
     context = verify_nodes(sweep)
-    placement = place_sweep(replace(sweep, gpus=use), len(left), context, tell)
+    placement = place_sweep(replace(sweep, gpus=use), len(left), context, tell, in_packs=False)
     tasks = [
         EvaluationTask(
             record.run.key,

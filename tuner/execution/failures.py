@@ -72,6 +72,11 @@ class FailurePolicy:
             self._timeouts[key] += 1
         return keys
 
+    def blame(self, timed_out: str, key: str) -> None:
+        """Note that it is another run for which one has not reported in time."""
+        self._timeouts[timed_out] -= 1
+        self._timeouts[key] += 1
+
     def memory_retries(self, key: str) -> int:
         """Return how often a run was begun again because its GPU had no more memory for it."""
         return self._memory_retries[key]

@@ -276,7 +276,7 @@ def _cost(snapshot: Snapshot) -> Cost:
         * record.metrics.get(GPU_SHARE, resources.gpu or 0.0)
         for record in snapshot.records
     )
-    return Cost(compute, train_s, evaluation_s, hours * resources.cpu, gpu_s / 3600)
+    return Cost(compute, train_s, evaluation_s, hours * resources.cpu / resources.pack, gpu_s / 3600)
 
 
 def _seconds_left(snapshot: Snapshot) -> float | None:

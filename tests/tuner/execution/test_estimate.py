@@ -57,6 +57,14 @@ def test_a_plan_is_printed(run, tmp_path):
     ]
 
 
+def test_runs_of_a_pack_are_reckoned_one_after_the_other():
+    space = load_space("defences")
+    packed = space.model_copy(update={"resources": space.resources.model_copy(update={"gpu": 1.0, "pack": 8})})
+    plain, found = (estimate(each, None, None, None, num_gpus=2, report_s=1.0) for each in (space, packed))
+    assert (plain.at_once, found.at_once) == (2, 16)
+    assert found.seconds == plain.seconds
+
+
 def test_a_plan_is_measured_here_and_the_same_as_a_dry_runs(run, monkeypatch):
     monkeypatch.setattr(module, "_MEASURED_S", 0.05)
     monkeypatch.setattr(module, "num_local_gpus", lambda: 0)

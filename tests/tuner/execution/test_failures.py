@@ -69,6 +69,17 @@ def test_without_a_limit_nothing_hangs():
     assert watch(policy, clock, 10_000) == []
 
 
+def test_a_run_for_which_others_waited_is_to_blame_and_they_are_not():
+    clock = Clock()
+    policy = FailurePolicy(60.0, clock)
+    for _ in range(2):
+        policy.heartbeat("waits")
+        assert watch(policy, clock, 62) == ["waits"]
+        policy.blame("waits", "hangs")
+    assert policy.worker_died("waits", "killed", with_machine=True) is None
+    assert policy.worker_died("hangs", "killed", with_machine=True) == "timeout: no report within 60 s, twice"
+
+
 def test_a_driver_that_stood_still_itself_blames_no_run():
     clock = Clock()
     policy = FailurePolicy(60.0, clock)

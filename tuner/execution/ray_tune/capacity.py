@@ -83,12 +83,12 @@ def await_machines(resources: RunResources, tell: Callable[[str], object]) -> No
 
 
 class Capacity:
-    """How many runs one driver may have at work, kept up to date by a thread; a context manager."""
+    """How many runs, or packs of runs, one driver may have at work, kept up to date by a thread; a context manager."""
 
     def __init__(
         self, name: str, resources: RunResources, max_concurrent: int | None, num_wanted: Callable[[], int]
     ) -> None:
-        """Take a name that no other driver of the cluster has at the same time, and what its runs need."""
+        """Take a name that no other driver of the cluster has at the same time, and what its runs, or packs, need."""
         self._key = _PREFIX + name
         self._resources = resources
         self._max_concurrent = max_concurrent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import tempfile
 import time
@@ -140,7 +139,7 @@ def _evaluate(task: EvaluationTask) -> Evaluated:
     """Evaluate a run in a worker."""
     where = "cpu"
     try:
-        where = _device(task.gpu)
+        where = device.own_device(task.gpu)
         device.prepare(where, task.gpu)
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="tuner-run-", ignore_cleanup_errors=True) as scratch:
@@ -152,11 +151,6 @@ def _evaluate(task: EvaluationTask) -> Evaluated:
         return Evaluated(None, problem="memory", reason=device.memory_advice(where, task.gpu))
     except TunerError as error:
         return Evaluated(None, problem="mistake", reason=str(error))
-
-
-def _device(gpu: float) -> str:
-    ids = ray.get_runtime_context().get_accelerator_ids()["GPU"] if gpu else []
-    return device.assigned_device(gpu, ids, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _checkpoint_here(task: EvaluationTask, scratch: Path) -> RunCheckpoint:

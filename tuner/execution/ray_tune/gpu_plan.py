@@ -25,10 +25,17 @@ Limit = Literal["memory", "processors", "runs", "processes"]
 
 @dataclass(frozen=True)
 class RunResources:
-    """What one run occupies of a machine: processors, and GPUs or a share of one."""
+    """What one run, or one pack of runs, occupies of a machine: processors, and GPUs or a share of one.
+
+    Attributes:
+        cpu: processors.
+        gpu: GPUs, or a share of one.
+        pack: how many runs share these in one process.
+    """
 
     cpu: float = 1.0
     gpu: float = 0.0
+    pack: int = 1
 
     @property
     def amounts(self) -> dict[str, float]:

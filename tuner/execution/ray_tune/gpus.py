@@ -20,6 +20,7 @@ from tuner.cluster.ray_internals import draining_nodes
 from tuner.errors import UserError
 from tuner.execution.preflight import num_local_cpus, num_local_gpus
 from tuner.execution.ray_tune.gpu_plan import GpuMachine, GpuPlan, RunResources, plan_gpus
+from tuner.execution.ray_tune.pack_plan import describe_pack
 
 _ANSWER_S = 120.0
 """How long a machine may take to measure a run; other sweeps may have all of its GPUs."""
@@ -52,7 +53,7 @@ class Placement:
     """Where the runs of a sweep are trained.
 
     Attributes:
-        resources: of one run.
+        resources: of one run, or of one pack of runs.
         at_once: how many runs there may be at a time because of ``--gpus``; None for as many as fit.
         plan: how runs share GPUs, if that was left to us and there are any.
         lines: what a person is to know of it.
@@ -108,22 +109,49 @@ def place_runs(
     cluster = cluster or RayGpus()
     there, gpu = cluster.machines(), request.gpu_of(resources)
     if not there:
-        return _without_gpus(resources.cpu, gpu or 0.0, request)
+        return _without_gpus(resources, gpu or 0.0, request)
+    if resources.pack > 1 and gpu != 0:
+        return _packs(resources, gpu, request, there, cluster.measure(there, settings(), context))
     if gpu is None:
         found = cluster.measure(there, settings(), context)
         return _share(resources.cpu, request, wanted, there, found)
     if gpu == 0:
-        return Placement(RunResources(resources.cpu), lines=(_idle_line(there, request),))
+        on_processors = RunResources(resources.cpu, pack=resources.pack)
+        return Placement(on_processors, lines=(_idle_line(there, request), *_pack_lines(on_processors)))
     at_once = None if request.most is None else max(int(request.most / gpu + 1e-9), 1)
     return Placement(RunResources(resources.cpu, gpu), at_once)
 
 
-def _without_gpus(cpu: float, gpu: float, request: GpuRequest) -> Placement:
+def _without_gpus(resources: Resources, gpu: float, request: GpuRequest) -> Placement:
     if request.device:
         where = "this machine" if local_ray.is_wanted() else "the cluster"
         raise UserError(f"--device {request.device}: Ray finds no GPU on {where}; --device auto trains on processors")
     lines = (f"--gpus {request.most}: there is no GPU, so runs train on processors",) if request.most else ()
-    return Placement(RunResources(cpu, gpu), lines=lines)
+    each = RunResources(resources.cpu, gpu, resources.pack)
+    return Placement(each, lines=(*lines, *_pack_lines(each)))
+
+
+def _pack_lines(each: RunResources) -> tuple[str, ...]:
+    return (describe_pack(each, (), None),) if each.pack > 1 else ()
+
+
+def _packs(
+    resources: Resources,
+    gpu: float | None,
+    request: GpuRequest,
+    there: Mapping[str, GpuMachine],
+    found: Mapping[str, Footprint],
+) -> Placement:
+    """Return where packs are trained: each has what the space says, or a whole GPU if it leaves that to us."""
+    machines, run_mb, lines = _usable(there, found)
+    pack = RunResources(resources.cpu, 1.0 if gpu is None else gpu, resources.pack)
+    if not machines:
+        if gpu is not None or request.device:
+            raise UserError("\n".join(["a pack needs a GPU, and no GPU of the cluster can be used", *lines]))
+        on_processors = RunResources(resources.cpu, pack=resources.pack)
+        return Placement(on_processors, lines=(*lines, *_pack_lines(on_processors)))
+    at_once = None if request.most is None else max(int(request.most / pack.gpu + 1e-9), 1) * pack.pack
+    return Placement(pack, at_once, lines=(*lines, describe_pack(pack, machines, run_mb)))
 
 
 def _share(
@@ -133,6 +161,25 @@ def _share(
     there: Mapping[str, GpuMachine],
     found: Mapping[str, Footprint],
 ) -> Placement:
+    machines, run_mb, lines = _usable(there, found)
+    plan = plan_gpus(machines, cpu, wanted, run_mb=run_mb, max_gpus=request.most)
+    if plan is not None:
+        return Placement(plan.resources, plan.at_once if request.most else None, plan, (*lines, plan.describe()))
+    if machines:
+        lines.append(f"{_count(sum(each.num_gpus for each in machines))} idle: no machine with one has {cpu:g} CPU")
+    if request.device:
+        raise UserError("\n".join([f"--device {request.device}: no GPU of the cluster can be used", *lines]))
+    return Placement(RunResources(cpu), lines=tuple(lines))
+
+
+def _usable(
+    there: Mapping[str, GpuMachine], found: Mapping[str, Footprint]
+) -> tuple[list[GpuMachine], float | None, list[str]]:
+    """Return the machines whose GPUs can be used, what a run takes of their memory, and what is to be told of others.
+
+    Raises:
+        UserError: a run does not fit a GPU alone.
+    """
     usable = {node: machine for node, machine in there.items() if _is_usable(found.get(node))}
     lines = [
         f"{_count(machine.num_gpus, machine.name)} left out: {found[node].problem}"
@@ -155,14 +202,7 @@ def _share(
         for node, machine in usable.items()
     ]
     run_mb = max((footprint.run_mb for footprint in found.values() if footprint.run_mb is not None), default=None)
-    plan = plan_gpus(machines, cpu, wanted, run_mb=run_mb, max_gpus=request.most)
-    if plan is not None:
-        return Placement(plan.resources, plan.at_once if request.most else None, plan, (*lines, plan.describe()))
-    if machines:
-        lines.append(f"{_count(sum(each.num_gpus for each in machines))} idle: no machine with one has {cpu:g} CPU")
-    if request.device:
-        raise UserError("\n".join([f"--device {request.device}: no GPU of the cluster can be used", *lines]))
-    return Placement(RunResources(cpu), lines=tuple(lines))
+    return machines, run_mb, lines
 
 
 def _is_usable(footprint: Footprint | None) -> bool:

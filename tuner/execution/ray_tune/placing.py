@@ -29,6 +29,8 @@ def place_sweep(
     num_left: int,
     context: WorkerContext,
     tell: Callable[[str], object],
+    *,
+    in_packs: bool = True,
 ) -> Placement:
     """Return where the runs of a sweep are trained; Ray has been started.
 
@@ -36,13 +38,15 @@ def place_sweep(
         sweep: the sweep.
         num_left: how many runs there are to train.
         context: where workers find data and code.
-        tell: says where runs are trained, if there are GPUs.
+        tell: says where runs are trained, if there are GPUs or packs.
+        in_packs: whether runs are trained in packs if the space says so.
 
     Raises:
         UserError: see `tuner.execution.ray_tune.gpus.place_runs`.
     """
+    resources = sweep.space.resources
     placement = place_runs(
-        sweep.space.resources,
+        resources if in_packs else resources.model_copy(update={"pack": 1}),
         GpuRequest(sweep.gpus.most, sweep.gpus.device),
         min(num_left, sweep.max_concurrent or num_left),
         lambda: heaviest_configuration(sweep.space),
@@ -73,7 +77,7 @@ def preview_placement(space: Space, use: GpuUse, num_runs: int, data: Path | Non
     if not is_local:
         if not local_ray.answers():
             where = os.environ["RAY_ADDRESS"]
-            resources = RunResources(space.resources.cpu, space.resources.gpu or 0.0)
+            resources = RunResources(space.resources.cpu, space.resources.gpu or 0.0, space.resources.pack)
             return Placement(resources, lines=(f"GPUs: not known, because no cluster answers at {where}",))
         start_ray()
     dataset = space.dataset

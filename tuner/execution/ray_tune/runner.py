@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ray import tune
 
 from trainables.common.process_state import environment, loggers_kept
 from trainables.worker.context import WorkerContext
+from trainables.worker.pack_server import PackedRun
+from trainables.worker.packed import PackedTrainable
 from trainables.worker.trainable import RunTrainable
 from tuner.cluster.ray_internals import environment_not_copied, snapshot_only_at_end
 from tuner.execution.dispatcher import Dispatcher, Observer
 from tuner.execution.failures import FailurePolicy
 from tuner.execution.ray_tune.capacity import Capacity, await_machines
 from tuner.execution.ray_tune.gpu_plan import RunResources
+from tuner.execution.ray_tune.packs import Packs, RayPack
 from tuner.execution.ray_tune.start import signal_handlers_given_back
 from tuner.execution.ray_tune.tune_adapters import (
     FailureStopper,
@@ -52,6 +57,10 @@ def _quiet_tune() -> Iterator[None]:
         yield
 
 
+_OF_A_THIN_TRIAL = {"memory": 1.0}
+"""What a trial asks Ray for whose run trains in a pack: next to nothing, but Ray does not take nothing."""
+
+
 def _bundle(cpu: float, gpu: float) -> tune.PlacementGroupFactory:
     """Return what one run asks Ray for: a share of a GPU that can be larger than that of the others."""
     return tune.PlacementGroupFactory([RunResources(cpu, gpu).amounts])
@@ -63,7 +72,7 @@ def execute(
     observers: Sequence[Observer] = (),
     *,
     context: WorkerContext = _NO_CONTEXT,
-    trainable: type[tune.Trainable] = RunTrainable,
+    trainable: type[tune.Trainable | PackedRun] | None = None,
     timeout_s: float | None = None,
     is_winding_down: Callable[[], bool] = lambda: False,
     max_concurrent: int | None = None,
@@ -74,10 +83,11 @@ def execute(
 
     Args:
         ledger: opened by the caller, who holds the sweep's lock.
-        resources: of one run.
+        resources: of one run, or of one pack.
         observers: told of every change.
         context: where workers find the sweep's storage and data, see `node_checks.verify_nodes`.
-        trainable: what trains a run; results as `RunTrainable` gives them.
+        trainable: what trains a run, by default `RunTrainable`, whose results it gives; in packs what does the work at
+            one run, by default `PackedRun`.
         timeout_s: how long a run may go without a report before its worker is killed, if there is a limit.
         is_winding_down: asked again and again; once true, no run begins, and each that has begun is requeued at its
             next report, which is in its checkpoint.
@@ -91,17 +101,35 @@ def execute(
         SweepError: the sweep has given up; the ledger is whole, and what has not ended can go on.
     """
     await_machines(resources, tell)
-    policy = FailurePolicy(timeout_s, is_winding_down=is_winding_down, gpu=resources.gpu)
+    policy = FailurePolicy(
+        timeout_s, is_winding_down=is_winding_down, gpu=resources.gpu if resources.pack == 1 else 0.0
+    )
     dispatcher = Dispatcher(ledger, policy, observers, tell=tell)
     folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
-    capacity = Capacity(name or uuid.uuid4().hex, resources, max_concurrent, lambda: dispatcher.num_wanted)
-    with _quiet_tune(), folder as scratch, capacity:
-        dispatcher.limit = lambda: capacity.limit
+    capacity = Capacity(
+        name or uuid.uuid4().hex,
+        resources,
+        None if max_concurrent is None else math.ceil(max_concurrent / resources.pack),
+        lambda: math.ceil(dispatcher.num_wanted / resources.pack),
+    )
+    packs = None
+    if resources.pack > 1:
+        packs = _packs(dispatcher, capacity, resources, trainable or PackedRun)
+    searcher = LedgerSearcher(dispatcher, context, packs)
+    with _quiet_tune(), folder as scratch, capacity, contextlib.closing(packs) if packs else contextlib.nullcontext():
+        dispatcher.limit = _limit(capacity, packs, max_concurrent)
         tune.Tuner(
-            tune.with_resources(trainable, lambda config: _bundle(resources.cpu, config["gpu"])),
+            tune.with_resources(
+                PackedTrainable if packs else trainable or RunTrainable,
+                lambda config: (
+                    tune.PlacementGroupFactory([_OF_A_THIN_TRIAL])
+                    if config["pack"]
+                    else _bundle(resources.cpu, config["gpu"])
+                ),
+            ),
             tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(dispatcher, context),
-                scheduler=LedgerScheduler(dispatcher, capacity),
+                search_alg=searcher,
+                scheduler=LedgerScheduler(dispatcher, capacity, tell, searcher.trials, packs),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -110,7 +138,7 @@ def execute(
                 storage_path=scratch,
                 name="tune",
                 verbose=0,
-                callbacks=[LedgerCallback(dispatcher, tell), NoProgress()],
+                callbacks=[LedgerCallback(dispatcher, tell, packs), NoProgress()],
                 stop=FailureStopper(dispatcher),
                 # Runs save themselves (see `RunTrainable`); Tune would save them once more at their end.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -120,3 +148,21 @@ def execute(
         ).fit()
     if policy.fatal is not None:
         raise policy.fatal
+
+
+def _packs(dispatcher: Dispatcher, capacity: Capacity, resources: RunResources, work: Any) -> Packs:
+    return Packs(
+        resources.pack,
+        lambda: RayPack(resources, work),
+        # Few runs are spread over the devices, rather than put into one pack.
+        lambda: max(min(capacity.limit, dispatcher.num_wanted), 1),
+        lambda: capacity.leaving,
+        dispatcher.is_running,
+    )
+
+
+def _limit(capacity: Capacity, packs: Packs | None, max_concurrent: int | None) -> Callable[[], int]:
+    """Return how many runs may be at work now."""
+    if packs is None:
+        return lambda: capacity.limit
+    return lambda: packs.num_seats if max_concurrent is None else min(packs.num_seats, max_concurrent)

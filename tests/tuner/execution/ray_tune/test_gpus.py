@@ -184,3 +184,49 @@ parameters:
 def test_without_a_gpu_nothing_is_measured():
     assert "torch sees no GPU" in measure_gpu({}, WorkerContext()).problem
     assert LocalGpus().measure({"": GpuMachine("here", 1, 1)}, None, WorkerContext())[""].memory_mb is None
+
+
+def place_pack(gpu, answers, request=None, pack=32, **machines) -> Placement:
+    return place_runs(
+        Resources.model_validate({"gpu": gpu, "pack": pack}),
+        request or GpuRequest(),
+        100,
+        lambda: {"trainable": "heaviest"},
+        WorkerContext(),
+        Machines(answers, **machines),
+    )
+
+
+@pytest.mark.parametrize("gpu", ["auto", 1])
+def test_a_pack_has_a_gpu_and_its_memory_is_told(gpu):
+    placement = place_pack(gpu, {"a": GOOD, "b": Footprint(40_000.0, 900.0)})
+    assert (placement.resources, placement.at_once) == (RunResources(1.0, 1.0, 32), None)
+    assert placement.lines == (
+        "Packs: 32 runs in one process, which has 1 CPU and a GPU. They take about 13.4 GB of its memory of 40.0 GB",
+    )
+
+
+def test_two_packs_share_a_gpu_and_its_memory():
+    placement = place_pack(0.5, {"a": GOOD}, GpuRequest(most=1), pack=16)
+    assert (placement.resources, placement.at_once) == (RunResources(1.0, 0.5, 16), 32)
+    assert placement.lines[0].endswith("and 0.5 of a GPU. They take about 7.0 GB of its memory of 40.0 GB")
+
+
+def test_a_pack_that_does_not_fit_is_refused_with_both_numbers():
+    with pytest.raises(UserError, match=r"a pack of 64 runs needs about 26\.2 GB of a GPU's memory, and has 8\.0 on a"):
+        place_pack(1, {"a": Footprint(8000.0, 1000.0)}, pack=64)
+    with pytest.raises(UserError, match=r"needs about 13\.4 GB of a GPU's memory, and has 8\.0"):
+        place_pack(0.1, {"a": GOOD})
+
+
+def test_a_pack_without_a_gpu_trains_on_processors_and_says_what_that_means():
+    on_processors = "Packs: 3 runs in one process, which has 1 CPU; on processors they train one after the other"
+    for placement in (place_pack("auto", {}, pack=3), place_pack("auto", {"b": BLIND}, pack=3)):
+        assert (placement.resources, placement.lines[-1]) == (RunResources(1.0, 0.0, 3), on_processors)
+    assert place_pack("auto", {"a": GOOD}, GpuRequest(most=0), pack=3).lines[-1] == on_processors
+    with pytest.raises(UserError, match=r"a pack needs a GPU, and no GPU .*\n.* of b are left out: torch sees no GPU"):
+        place_pack(1, {"b": BLIND})
+
+
+def test_a_pack_that_was_not_measured_says_so():
+    assert place_pack(1, {"a": None}).lines[0].endswith("and a GPU. What they take of its memory was not measured")
