@@ -84,7 +84,8 @@ def test_runs_of_packs_of_which_one_is_killed_are_those_that_each_is_alone(tmp_p
     for record in records:
         alone = RunTrainable(RunTask(record.run.key, str(tmp_path / record.run.key), record.run.settings).to_config())
         results = [alone.step() for _ in range(3)]
-        assert without_seconds(read_metrics(record.run)) == without_seconds(result["metrics"] for result in results)
+        rows = [{name: value for name, value in row.items() if name != "time"} for row in read_metrics(record.run)]
+        assert without_seconds(rows) == without_seconds(result["metrics"] for result in results)
         ours, theirs = (
             checkpoint.load_newest(folder / "checkpoint") for folder in (record.run.folder, tmp_path / record.run.key)
         )
