@@ -128,12 +128,14 @@ class Dataset(Section):
             a file of arrays (``.npz``, ``.safetensors``), or a function of one's own (``file.py:images``).
         validation: how many training images are held out, for the accuracies that a search sees.
         test: how many images of one's own are split off for the test, where they do not say it themselves.
+        memory: where the images lie while a run trains: ``device``, ``host`` or ``auto``. The numbers are the same.
         content: what a launch found in images of one's own; it writes this key.
     """
 
     name: str = "mnist"
     validation: int | None = 5000
     test: int | None = None
+    memory: Literal["auto", "device", "host"] = "auto"
     content: DataContent | None = None
 
     @model_serializer(mode="wrap")

@@ -19,7 +19,7 @@ PUBLISHED_SETTINGS = {
 }
 """The published configurations that a space can name, without the settings that all runs of a sweep share."""
 # What a baseline takes over from the parameters that a space fixes, so that the comparison is of recipes alone.
-_SIZES = {("classifier", "width"), ("classifier", "depth"), ("classifier", "options")}
+_SIZES = {("classifier", "width"), ("classifier", "depth"), ("classifier", "options"), ("classifier", "start")}
 _AUGMENTATION = {("augmentation", "crop"), ("augmentation", "flip")}
 _INHERITED = {("classifier", "architecture"), ("batch_size",)} | _SIZES | _AUGMENTATION
 

@@ -62,7 +62,9 @@ def without_what_is_not_set(dataset: dict[str, Any]) -> dict[str, Any]:
 
     So settings of datasets of the catalogue have the digest that they have always had.
     """
-    return {key: value for key, value in dataset.items() if key in ("name", "validation") or value is not None}
+    usual = {"memory": "auto"}
+    kept = {key: value for key, value in dataset.items() if value != usual.get(key, dataset)}
+    return {key: value for key, value in kept.items() if key in ("name", "validation") or value is not None}
 
 
 def dataset_objection(name: str) -> str | None:
@@ -108,6 +110,8 @@ class DatasetConfig(Settings):
         validation: how many training images are held out, for the accuracies that a search sees; by default as many as
             suit the dataset.
         test: how many images of one's own are held out for the test; by default 15 %, or those that are apart already.
+        memory: where the images lie while a run trains: on its ``device``, on the ``host``, or (``auto``) on the host
+            if they need more than half of the device's memory. The numbers are the same.
         content: what was found in images of one's own; `tuner launch` writes it.
     """
 
@@ -116,6 +120,7 @@ class DatasetConfig(Settings):
     name: Annotated[str, Field(max_length=MAX_NAME)] = "mnist"
     validation: NumOwnImages | None = 5000
     test: NumOwnImages | None = None
+    memory: Literal["auto", "device", "host"] = "auto"
     content: DataContent | None = None
 
     @model_validator(mode="before")
@@ -187,6 +192,9 @@ class ClassifierConfig(Settings):
             ``wide_resnet_28_10`` by default. Less makes it cheaper, by the square.
         depth: of ``wide_resnet_28_10``, 6n + 4; 28 by default.
         options: settings of a network of an installed package, if it has any.
+        start: the weights to start from, instead of random ones: the path of a file of ``torch.save`` or safetensors
+            with a state dict, or of a bundle's folder. Where it was trained for another number of classes, the last
+            layer starts from random weights.
         learning_rate: the highest, or a `Schedule`; either is multiplied by the factor of `schedule`.
         schedule: the factor over the run's compute: ``constant``; ``cyclic``, from 0 up to 1 over two fifths, then down
             to 0 (Wong et al. 2020); or ``step``, 0.1 from one half and 0.01 from three quarters.
@@ -203,6 +211,7 @@ class ClassifierConfig(Settings):
     width: Annotated[int, Field(ge=1, le=1024)] | None = None
     depth: Annotated[int, Field(ge=10, le=100)] | None = None
     options: Options = Field(default_factory=dict)
+    start: Annotated[str, Field(min_length=1, max_length=MAX_NAME)] | None = None
     learning_rate: LearningRate = 1e-3
     schedule: Literal["constant", "cyclic", "step"] = "constant"
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -232,7 +241,11 @@ class ClassifierConfig(Settings):
     @model_serializer(mode="wrap")
     def _without_usual_sizes(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # So that settings without any have the digest that they have always had.
-        return {name: value for name, value in handler(self).items() if name not in (*_OF_NETWORKS, "options") or value}
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if name not in (*_OF_NETWORKS, "options", "start") or value
+        }
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,21 +20,36 @@ from trainables.data.pack import load_splits
 from trainables.data.splitting import SPLIT_SEED
 
 DIGITS_MAX = 16
+Placement = Literal["device", "host"]
+LARGEST_SHARE = 0.5
+"""Of a device's memory, for images; the other half is for weights, optimisers and activations."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and labels of a task, on one device.
+    """Images and labels of a task, on one device, or on the host for it.
 
     Attributes:
         images: ``(n, C, H, W)``, as uint8 from 0 to 255 or as float32 from 0 to 1.
         labels: ``(n,)`` as int64.
         task: the shape of the images and the classes.
+        used_on: the device to which batches are copied if the images lie on the host; None if they lie on it.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     task: Task
+    used_on: torch.device | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are, and where they are computed with."""
+        return self.images.device if self.used_on is None else self.used_on
+
+    @property
+    def index_device(self) -> torch.device:
+        """Where the positions lie by which `batch` selects: beside the images."""
+        return self.images.device
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,16 +58,19 @@ class Split:
         """Return the images ``(batch, C, H, W)`` as float32 in [0, 1] and the labels ``(batch,)``.
 
         Args:
-            index: positions ``(batch,)``, int64, on the device of the split.
+            index: positions ``(batch,)``, int64; for images on the host, those on the CPU do not wait for the device.
         """
+        index = index.to(self.images.device)
         images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
+        if self.used_on is not None:
+            images, labels = (_sent(tensor, self.used_on) for tensor in (images, labels))
         # Division of uint8 selects and converts in two kernels and equals the usual x / 255 to the last bit.
         return images if images.is_floating_point() else images.div(255), labels
 
     def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield all images and labels in order, as `batch` returns them."""
         for start in range(0, len(self), batch_size):
-            yield self.batch(torch.arange(start, min(start + batch_size, len(self)), device=self.images.device))
+            yield self.batch(torch.arange(start, min(start + batch_size, len(self)), device=self.index_device))
 
     def head(self, num_images: int) -> Split:
         """Return the first ``num_images`` images (all when there are fewer), without a copy."""
@@ -128,16 +147,75 @@ def load_dataset(
     folder: Path | None = None,
     shared: str | None = None,
     device: torch.device | str = "cpu",
+    share: float = 1.0,
 ) -> Dataset:
-    """Load the dataset that a configuration names; arguments and errors are those of `load`."""
+    """Load the dataset that a configuration names; errors and arguments are those of `load`, and the share of `place`.
+
+    Images that need too much of the device's memory stay on the host, see `place`.
+    """
     if config.content is None:
-        return load(config.name, validation=config.validation or 0, folder=folder, shared=shared, device=device)
-    place = data_files.ensure(config.name, folder, shared=shared, own=config)
+        loaded = load(config.name, validation=config.validation or 0, folder=folder, shared=shared)
+        return place(loaded, device, config.memory, share)
+    kept = data_files.ensure(config.name, folder, shared=shared, own=config)
     splits = {
-        name: Split(torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device), config.task)
-        for name, split in load_splits(place).items()
+        name: Split(torch.from_numpy(split.images), torch.from_numpy(split.labels), config.task)
+        for name, split in load_splits(kept).items()
     }
-    return Dataset(name=config.name, digest=config.content.sha256, **splits)
+    return place(Dataset(name=config.name, digest=config.content.sha256, **splits), device, config.memory, share)
+
+
+def placements(num_bytes: Mapping[str, int], memory: int | None, wanted: str = "auto") -> dict[str, Placement]:
+    """Return where the images of each split lie.
+
+    The largest splits are put on the host, until those that are left take no more than `LARGEST_SHARE` of the memory.
+
+    Args:
+        num_bytes: of the images of each split.
+        memory: of the device, or of a run's share of it, in bytes; None for a processor, which has that of the host.
+        wanted: ``device`` or ``host`` for all of them, ``auto`` to decide by the sizes.
+    """
+    if wanted == "host":
+        return dict.fromkeys(num_bytes, "host")
+    found: dict[str, Placement] = dict.fromkeys(num_bytes, "device")
+    if wanted == "device" or memory is None:
+        return found
+    left = sum(num_bytes.values())
+    for name in sorted(num_bytes, key=lambda name: (-num_bytes[name], name)):
+        if left <= LARGEST_SHARE * memory:
+            break
+        found[name] = "host"
+        left -= num_bytes[name]
+    return found
+
+
+def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor of the host on a device, through pinned memory; the host does not wait until it is there."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def place(dataset: Dataset, device: torch.device | str, memory: str = "auto", share: float = 1.0) -> Dataset:
+    """Return a dataset of the host with its images where a run needs them.
+
+    Args:
+        dataset: whose tensors are on the CPU.
+        device: that computes.
+        memory: ``device``, ``host`` or ``auto``, see `placements`.
+        share: of the device's memory that the run has.
+    """
+    device = torch.device(device)
+    splits = {name: getattr(dataset, name) for name in ("train", "validation", "test")}
+    sizes = {name: split.images.numel() * split.images.element_size() for name, split in splits.items()}
+    there = int(share * torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
+    where = placements(sizes, there, memory)
+    return replace(
+        dataset,
+        **{
+            name: replace(split, used_on=device)
+            if where[name] == "host"
+            else replace(split, images=split.images.to(device), labels=split.labels.to(device))
+            for name, split in splits.items()
+        },
+    )
 
 
 def _permutation(num_images: int) -> torch.Tensor:

@@ -93,7 +93,7 @@ def measure(
         further: see `evaluate`.
         norm: see `evaluate`.
     """
-    runner = as_called(split.images.device) if further or runner is None else runner
+    runner = as_called(split.device) if further or runner is None else runner
     table, of_what = [*attacks_of(tier, norm), *further], (tier, len(split), epsilon, norm)
 
     def attack(networks: Sequence[nn.Module], rng: torch.Generator) -> torch.Tensor:

@@ -44,7 +44,7 @@ def accuracy_by_epsilon(
         seed: of the random starts.
         norm: of the balls.
     """
-    device = split.images.device
+    device = split.device
     accuracies: dict[float, float] = {}
     with evaluating(classifier):
         everything = torch.arange(len(split), device=device)

@@ -51,7 +51,7 @@ def check_masking(
         ``gradient_cosine``, ``zero_gradients`` (a share), ``large_epsilon``, ``masking_<check>`` and
         ``masking_failures``.
     """
-    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, PURPOSE))
+    rng = torch.Generator(device=split.device).manual_seed(seed_for(seed, PURPOSE))
     return judge(measure_gradients(classifier, split, epsilon, rng, norm), epsilon, split, accuracies, norm)
 
 

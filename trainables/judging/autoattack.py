@@ -49,7 +49,7 @@ def autoattack_accuracy(
         from pyautoattack import AutoAttack
     except ImportError as error:
         raise MissingExtraError("AutoAttack needs the extra: pip install 'adversarial-tuner[robustness]'") from error
-    images, labels = split.batch(torch.arange(len(split), device=split.images.device))
+    images, labels = split.batch(torch.arange(len(split), device=split.device))
     started = time.monotonic()
     # It seeds and draws from the global random state, prints, and warns of its own dependencies.
     with (

@@ -139,7 +139,7 @@ def evaluate_final(
     budget = budget or AttackBudget()
     white = (*white_box_attacks(budget, classifier, training, seed, norm), *further)
     black = black_box_attacks(budget, surrogates, norm)
-    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, "evaluation", "final"))
+    rng = torch.Generator(device=split.device).manual_seed(seed_for(seed, "evaluation", "final"))
     with evaluating(classifier):
         results = run_attacks(classifier, split, epsilon, (*white, *black), rng)
         metrics = results.accuracies()

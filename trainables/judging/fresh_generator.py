@@ -58,7 +58,7 @@ class FreshGenerator:
         return self._adversaries[epsilon].perturb(self._classifier, images, labels, epsilon, rng)
 
     def _train(self, epsilon: float) -> Adversary:
-        device = self._training.images.device
+        device = self._training.device
         seed = seed_for(self._seed, "fresh generator")
         adversary = Adversary(_SETTINGS, self._training.task, seed, device, self._norm)
         rng = torch.Generator(device=device).manual_seed(seed)

@@ -50,7 +50,7 @@ def load_surrogates(
     Raises:
         UserError: the cache cannot be written.
     """
-    device = dataset.train.images.device
+    device = dataset.train.device
     return {
         name: _load_surrogate({"trainable": name, **recipe}, dataset, config, epsilon, norm).to(device).eval()
         for name, recipe in RECIPES.items()

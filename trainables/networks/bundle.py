@@ -19,6 +19,7 @@ from torch import nn
 from trainables.config import TrainingConfig, parse
 from trainables.config.plugins import trust
 from trainables.config.plugins.packages import check_packages
+from trainables.config.plugins.references import is_weights
 from trainables.config.plugins.user_code import CODE, provide, read_source
 from trainables.errors import BundleError, CheckpointError, UserError
 from trainables.networks.classifiers import build_classifier, network_builder
@@ -61,6 +62,8 @@ def write_code(target: Path, code: Mapping[str, bytes]) -> None:
         code: the files by their names.
     """
     for name, source in code.items():
+        if is_weights(name):
+            continue  # the trained weights are in the bundle
         (target / CODE).mkdir(exist_ok=True)
         (target / CODE / name).write_bytes(source)
 

@@ -59,11 +59,12 @@ class Fit:
 
 def num_parameters(build: NetworkBuilder, task: Task) -> int:
     """Return how many numbers the weights of an architecture are, built for a task."""
-    return sum(shape.numel() for shape in _shapes_of(build, task).values())
+    return sum(shape.numel() for shape in shapes_of(build, task).values())
 
 
 @cache
-def _shapes_of(build: NetworkBuilder, task: Task) -> dict[str, torch.Size]:
+def shapes_of(build: NetworkBuilder, task: Task) -> dict[str, torch.Size]:
+    """Return the shapes of the weights of an architecture, built for a task, by their names."""
     with torch.device("meta"):
         network = build(task.image_shape, task.num_classes)
         return {name: tensor.shape for name, tensor in network.state_dict().items()}
@@ -82,7 +83,7 @@ def closest_fit(candidates: Iterable[Tensors], architectures: Mapping[str, Netwo
 
 
 def _fit(tensors: Tensors, architecture: str, build: NetworkBuilder, task: Task) -> Fit:
-    expected = _shapes_of(build, task)
+    expected = shapes_of(build, task)
     named, equal = Counter[str](), Counter[str]()
     for name, tensor in tensors.items():
         for prefix, shape in _prefixes(name, expected):
@@ -164,7 +165,7 @@ def build_classifier_of(fit: Fit, source: str, normalization: Normalization | No
         BundleError: a tensor is damaged, holds no real numbers, or one that is not finite.
     """
     network = fit.build(fit.task.image_shape, fit.task.num_classes)
-    names = _shapes_of(fit.build, fit.task)
+    names = shapes_of(fit.build, fit.task)
     expected = network.state_dict()
     weights = {name: _load(fit.tensors[name], f"{fit.prefix}{name}", source, expected[name].dtype) for name in names}
     network.load_state_dict(weights)

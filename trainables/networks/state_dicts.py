@@ -1,25 +1,29 @@
 """Classifiers of other authors: a state dict wherever it lies in a file, under whatever prefix, normalised or not.
 
-Of the file only the tensors of the network are read, so it costs what the architecture needs.
+Of the file only the tensors of the network are read, so it costs what the architecture needs. A classifier can start
+from such a file, perhaps for other classes; a sweep keeps it beside its code, and settings have its SHA-256.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from trainables.common.tasks import Task
-from trainables.config.plugins.references import code_reference
+from trainables.common.tasks import ImageShape, Task
+from trainables.config import ClassifierConfig
+from trainables.config.plugins.references import code_reference, weights_name
 from trainables.config.plugins.registries import CLASSIFIERS
 from trainables.errors import BundleError, UserError, printable
-from trainables.networks.classifiers import NetworkBuilder, network_builder
-from trainables.networks.matching import Fit, Tensors, build_classifier_of, check_fit, closest_fit
+from trainables.networks.classifiers import NetworkBuilder, build_classifier, network_builder
+from trainables.networks.matching import Fit, Tensors, build_classifier_of, check_fit, closest_fit, shapes_of
 from trainables.networks.normalization import Normalization, find_saved_normalization
 from trainables.networks.pickles import Unread
 from trainables.networks.torch_files import DAMAGE, HOW_TO_SAVE, StoredTensor, read_content
@@ -30,6 +34,10 @@ _QUALIFIERS = {"best", "clean", "eval", "final", "nat", "natural", "standard", "
 _MAX_LETTERS = 100
 _MAX_PLACES, _MAX_NAMES = 20, 10_000
 """How many mappings are looked at, and how many names in each: bounds the time that a hostile file can cost."""
+
+
+_MOST_CLASSES = 25_000
+_files: dict[str, Path] = {}  # where this process finds files of weights, by their SHA-256
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,8 @@ def read_classifier_file(
     names = [architecture] if architecture else list(CLASSIFIERS.ours)
     architectures = {name: network_builder(name, code or {}) for name in names}
     content = read_content(path)
-    place, tensors, fit = _best_place(path, content, architectures, task)
-    saved = _saved_normalization(path, tensors)
+    place, tensors, fit = best_place(path, content, architectures, task)
+    saved = saved_normalization(path, tensors)
     if saved and normalization and saved != normalization:
         raise UserError(f"{path} holds a normalisation with {saved}: leave out --mean and --std ({normalization})")
     normalization = saved or normalization
@@ -89,7 +97,7 @@ def read_classifier_file(
     )
 
 
-def _best_place(
+def best_place(
     path: Path, content: Any, architectures: Mapping[str, NetworkBuilder], task: Task
 ) -> tuple[str, Tensors, Fit]:
     """Return the key, the tensors and the fit of the mapping of tensors that fits best; usual keys come first."""
@@ -144,7 +152,12 @@ def _earlier(name: str, sequence: str) -> str:
     return f"{sequence}{int(number) - 1}{dot}{rest}" if is_layer else name
 
 
-def _saved_normalization(path: Path, tensors: Tensors) -> Normalization | None:
+def saved_normalization(path: Path, tensors: Tensors) -> Normalization | None:
+    """Return the normalisation of images that a state dict holds; None if it holds none.
+
+    Raises:
+        BundleError: it is none of one number each, or damaged.
+    """
     pair = find_saved_normalization(tensors)
     if pair is None:
         return None
@@ -195,3 +208,142 @@ def _number(value: Any) -> float | None:
             return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and 0 < value <= 100 else None
+
+
+@dataclass(frozen=True)
+class StartWeights:
+    """The weights that a file gives to a network.
+
+    Attributes:
+        weights: by the names of the network's own, without those of a last layer for other classes.
+        fresh: names of the weights that the file does not give, of the last layer.
+        num_classes: that the file's network has.
+    """
+
+    weights: dict[str, torch.Tensor]
+    fresh: tuple[str, ...]
+    num_classes: int
+
+    def sentence(self, name: str, task: Task) -> str:
+        """Return in words what is taken over from a file, and what is not.
+
+        Args:
+            name: of the file.
+            task: that the network is to be trained for.
+        """
+        if not self.fresh:
+            return f"{name}: every weight of the classifier starts from it"
+        return (
+            f"{name}: the classifier starts from it, but for its last layer ({', '.join(self.fresh)}): it is made "
+            f"anew, because the file has {self.num_classes} classes and the images have {task.num_classes}"
+        )
+
+
+def provide_weights(path: Path) -> str:
+    """Let this process start classifiers from a file; return its SHA-256.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    _files[digest] = path
+    return digest
+
+
+def read_start(path: Path, architecture: str, build: NetworkBuilder, task: Task) -> StartWeights:
+    """Return the weights that a file gives to a network.
+
+    Args:
+        path: of a file of ``torch.save`` or safetensors; no code in it is run.
+        architecture: the network's name, for messages.
+        build: returns it.
+        task: the shape of the images and the classes.
+
+    Raises:
+        BundleError: the file holds no state dict, or one that does not fit; the message says which weights.
+        UserError: it holds a normalisation that the network has not.
+    """
+    content = read_content(path)
+    _, tensors, fit = best_place(path, content, {architecture: build}, task)
+    last = _last_layer(build, task)
+    num_classes = _num_classes_in(fit, build, task)
+    if num_classes != task.num_classes:
+
+        def build_theirs(image_shape: ImageShape, _: int) -> nn.Module:
+            return build(image_shape, num_classes)
+
+        _, tensors, fit = best_place(path, content, {architecture: build_theirs}, task)
+    if normalization := saved_normalization(path, tensors):
+        raise UserError(
+            f"{path} holds a normalisation of the images ({normalization}), which {architecture} has not: start a "
+            "network of your own from it, which has that layer"
+        )
+    check_fit(fit, str(path), is_chosen=True)
+    weights = build_classifier_of(fit, str(path)).state_dict()
+    fresh = last if num_classes != task.num_classes else ()
+    body = {name.removeprefix("body."): value for name, value in weights.items()}
+    return StartWeights({name: body[name] for name in body if name not in fresh}, fresh, num_classes)
+
+
+def start_classifier(
+    classifier: nn.Module, config: ClassifierConfig, task: Task, code: Mapping[str, str]
+) -> StartWeights | None:
+    """Give a fresh classifier the weights that its configuration starts from, if there are any.
+
+    Args:
+        classifier: that `build_classifier` returns for the configuration.
+        config: of the classifier.
+        task: the shape of the images and the classes.
+        code: the SHA-256 of each file of a user's own, as the settings of a run have them.
+
+    Raises:
+        UserError: the file is not here, is another one, or does not fit.
+    """
+    if config.start is None:
+        return None
+    name = weights_name(config.start)
+    digest = code.get(name, "")
+    if digest not in _files:
+        raise UserError(
+            f"{config.start}, which the classifier starts from (SHA-256 {digest[:12] or 'not known'}), is not here: it "
+            "lies in the sweep's folder, or where the settings name it"
+        )
+    build = network_builder(config.architecture, code, config.network_options)
+    found = read_start(_files[digest], config.architecture, build, task)
+    own = classifier.state_dict()
+    classifier.load_state_dict(own | {f"body.{key}": value for key, value in found.weights.items()})
+    return found
+
+
+def sentence_on_start(config: ClassifierConfig, task: Task, code: Mapping[str, str]) -> str:
+    """Return in words what a classifier takes over from the file that it starts from; arguments: `start_classifier`.
+
+    Raises:
+        UserError: see `start_classifier`.
+    """
+    found = start_classifier(build_classifier(config, task, code=code), config, task, code)
+    return found.sentence(weights_name(config.start or ""), task) if found else ""
+
+
+def _last_layer(build: NetworkBuilder, task: Task) -> tuple[str, ...]:
+    """Return the names of the weights whose shape depends on the number of classes."""
+    more = shapes_of(build, replace(task, classes=(*task.classes, "one more")))
+    return tuple(name for name, shape in shapes_of(build, task).items() if shape != more[name])
+
+
+def _num_classes_in(fit: Fit, build: NetworkBuilder, task: Task) -> int:
+    """Return for how many classes the tensors of a file were trained; that of the task if they do not say it."""
+    ours, more = shapes_of(build, task), shapes_of(build, replace(task, classes=(*task.classes, "one more")))
+    found = {
+        there
+        for name in _last_layer(build, task)
+        if name in fit.tensors and len(fit.tensors[name].shape) == len(ours[name])
+        for there, here, changed in zip(fit.tensors[name].shape, ours[name], more[name], strict=True)
+        if here != changed
+    }
+    is_possible = len(found) == 1 and 1 <= min(found) <= _MOST_CLASSES
+    return found.pop() if is_possible else task.num_classes

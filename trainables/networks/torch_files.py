@@ -146,7 +146,10 @@ def _read_safetensors(path: Path, start: bytes) -> dict[str, StoredTensor]:
     return content
 
 
-_SAFETENSORS_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_SAFETENSORS_TYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"I64": torch.int64, "I32": torch.int32},  # counts, as of batch normalisation
+}
 
 
 class _Bounded(io.BufferedReader):

@@ -32,7 +32,7 @@ class GanLoop(TrainingLoop):
     def __init__(self, config: GanConfig, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.adversary = Adversary(
-            config.generator, dataset.task, config.seed, dataset.train.images.device, config.evaluation.norm
+            config.generator, dataset.task, config.seed, dataset.train.device, config.evaluation.norm
         )
         order = seed_for(config.seed, "generator order")
         self.generator_minibatches = Minibatches(dataset.train, config.batch_size, order, config.augmentation)

@@ -25,6 +25,7 @@ from trainables.evaluation.attack_table import Attack, further_attacks
 from trainables.evaluation.epsilon_curve import measure_fgsm
 from trainables.evaluation.measured import Measured, joined
 from trainables.networks.classifiers import build_classifier
+from trainables.networks.state_dicts import start_classifier
 from trainables.training.averaging import WeightAverage
 from trainables.training.compute import ComputeMeter, standard_flops_per_image
 from trainables.training.machine.graphs import updates_on
@@ -100,11 +101,13 @@ class TrainingLoop(ABC):
         keep_freed_memory()
         self.config = config
         self.dataset = dataset
-        self.device = device = dataset.train.images.device
+        self.device = device = dataset.train.device
         training_passes(config.precision, device)  # raises before any work is done
         settings, task = config.classifier, dataset.task
         seed = seed_for(config.seed, "classifier")
-        self.classifier = build_classifier(settings, task, seed, config.code).to(device)
+        self.classifier = build_classifier(settings, task, seed, config.code)
+        start_classifier(self.classifier, settings, task, config.code)
+        self.classifier.to(device)
         self.optimizer = build_optimizer(
             self.classifier.parameters(),
             settings.optimizer,

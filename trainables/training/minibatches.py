@@ -59,5 +59,5 @@ class Minibatches:
         if self._order_of is None or self._order_of[0] != epoch:
             rng = torch.Generator().manual_seed(seed_for(self._seed, "epoch", epoch))
             order = torch.randperm(len(self._split), generator=rng)
-            self._order_of = (epoch, without_wait(order, self._split.images.device))
+            self._order_of = (epoch, without_wait(order, self._split.index_device))
         return self._order_of[1]

@@ -40,7 +40,7 @@ def success_counts(
     Returns:
         Counts ``(classes, classes)`` as int64.
     """
-    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, *_COUNTS))
+    rng = torch.Generator(device=split.device).manual_seed(seed_for(seed, *_COUNTS))
     with evaluating(classifier):
         return _count(classifier, adversary, split, bound, rng)
 
@@ -50,7 +50,7 @@ def _count(
     classifier: nn.Module, adversary: Adversary, split: Split, bound: Epsilon, rng: torch.Generator
 ) -> torch.Tensor:
     num_classes = split.task.num_classes
-    cells = torch.zeros(num_classes**2, dtype=torch.int64, device=split.images.device)
+    cells = torch.zeros(num_classes**2, dtype=torch.int64, device=split.device)
     for images, labels in split.batches(split.task.images_at_once(IMAGES_AT_ONCE)):
         logits = classifier(adversary.perturb(classifier, images, labels, bound, rng))
         is_finite = logits.isfinite().all(-1)
@@ -80,7 +80,7 @@ def measure_generator(
     """
     settings = adversary.settings
     if settings.goal == "source_to_target":  # how many images that is, only the device knows
-        runner = as_called(split.images.device)
+        runner = as_called(split.device)
 
     def count(networks: Sequence[nn.Module], rng: torch.Generator, bound: Epsilon) -> torch.Tensor:
         return _count(networks[0], adversary.with_generator(networks[1]), split, bound, rng)
@@ -144,7 +144,7 @@ def saturation(
         slope is below 1 % of its greatest one; ``generator/pre_activation``, their mean size there. Both are left out
         where the generator's goal perturbs none of the images, the second also where it is not finite.
     """
-    rng = torch.Generator(device=split.images.device).manual_seed(seed_for(seed, *_SATURATION))
+    rng = torch.Generator(device=split.device).manual_seed(seed_for(seed, *_SATURATION))
     with evaluating(classifier):
         return _saturation_rates(_saturate(classifier, adversary, split, bound, rng))
 
@@ -153,7 +153,7 @@ def _saturate(
     classifier: nn.Module, adversary: Adversary, split: Split, bound: Epsilon, rng: torch.Generator
 ) -> torch.Tensor:
     """Return the mean size and the share that is not saturated, or an empty tensor where no image is perturbed."""
-    images, labels = split.batch(torch.arange(min(len(split), _SATURATION_IMAGES), device=split.images.device))
+    images, labels = split.batch(torch.arange(min(len(split), _SATURATION_IMAGES), device=split.device))
     sizes = adversary.pre_activations(classifier, images, labels, bound, rng).abs()
     if not len(sizes):
         return sizes.new_empty(0)

@@ -91,7 +91,8 @@ def train_a_little(settings: Mapping[str, Any], dataset: Dataset) -> None:
         dataset: that it names, on the device.
     """
     keep_freed_memory()
-    config = parse({**settings, **({"pretrain": 0.0} if "pretrain" in settings else {})})
+    fresh = {key: value for key, value in settings.get("classifier", {}).items() if key != "start"}
+    config = parse({**settings, "classifier": fresh, **({"pretrain": 0.0} if "pretrain" in settings else {})})
     loop = registry.build(config, dataset)
     with loop.updates.active():
         with training_passes(config.precision, loop.device):

@@ -12,6 +12,7 @@ import os
 import socket
 import tempfile
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ import torch
 
 from trainables.common.redaction import redact
 from trainables.config import DatasetConfig, TrainingConfig, parse
-from trainables.config.plugins.user_code import provide
+from trainables.config.plugins.references import is_weights
+from trainables.config.plugins.user_code import CODE, provide
 from trainables.data.tensors import Dataset, load_dataset
+from trainables.errors import UserError
 from trainables.evaluation.earlier_names import rename_reports
 from trainables.evaluation.metrics import GPU_SHARE, MEMORY_RETRIES, saturation_warning
+from trainables.networks.state_dicts import provide_weights
 from trainables.storage import checkpoint
 from trainables.storage.atomic import is_storage_trouble
 from trainables.storage.folder_guard import FolderGuard
@@ -37,10 +41,10 @@ from trainables.worker.run_log import RunLog
 
 
 @functools.lru_cache(maxsize=1)
-def _dataset(config: DatasetConfig, folder: str | None, shared: str | None, where: str) -> Dataset:
+def _dataset(config: DatasetConfig, folder: str | None, shared: str | None, where: str, share: float) -> Dataset:
     """Return a dataset that stays on its device from one run of this worker to the next."""
     there = Path(folder) if folder else None
-    return load_dataset(config, folder=there, shared=shared, device=where)
+    return load_dataset(config, folder=there, shared=shared, device=where, share=share)
 
 
 class RunWork:
@@ -129,6 +133,7 @@ class RunWork:
         config = parse(self._run.settings)
         for source in context.code.values():
             provide(source.encode())
+        self._provide_weights(config.code)
         who = f"process {os.getpid()} on {socket.gethostname()}, {self._device}, {torch.get_num_threads()} threads"
         if self._gpu_share:
             who += f", {self._gpu_share:g} of a GPU"
@@ -147,7 +152,26 @@ class RunWork:
 
     def _build(self, config: TrainingConfig) -> TrainingLoop:
         context = self._run.context
-        return registry.build(config, _dataset(config.dataset, context.data, context.shared_data, self._device))
+        share = self._memory_share or 1.0
+        data = _dataset(config.dataset, context.data, context.shared_data, self._device, share)
+        return registry.build(config, data)
+
+    def _provide_weights(self, code: Mapping[str, str]) -> None:
+        """Let this process start the classifier from a file that the sweep keeps."""
+        for name, digest in code.items():
+            if not is_weights(name):
+                continue
+            path = self._sweep_folder / CODE / name
+            self._store.fetch(path)
+            if provide_weights(path) != digest:
+                raise UserError(f"{path} was changed after the launch: put it back")
+
+    @property
+    def _sweep_folder(self) -> Path:
+        context = self._run.context
+        if context.store_url is None:
+            return Path(context.sweep_folder)
+        return self._store.root / Path(self._run.folder).relative_to(context.store_root).parts[0]
 
     def _load_checkpoint(self) -> dict[str, Any] | None:
         """Return the newest checkpoint of this run that can be used, and move aside those that cannot."""

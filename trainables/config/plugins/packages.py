@@ -14,13 +14,14 @@ from importlib import metadata
 from pathlib import Path
 
 from trainables.common.process_state import without_current_folder
+from trainables.config.plugins.references import is_weights
 from trainables.config.plugins.registries import GROUP, Entry
 from trainables.errors import UserError
 
 
 def is_package(name: str) -> bool:
     """Return whether a key of the code that settings name is an installed package: neither a file nor a module."""
-    return " " in name and not name.endswith(".py")
+    return " " in name and not name.endswith(".py") and not is_weights(name)
 
 
 def is_installed(package: str) -> bool:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 _SUFFIXES = (".npz", ".safetensors")
+_WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _REFERENCE = re.compile(
     r"([\w./+ -]{1,200}\.py|[A-Za-z_]\w{0,63}(?:\.[A-Za-z_]\w{0,63}){0,9}):([A-Za-z_]\w{0,63})", re.ASCII
 )
@@ -42,6 +43,21 @@ def code_reference(name: str) -> CodeReference | None:
     """Return the function that a name refers to; None if it is another kind of name."""
     match = _REFERENCE.fullmatch(name)
     return CodeReference(match[1], match[2]) if match else None
+
+
+def weights_name(start: str) -> str:
+    """Return under which name a sweep keeps the weights that a classifier starts from.
+
+    Args:
+        start: the path of a file with a state dict, or of the folder of a bundle.
+    """
+    name = start.rstrip("/").rsplit("/", 1)[-1]
+    return name if is_weights(name) else f"{name}.safetensors"
+
+
+def is_weights(name: str) -> bool:
+    """Return whether a key of the code that settings name is a file of weights, in which no code is run."""
+    return name.endswith(_WEIGHTS)
 
 
 def is_image_path(name: str) -> bool:

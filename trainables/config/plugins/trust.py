@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from trainables.config.plugins.packages import is_package
+from trainables.config.plugins.references import is_weights
 from trainables.errors import UserError
 from trainables.storage.atomic import cache_folder, reason_of
 
@@ -38,6 +39,11 @@ def remember(digests: Iterable[str]) -> None:
         ) from error
 
 
+def needs_trust(name: str) -> bool:
+    """Return whether a key of the code that settings name runs only if the user lets it: a file or a module does."""
+    return not is_package(name) and not is_weights(name)
+
+
 def check(code: Mapping[str, str], where: str) -> None:
     """Check that code may run.
 
@@ -49,7 +55,7 @@ def check(code: Mapping[str, str], where: str) -> None:
         UserError: some of it may not; the message says how to let it.
     """
     known = _known()
-    if unknown := [name for name, digest in code.items() if digest not in known and not is_package(name)]:
+    if unknown := [name for name, digest in code.items() if digest not in known and needs_trust(name)]:
         raise UserError(
             f"{where} needs code that you have not let run here ({', '.join(unknown)}): read it, then `tuner trust "
             f"{where}` lets it run"

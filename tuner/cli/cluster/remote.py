@@ -115,7 +115,7 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
     files: dict[str, str] = {}
     packages: dict[str, str] = {}
     if ctx.command.name == "launch":
-        from tuner.execution.upkeep.resolving import code_to_send
+        from tuner.execution.upkeep.own_code import code_to_send
 
         text, source, space = _space(parameters["space"], parameters.get("assign") or ())
         options = [option for option in options if option[0] != "assign"]  # they are in the text

@@ -20,7 +20,7 @@ def trust(
     home_folder: Home = None,
 ) -> None:
     """Let the code in a sweep or bundle from elsewhere run here; read it first, it can do whatever you can."""
-    from trainables.config.plugins.trust import remember
+    from trainables.config.plugins.trust import needs_trust, remember
     from tuner.results.terminal.output import say
 
     if is_local_path(source):
@@ -28,9 +28,7 @@ def trust(
     else:
         sweep = open_sweep(source, home_folder)
         folder, code = sweep.folder, dict(sweep.space.code)
-    from trainables.config.plugins.packages import is_package
-
-    code = {name: digest for name, digest in code.items() if not is_package(name)}  # installed by their user
+    code = {name: digest for name, digest in code.items() if needs_trust(name)}
     console = Console(markup=False)
     if not code:
         say(console, f"{source} needs no code of its own")

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search_spaces.parameters import Choice, Fixed, Fragments, leaf_values
+from search_spaces.parameters import Choice, Fixed, FloatRange, Fragments, IntRange, Parameter, leaf_values
 from search_spaces.schema import Space
+from trainables.config import ClassifierConfig, parse
 from trainables.config.plugins import registries
 from trainables.config.plugins.references import CodeReference, code_reference
 from trainables.config.plugins.registries import Entry, Registry
 
 _ARCHITECTURE, _BODY, _ATTACK = ("classifier", "architecture"), ("generator", "body"), ("attack", "name")
+_START = ("classifier", "start")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class NamedParts:
         attacks: beside those that always run in an evaluation.
         training_attacks: whose images a run may be trained on.
         attack_options: settings of attacks in an evaluation, by their names.
+        starts: files of weights that a classifier may start from.
+        started: the classifiers that start from one, as far as they are known before a trial is drawn.
     """
 
     dataset: str
@@ -36,6 +40,8 @@ class NamedParts:
     attacks: tuple[str, ...]
     training_attacks: tuple[str, ...] = ()
     attack_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    starts: tuple[str, ...] = ()
+    started: tuple[ClassifierConfig, ...] = ()
 
     @classmethod
     def of_space(cls, space: Space) -> NamedParts:
@@ -48,13 +54,16 @@ class NamedParts:
             space.evaluation.attacks,
             tuple(_values(space, _ATTACK)),
             space.evaluation.attack_options,
+            tuple(_values(space, _START)),
+            tuple(_started(space)),
         )
 
     @classmethod
     def of_settings(cls, settings: Mapping[str, Any]) -> NamedParts:
         """Return what the complete settings of a run name."""
         values = dict(leaf_values(dict(settings)))
-        named = [(str(values[path]),) if path in values else () for path in (_ARCHITECTURE, _BODY, _ATTACK)]
+        paths = (_ARCHITECTURE, _BODY, _ATTACK, _START)
+        named = [(str(values[path]),) if path in values else () for path in paths]
         evaluation = settings["evaluation"]
         return cls(
             str(settings["dataset"]["name"]),
@@ -64,6 +73,8 @@ class NamedParts:
             tuple(map(str, evaluation.get("attacks", ()))),
             named[2],
             evaluation.get("attack_options", {}),
+            named[3],
+            (parse(dict(settings)).classifier,) if named[3] else (),
         )
 
     @property
@@ -99,6 +110,23 @@ def _values(space: Space, path: tuple[str, ...]) -> Iterator[str]:
     for baseline in space.baselines:
         values += [value for keys, value in leaf_values(baseline.settings) if keys == path]
     yield from dict.fromkeys(value for value in values if isinstance(value, str))
+
+
+def _started(space: Space) -> Iterator[ClassifierConfig]:
+    """Yield a classifier for each network with each file of weights to start from, otherwise as in the first trial."""
+    starts = list(_values(space, _START))
+    first = space.settings(_first_value).get("classifier", {}) if starts else {}
+    usual = first.get("architecture", ClassifierConfig().architecture)
+    for start in starts:
+        for architecture in tuple(_values(space, _ARCHITECTURE)) or (usual,):
+            own = first if architecture == usual else {}
+            options = {key: own[key] for key in ("width", "depth", "options") if key in own}
+            yield ClassifierConfig(architecture=architecture, start=start, **options)
+
+
+def _first_value(parameter: Parameter) -> Any:
+    domain = parameter.domain
+    return domain.low if isinstance(domain, FloatRange | IntRange) else domain.values[0]
 
 
 def _values_of(path: tuple[str, ...], domain: object, wanted: tuple[str, ...]) -> list[object]:

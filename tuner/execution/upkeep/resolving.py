@@ -1,7 +1,8 @@
 """What a user brings to a launch: images and code of their own, read, checked and identified before any training.
 
 The space of a sweep then says what was found: ``dataset.content`` (shape, classes, SHA-256 of the images) and ``code``
-(SHA-256 of each file and module). The files of code are copied into the sweep's folder.
+(SHA-256 of each file and module, and of each file of weights to start from). The files are copied into the sweep's
+folder.
 """
 
 from __future__ import annotations
@@ -16,17 +17,16 @@ from rich.console import Console
 
 from search_spaces.checks.assignments import assign
 from search_spaces.configurations import parse_space, with_bundles
-from search_spaces.schema import Space
 from search_spaces.sections import Dataset
 from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config import DataContent, DatasetConfig
 from trainables.config.plugins import trust, user_code
-from trainables.config.plugins.packages import is_package, package_digests
-from trainables.config.plugins.references import CodeReference, code_reference, is_image_path
+from trainables.config.plugins.references import code_reference, is_image_path
 from trainables.config.plugins.registries import DATASETS
 from trainables.data import files as data_files
 from tuner.errors import UserError
 from tuner.execution.upkeep.named import NamedParts
+from tuner.execution.upkeep.own_code import FoundCode, find_code
 from tuner.results.terminal.output import say
 
 
@@ -63,45 +63,18 @@ def resolve_space(text: str, source: str, *, data: Path | None, is_trusted: bool
     space = parse_space(text, source)
     text = with_bundles(space, text, source)
     base = Path(source).absolute().parent if Path(source).is_file() else None
-    unofficial = data_files.unofficial_folder(space.dataset.name, data)
-    named = NamedParts.of_space(space)
-    is_own = has_own_images(space.dataset.name) or unofficial is not None or space.dataset.content is not None
-    if not named.code and not named.entries and not is_own:
+    course = _Course(NamedParts.of_space(space), space.dataset, base, data, console)
+    if course.finds_nothing:
         return ResolvedSpace(text, data)
-    found = find_code(named, base, is_trusted)
+    found = find_code(course.named, base, is_trusted)
+    images = course.images(found)
     changes = [f"code={json.dumps(found.digests)}"] if found.digests else []
-    if is_own:
-        about, origin = find_images(space.dataset, base, unofficial or data, found.digests, console)
-        data = unofficial or data or origin
-        content = json.dumps(about.model_dump(mode="json"))
-        changes += [f"dataset.content={content}", f"dataset.validation={about.validation}"]
+    if images.about is not None:
+        content = json.dumps(images.about.model_dump(mode="json"))
+        changes += [f"dataset.content={content}", f"dataset.validation={images.about.validation}"]
     resolved = assign(text, source, changes)
-    resolved_space = parse_space(resolved, source)
-    check_parts(named, task_of(resolved_space.dataset), resolved_space.code)
-    trust.remember(found.digests.values())
-    return ResolvedSpace(resolved, data, found.files)
-
-
-def code_to_send(space: Space, source: str, *, is_trusted: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the code that a cluster needs to launch a space: files by their names, and versions of packages by theirs.
-
-    Args:
-        space: that is launched.
-        source: the path of its file.
-        is_trusted: whether code may be run that does not lie beside it.
-
-    Raises:
-        UserError: code may not be run or cannot be read.
-    """
-    base = Path(source).absolute().parent if Path(source).is_file() else None
-    found, files = find_code(NamedParts.of_space(space), base, is_trusted), {}
-    for name, content in found.files.items():
-        try:
-            files[name] = content.decode()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{name} is no text in UTF-8 (byte {error.start}): save it as UTF-8") from None
-    pairs = (package.rpartition(" ") for package in found.digests if is_package(package))
-    return files, {name: version for name, _, version in pairs}
+    course.end(task_of(parse_space(resolved, source).dataset), found)
+    return ResolvedSpace(resolved, images.data, found.files)
 
 
 @dataclass(frozen=True)
@@ -134,87 +107,73 @@ def resolve_settings(
     Raises:
         DataError: see `resolve_space`, like UserError.
     """
-    named, dataset = NamedParts.of_settings(settings), DatasetConfig.model_validate(settings["dataset"])
-    unofficial = data_files.unofficial_folder(dataset.name, data)
-    is_own = has_own_images(dataset.name) or unofficial is not None or dataset.content is not None
-    if not named.code and not named.entries and not is_own:
+    dataset = DatasetConfig.model_validate(settings["dataset"])
+    course = _Course(NamedParts.of_settings(settings), dataset, base, data, console)
+    if course.finds_nothing:
         return ResolvedSettings(settings, data)
     if settings.get("code") and not is_trusted:  # of a bundle, which may be somebody else's
         trust.check(settings["code"], str(base))
-    found = find_code(named, base, is_trusted)
+    found = find_code(course.named, base, is_trusted)
     for name, digest in settings.get("code", {}).items():
         if found.digests.get(name, digest) != digest:
             raise UserError(f"{name} here is not the one of the configuration in {base}: its SHA-256 is another")
     settings = {**settings, **({"code": found.digests} if found.digests else {})}
-    if is_own:
-        about, origin = find_images(dataset, base, unofficial or data, found.digests, console)
-        data = unofficial or data or origin
-        content = about.model_dump(mode="json")
-        settings["dataset"] = {**settings["dataset"], "content": content, "validation": about.validation}
-    check_parts(named, task_of(DatasetConfig.model_validate(settings["dataset"])), found.digests)
-    trust.remember(found.digests.values())
-    return ResolvedSettings(settings, data, found.files)
+    images = course.images(found)
+    if images.about is not None:
+        content = images.about.model_dump(mode="json")
+        settings["dataset"] = {**settings["dataset"], "content": content, "validation": images.about.validation}
+    course.end(task_of(DatasetConfig.model_validate(settings["dataset"])), found)
+    return ResolvedSettings(settings, images.data, found.files)
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What was found in images of one's own, None for the catalogue's, and where they are."""
+
+    about: DataContent | None
+    data: Path | None
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What is the same for the space of a sweep and for the settings of one run."""
+
+    named: NamedParts
+    dataset: Dataset | DatasetConfig
+    base: Path | None
+    data: Path | None
+    console: Console
+
+    @property
+    def unofficial(self) -> Path | None:
+        return data_files.unofficial_folder(self.dataset.name, self.data)
+
+    @property
+    def has_images(self) -> bool:
+        name, content = self.dataset.name, self.dataset.content
+        return has_own_images(name) or self.unofficial is not None or content is not None
+
+    @property
+    def finds_nothing(self) -> bool:
+        return not (self.named.code or self.named.entries or self.named.starts or self.has_images)
+
+    def images(self, found: FoundCode) -> _Images:
+        if not self.has_images:
+            return _Images(None, self.data)
+        given = self.unofficial or self.data
+        about, origin = find_images(self.dataset, self.base, given, found.digests, self.console)
+        return _Images(about, given or origin)
+
+    def end(self, task: Task, found: FoundCode) -> None:
+        """Try all parts, and let this user's processes run the code from now on."""
+        check_parts(self.named, task, found.digests)
+        say_starts(self.named, task, found, self.console)
+        trust.remember(digest for name, digest in found.digests.items() if trust.needs_trust(name))
 
 
 def has_own_images(name: str) -> bool:
     """Return whether a dataset is none of the catalogue: images of a user's own, or those of an installed package."""
     return is_image_path(name) or name in DATASETS or code_reference(name) is not None
-
-
-@dataclass(frozen=True)
-class FoundCode:
-    """Code of others that a run needs.
-
-    Attributes:
-        files: their contents by their names.
-        digests: SHA-256 of each file, module and package.
-    """
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-
-
-def find_code(named: NamedParts, base: Path | None, is_trusted: bool) -> FoundCode:
-    """Return the code that is named, and let this process run it.
-
-    Args:
-        named: what a space or settings name.
-        base: the folder of the space's file, if it has one.
-        is_trusted: whether code may be run that does not lie there.
-
-    Raises:
-        UserError: it may not be run or cannot be read.
-    """
-    found = FoundCode(digests=package_digests(named.entries))
-    for reference in named.code:
-        if not reference.is_file:
-            if not is_trusted:
-                raise UserError(f"{reference} is code of an installed module that is named: if it may run, say --trust")
-            found.digests[reference.where] = user_code.module_digest(reference.where)
-            continue
-        content = user_code.read_source(_file_of(reference, base, is_trusted))
-        name = reference.file_name
-        if found.files.setdefault(name, content) != content:
-            raise UserError(f"the space names two different files called {name}: rename one of them")
-        found.digests[name] = user_code.provide(content)
-    return found
-
-
-def _file_of(reference: CodeReference, base: Path | None, is_trusted: bool) -> Path:
-    """Return the path of a file of code: beside the space, or anywhere if it is trusted."""
-    is_plain = reference.where == reference.file_name
-    if is_plain and base is not None:
-        beside = (base / reference.where, base / user_code.CODE / reference.where)  # the latter in a sweep's folder
-        return next((path for path in beside if path.is_file()), beside[0])
-    if is_trusted:
-        path = (base or Path()) / Path(reference.where).expanduser()
-        travelled = (base or Path()) / reference.file_name  # a cluster gets it beside the space
-        return path if path.is_file() or not travelled.is_file() else travelled
-    where = "beside a space's file" if base is None else "beside the space, in its own folder"
-    raise UserError(
-        f"{reference.where} is code that does not lie {where}: put it there and name it {reference.file_name}:"
-        f"{reference.name}, or, if it may run, say --trust"
-    )
 
 
 def find_images(
@@ -305,6 +264,20 @@ def check_parts(named: NamedParts, task: Task, code: Mapping[str, str]) -> None:
     for name in named.training_attacks:
         if name in of_packages or code_reference(name):
             check_attack(named_attack(name, code), name, task)
+
+
+def say_starts(named: NamedParts, task: Task, found: FoundCode, console: Console) -> None:
+    """Say of each file of weights what a classifier takes over from it.
+
+    Raises:
+        BundleError: one fits none of the networks that are named, like UserError.
+    """
+    if not named.starts:
+        return
+    from trainables.networks.state_dicts import sentence_on_start
+
+    for sentence in dict.fromkeys(sentence_on_start(each, task, found.digests) for each in named.started):
+        say(console, sentence)
 
 
 def task_of(dataset: Dataset | DatasetConfig) -> Task:

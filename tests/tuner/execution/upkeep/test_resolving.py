@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import save_file
 
-from search_spaces.configurations import baseline_configurations
+from search_spaces.configurations import baseline_configurations, configuration_for
 from tests.support.cifar import write_unpacked
 from tests.support.own_images import CLASSES, write_project
 from tests.tuner.conftest import train_really
@@ -62,6 +63,57 @@ def with_attack(space: Path) -> None:
     (space.parent / "attack.py").write_text(ATTACK)
     text = space.read_text().replace("{epsilon: 8/255}", "{epsilon: 8/255, attacks: [attack.py:shift]}")
     space.write_text(f"{text}objective: {{metric: own/shift}}\n")
+
+
+def first_value(parameter):
+    return getattr(parameter.domain, "low", None) or parameter.domain.values[0]
+
+
+def with_start(space: Path) -> None:
+    """Let the classifier start from weights of the same network for five classes."""
+    module: dict = {}
+    exec((space.parent / "net.py").read_text(), module)
+    save_file(module["build"]((3, 20, 24), 5).state_dict(), space.parent / "five.safetensors")
+    space.write_text(space.read_text().replace("    learning_rate:", "    start: five.safetensors\n    learning_rate:"))
+
+
+def test_a_classifier_starts_from_a_file_which_the_sweep_keeps(space, tmp_path):
+    with_start(space)
+    assert "start: five.safetensors" in space.read_text()
+    said = StringIO()
+    sweep = new_sweep(str(space), tmp_path / "home", Console(file=said, width=300), LaunchOptions())
+    assert "made anew, because the file has 5 classes and the images have 3" in said.getvalue()
+    assert (
+        set(sweep.space.code)
+        == {"net.py", "five.safetensors"}
+        == {path.name for path in (sweep.folder / "code").iterdir()}
+    )
+    assert sweep.read_provenance()["user_code"] == dict(sweep.space.code)
+    shutil.rmtree(space.parent)
+    forget()
+    sweep = SweepFolder.open("shapes", home=tmp_path / "home")
+    context = WorkerContext(
+        sweep_folder=str(sweep.folder),
+        sweep_id=sweep.id,
+        code={name: source.decode() for name, source in sweep.read_code().items()},
+    )
+    settings = configuration_for(sweep.space, sweep.space.settings(first_value), 0)
+    assert settings["classifier"]["start"] == "five.safetensors"
+    worker = RunTrainable(
+        RunTask("trial-0000", str(sweep.folder / "runs" / "trial-0000"), settings, context).to_config()
+    )
+    result = worker.step()
+    assert "metrics" in result, result
+
+
+def test_a_file_that_does_not_fit_is_refused_at_the_launch(space, tmp_path):
+    with_start(space)
+    save_file({"other": torch.zeros(3)}, space.parent / "five.safetensors")
+    with pytest.raises(UserError, match=r"five.safetensors does not fit the architecture net.py:build: missing"):
+        launch(space, tmp_path / "home")
+    (space.parent / "five.safetensors").unlink()
+    with pytest.raises(UserError, match=r"there is no file .*five.safetensors, which a classifier is to start from"):
+        launch(space, tmp_path / "home")
 
 
 def test_a_sweep_keeps_what_was_found_and_goes_on_without_the_originals(space, tmp_path, run):
