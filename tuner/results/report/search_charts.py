@@ -127,7 +127,7 @@ def importance(view: StudyView) -> Chart | None:
 
 def slices(snapshot: Snapshot, view: StudyView) -> list[Chart]:
     """Return a chart of the objective by each parameter that mattered, the most important first."""
-    charts = []
+    charts: list[Chart] = []
     for name in view.important[:_MAX_SLICES]:
         trials = [trial for trial in view.shown if name in trial.params]
         if len({str(trial.params[name]) for trial in trials}) > 1:

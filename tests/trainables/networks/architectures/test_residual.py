@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from tests.support.networks import small_builder
 from trainables.common.tasks import CIFAR10, CIFAR100
 from trainables.config import ClassifierConfig, parse
-from trainables.networks.architectures.residual import PixelNormalization, preact_resnet18, wide_resnet_28_10
+from trainables.networks.architectures.residual import (
+    PixelNormalization,
+    PreactivationBlock,
+    downsample,
+    preact_resnet18,
+    wide_resnet_28_10,
+)
 from trainables.networks.bundle import read_bundle, write_classifier
 from trainables.networks.classifiers import build_classifier
 from trainables.networks.matching import num_parameters
@@ -86,3 +93,23 @@ def test_a_bundle_has_the_size(tmp_path):
     images = torch.rand(2, 3, 32, 32)
     assert read.classifier.width == 4
     assert torch.equal(classifier.eval()(images), network(images))
+
+
+@pytest.mark.parametrize("channels", [2, 4, 7, 16])
+def test_a_block_that_halves_has_the_gradients_of_a_strided_shortcut(channels):
+    block = PreactivationBlock(channels, 2 * channels, 2)
+    given = torch.rand(8, channels, 9, 12)
+
+    def gradients(images, shortcut):
+        active = torch.relu(images)
+        weight = block.shortcut.weight
+        return torch.autograd.grad(shortcut(active).square().sum(), [images, weight])
+
+    ours = gradients(
+        given.to(memory_format=torch.channels_last).requires_grad_(), lambda active: downsample(active, block.shortcut)
+    )
+    plain = gradients(
+        given.clone().requires_grad_(), lambda active: nn.functional.conv2d(active, block.shortcut.weight, stride=2)
+    )
+    for mine, theirs in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine, theirs)
