@@ -103,7 +103,7 @@ class Command:
 
     def finish(self, code: int) -> str:
         """Wait for its end, check its exit code and return its output."""
-        returned = self.process.wait(400)
+        returned = self.process.wait(1200)
         assert returned == code, self.output
         return self.output
 

@@ -67,7 +67,7 @@ def test_machines_that_an_autoscaler_starts_are_waited_for_and_others_are_not(tm
             command = [sys.executable, "-m", "tests.support.idle", "launch", str(tmp_path / f"{name}.yaml")]
             command += ["--name", name, "--home", str(tmp_path / "sweeps")]
             driver = machine.start(command, environment | {"RAY_ADDRESS": "127.0.0.1:6379"}, tmp_path / name)
-            assert driver.wait(400) == code, (tmp_path / name).read_text()
+            assert driver.wait(1200) == code, (tmp_path / name).read_text()
             assert words in (tmp_path / name).read_text()
         [record] = read_records(SweepFolder.open("cpus-3", home=tmp_path / "sweeps"))
         assert record.state == "complete"

@@ -88,7 +88,7 @@ def test_a_job_is_stopped_by_the_signal_requeued_and_resumed(slurm, tmp_path):
     before = len(sweep.curves())
 
     second = start()  # as SLURM does when the job comes out of the queue
-    assert second.wait(400) == 0, output()
+    assert second.wait(1200) == 0, output()
     assert sweep.status().state == "completed"
     curves = sweep.curves()
     assert len(curves) > before > 0
