@@ -41,7 +41,7 @@ def test_every_range_and_choice_says_where_it_comes_from():
 @pytest.mark.parametrize(
     ("make", "fragment"),
     [
-        (lambda path: None, "neither a file nor a packaged search space (packaged: cifar10, "),
+        (lambda path: None, "neither a file nor a packaged search space (packaged: attack_training, cifar10, "),
         (lambda path: path.mkdir(), "is a directory"),
         (lambda path: path.write_bytes(b"\x89PNG\xff"), "is no text in UTF-8 (byte 0)"),
         (lambda path: path.write_bytes(b"a\0b"), "is no text: it holds zero bytes"),
