@@ -186,6 +186,7 @@ class _Seat:
     attempt: str
     work: PackedRun
     is_asked: bool = True
+    has_left: bool = False
 
     @property
     def name(self) -> str:
@@ -241,6 +242,7 @@ class PackServer:
             else:
                 seat = await self._take_seat(task, attempt)
                 result = await self._between_turns(seat.work.begin)
+            self._check_seated(seat)
             if result is None:
                 loop = seat.work.next_report()
                 outcome = await asyncio.wrap_future(self._turns.train(seat.name, loop, seat.work.turn))
@@ -248,6 +250,7 @@ class PackServer:
                     result = await asyncio.to_thread(seat.work.finish_report, outcome)
                 else:  # nothing waits for the device, or empties its cache, while another thread records a graph
                     result = await self._between_turns(lambda: seat.work.finish_report(outcome))
+                self._check_seated(seat)
         except Exception:
             if seat is not None and seat.attempt == attempt:
                 await self._vacate(seat)
@@ -280,6 +283,12 @@ class PackServer:
         name = self._turns.at_turn
         return next((seat.key for seat in self._seats.values() if seat.name == name), None)
 
+    @staticmethod
+    def _check_seated(seat: _Seat) -> None:
+        """Raise if a run was taken out meanwhile: what it was at has not come to its end."""
+        if seat.has_left:
+            raise LeftError(seat.name)
+
     async def _between_turns(self, function: Callable[[], Result]) -> Result:
         return await asyncio.wrap_future(self._turns.call(function))
 
@@ -302,6 +311,7 @@ class PackServer:
     async def _vacate(self, seat: _Seat) -> None:
         if self._seats.get(seat.key) is not seat:
             return
+        seat.has_left = True
         await asyncio.wrap_future(self._turns.leave(seat.name))
         await asyncio.to_thread(seat.work.end)
         async with self._has_changed:
