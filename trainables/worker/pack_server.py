@@ -252,7 +252,7 @@ class PackServer:
                     result = await self._between_turns(lambda: seat.work.finish_report(outcome))
                 self._check_seated(seat)
         except Exception:
-            if seat is not None and seat.attempt == attempt:
+            if seat is not None and seat.attempt == attempt and not seat.has_left:
                 await self._vacate(seat)
             raise
         if result.get("failure") == "error" and await self._between_turns(lambda: device.is_lost(self._device)):
