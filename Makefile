@@ -21,7 +21,7 @@ results-paper: .venv/installed  ## The table of docs/results/paper.md: an hour f
 	$(BIN)/python docs/results/make_paper.py
 
 # Most tests with servers wait, so there are more workers than processors; see tests/conftest.py for their order.
-WORKERS ?= 4
+WORKERS ?= 3
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
 test: .venv/installed  ## All tests that can run here: forty minutes on two cores; the end says what was skipped and why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,23 @@ APART = {
     f"tests/integration/test_{name}.py"
     for name in ("command_line", "confirm", "elasticity", "faults_command_line", "partition", "steering")
 } | {"tests/integration/test_cluster.py::test_when_the_head_dies_the_sweep_goes_on_on_another_cluster"}
+
+
+BEGAN, MINUTES = "TUNER_TESTS_BEGAN", "TUNER_TESTS_MINUTES"
+"""Variables: when the tests began, in seconds since 1970, and for how many minutes tests that take long are begun."""
+
+
+def pytest_configure() -> None:
+    """Take note of when the tests began; workers of pytest-xdist are started later, with the same variables."""
+    os.environ.setdefault(BEGAN, str(time.time()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """On a machine that is too slow for all tests, skip those that take long and would begin too late."""
+    minutes = os.environ.get(MINUTES)
+    if minutes and _takes_long(item.nodeid) and time.time() > float(os.environ[BEGAN]) + 60 * float(minutes):
+        pytest.skip(f"tests that take long were begun for {minutes} minutes ({MINUTES}), and this machine is slow")
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,11 @@ from tests.fuzz.rounds import Answer, kind_of
 
 EXPECTED = Answer(0, "best trial-0001 71.0\n2 runs\n", "", ["exported/provenance.json: 7b"], 0.1)
 FILE = "home/real/provenance.json"
-ROUNDS, SEED = 300, 20
+ROUNDS, SEED = 120, 20
 
 
 def test_damaged_files_are_refused_or_noticed_in_words():
-    command = [sys.executable, "-m", "tests.fuzz", "--rounds", str(ROUNDS), "--seed", str(SEED)]
+    command = [sys.executable, "-m", "tests.fuzz", "--rounds", str(ROUNDS), "--seed", str(SEED), "--any-speed"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[0] == f"seed {SEED}"

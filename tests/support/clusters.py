@@ -18,6 +18,8 @@ from pathlib import Path
 from tests.support.servers import free_port
 
 ROOT = Path(__file__).parent.parent.parent
+RARE_STATISTICS = {"REPORTER_UPDATE_INTERVAL_MS": "120000", "NODE_STATS_UPDATE_INTERVAL_SECONDS": "120"}
+"""Each node's agent and the dashboard look at all processes every 5 s and 15 s, which no test needs."""
 
 
 class Node:
@@ -90,7 +92,7 @@ class RayCluster:
         mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNER_", "MLFLOW_"))}
         mine |= {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT)}
         mine["RAY_health_check_period_ms"] = "1000"  # a dead node is noticed after five of them; by default 3000 each
-        mine |= {name: value for name, value in os.environ.items() if name == "TUNER_CACHE"}
+        mine |= RARE_STATISTICS | {name: value for name, value in os.environ.items() if name == "TUNER_CACHE"}
         self.environment = {**mine, "PATH": f"{Path(sys.executable).parent}:{mine['PATH']}", **variables}
         self._start("head", "--port", str(port), "--dashboard-port", str(dashboard_port), "--cpus", str(cpus))
         try:

@@ -18,6 +18,8 @@ from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
 
+from tests.support.clusters import RARE_STATISTICS
+
 _NODE = {"object_store_memory": 100 * 1024**2}
 
 
@@ -87,6 +89,7 @@ def raylets(num_cpus: int) -> Iterator[Raylets]:
     """
     mine = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     mine["RAY_health_check_period_ms"] = "1000"  # a dead node is noticed after five of them; by default 3000 each
+    mine |= RARE_STATISTICS
     mine["RAY_worker_niceness"] = "0"  # at Ray's own 15, workers hardly ever run beside other tests' processes
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         cluster = _Elsewhere(pool)

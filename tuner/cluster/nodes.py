@@ -135,7 +135,11 @@ def wait_for_head(address: str, patience_s: float = 600.0) -> None:
         time.sleep(_ASKED_EVERY_S)
 
 
-_START = (*python_command("ray.scripts.scripts"), "start", "--block", "--disable-usage-stats")
+# What workers print is in the logs of their runs; a monitor would look at all their files ten times a second.
+_START = (
+    *python_command("ray.scripts.scripts"),
+    *("start", "--block", "--disable-usage-stats", "--include-log-monitor", "false"),
+)
 
 
 def _resources(cpus: float | None, gpus: float | None) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -19,6 +19,8 @@ from ray.experimental import internal_kv
 from ray.job_config import JobConfig
 from ray.job_submission import JobSubmissionClient
 from ray.tune.execution import class_cache
+
+from trainables.common.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -53,7 +55,7 @@ def missing_names() -> list[str]:
         (ray_logging, ("stdout_deduplicator",)),
         (JobSubmissionClient, ("_do_request",)),
         (JobConfig, ("_serialize",)),
-        (services, ("ConsolePopen",)),
+        (services, ("ConsolePopen", "get_node")),
         (utils, ("get_dashboard_dependency_error", "get_entrypoint_name")),
         (node.Node, _SERVICES_OF_A_CLUSTER),
         (class_cache, ("ENV_VARS_TO_PROPAGATE",)),
@@ -137,6 +139,23 @@ def without_cluster_services() -> Iterator[None]:
         for name in _SERVICES_OF_A_CLUSTER:
             stack.enter_context(_replaced(node.Node, name, lambda self, **options: None))
         stack.enter_context(_replaced(utils, "get_dashboard_dependency_error", ImportError))
+        yield
+
+
+@contextlib.contextmanager
+def patient_start(patience_s: float) -> Iterator[None]:
+    """Let `ray.init` wait longer for the node that it starts: Ray itself gives up after half a minute.
+
+    Args:
+        patience_s: how long to wait, from now on.
+    """
+    ask: Callable[..., Any] = services.get_node
+    policy = RetryPolicy(first_wait_s=0.1, longest_wait_s=1.0, patience_s=patience_s)
+
+    def get_node(*arguments: Any) -> Any:
+        return policy.call(lambda: ask(*arguments), lambda error: isinstance(error, RuntimeError))
+
+    with _replaced(services, "get_node", get_node):
         yield
 
 

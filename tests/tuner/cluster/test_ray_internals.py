@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+from ray._private import services
 from ray.experimental import internal_kv
 from ray.tune.execution.tune_controller import TuneController
 
@@ -24,6 +26,25 @@ def test_a_name_that_is_missing_is_found(monkeypatch):
     missing = ray_internals.missing_names()
     assert {"ray.experimental.internal_kv._internal_kv_get", "TuneController._cleanup_cached_actors"} < set(missing)
     assert "TuneController._trials" in missing
+
+
+def test_a_node_that_starts_slowly_is_waited_for(monkeypatch):
+    asked = []
+
+    def get_node(address: str, node: str) -> str:
+        asked.append(address)
+        if len(asked) < 4:
+            raise RuntimeError("no node yet")
+        return node
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    with ray_internals.patient_start(30):
+        assert services.get_node("127.0.0.1:1", "n") == "n"
+    assert len(asked) == 4
+    assert services.get_node is get_node
+    asked.clear()
+    with ray_internals.patient_start(0), pytest.raises(RuntimeError, match="no node yet"):
+        services.get_node("127.0.0.1:1", "n")
 
 
 def test_no_other_module_uses_an_undocumented_name_of_ray():

@@ -18,6 +18,7 @@ from tuner.cluster import local_ray
 from tuner.cluster.auth import secure_own_token, token_path
 from tuner.cluster.ray_internals import (
     WorkerPath,
+    patient_start,
     silence_worker_output,
     started_apart,
     without_cluster_services,
@@ -26,6 +27,7 @@ from tuner.errors import SweepError, UserError
 from tuner.results.terminal.waiting import waiting
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
+_START_S = 120.0  # how long Ray's processes may take to start on a busy machine
 _starting = threading.Lock()  # of two threads that launch sweeps, one starts Ray for both
 _offered: dict[str, str] = {}
 """The number of the only GPU that a Ray of this process offers, empty for all, by the id of its node."""
@@ -94,13 +96,13 @@ def _start(num_cpus: int | None, insecure: bool) -> None:
     variables |= local_ray.no_metrics()
     if "HOME" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:  # Ray would not find the token
         variables["RAY_AUTH_TOKEN_PATH"] = str(token_path())
-    with signal_handlers_given_back(), environment(variables), started_apart(), services:
+    with signal_handlers_given_back(), environment(variables), started_apart(), patient_start(_START_S), services:
         job = WorkerPath(source_folders())
         try:
             _in_lasting_thread(
                 lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, job_config=job, **options)
             )
-        except Exception as error:  # of any kind: that of a start that takes more than half a minute has none
+        except Exception as error:  # of any kind: that of a start that takes too long has none
             if not options:
                 raise
             raise SweepError(f"Ray has not started on this machine, which may be too busy: {error}") from error
