@@ -53,10 +53,8 @@ def square_l2(
     grid = _grid(images, rng)
     clean, current, survives = images[index], result[index], survives[index]
     highest = margin(logits, labels)[index]
-    perturbation = current - clean
     if start is None:
-        perturbation, highest = grid[index], torch.full_like(highest, -torch.inf)
-        current = _within(clean, perturbation, epsilon)
+        current = _within(clean, grid[index], epsilon)
         logits = logits_fn(current)
         highest, correct = margin(logits, labels[index]), is_correct(logits, labels[index])
         current = torch.where(per_image(survives), current, clean)
@@ -64,22 +62,17 @@ def square_l2(
     for query in range(queries):
         if not len(index):
             break
-        proposed = _moved(
-            perturbation, current - clean, epsilon, _side(query, queries, p, images.shape), rng, index, images
-        )
-        candidate = _within(clean, proposed, epsilon)
+        side = _side(query, queries, p, images.shape)
+        candidate = _within(clean, _moved(current - clean, epsilon, side, rng, index, images), epsilon)
         logits = logits_fn(candidate)
         loss, correct = margin(logits, labels[index]), is_correct(logits, labels[index])
         is_better = per_image(survives & (~correct | (loss > highest)))
         current = torch.where(is_better, candidate, current)
-        perturbation = torch.where(is_better, proposed, perturbation)
         highest = torch.maximum(loss, highest)
         survives = survives & correct
         if every is not None and (query + 1) % every == 0 and not survives.all():
             result[index[~survives]] = current[~survives]
-            index, clean, current, perturbation, highest = (
-                tensor[survives] for tensor in (index, clean, current, perturbation, highest)
-            )
+            index, clean, current, highest = (tensor[survives] for tensor in (index, clean, current, highest))
             survives = torch.ones_like(index, dtype=torch.bool)
     result[index] = current
     return result
@@ -99,7 +92,6 @@ def _side(query: int, queries: int, p: float, shape: torch.Size) -> int:
 
 def _moved(
     perturbation: torch.Tensor,
-    actual: torch.Tensor,
     epsilon: Epsilon,
     side: int,
     rng: torch.Generator,
@@ -107,6 +99,8 @@ def _moved(
     images: torch.Tensor,
 ) -> torch.Tensor:
     """Return perturbations with the length of one window moved to another, and a bump added there.
+
+    They begin with what the box has left of the last change, so that what it has cut off is spent elsewhere.
 
     Windows are those of all images, and signs are drawn for all, so that an image's do not depend on the others.
     """
@@ -120,7 +114,7 @@ def _moved(
     source = (..., slice(other_top, other_top + side), slice(other_left, other_left + side))
     in_either = torch.zeros_like(perturbation[:1, :1])
     in_either[window] = in_either[source] = 1.0
-    unused = (epsilon**2 - length(actual).square()).clamp_min(0.0)
+    unused = (epsilon**2 - length(perturbation).square()).clamp_min(0.0)
     available = (unused / channels + (perturbation * in_either).square().sum((-2, -1), keepdim=True)).sqrt()
     old = perturbation[window]
     shape = bump + old / _length_of_channels(old).clamp_min(TINY)

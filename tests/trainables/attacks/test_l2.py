@@ -130,7 +130,7 @@ class TestBesideOthers:
 
     def test_square_is_about_as_strong_as_pyautoattack(self, problem):
         # At a radius at which it leaves some images: their windows and signs are other ones. Over six seeds
-        # ours left 86.1 % of them with so few queries, theirs 82.9.
+        # ours left 83.1 % of them, theirs 82.9.
         model, images, labels = (problem[0], *(tensor[:200] for tensor in problem[1:]))
         ours, theirs = [], []
         for seed in range(3):
@@ -138,7 +138,7 @@ class TestBesideOthers:
             theirs.append(accuracy(model, attack.perturb(images, labels), labels))
             rng = torch.Generator().manual_seed(seed)
             ours.append(accuracy(model, square_l2(model, images, labels, 1.5, queries=300, rng=rng, p=0.8), labels))
-        assert mean(ours) <= mean(theirs) + 5
+        assert mean(ours) <= mean(theirs) + 2
         assert mean(ours) < accuracy(model, images, labels) - 5
 
 
