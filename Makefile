@@ -20,8 +20,9 @@ results-paper: .venv/installed  ## The table of docs/results/paper.md: an hour f
 	else $(BIN)/tuner launch docs/results/paper_readings.yaml; fi
 	$(BIN)/python docs/results/make_paper.py
 
-# Most tests with servers wait, so there are more workers than processors; see tests/conftest.py for their order.
-WORKERS ?= 3
+# One of the tests with servers computes on nearly two processors; more workers let each of them run into time limits.
+# tests/conftest.py has their order.
+WORKERS ?= 2
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
 test: .venv/installed  ## All tests that can run here: forty minutes on two cores; the end says what was skipped and why

@@ -153,7 +153,7 @@ class Service:
 
     def wait(self) -> None:
         """Wait until it is healthy."""
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while not self.is_healthy():
             assert self.process is not None
             if self.process.poll() is not None or time.monotonic() > deadline:
