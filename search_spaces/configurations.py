@@ -64,6 +64,7 @@ def parse_launched_space(
     rungs: Mapping[str, float] = EARLIER_RUNGS,
     prior_draws: int = 0,
     gpu: float | None = 0.0,
+    pack: int | None = 1,
 ) -> Space:
     """Return the search space of a sweep that exists, which keeps the first rung that it was launched with.
 
@@ -74,14 +75,16 @@ def parse_launched_space(
             may lie before the end of warm-up and pretraining.
         prior_draws: that of its search if the text names none; earlier releases drew around nothing.
         gpu: that of its resources if the text names none, None for ``auto``; earlier releases used none.
+        pack: likewise; earlier releases trained each run in a process of its own.
 
     Raises:
         SpaceError: it has mistakes; the message lists all of them, under the name of the source.
     """
     check = partial(space_mistakes, is_launched=True)
     space = with_first_rung(_read(text, source, check), rungs)
-    if "gpu" not in space.resources.model_fields_set:
-        space = space.model_copy(update={"resources": space.resources.model_copy(update={"gpu": gpu})})
+    launched = {"gpu": gpu, "pack": pack}
+    unnamed = {key: value for key, value in launched.items() if key not in space.resources.model_fields_set}
+    space = space.model_copy(update={"resources": space.resources.model_copy(update=unnamed)})
     if "prior_draws" in space.search.model_fields_set:
         return space
     return space.model_copy(update={"search": space.search.model_copy(update={"prior_draws": prior_draws})})

@@ -107,6 +107,14 @@ def _gpus_as_written(value: object) -> object:
     return value
 
 
+def _pack_as_written(value: object) -> object:
+    if value == "auto":
+        return None
+    if value is None or isinstance(value, str):
+        raise ValueError(f"must be auto, or a whole number from 1 on, not {shown(value)}")
+    return value
+
+
 def _gpus(value: float | None) -> float | None:
     if value is None:
         return None
@@ -421,14 +429,15 @@ class Resources(Section):
         cpu: processors of one run, or of one pack.
         gpu: share of a GPU of one run, or of one pack; with auto, as many runs share the GPUs that there are as the
             memory of one run and the processors beside them allow.
-        pack: how many runs train in one process, which then has these CPUs and GPUs together; 1 for each alone.
+        pack: how many runs train in one process, which then has these CPUs and GPUs together; 1 for each alone. With
+            auto, a whole GPU trains as many as its memory allows, at most 16, if gpu is auto, too; else each is alone.
     """
 
     cpu: Annotated[float, Field(ge=_SMALLEST_SHARE, le=10_000), AfterValidator(_amount)] = 1.0
     gpu: Annotated[float | None, Field(ge=0, le=10_000), AfterValidator(_gpus), BeforeValidator(_gpus_as_written)] = (
         None
     )
-    pack: Annotated[int, Field(ge=1, le=MAX_PACK)] = 1
+    pack: Annotated[int | None, Field(ge=1, le=MAX_PACK), BeforeValidator(_pack_as_written)] = None
 
 
 class Baseline(Section):

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from search_spaces import sections
 from search_spaces.parsing.schedules import OPTIONS
 from search_spaces.schema import Space
-from search_spaces.sections import Pruner, keys_of, submodel
+from search_spaces.sections import MAX_PACK, Pruner, keys_of, submodel
 from trainables.config import CONFIGURATIONS
 
 _SHARED = ("trainable", "dataset", "evaluation", "seed", "code")  # settings of a run that are no parameters
@@ -89,6 +89,8 @@ def _adapted(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     if name == "Resources":
         share = _with_fractions({"type": "number", "minimum": 0, "maximum": 1})
         properties["gpu"] |= {"anyOf": [{"const": "auto"}, share], "default": "auto"}
+        pack = {"type": "integer", "minimum": 1, "maximum": MAX_PACK}
+        properties["pack"] |= {"anyOf": [{"const": "auto"}, pack], "default": "auto"}
     if name == "Search":
         properties["pruner"] = {"anyOf": [_ONE_OF_PRUNERS, {"$ref": "#/$defs/Pruner"}], "default": "none"}
     return schema

@@ -163,7 +163,7 @@ def test_a_run_that_was_assigned_a_gpu_takes_nothing_else(command_line, cluster)
 @pytest.mark.parametrize("cluster", [0], indirect=True)
 def test_runs_share_a_gpu_and_those_without_memory_get_more_of_it(command_line, cluster):
     cluster.add(4, num_gpus=1)
-    output = launch(command_line, cluster, "scarce", 3, 1, gpu="auto", module="tests.support.scarce").finish(0)
+    output = launch(command_line, cluster, "scarce", 3, 1, gpu="auto, pack: 1", module="tests.support.scarce").finish(0)
     assert "GPUs: 1, 3 runs at once on each (0.3333 of a GPU per run): its memory holds no more" in output
     records = read_records(SweepFolder.open("scarce", home=command_line.home))
     assert [record.state for record in records] == ["complete", "complete", "failed"]

@@ -30,9 +30,10 @@ TIME = "time"
 SATURATION, PRE_ACTIVATION = "generator/saturation", "generator/pre_activation"
 """Share of a generator's outputs in the flat parts of its tanh, and their mean size before it."""
 
-GPU_SHARE, MEMORY_RETRIES = "gpu_share", "memory_retries"
-"""What a run occupies of a GPU, which runs on processors do not report; and how often it was begun again with a larger
-share because memory ran out, which others do not report."""
+GPU_SHARE, PACK, MEMORY_RETRIES = "gpu_share", "pack", "memory_retries"
+"""What a run occupies of a GPU, which runs on processors do not report; how many runs its pack has places for, which
+only runs of packs on GPUs report; and how often it was begun again with a larger share because memory ran out, which
+others do not report."""
 
 MAX_SATURATION = 0.45
 """A generator with a larger share is saturated. In runs that went well it was 0.2 to 0.3."""
@@ -108,6 +109,7 @@ _OTHERS = (
     Metric("train_s", "training", "s", "min", "cost"),
     Metric("evaluation_s", "evaluation", "s", "min", "cost"),
     Metric(GPU_SHARE, "share of a GPU", "1", group="cost"),
+    Metric(PACK, "places in its pack", "count", group="cost"),
     Metric(MEMORY_RETRIES, "tries with too little GPU memory", "count", group="cost"),
     Metric("step", "report", "count", group="progress"),
     Metric("cycle", "cycle", "count", group="progress"),

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from trainables.config.plugins.packages import check_packages
+from trainables.evaluation.metrics import PACK
 from trainables.training.loop import TrainingLoop
 from trainables.worker import device
 from trainables.worker.context import RunTask
@@ -126,6 +127,10 @@ class PackedRun(RunWork):
     @property
     def _memory_share(self) -> float:
         return self._pack_share
+
+    def _gpu_metrics(self) -> dict[str, float]:
+        places = {PACK: round(self._pack_share / self._gpu_share)} if self._gpu_share else {}
+        return {**super()._gpu_metrics(), **places}
 
     def begin(self) -> dict[str, Any] | None:
         """Start from the newest checkpoint; return the result that it holds, None if the run has not reported yet.

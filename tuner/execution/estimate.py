@@ -23,12 +23,12 @@ from trainables.evaluation.metrics import metric_named
 from tuner.cluster import local_ray
 from tuner.errors import UserError
 from tuner.execution.preflight import num_local_cpus, num_local_gpus
-from tuner.execution.ray_tune.gpu_plan import GpuPlan
 from tuner.search.distributions import drawn_configurations
 from tuner.sweep.status import format_duration
 
 if TYPE_CHECKING:
     from trainables.training.loop import TrainingLoop
+    from tuner.execution.ray_tune.gpu_plan import GpuPlan
     from tuner.execution.ray_tune.gpus import Placement
 
 _MEASURED_S = 2.0
@@ -98,8 +98,11 @@ def estimate(
     num_seeds = min(space.seeds, math.ceil((trials or 1) / space.num_grid_points)) if space.seeds > 1 else 1
     num_baselines = len(baselines) * num_seeds
     plan = placement.plan if placement else None
+    pack = placement.resources.pack if placement else space.resources.pack or 1
     at_once = (
-        _at_once(space, max_concurrent, plan) if num_gpus is None else _at_once_on(num_gpus, space, max_concurrent)
+        _at_once(space, max_concurrent, plan, pack)
+        if num_gpus is None
+        else _at_once_on(num_gpus, space, max_concurrent)
     )
     runs = (trials or 0) + num_baselines
     share = _pruned_share(space)
@@ -108,7 +111,7 @@ def estimate(
 
     def timed(trial_s: float, baselines_s: float, memory_mb: float | None = None) -> Estimate:
         # The runs of a pack share one device: as if they trained one after the other, which is the most that it takes.
-        devices = math.ceil((at_once or 1) / space.resources.pack)
+        devices = math.ceil((at_once or 1) / pack)
         whole, pruned = (((trials or 0) * trial_s * part + baselines_s) / devices for part in (1.0, share))
         return replace(
             planned,
@@ -133,8 +136,8 @@ def estimate(
         return timed(seconds[0], of_baselines)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
     memory = own * at_once + own + _RAY_MB if at_once else None
-    if at_once and space.resources.pack > 1:
-        memory = own * math.ceil(at_once / space.resources.pack) + _TRIAL_OF_PACK_MB * at_once + own + _RAY_MB
+    if at_once and pack > 1:
+        memory = own * math.ceil(at_once / pack) + _TRIAL_OF_PACK_MB * at_once + own + _RAY_MB
     return timed(seconds[0], of_baselines, memory)
 
 
@@ -222,7 +225,8 @@ def _lines(space: Space, found: Estimate, name: str, home: str, placement: Place
     yield from _compute_lines(space, found)
     resources = f"{space.resources.cpu:g} {'processor' if space.resources.cpu == 1 else 'processors'}"
     resources += f", {placement.resources.gpu:g} GPU" if placement.resources.gpu else ""
-    per = "run" if space.resources.pack == 1 else f"pack of {space.resources.pack} runs"
+    pack = placement.resources.pack
+    per = "run" if pack == 1 else f"pack of {pack} runs"
     if found.at_once is None:
         yield f"on: the Ray cluster of RAY_ADDRESS, {resources} per {per}"
     else:
@@ -249,19 +253,19 @@ def _lines(space: Space, found: Estimate, name: str, home: str, placement: Place
     yield "Nothing was launched, and nothing was written."
 
 
-def _at_once(space: Space, max_concurrent: int | None, plan: GpuPlan | None) -> int | None:
+def _at_once(space: Space, max_concurrent: int | None, plan: GpuPlan | None, pack: int) -> int | None:
     if not local_ray.is_wanted():
         return None
     room = [math.inf if max_concurrent is None else max_concurrent, plan.at_once if plan else math.inf]
     for there, wanted in ((num_local_cpus(), space.resources.cpu), (num_local_gpus(), space.resources.gpu)):
         if wanted:
-            room.append(there // wanted * space.resources.pack)
+            room.append(there // wanted * pack)
     return max(int(min(room)), 1) if math.isfinite(min(room)) else num_local_cpus()
 
 
 def _at_once_on(num_gpus: int, space: Space, max_concurrent: int | None) -> int:
     """Return how many runs some GPUs train at once; one each, if the space does not say how many share one."""
-    room = int(num_gpus / (space.resources.gpu or 1.0) + 1e-9) * space.resources.pack
+    room = int(num_gpus / (space.resources.gpu or 1.0) + 1e-9) * (space.resources.pack or 1)
     return room if max_concurrent is None else min(room, max_concurrent)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from trainables.evaluation.metrics import GPU_SHARE, MEMORY_RETRIES
+from trainables.evaluation.metrics import GPU_SHARE, MEMORY_RETRIES, PACK
 from tuner.errors import CheckpointError, DamagedRunError
 from tuner.storage.metrics_file import FILE
 from tuner.sweep.folder import SweepFolder
@@ -21,7 +21,7 @@ from tuner.sweep.reader import ended_or_running, last_step_of, make_record, read
 from tuner.sweep.runs import Kind, Record, Run, append_metrics, read_metrics
 
 _KINDS: tuple[Kind, ...] = ("baseline", "trial", "confirm")
-_OF_ONE_ATTEMPT = ("train_s", "evaluation_s", GPU_SHARE, MEMORY_RETRIES, "time")
+_OF_ONE_ATTEMPT = ("train_s", "evaluation_s", GPU_SHARE, PACK, MEMORY_RETRIES, "time")
 
 
 @dataclass

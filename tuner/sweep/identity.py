@@ -219,6 +219,7 @@ def read_space(text: str, path: Path, launched: LaunchedSpace | None) -> tuple[S
     rungs = _rungs_of(launched.content) if launched else EARLIER_RUNGS
     draws = launched.content.get("search.prior_draws") if launched else None
     gpu = launched.content.get("resources.gpu", 0.0) if launched else 0.0
+    pack = launched.content.get("resources.pack", 1) if launched else 1
 
     def parse(text: str) -> Space:
         return parse_launched_space(
@@ -227,6 +228,7 @@ def read_space(text: str, path: Path, launched: LaunchedSpace | None) -> tuple[S
             rungs,
             draws if isinstance(draws, int) else 0,
             float(gpu) if isinstance(gpu, int | float) else None,
+            pack if isinstance(pack, int) else None,
         )
 
     space = parse(text)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from search_spaces.errors import SpaceError
 from trainables.common.valid_json import dump_json
-from trainables.evaluation.metrics import GPU_SHARE, memory_warning, metric_named, saturation_warning
+from trainables.evaluation.metrics import GPU_SHARE, PACK, memory_warning, metric_named, saturation_warning
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.driver_lock import Driver
@@ -269,14 +269,13 @@ def _cost(snapshot: Snapshot) -> Cost:
         sum(record.metrics.get(name, 0.0) for record in snapshot.records)
         for name in ("compute", "train_s", "evaluation_s")
     )
-    hours = (train_s + evaluation_s) / 3600
     resources = snapshot.space.resources
-    gpu_s = sum(
-        (record.metrics.get("train_s", 0.0) + record.metrics.get("evaluation_s", 0.0))
-        * record.metrics.get(GPU_SHARE, resources.gpu or 0.0)
-        for record in snapshot.records
-    )
-    return Cost(compute, train_s, evaluation_s, hours * resources.cpu / resources.pack, gpu_s / 3600)
+    cpu_s = gpu_s = 0.0
+    for record in snapshot.records:
+        seconds = record.metrics.get("train_s", 0.0) + record.metrics.get("evaluation_s", 0.0)
+        cpu_s += seconds * resources.cpu / (resources.pack or record.metrics.get(PACK, 1))
+        gpu_s += seconds * record.metrics.get(GPU_SHARE, resources.gpu or 0.0)
+    return Cost(compute, train_s, evaluation_s, cpu_s / 3600, gpu_s / 3600)
 
 
 def _seconds_left(snapshot: Snapshot) -> float | None:

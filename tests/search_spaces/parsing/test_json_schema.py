@@ -48,6 +48,8 @@ def test_it_takes_every_space_that_is_packaged_or_shown(text):
         (("budget", "compute"), -1),
         (("budget", "time"), "2 days"),
         (("trainable",), "gna"),
+        (("resources",), {"pack": "all"}),
+        (("resources",), {"pack": 0}),
         (("search", "sampler"), "tpee"),
         (("search", "pruner"), "halving"),
         (("objective", "mode"), "maximum"),
@@ -71,6 +73,8 @@ def test_what_no_space_has_is_refused(path, value):
 def test_it_takes_fractions_and_what_a_launch_writes():
     fraction = {**QUICK, "evaluation": {"epsilon": "8/255"}, "first": ["paper_constant_2", {"bundle": "b"}]}
     assert mistakes(fraction) == []
+    for pack in ("auto", 1, 16):
+        assert mistakes({**QUICK, "resources": {"pack": pack}}) == []
     assert mistakes({**QUICK, "code": {"net.py": "0" * 64}, "bundles": {"b": {"trainable": "gan"}}}) == []
 
 

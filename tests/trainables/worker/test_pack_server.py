@@ -9,6 +9,7 @@ import torch
 
 from tests.support.loops import without_seconds
 from trainables.storage import checkpoint
+from trainables.worker import device
 from trainables.worker.context import RunTask
 from trainables.worker.fencing import FencedError
 from trainables.worker.pack_server import LeftError, PackedRun, PackServer
@@ -73,6 +74,14 @@ def test_runs_of_different_recipes_report_and_save_what_they_do_alone(task):
         for name, weights in theirs["loop"]["classifier"].items():
             assert torch.equal(saved["loop"]["classifier"][name], weights)
         assert "report" in (Path(config["folder"]) / "log.txt").read_text()
+
+
+def test_on_a_gpu_reports_have_the_places_of_the_pack(task, monkeypatch):
+    monkeypatch.setattr(device, "own_device", lambda gpu: "cpu")
+    server = PackServer(16, 1.0)
+    (metrics, *_) = [result["metrics"] for result in asyncio.run(finish(server, task()))]
+    server.close()
+    assert (metrics["gpu_share"], metrics["pack"]) == (1 / 16, 16)
 
 
 def test_a_run_that_is_asked_again_by_a_new_trial_repeats_its_last_report(task):

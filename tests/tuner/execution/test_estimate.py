@@ -6,7 +6,9 @@ import pytest
 
 from search_spaces.configurations import load_space, parse_space
 from tuner.execution import estimate as module
-from tuner.execution.estimate import estimate, plan_lines
+from tuner.execution.estimate import estimate, estimate_lines, plan_lines
+from tuner.execution.ray_tune.gpu_plan import GpuMachine, plan_gpus
+from tuner.execution.ray_tune.gpus import Placement
 
 TEXT = """\
 name: mine
@@ -63,6 +65,18 @@ def test_runs_of_a_pack_are_reckoned_one_after_the_other():
     plain, found = (estimate(each, None, None, None, num_gpus=2, report_s=1.0) for each in (space, packed))
     assert (plain.at_once, found.at_once) == (2, 16)
     assert found.seconds == plain.seconds
+
+
+def test_a_dry_run_says_which_packs_there_would_be():
+    space = parse_space(TEXT.replace("PRUNER", "none").replace(", gpu: 0.5", ""), "x.yaml")
+    plan = plan_gpus([GpuMachine("here", 1, 4, 80_000.0)], 1, 100, run_mb=1100.0, in_packs=True)
+    assert plan is not None
+    placement = Placement(plan.resources, plan=plan, lines=(plan.describe(),))
+    found = estimate(space, None, None, None, report_s=1.0, placement=placement)
+    assert (found.at_once, found.seconds) == (16, 12 * 9.0)
+    lines = estimate_lines(space, found, "x", "home", placement)
+    assert any("1 processor, 1 GPU per pack of 16 runs, 16 at once" in line for line in lines), lines
+    assert plan.describe() in lines
 
 
 def test_a_plan_is_measured_here_and_the_same_as_a_dry_runs(run, monkeypatch):

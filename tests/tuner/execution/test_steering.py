@@ -311,6 +311,13 @@ def test_status_says_counts_best_and_cost(make_sweep):
     assert json.loads(about.to_json()) == json.loads(json.dumps(asdict(about)))
 
 
+def test_a_run_costs_its_part_of_what_its_pack_has(make_sweep):
+    ledger = Ledger(sweep := make_sweep())
+    ledger.complete(ledger.next_run().key, row(STEPS, gpu_share=0.125, pack=8))
+    cost = status_of(read_snapshot(sweep, with_rows=True)).cost
+    assert (cost.cpu_hours, cost.gpu_hours) == (pytest.approx(1.5 / 3600 / 8), pytest.approx(1.5 / 3600 / 8))
+
+
 def test_status_names_a_saturated_generator(make_sweep):
     sweep = make_sweep()
     ledger = Ledger(sweep)

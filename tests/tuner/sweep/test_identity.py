@@ -46,6 +46,18 @@ def test_a_sweep_keeps_the_gpus_that_it_was_launched_with(written, expected):
     assert read_space(SPACE, Path("tiny.yaml"), None)[0].resources.gpu == 0  # of an earlier release
 
 
+@pytest.mark.parametrize(("written", "expected"), [("", None), ("auto", None), ("1", 1), ("8", 8)])
+def test_a_sweep_keeps_the_packs_that_it_was_launched_with(written, expected):
+    text = SPACE + (f"resources: {{pack: {written}}}\n" if written else "")
+    content = content_of(parse_space(text, "tiny.yaml"))
+    assert content["resources.pack"] == expected
+    assert read_space(SPACE, Path("tiny.yaml"), LaunchedSpace(content, text))[0].resources.pack == expected
+    assert read_space(text, Path("tiny.yaml"), LaunchedSpace(content, text)) == (parse_space(text, "tiny.yaml"), ())
+    before = {key: value for key, value in content.items() if key != "resources.pack"}
+    for earlier in (None, LaunchedSpace(before, SPACE), LaunchedSpace({**before, "resources.pack": 1}, SPACE)):
+        assert read_space(SPACE, Path("tiny.yaml"), earlier)[0].resources.pack == 1  # as releases before packs
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

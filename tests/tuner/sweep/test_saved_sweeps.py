@@ -45,6 +45,7 @@ def test_it_opens_and_is_complete(saved):
     )
     assert read_snapshot(saved).state == "completed"
     assert saved.space.resources.gpu == 0  # as it was before GPUs were used by themselves
+    assert saved.space.resources.pack == 1  # likewise
     assert saved.taken_over_keys() == []
     assert all(0 < record.metrics["clean"] <= 1 for record in records)
 

@@ -98,6 +98,8 @@ class Capacity:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._keep_looking, name="capacity", daemon=True)
         self.limit = 1
+        self.num_fitting = 1
+        """How many fit the machines that the cluster has now, other drivers aside; at least 1."""
         self.leaving: frozenset[str] = frozenset()
         """Machines that are about to be taken away, see `tuner.cluster.ray_internals.draining_nodes`."""
 
@@ -126,7 +128,9 @@ class Capacity:
         value = json.dumps({**asdict(claim), "beat": self._beat})
         _CLAIMS.write(self._key, value)
         self.leaving = draining_nodes()
-        self.limit = self._limit(claim, machines(), self._others.look())
+        there = machines()
+        self.num_fitting = max(num_fitting(self._resources, there), 1)
+        self.limit = self._limit(claim, there, self._others.look())
 
     def _limit(self, own: Claim, there: list[dict[str, float]], others: dict[str, Claim]) -> int:
         """Return this driver's share, or alone on the cluster whatever it is allowed.
@@ -136,11 +140,10 @@ class Capacity:
         """
         if not others and self._max_concurrent is not None:
             return self._max_concurrent
-        fitting = num_fitting(self._resources, there)
         if not others:
-            return max(fitting, 1)
+            return self.num_fitting
         total = {name: sum(machine.get(name, 0.0) for machine in there) for name in ("CPU", "GPU")}
-        return max(min(fair_shares(total, {**others, self._key: own})[self._key], fitting), 1)
+        return max(min(fair_shares(total, {**others, self._key: own})[self._key], self.num_fitting), 1)
 
 
 class _Claims:

@@ -6,7 +6,7 @@ What is measured is in `trainables.worker.footprint`, and what follows from it i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import ray
@@ -108,26 +108,27 @@ def place_runs(
     """
     cluster = cluster or RayGpus()
     there, gpu = cluster.machines(), request.gpu_of(resources)
+    pack = resources.pack or 1
     if not there:
-        return _without_gpus(resources, gpu or 0.0, request)
-    if resources.pack > 1 and gpu != 0:
-        return _packs(resources, gpu, request, there, cluster.measure(there, settings(), context))
+        return _without_gpus(RunResources(resources.cpu, gpu or 0.0, pack), request)
+    if pack > 1 and gpu != 0:
+        each = RunResources(resources.cpu, gpu or 0.0, pack)
+        return _packs(each, request, there, cluster.measure(there, settings(), context))
     if gpu is None:
         found = cluster.measure(there, settings(), context)
-        return _share(resources.cpu, request, wanted, there, found)
+        return _share(resources, request, wanted, there, found)
     if gpu == 0:
-        on_processors = RunResources(resources.cpu, pack=resources.pack)
+        on_processors = RunResources(resources.cpu, pack=pack)
         return Placement(on_processors, lines=(_idle_line(there, request), *_pack_lines(on_processors)))
     at_once = None if request.most is None else max(int(request.most / gpu + 1e-9), 1)
     return Placement(RunResources(resources.cpu, gpu), at_once)
 
 
-def _without_gpus(resources: Resources, gpu: float, request: GpuRequest) -> Placement:
+def _without_gpus(each: RunResources, request: GpuRequest) -> Placement:
     if request.device:
         where = "this machine" if local_ray.is_wanted() else "the cluster"
         raise UserError(f"--device {request.device}: Ray finds no GPU on {where}; --device auto trains on processors")
     lines = (f"--gpus {request.most}: there is no GPU, so runs train on processors",) if request.most else ()
-    each = RunResources(resources.cpu, gpu, resources.pack)
     return Placement(each, lines=(*lines, *_pack_lines(each)))
 
 
@@ -136,35 +137,32 @@ def _pack_lines(each: RunResources) -> tuple[str, ...]:
 
 
 def _packs(
-    resources: Resources,
-    gpu: float | None,
-    request: GpuRequest,
-    there: Mapping[str, GpuMachine],
-    found: Mapping[str, Footprint],
+    each: RunResources, request: GpuRequest, there: Mapping[str, GpuMachine], found: Mapping[str, Footprint]
 ) -> Placement:
-    """Return where packs are trained: each has what the space says, or a whole GPU if it leaves that to us."""
+    """Return where packs are trained: each has what the space says, or a whole GPU if it leaves that to us with 0."""
     machines, run_mb, lines = _usable(there, found)
-    pack = RunResources(resources.cpu, 1.0 if gpu is None else gpu, resources.pack)
+    pack = replace(each, gpu=each.gpu or 1.0)
     if not machines:
-        if gpu is not None or request.device:
+        if each.gpu or request.device:
             raise UserError("\n".join(["a pack needs a GPU, and no GPU of the cluster can be used", *lines]))
-        on_processors = RunResources(resources.cpu, pack=resources.pack)
+        on_processors = replace(each, gpu=0.0)
         return Placement(on_processors, lines=(*lines, *_pack_lines(on_processors)))
     at_once = None if request.most is None else max(int(request.most / pack.gpu + 1e-9), 1) * pack.pack
     return Placement(pack, at_once, lines=(*lines, describe_pack(pack, machines, run_mb)))
 
 
 def _share(
-    cpu: float,
+    resources: Resources,
     request: GpuRequest,
     wanted: int,
     there: Mapping[str, GpuMachine],
     found: Mapping[str, Footprint],
 ) -> Placement:
     machines, run_mb, lines = _usable(there, found)
-    plan = plan_gpus(machines, cpu, wanted, run_mb=run_mb, max_gpus=request.most)
+    cpu, in_packs = resources.cpu, resources.pack is None
+    plan = plan_gpus(machines, cpu, wanted, run_mb=run_mb, max_gpus=request.most, in_packs=in_packs)
     if plan is not None:
-        return Placement(plan.resources, plan.at_once if request.most else None, plan, (*lines, plan.describe()))
+        return Placement(plan.resources, plan.most_at_once if request.most else None, plan, (*lines, plan.describe()))
     if machines:
         lines.append(f"{_count(sum(each.num_gpus for each in machines))} idle: no machine with one has {cpu:g} CPU")
     if request.device:

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainables.worker.footprint import CONTEXT_MB
 from tuner.errors import UserError
-from tuner.execution.ray_tune.gpu_plan import GpuMachine, RunResources
-
-
-def pack_mb(run_mb: float, num_runs: int) -> float:
-    """Return what a pack takes of a GPU's memory: CUDA's own once, and the rest of a run for each of its runs.
-
-    Args:
-        run_mb: what one run takes alone, CUDA's own among it.
-        num_runs: in the pack.
-    """
-    return CONTEXT_MB + num_runs * max(run_mb - CONTEXT_MB, 0.0)
+from tuner.execution.ray_tune.gpu_plan import GpuMachine, RunResources, pack_mb
 
 
 def describe_pack(pack: RunResources, machines: Sequence[GpuMachine], run_mb: float | None) -> str:

@@ -4,7 +4,8 @@ A run in whose pack the process has died twice since its last report gets no new
 its pack, it does so alone in the end, and has failed.
 
 A pack that has died is replaced; its runs are handed out again, as those of a machine that has died are. A pack that is
-to end, because its machine goes or another sweep gets its share, lets its runs go at their next reports.
+to end, because its machine goes or another sweep gets its share, lets its runs go at their next reports. One that
+waits for a machine which the cluster does not have yet gets no runs: they would wait with it.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ class _Pack:
     actor: PackActor
     seats: int
     keys: set[str] = field(default_factory=set)
+    accompanied: set[str] = field(default_factory=set)  # of the keys: not alone at some time since the last report
     is_leaving: bool = False
+    is_waiting: bool = False
 
 
 class Packs:
@@ -80,6 +83,7 @@ class Packs:
         leaving: returns the machines that are about to be taken away, by the ids of their nodes.
         is_running: returns whether a run has started, and has neither ended nor been requeued.
         clock: returns the time in seconds.
+        num_fitting: returns how many packs the machines of the cluster hold, at least 1; by default as many as may be.
     """
 
     def __init__(
@@ -90,10 +94,12 @@ class Packs:
         leaving: Callable[[], Collection[str]] = frozenset,
         is_running: Callable[[str], bool] = lambda key: True,
         clock: Callable[[], float] = time.monotonic,
+        num_fitting: Callable[[], int] | None = None,
     ) -> None:
         self.is_running = is_running
         self._seats, self._start = seats, start
         self._num_packs, self._leaving = num_packs, leaving
+        self._num_fitting = num_fitting or num_packs
         self._clock = clock
         self._looked_at = -_LOOK_EVERY_S
         self._packs: dict[str, _Pack] = {}
@@ -115,17 +121,20 @@ class Packs:
         for pack in [pack for pack in self._packs.values() if pack.actor.has_died()]:
             self._bury(pack)
         num, going = self._num_packs(), self._leaving()
-        stable = sorted(self._packs.values(), key=lambda pack: -len(pack.keys))
+        stable = sorted(self._packs.values(), key=lambda pack: (not pack.actor.has_started(), -len(pack.keys)))
         kept = [pack for pack in stable if not (going and pack.actor.is_on(going))][:num]
+        held = kept[: self._num_fitting()]
         for pack in stable:
             pack.is_leaving = not any(pack is one for one in kept)
             has_started = pack.actor.has_started()
-            if pack.is_leaving and not (pack.keys and has_started):
+            pack.is_waiting = not has_started and not any(pack is one for one in held)
+            if (pack.is_leaving and not (pack.keys and has_started)) or (pack.is_waiting and pack.keys):
                 self.kill(pack.actor.name)
             elif has_started:
                 pack.actor.retain(sorted(pack.keys))
-        while sum(not pack.is_leaving for pack in self._packs.values()) < num:
-            self._add()
+        staying = sum(not pack.is_leaving for pack in self._packs.values())
+        for number in range(staying, num):
+            self._add().is_waiting = number >= self._num_fitting()
 
     def assign(self, key: str) -> str:
         """Give a run that has just started a seat, and return the name of its pack.
@@ -135,6 +144,7 @@ class Packs:
         """
         for pack in self._packs.values():
             pack.keys.discard(key)
+            pack.accompanied.discard(key)
         self._forget_ended()
         free = [pack for pack in self._packs.values() if self._num_free(pack) > 0] or [self._add()]
         is_suspect = self._is_suspect(key)
@@ -142,11 +152,16 @@ class Packs:
             free, key=lambda pack: (is_suspect and not pack.keys, pack.actor.has_started(), self._num_free(pack))
         )
         best.keys.add(key)
+        if len(best.keys) > 1:
+            best.accompanied |= best.keys
         return best.actor.name
 
     def heard_of(self, key: str) -> None:
         """Note that a run has reported."""
         self._deaths.pop(key, None)
+        pack = self._pack_of(key)
+        if pack is not None and len(pack.keys) == 1:
+            pack.accompanied.clear()
 
     def lost(self, key: str) -> bool:
         """Note that a run's pack has died under it; return whether no other run was there."""
@@ -161,12 +176,17 @@ class Packs:
         return pack is not None and pack.is_leaving
 
     def lose_seat(self, key: str) -> bool:
-        """Have one seat fewer in a run's pack, whose device has too little memory; return whether it had others."""
+        """Have one seat fewer in a run's pack, whose device has too little memory; return whether the run may go on.
+
+        It may unless it was alone there since its last report: then it has had all memory of the pack.
+        """
         pack = self._pack_of(key)
-        if pack is None or pack.seats == 1 or len(pack.keys) == 1:
+        if pack is None or key not in pack.accompanied:
             return False
-        pack.seats -= 1
-        pack.actor.lose_seat()
+        pack.accompanied.discard(key)
+        if pack.seats > 1:
+            pack.seats -= 1
+            pack.actor.lose_seat()
         return True
 
     def at_turn(self, key: str) -> str:
@@ -209,7 +229,7 @@ class Packs:
         return self._deaths[key] >= _SUSPECT_AFTER
 
     def _num_free(self, pack: _Pack) -> int:
-        if pack.is_leaving or any(self._is_suspect(key) for key in pack.keys):
+        if pack.is_leaving or pack.is_waiting or any(self._is_suspect(key) for key in pack.keys):
             return 0
         return pack.seats - len(pack.keys)
 

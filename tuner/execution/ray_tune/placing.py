@@ -39,7 +39,7 @@ def place_sweep(
         num_left: how many runs there are to train.
         context: where workers find data and code.
         tell: says where runs are trained, if there are GPUs or packs.
-        in_packs: whether runs are trained in packs if the space says so.
+        in_packs: whether runs are trained in packs if the space allows it.
 
     Raises:
         UserError: see `tuner.execution.ray_tune.gpus.place_runs`.
@@ -77,7 +77,7 @@ def preview_placement(space: Space, use: GpuUse, num_runs: int, data: Path | Non
     if not is_local:
         if not local_ray.answers():
             where = os.environ["RAY_ADDRESS"]
-            resources = RunResources(space.resources.cpu, space.resources.gpu or 0.0, space.resources.pack)
+            resources = RunResources(space.resources.cpu, space.resources.gpu or 0.0, space.resources.pack or 1)
             return Placement(resources, lines=(f"GPUs: not known, because no cluster answers at {where}",))
         start_ray()
     dataset = space.dataset

@@ -158,6 +158,7 @@ def _packs(dispatcher: Dispatcher, capacity: Capacity, resources: RunResources, 
         lambda: max(min(capacity.limit, dispatcher.num_wanted), 1),
         lambda: capacity.leaving,
         dispatcher.is_running,
+        num_fitting=lambda: capacity.num_fitting,
     )
 
 

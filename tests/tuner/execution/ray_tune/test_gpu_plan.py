@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tuner.errors import UserError
 from tuner.execution.ray_tune.capacity import num_fitting
-from tuner.execution.ray_tune.gpu_plan import MARGIN, MOST_PER_GPU, GpuMachine, plan_gpus
+from tuner.execution.ray_tune.gpu_plan import MARGIN, MOST_IN_PACK, MOST_PER_GPU, GpuMachine, pack_mb, plan_gpus
 
 H200 = GpuMachine("a", 1, 16, 141_000.0)
 
@@ -33,6 +33,49 @@ def test_runs_share_gpus(what):
     plan = plan_gpus(machines, cpu, wanted, run_mb=run_mb, max_gpus=most)
     assert plan is not None
     assert (plan.num_gpus, plan.per_gpu, plan.at_once, plan.limit) == expected
+
+
+FOUR = GpuMachine("a", 4, 64, 80_000.0)
+
+PACKS = {
+    "more in a pack are no faster": ([H200], 100, 1100.0, None, (1, 16, 16, "pack")),
+    "one processor is enough": ([GpuMachine("a", 1, 1, 80_000.0)], 100, 1100.0, None, (1, 16, 16, "pack")),
+    "a pack on each": ([FOUR, H200], 100, 1100.0, None, (5, 16, 80, "pack")),
+    "little memory": ([GpuMachine("a", 1, 16, 8000.0)], 100, 1500.0, None, (1, 6, 6, "memory")),
+    "the smallest GPU decides": ([FOUR, GpuMachine("b", 1, 9, 4000.0)], 99, 1500.0, None, (5, 2, 10, "memory")),
+    "few runs, which use every GPU": ([FOUR], 7, 1100.0, None, (4, 2, 7, "runs")),
+    "at most so many GPUs": ([FOUR], 100, 1100.0, 2, (2, 16, 32, "pack")),
+    "few runs on so many GPUs": ([FOUR], 7, 1100.0, 2, (2, 4, 7, "runs")),
+    "fewer processors than GPUs": ([GpuMachine("a", 4, 2, 80_000.0)], 6, 1100.0, None, (2, 3, 6, "runs")),
+}
+
+
+@pytest.mark.parametrize("what", PACKS)
+def test_a_gpu_has_one_pack(what):
+    machines, wanted, run_mb, most, expected = PACKS[what]
+    plan = plan_gpus(machines, 1, wanted, run_mb=run_mb, max_gpus=most, in_packs=True)
+    assert plan is not None
+    assert plan.in_packs
+    assert (plan.num_gpus, plan.per_gpu, plan.at_once, plan.limit) == expected
+    assert (plan.resources.gpu, plan.resources.pack) == (1.0, expected[1])
+
+
+@pytest.mark.parametrize(
+    ("machine", "wanted", "run_mb"),
+    [
+        (H200, 1, 1100.0),
+        (FOUR, 4, 1100.0),
+        (GpuMachine("a", 1, 16, 8000.0), 9, 3600.0),
+        (H200, 9, None),
+        (GpuMachine("a", 1, 16), 9, 1100.0),
+    ],
+    ids=["one run", "one run each", "memory for one", "run not measured", "memory not known"],
+)
+def test_a_pack_of_one_run_is_none(machine, wanted, run_mb):
+    plan = plan_gpus([machine], 1, wanted, run_mb=run_mb, in_packs=True)
+    assert plan is not None
+    assert plan == plan_gpus([machine], 1, wanted, run_mb=run_mb)
+    assert plan.resources.pack == 1
 
 
 def test_without_processors_beside_it_no_gpu_is_used():
@@ -72,12 +115,13 @@ def clusters(draw):
     st.integers(1, 200),
     st.none() | st.floats(1, 150_000),
     st.none() | st.integers(1, 20),
+    st.booleans(),
 )
-def test_no_plan_takes_more_than_there_is(machines, cpu, wanted, run_mb, most):
+def test_no_plan_takes_more_than_there_is(machines, cpu, wanted, run_mb, most, in_packs):
     able = [machine for machine in machines if machine.cpus >= cpu]
     known = [machine.memory_mb for machine in able if machine.memory_mb is not None]
     try:
-        plan = plan_gpus(machines, cpu, wanted, run_mb=run_mb, max_gpus=most)
+        plan = plan_gpus(machines, cpu, wanted, run_mb=run_mb, max_gpus=most, in_packs=in_packs)
     except UserError:
         assert run_mb is not None
         assert run_mb > min(known)
@@ -86,15 +130,19 @@ def test_no_plan_takes_more_than_there_is(machines, cpu, wanted, run_mb, most):
         assert not able
         return
     assert 1 <= plan.num_gpus <= min(sum(machine.num_gpus for machine in able), most or 999)
-    assert 1 <= plan.per_gpu <= MOST_PER_GPU
-    assert 0 < plan.share * plan.per_gpu <= 1
+    assert 1 <= plan.per_gpu <= (MOST_IN_PACK if plan.in_packs else MOST_PER_GPU)
+    assert 0 < plan.share * plan.per_gpu / plan.resources.pack <= 1
     # What Ray's own arithmetic lets run at once is what was planned, and never less than one.
     there = [{"CPU": machine.cpus, "GPU": float(machine.num_gpus)} for machine in machines]
-    fitting = num_fitting(plan.resources, there)
+    fitting = num_fitting(plan.resources, there) * plan.resources.pack
     assert 1 <= plan.at_once <= min(fitting, wanted, plan.num_gpus * plan.per_gpu)
     if most is None and wanted >= fitting:
         assert plan.at_once == fitting
-    if run_mb is not None and known and plan.per_gpu > 1:
+    if plan.in_packs:
+        assert run_mb is not None
+        assert min(known) >= MARGIN * pack_mb(run_mb, plan.per_gpu)
+        assert plan.per_gpu > 1
+    elif run_mb is not None and known and plan.per_gpu > 1:
         assert plan.share * min(known) * 1.001 >= MARGIN * run_mb
     if plan.limit == "runs":
         assert plan.num_gpus * plan.per_gpu >= wanted

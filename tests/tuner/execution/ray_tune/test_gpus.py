@@ -42,10 +42,10 @@ class Machines:
         return {name: self.answers[name] for name in machines if self.answers[name] is not None}
 
 
-def place(gpu, answers, request=None, wanted=100, **machines) -> Placement:
+def place(gpu, answers, request=None, wanted=100, pack=1, **machines) -> Placement:
     cluster = Machines(answers, **machines)
     return place_runs(
-        Resources.model_validate({"gpu": gpu}),
+        Resources.model_validate({"gpu": gpu, "pack": pack}),
         request or GpuRequest(),
         wanted,
         lambda: {"a": 1},
@@ -184,6 +184,49 @@ parameters:
 def test_without_a_gpu_nothing_is_measured():
     assert "torch sees no GPU" in measure_gpu({}, WorkerContext()).problem
     assert LocalGpus().measure({"": GpuMachine("here", 1, 1)}, None, WorkerContext())[""].memory_mb is None
+
+
+H200 = Footprint(150_100.0, 1100.0)
+
+
+@pytest.mark.parametrize("request_", [GpuRequest(), GpuRequest(device="cuda")], ids=["", "--device"])
+def test_a_whole_gpu_has_one_pack_by_itself(request_):
+    placement = place("auto", {"a": H200}, request_, pack="auto", num_gpus=1)
+    assert (placement.resources, placement.at_once) == (RunResources(1.0, 1.0, 16), None)
+    assert placement.lines == (
+        "GPUs: 1, a pack of 16 runs on each: more in a pack are no faster. They take about 8.6 GB of its memory of "
+        "150.1 GB",
+    )
+    assert place(0, {"a": H200}, GpuRequest(most=1), pack="auto").resources.pack == 16  # what is typed overrides gpu: 0
+
+
+def test_packs_keep_to_the_gpus_that_were_asked_for():
+    placement = place("auto", {"a": H200, "b": H200}, GpuRequest(most=3), pack="auto")
+    assert (placement.resources, placement.at_once) == (RunResources(1.0, 1.0, 16), 48)
+    assert placement.lines[0].startswith("GPUs: 3 of 4, a pack of 16 runs on each: ")
+    few = place("auto", {"a": H200, "b": H200}, GpuRequest(most=3), wanted=4, pack="auto")
+    assert few.plan is not None
+    assert (few.resources.pack, few.at_once, few.plan.at_once) == (2, 6, 4)  # packs on 3 GPUs, for 4 runs
+
+
+@pytest.mark.parametrize(
+    ("gpu", "answers", "request_", "expected"),
+    [
+        (0.25, {"a": GOOD}, GpuRequest(), RunResources(1.0, 0.25)),
+        (1, {"a": GOOD}, GpuRequest(), RunResources(1.0, 1.0)),
+        (0, {"a": GOOD}, GpuRequest(), RunResources(1.0)),
+        ("auto", {}, GpuRequest(), RunResources(1.0)),
+        ("auto", {"b": BLIND}, GpuRequest(), RunResources(1.0)),
+        ("auto", {"a": GOOD}, GpuRequest(most=0), RunResources(1.0)),
+        ("auto", {"a": None}, GpuRequest(), RunResources(1.0, 0.125)),
+        ("auto", {"a": Footprint(80_000.0, problem="no such layer")}, GpuRequest(), RunResources(1.0, 0.125)),
+    ],
+    ids=["share", "whole GPU", "none", "no GPU", "none works", "--gpus 0", "others use it", "not measured"],
+)
+def test_where_no_packs_are_planned_everything_is_as_without_them(gpu, answers, request_, expected):
+    placement = place(gpu, answers, request_, pack="auto")
+    assert placement.resources == expected
+    assert placement == place(gpu, answers, request_, pack=1)
 
 
 def place_pack(gpu, answers, request=None, pack=32, **machines) -> Placement:

@@ -46,16 +46,23 @@ class Here:
     """Two packs of two seats, and runs that are given to them."""
 
     def __init__(self, seats: int = 2) -> None:
-        self.num, self.leaving, self.running = 2, set(), set()
+        self.num, self.fitting, self.leaving, self.running = 2, 99, set(), set()
+        self.have_machines = True
         self.actors: list[Actor] = []
         self.now = 0.0
         self.packs = Packs(
-            seats, self.start, lambda: self.num, lambda: self.leaving, self.running.__contains__, lambda: self.now
+            seats,
+            self.start,
+            lambda: self.num,
+            lambda: self.leaving,
+            self.running.__contains__,
+            lambda: self.now,
+            lambda: self.fitting,
         )
         self.look()
 
     def start(self) -> Actor:
-        self.actors.append(Actor(f"pack-{len(self.actors)}"))
+        self.actors.append(Actor(f"pack-{len(self.actors)}", started=self.have_machines))
         return self.actors[-1]
 
     def look(self) -> None:
@@ -170,6 +177,38 @@ def test_a_pack_without_a_machine_ends_at_once(here):
     assert here.alive() == ["pack-0"]
 
 
+def test_a_pack_for_which_the_cluster_has_no_machine_waits_without_runs(here):
+    here.num, here.fitting, here.have_machines = 4, 2, False
+    here.look()
+    assert here.packs.num_seats == 4
+    assert sorted(here.begin("a", "b", "c", "d")) == ["pack-0", "pack-0", "pack-1", "pack-1"]
+    here.look()
+    assert here.alive() == ["pack-0", "pack-1", "pack-2", "pack-3"]
+    here.fitting, here.actors[3].started = 3, True
+    here.look()
+    assert here.packs.num_seats == 6
+    assert here.begin("e") == ["pack-3"]
+
+
+def test_runs_do_not_wait_with_a_pack_if_another_one_got_its_machine():
+    here = Here()
+    for actor in here.actors:
+        actor.started = False
+    here.fitting = 1
+    here.look()
+    assert here.packs.num_seats == 2
+    assert here.begin("a", "b") == ["pack-0", "pack-0"]
+    here.actors[1].started = True
+    here.have_machines = False
+    here.look()
+    assert here.alive() == ["pack-1", "pack-2"]
+    assert [here.packs.lost(key) for key in ("a", "b")] == [False, False]
+    assert here.begin("a", "b") == ["pack-1", "pack-1"]
+    here.look()
+    assert here.packs.num_seats == 2
+    assert here.alive() == ["pack-1", "pack-2"]
+
+
 def test_packs_on_machines_that_go_are_replaced_before_they_end(here):
     here.begin("a", "b")
     here.actors[1].node = "b"
@@ -187,7 +226,22 @@ def test_memory_that_runs_out_costs_a_seat_unless_the_run_was_alone(here):
     assert not here.packs.lose_seat("b")
     assert here.packs.lose_seat("a")
     assert (here.actors[0].seats_lost, here.packs.num_seats) == (1, 3)
-    assert not here.packs.lose_seat("a")  # there is one seat
+    assert not here.packs.lose_seat("a")  # it has had its last try
+    assert here.packs.lose_seat("c")  # it was beside a
+    assert (here.actors[0].seats_lost, here.packs.num_seats) == (1, 3)
+
+
+def test_a_run_whose_neighbour_has_just_gone_was_not_alone_when_memory_ran_out(here):
+    here.begin("a", "b", "c")
+    here.running.remove("a")
+    here.look()
+    assert here.packs.lose_seat("c")
+    assert here.begin("c", "a") == ["pack-0", "pack-1"]
+    assert not here.packs.lose_seat("c")
+    here.running.remove("a")
+    here.look()
+    here.packs.heard_of("b")
+    assert not here.packs.lose_seat("b")  # it has reported since a was there
 
 
 def test_of_a_pack_that_hangs_the_run_that_computes_is_to_blame(here):
