@@ -20,9 +20,9 @@ results-paper: .venv/installed  ## The table of docs/results/paper.md: an hour f
 	else $(BIN)/tuner launch docs/results/paper_readings.yaml; fi
 	$(BIN)/python docs/results/make_paper.py
 
-# One of the tests with servers computes on nearly two processors; more workers let each of them run into time limits.
+# One of the tests with servers computes on nearly two processors; more workers than processors let them run into time limits.
 # tests/conftest.py has their order.
-WORKERS ?= 2
+WORKERS ?= $(shell nproc)
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
 test: .venv/installed  ## All tests that can run here: forty minutes on two cores; the end says what was skipped and why
