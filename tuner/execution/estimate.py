@@ -35,6 +35,8 @@ _MEASURED_S = 2.0
 """For how long each kind of run trains at most."""
 _RAY_MB = 600
 """What Ray's own processes take on this machine, measured at start."""
+_FASTER_IN_PACK = 4
+"""Times as many runs an hour as one process trains on a GPU, in a pack of 16: docs/howto/gpu.md."""
 _TRIAL_OF_PACK_MB = 180
 """What the process takes that stands for a run of a pack, with Ray and Tune and without torch; measured likewise."""
 _RANKED_PER_WATCHED = 16
@@ -110,8 +112,9 @@ def estimate(
     planned = Estimate(trials, runs, at_once, None, None, None, compute, pruned_compute)
 
     def timed(trial_s: float, baselines_s: float, memory_mb: float | None = None) -> Estimate:
-        # The runs of a pack share one device: as if they trained one after the other, which is the most that it takes.
-        devices = math.ceil((at_once or 1) / pack)
+        # The runs of a pack share a device: on a processor they train one after the other.
+        has_gpu = num_gpus is not None or bool(placement and placement.resources.gpu)
+        devices = math.ceil((at_once or 1) / pack) * (min(pack, _FASTER_IN_PACK) if has_gpu else 1)
         whole, pruned = (((trials or 0) * trial_s * part + baselines_s) / devices for part in (1.0, share))
         return replace(
             planned,

@@ -7,7 +7,7 @@ import pytest
 from search_spaces.configurations import load_space, parse_space
 from tuner.execution import estimate as module
 from tuner.execution.estimate import estimate, estimate_lines, plan_lines
-from tuner.execution.ray_tune.gpu_plan import GpuMachine, plan_gpus
+from tuner.execution.ray_tune.gpu_plan import GpuMachine, RunResources, plan_gpus
 from tuner.execution.ray_tune.gpus import Placement
 
 TEXT = """\
@@ -59,12 +59,15 @@ def test_a_plan_is_printed(run, tmp_path):
     ]
 
 
-def test_runs_of_a_pack_are_reckoned_one_after_the_other():
+def test_a_pack_on_a_gpu_is_as_fast_as_was_measured_and_on_a_processor_no_faster():
     space = load_space("defences")
     packed = space.model_copy(update={"resources": space.resources.model_copy(update={"gpu": 1.0, "pack": 8})})
     plain, found = (estimate(each, None, None, None, num_gpus=2, report_s=1.0) for each in (space, packed))
     assert (plain.at_once, found.at_once) == (2, 16)
-    assert found.seconds == plain.seconds
+    assert found.seconds == plain.seconds / 4
+    placement = Placement(RunResources(cpu=1.0, pack=2))
+    found = estimate(packed, None, None, 2, report_s=1.0, placement=placement)
+    assert found.seconds == 2 * plain.seconds
 
 
 def test_a_dry_run_says_which_packs_there_would_be():
@@ -73,7 +76,7 @@ def test_a_dry_run_says_which_packs_there_would_be():
     assert plan is not None
     placement = Placement(plan.resources, plan=plan, lines=(plan.describe(),))
     found = estimate(space, None, None, None, report_s=1.0, placement=placement)
-    assert (found.at_once, found.seconds) == (16, 12 * 9.0)
+    assert (found.at_once, found.seconds) == (16, 12 * 9.0 / 4)
     lines = estimate_lines(space, found, "x", "home", placement)
     assert any("1 processor, 1 GPU per pack of 16 runs, 16 at once" in line for line in lines), lines
     assert plan.describe() in lines
