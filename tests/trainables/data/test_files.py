@@ -72,10 +72,7 @@ class TestTable:
 
 
 def test_importing_it_is_light():
-    code = (
-        "import sys, time; began = time.perf_counter(); import trainables.data.files\n"
-        "print(time.perf_counter() - began, *{'torch', 'sklearn', 'numpy', 'pooch', 'requests'} & set(sys.modules))"
-    )
-    seconds, *heavy = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert not heavy
-    assert float(seconds) < 0.5  # 0.04 s on an idle core
+    code = "import sys, trainables.data.files; print(*sys.modules)"
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert not loaded & {"torch", "sklearn", "numpy", "pooch", "requests"}
+    assert "trainables.data.files" in loaded
