@@ -25,7 +25,7 @@ results-paper: .venv/installed  ## The table of docs/results/paper.md: an hour f
 WORKERS ?= $(shell nproc)
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
-test: .venv/installed  ## All tests that can run here: forty minutes on two cores; the end says what was skipped and why
+test: .venv/installed  ## All tests that can run here; the end says what was skipped and why
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-unit: .venv/installed  ## Tests that need no Ray: minutes of computing

@@ -100,7 +100,7 @@ def _moved(
 ) -> torch.Tensor:
     """Return perturbations with the length of one window moved to another, and a bump added there.
 
-    They begin with what the box has left of the last change, so that what it has cut off is spent elsewhere.
+    Their length is measured after clipping to [0, 1], so that what clipping has taken is spent elsewhere.
 
     Windows are those of all images, and signs are drawn for all, so that an image's do not depend on the others.
     """

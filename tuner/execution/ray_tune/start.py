@@ -96,7 +96,8 @@ def _start(num_cpus: int | None, insecure: bool) -> None:
     variables |= local_ray.no_metrics()
     if "HOME" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:  # Ray would not find the token
         variables["RAY_AUTH_TOKEN_PATH"] = str(token_path())
-    with signal_handlers_given_back(), environment(variables), started_apart(), patient_start(_START_S), services:
+    patience = patient_start(_START_S) if options else contextlib.nullcontext()
+    with signal_handlers_given_back(), environment(variables), started_apart(), patience, services:
         job = WorkerPath(source_folders())
         try:
             _in_lasting_thread(
