@@ -127,6 +127,8 @@ def waiting(console: Console, what: str, *, in_logs: bool = True) -> Iterator[No
 def counting(console: Console, what: str) -> Iterator[OnProgress]:
     """Show how much of something is done, and how long the rest will take: a bar, or nothing if this is no terminal.
 
+    The bar disappears with the last step: what may still take time after it is shown by `SilenceBreaker`.
+
     Args:
         console: where.
         what: is counted.
@@ -155,5 +157,7 @@ def counting(console: Console, what: str) -> Iterator[OnProgress]:
 
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
+            if done >= total:
+                bar.stop()
 
         yield show

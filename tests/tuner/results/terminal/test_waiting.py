@@ -71,6 +71,24 @@ def test_a_command_that_says_nothing_is_shown_to_be_at_work_until_it_does(monkey
     assert said == "(at work)a line\n(at work)\x1b[2Kanother\n\x1b[?25h(at work)"
 
 
+def test_what_takes_time_after_the_last_step_of_a_bar_is_shown(monkeypatch):
+    monkeypatch.setattr(waiting_module, "_SILENT_S", 0.2)
+    terminal = Terminal()
+    with SilenceBreaker(terminal) as silence:
+
+        class Stdout(io.StringIO):
+            def write(self, text: str) -> int:
+                silence.is_written(text)
+                return terminal.write(text)
+
+        with counting(Console(file=Stdout(), width=80, force_terminal=True), "Evaluating") as on_progress:
+            on_progress(3, 4)
+            on_progress(4, 4)
+            terminal.is_written.clear()
+            assert terminal.is_written.wait(60)
+    assert "Working, 0 s" in terminal.getvalue().rpartition("4/4")[2]
+
+
 def test_a_line_that_is_not_ended_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(waiting_module, "_SILENT_S", 0.0)
     terminal = Terminal()
