@@ -1,4 +1,4 @@
-"""Code of others on a cluster: a file travels with the job, and every node needs the packages that a sweep names."""
+"""Code of others on a cluster: files of code and weights travel with the job, packages are needed on every node."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from tests.integration.conftest import CommandLine
 from tests.support.clusters import ROOT, RayCluster
@@ -36,7 +38,10 @@ dataset: {name: bars}
 evaluation: {epsilon: 0.1, watch_images: 15, rank_images: 15, attacks: [corners, "attack.py:shift"]}
 budget: {trials: 1, compute: 1}
 search: {sampler: random, pruner: none}
-parameters: {classifier: {architecture: "net.py:build"}, deviation: {float: [0.1, 0.2]}, batch_size: 16}
+parameters:
+  classifier: {architecture: "net.py:build", start: weights.pt}
+  deviation: {float: [0.1, 0.2]}
+  batch_size: 16
 """
 ATTACK = "def shift(logits_fn, images, labels, epsilon):\n    return (images + epsilon).clamp(0, 1)\n"
 
@@ -63,11 +68,14 @@ def cluster(command_line: CommandLine, plugin: Path) -> Iterator[RayCluster]:
     cluster.end()
 
 
-def test_files_travel_and_nodes_without_the_package_are_refused(
+def test_files_and_weights_travel_and_nodes_without_the_package_are_refused(
     command_line: CommandLine, cluster: RayCluster, plugin: Path
 ):
     for name, text in {"bars.yaml": SPACE, "net.py": NETWORK, "attack.py": ATTACK}.items():
         (command_line.folder / name).write_text(text)
+    torch.manual_seed(3)
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU(), nn.Linear(16, 3))
+    torch.save(layers.state_dict(), command_line.folder / "weights.pt")
     stranger = cluster.add_worker(PYTHONPATH=str(ROOT))
     launch = ("launch", "bars.yaml", "--home", str(command_line.home))
     said = command_line.run(*launch, code=2)
@@ -83,7 +91,7 @@ def test_files_travel_and_nodes_without_the_package_are_refused(
         (record,) = read_records(sweep)
         assert record.state == "complete", record.reason
         assert {"corners", "own/shift"} < set(record.metrics)
-        assert set(sweep.space.code) == {"net.py", "attack.py", "example-plugin 0.1.0"}
+        assert set(sweep.space.code) == {"net.py", "attack.py", "weights.pt", "example-plugin 0.1.0"}
         assert record.run.settings["code"] == dict(sweep.space.code) == sweep.read_provenance()["user_code"]
     command_line.run("export", "bars", "--output", "bundle")
     assert (command_line.folder / "bundle" / "code" / "net.py").read_text() == NETWORK

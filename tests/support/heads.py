@@ -27,6 +27,7 @@ class Head(ThreadingHTTPServer):
         self.answers_to_lose = 0
         self.requests: list[str] = []
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.uploads: dict[str, bytes] = {}
         self.log = "Ray's own\n--- tuner begins\n"
         self.ending = {"status": "SUCCEEDED", "driver_exit_code": 0}
 
@@ -56,6 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
         name, _, what = self.path.removeprefix("/api/jobs/").partition("/")
         if self.path == "/api/version":
             self._answer(200, {"ray_version": self.server.version, "version": "4"})
+        elif self.path.startswith("/api/packages/"):
+            self._answer(200 if self.path in self.server.uploads else 404, {})
         elif not name:
             self._answer(200, list(jobs.values()))
         elif name not in jobs:
@@ -72,6 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         self._answer(code, {"job_id": "", "submission_id": request["submission_id"]} if code == 200 else "exists")
+
+    def do_PUT(self) -> None:
+        self.server.uploads[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(200, {})
 
     def do_DELETE(self) -> None:
         self.server.jobs.pop(self.path.removeprefix("/api/jobs/"))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import ray
@@ -17,7 +20,7 @@ from ray.job_submission import JobDetails
 from trainables.common.redaction import holds_secret
 from trainables.common.retries import RetryPolicy
 from tuner.cluster.auth import read_token, token_path
-from tuner.cluster.payload import without_control
+from tuner.cluster.payload import UPLOADED, without_control
 from tuner.cluster.ray_internals import JobClient
 from tuner.errors import UserError
 
@@ -129,7 +132,13 @@ class Cluster:
                 raise
 
     def submit(
-        self, job_id: str, entrypoint: str, metadata: Mapping[str, str], environment: Mapping[str, str], nonce: str
+        self,
+        job_id: str,
+        entrypoint: str,
+        metadata: Mapping[str, str],
+        environment: Mapping[str, str],
+        nonce: str,
+        uploads: Mapping[str, bytes] = MappingProxyType({}),
     ) -> bool:
         """Submit a job once, even if the answer to the request is lost; return False if its name is taken.
 
@@ -139,16 +148,17 @@ class Cluster:
             metadata: by which it can be found again.
             environment: variables of the command and of all that it starts on the cluster; everybody can read them.
             nonce: a random text that tells this submission from others of the same name.
+            uploads: contents of files by their names; the job finds them in `UPLOADED`, a folder of its current one.
         """
 
         def attempt() -> bool:
             try:
-                with _translated_errors(self.address):
+                with _translated_errors(self.address), _folder_of(uploads) as folder:
                     self._client.submit_job(
                         entrypoint=entrypoint,
                         submission_id=job_id,
                         metadata={**metadata, _NONCE: nonce},
-                        runtime_env={"env_vars": dict(environment)},
+                        runtime_env={"env_vars": dict(environment), **({"working_dir": folder} if folder else {})},
                     )
                     return True
             except UserError as error:
@@ -186,6 +196,20 @@ class Cluster:
             if job_id.startswith(prefix):
                 with contextlib.suppress(UserError), _translated_errors(self.address):  # somebody else may be faster
                     self._client.delete_job(job_id)
+
+
+@contextlib.contextmanager
+def _folder_of(uploads: Mapping[str, bytes]) -> Iterator[str | None]:
+    """Give a folder of which Ray makes the job's current folder; None if nothing is uploaded."""
+    if not uploads:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="tuner-upload-") as folder:
+        inner = Path(folder) / UPLOADED  # workers look for modules in the current folder: there is none
+        inner.mkdir()
+        for name, content in uploads.items():
+            (inner / name).write_bytes(content)
+        yield folder
 
 
 def check_address(address: str) -> str:

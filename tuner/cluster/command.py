@@ -14,6 +14,8 @@ from trainables.common.redaction import holds_secret, redact_arguments
 from tuner.cluster.nodes import JOB_ENVIRONMENT
 from tuner.errors import UserError
 
+MAX_UPLOADS = 80 * 1024**2  # Ray's Jobs API takes 100 MB at once
+
 
 @dataclass(frozen=True)
 class RemoteCommand:
@@ -25,13 +27,14 @@ class RemoteCommand:
         sweep: the name of the sweep that it is about, if there is one.
         storage: the home of that sweep on the cluster, if it was typed.
         files: texts by the names of the files that the cluster puts them into, for the command to read.
+        uploads: contents of further files by their names, which are too large to be sent as text.
         packages: versions of installed packages whose plug-ins it names, by their names.
         output: the file or folder that it makes on this machine.
         run: the run that it is about, if one was typed.
         follow: whether its output is printed while it runs; otherwise all at once when it has ended.
 
     Raises:
-        UserError: a secret is among the arguments.
+        UserError: a secret is among the arguments, or the files are too large.
     """
 
     command: str
@@ -39,14 +42,20 @@ class RemoteCommand:
     sweep: str | None
     storage: str | None = None
     files: dict[str, str] = field(default_factory=dict)
+    uploads: dict[str, bytes] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
     output: Path | None = None
     run: str | None = None
     follow: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a secret before it is sent."""
+        """Refuse a secret, and files that are too large, before anything is sent."""
         _check_no_secret(self.argv)
+        if (size := sum(map(len, self.uploads.values()))) > MAX_UPLOADS:
+            raise UserError(
+                f"{', '.join(self.uploads)} have {size / 1e6:.0f} MB, and a job takes {MAX_UPLOADS / 1e6:.0f} MB along"
+                ": launch on a machine of the cluster, without --cluster"
+            )
 
 
 def environment() -> dict[str, str]:
@@ -69,7 +78,10 @@ def environment() -> dict[str, str]:
 
 def digest(command: RemoteCommand) -> str:
     """Return a SHA-256 of the arguments and files, by which two launches of the same name are told apart."""
-    return hashlib.sha256(json.dumps([command.argv, command.files], sort_keys=True).encode()).hexdigest()
+    parts: list[object] = [command.argv, command.files]
+    if command.uploads:
+        parts.append({name: hashlib.sha256(content).hexdigest() for name, content in command.uploads.items()})
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _check_no_secret(argv: Sequence[str]) -> None:

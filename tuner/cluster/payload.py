@@ -36,6 +36,7 @@ _MAX_FILES = 100
 BEGIN = "--- tuner begins"
 REQUEST = "tuner.request"  # the key of a job's metadata
 RESULT = "--- tuner answers"
+UPLOADED = "uploaded-files"  # folder of a job's current one; no name of a module
 _CONTROL = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 ERROR_MARK = "\x01"  # begins each line of standard error where a job's log holds both
 

@@ -115,7 +115,7 @@ def _submit(cluster: Cluster, job_id: str, command: RemoteCommand, request: Requ
         REQUEST: request.encode(),
     }
     entrypoint = f"exec python3 -P -m tuner job {shlex.join([command.command, *command.argv])}"
-    return cluster.submit(job_id, entrypoint, metadata, environment(), secrets.token_hex(8))
+    return cluster.submit(job_id, entrypoint, metadata, environment(), secrets.token_hex(8), command.uploads)
 
 
 def _query(cluster: Cluster, command: RemoteCommand) -> int:

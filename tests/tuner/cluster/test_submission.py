@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import socket
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from tests.tuner.conftest import SPACE
 from tuner.cli.app import app
 from tuner.cli.cluster import job
 from tuner.cluster import client as cluster
-from tuner.cluster import payload, submission
+from tuner.cluster import command, payload, submission
 from tuner.cluster.payload import BEGIN, ERROR_MARK, CommandResult, Request
 from tuner.errors import UserError
 from tuner.sweep.provenance import versions
@@ -87,6 +89,39 @@ def test_a_launch_takes_its_code_along_and_says_which_packages_it_needs(there, h
     assert request.versions == {**payload.releases(), "outsider": "1.5"}
     with pytest.raises(UserError, match=r"the cluster has outsider none against 1\.5 here: install the same"):
         payload.check_releases(request.versions, payload.releases(request.versions))
+
+
+def test_weights_that_a_classifier_starts_from_are_uploaded(there, head: Head, tmp_path, monkeypatch):
+    (tmp_path / "weights.pt").write_bytes(b"\x80 first")
+    own = SPACE.replace("parameters:\n", "parameters:\n  classifier: {start: weights.pt}\n", 1)
+    (tmp_path / "tiny.yaml").write_text(own)
+    assert there("launch", "tiny.yaml", "--home", "/sweeps") == (0, "")
+    (submitted,), (uploaded,) = head.jobs.values(), head.uploads.items()
+    assert submitted["runtime_env"]["working_dir"] == uploaded[0].replace("/api/packages/gcs/", "gcs://")
+    with zipfile.ZipFile(io.BytesIO(uploaded[1])) as archive:
+        assert archive.read("uploaded-files/weights.pt") == b"\x80 first"
+        assert [name for name in archive.namelist() if "/" not in name.strip("/")] in ([], ["uploaded-files/"])
+    assert Request.decode(submitted["metadata"]["tuner.request"]).files == {"tiny.yaml": own}
+
+    (tmp_path / "weights.pt").write_bytes(b"\x80 second")
+    code, printed = there("launch", "tiny.yaml", "--home", "/sweeps")
+    assert code == 2
+    assert "has another sweep named 'tiny'" in printed
+    monkeypatch.setattr(command, "MAX_UPLOADS", 5)
+    code, printed = there("launch", "tiny.yaml", "--name", "other", "--home", "/sweeps")
+    assert code == 2
+    assert "weights.pt have 0 MB, and a job takes 0 MB along: launch on a machine of the cluster" in printed
+
+
+def test_a_job_has_what_was_uploaded_in_the_folder_of_its_command(tmp_path, monkeypatch):
+    (tmp_path / payload.UPLOADED).mkdir()
+    (tmp_path / payload.UPLOADED / "weights.pt").write_bytes(b"\x80")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUNER_HOME", str(tmp_path / "sweeps"))
+    seen = []
+    monkeypatch.setattr(job, "run_command", lambda tuner: seen.append(sorted(path.name for path in Path().iterdir())))
+    job.run(Request(payload.releases(), {"tiny.yaml": SPACE}), ["launch", "tiny.yaml"], app)
+    assert seen == [["tiny.yaml", "weights.pt"]]
 
 
 BAD = {

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,8 @@ _DESCRIPTION = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 def run(request: Request, arguments: list[str], tuner: Callable[..., object]) -> int:
     """Run a command in a temporary folder that holds the files of its request, and return its exit code.
 
+    Files that were too large for the request are in `UPLOADED`, a folder of the current one.
+
     Args:
         request: what was sent with it.
         arguments: the command and what follows it.
@@ -41,7 +44,7 @@ def run(request: Request, arguments: list[str], tuner: Callable[..., object]) ->
         UserError: a release differs, or neither the command nor ``TUNER_HOME`` says where the sweeps are.
         SystemExit: always if the command is not captured; it holds the exit code.
     """
-    from tuner.cluster.payload import StderrMarker, check_releases, releases
+    from tuner.cluster.payload import UPLOADED, StderrMarker, check_releases, releases
 
     check_releases(request.versions, releases(request.versions))
     if not {"--home", "--storage"} & set(arguments) and not os.environ.get("TUNER_HOME"):
@@ -50,6 +53,8 @@ def run(request: Request, arguments: list[str], tuner: Callable[..., object]) ->
         folder = Path(name).resolve()
         for file, text in request.files.items():
             (folder / Path(file).name).write_text(text)
+        if Path(UPLOADED).is_dir():
+            shutil.copytree(UPLOADED, folder, dirs_exist_ok=True)
         os.chdir(folder)
         if request.is_captured:
             return _captured(request, arguments, folder)

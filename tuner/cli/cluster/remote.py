@@ -96,7 +96,7 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
     """Return what a cluster is to run for a command line that has been parsed here.
 
     The options that concern this machine alone are left out, and outputs are replaced by their names. A launch takes
-    the text of its space along, with the files of code that it names.
+    the text of its space along, with the files of code and of weights that it names.
 
     Raises:
         UserError: a path is none of the cluster's, a name is not allowed, or a password is among the arguments.
@@ -113,15 +113,17 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
     options, arguments = split_argv(ctx)
     sweep = parameters.get("sweep_name") or parameters.get("source") or parameters.get("name")
     files: dict[str, str] = {}
+    uploads: dict[str, bytes] = {}
     packages: dict[str, str] = {}
     if ctx.command.name == "launch":
         from tuner.execution.upkeep.own_code import code_to_send
 
         text, source, space = _space(parameters["space"], parameters.get("assign") or ())
         options = [option for option in options if option[0] != "assign"]  # they are in the text
-        code, packages = code_to_send(space, source, is_trusted=bool(parameters.get("trust")))
+        code = code_to_send(space, source, is_trusted=bool(parameters.get("trust")))
+        uploads, packages = code.weights, code.packages
         file = Path(source).name
-        sweep, arguments, files = sweep or space.name, [file], {file: text, **code}
+        sweep, arguments, files = sweep or space.name, [file], {file: text, **code.files}
         options = [("name", ["--name", sweep]), *(option for option in options if option[0] != "name")]
     if sweep:
         check_name(sweep)
@@ -131,6 +133,7 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
         sweep=sweep,
         storage=str(storage) if storage else None,
         files=files,
+        uploads=uploads,
         packages=packages,
         output=next((parameters[name] for name in _OUTPUTS if parameters.get(name)), None),
         run=parameters.get("run"),

@@ -101,8 +101,23 @@ def _file_of(reference: CodeReference, base: Path | None, is_trusted: bool) -> P
     )
 
 
-def code_to_send(space: Space, source: str, *, is_trusted: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the code that a cluster needs to launch a space: files by their names, and versions of packages by theirs.
+@dataclass(frozen=True)
+class SentCode:
+    """What a cluster needs beside a space to launch it.
+
+    Attributes:
+        files: texts of files of code by their names.
+        weights: files of weights that classifiers start from, by their names.
+        packages: versions of installed packages by their names.
+    """
+
+    files: dict[str, str]
+    weights: dict[str, bytes]
+    packages: dict[str, str]
+
+
+def code_to_send(space: Space, source: str, *, is_trusted: bool) -> SentCode:
+    """Return the code and weights that a cluster needs to launch a space.
 
     Args:
         space: that is launched.
@@ -114,12 +129,13 @@ def code_to_send(space: Space, source: str, *, is_trusted: bool) -> tuple[dict[s
     """
     base = Path(source).absolute().parent if Path(source).is_file() else None
     found, files = find_code(NamedParts.of_space(space), base, is_trusted), {}
+    weights = {name: content for name, content in found.files.items() if is_weights(name)}
     for name, content in found.files.items():
-        if is_weights(name):
+        if name in weights:
             continue
         try:
             files[name] = content.decode()
         except UnicodeDecodeError as error:
             raise UserError(f"{name} is no text in UTF-8 (byte {error.start}): save it as UTF-8") from None
     pairs = (package.rpartition(" ") for package in found.digests if is_package(package))
-    return files, {name: version for name, _, version in pairs}
+    return SentCode(files, weights, {name: version for name, _, version in pairs})
