@@ -54,7 +54,7 @@ def test_machines_that_an_autoscaler_starts_are_waited_for_and_others_are_not(tm
         head = [sys.executable, "-m", "tuner", "cluster", "head", "--cpus", "1", "--object-store-memory", str(10**8)]
         options = ["--node-ip-address", "127.0.0.1", "--autoscaling-config", str(tmp_path / "cloud.json")]
         started = machine.start([*head, *options], environment | cloud, tmp_path / "head")
-        while "Ray runtime started" not in (tmp_path / "head").read_text():
+        while "until Ctrl-C" not in (tmp_path / "head").read_text():
             assert started.poll() is None, (tmp_path / "head").read_text()
             time.sleep(0.2)
         for cpus, code, words in (

@@ -58,7 +58,7 @@ class Cut:
         command += ["--object-store-memory", str(100 * 1024**2)]
         output = self.folder / f"node-{number}"
         process = self.network.machines[number].start(command, self.environment, output)
-        wait_for(lambda: "Ray runtime started" in output.read_text() or process.poll() is not None)
+        wait_for(lambda: "until Ctrl-C" in output.read_text() or process.poll() is not None)
         assert process.poll() is None, output.read_text()
 
     def launch(self) -> None:

@@ -43,7 +43,7 @@ class Node:
     def wait(self) -> None:
         """Wait until the node has joined its cluster."""
         deadline = time.monotonic() + 200
-        while "Ray runtime started" not in self.output:
+        while "until Ctrl-C" not in self.output:
             assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
             time.sleep(0.1)

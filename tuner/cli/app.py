@@ -9,7 +9,7 @@ from rich.console import Console
 
 from trainables.common.process_state import open_missing_streams
 from tuner.cli import confirm, evaluate, launch, monitor, spaces, ui
-from tuner.cli.cluster import job, nodes
+from tuner.cli.cluster import job, node, nodes
 from tuner.cli.cluster.remote import ClusterCommand
 from tuner.cli.exits import run_command
 from tuner.cli.options import Home, SweepName, open_sweep
@@ -73,7 +73,7 @@ for _command in (
 ):
     app.command(cls=ClusterCommand, **page(_command.__name__))(_command)
 _FORWARDING = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
-for _hidden in (evaluate.judge, job.job):
+for _hidden in (evaluate.judge, job.job, node.node):
     app.command(hidden=True, add_help_option=False, context_settings=_FORWARDING)(_hidden)
 app.command(**page("train"))(launch.train)
 app.command(**page("reproduce"))(checks.reproduce)

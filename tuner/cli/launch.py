@@ -309,6 +309,8 @@ def train(
     from search_spaces.sections import Dataset
     from tuner.execution import preflight, single
     from tuner.execution.upkeep.resolving import resolve_settings
+    from tuner.results.terminal.live import report_line
+    from tuner.results.terminal.runs import describe_metrics
 
     preflight.check_data_folder(data)
     chosen_device = preflight.choose_device(device)
@@ -317,17 +319,15 @@ def train(
     found = resolve_settings(settings, base, data=data, is_trusted=trust, console=errors)
     settings, data = found.settings, found.data
     preflight.ensure_data(Dataset.model_validate(settings["dataset"]), data, errors)
+    last: dict[str, float] = {}
     with counting(console, "Training") as on_progress:
 
         def tell(metrics: dict[str, float]) -> None:
-            _print_report(metrics)
+            last.update(metrics)
+            say(console, report_line(metrics))
             on_progress(round(metrics["compute"]), round(settings["compute"]))
 
         on_progress(0, round(settings["compute"]))
         bundle = single.train(settings, output, data, tell, chosen_device, found.code)
+    say_all(console, describe_metrics(last))
     typer.echo(bundle)
-
-
-def _print_report(metrics: dict[str, float]) -> None:
-    shown = {name: value for name, value in metrics.items() if name not in ("step", "train_s", "evaluation_s")}
-    say(console, "  ".join(f"{name} {value:.3f}" for name, value in shown.items()))

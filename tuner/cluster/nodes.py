@@ -75,7 +75,7 @@ def head_command(
     """
     command = [*_START, "--head", "--port", str(port), "--dashboard-port", str(dashboard_port)]
     command += ["--dashboard-host", host]
-    if not is_loopback(host) and not _is_any(host):
+    if not is_loopback(host) and not is_any(host):
         command += ["--node-ip-address", socket.gethostbyname(host)]
     return [*command, *_agent_port(), *_session_folder(further), *_resources(cpus, gpus), *further]
 
@@ -137,7 +137,7 @@ def wait_for_head(address: str, patience_s: float = 600.0) -> None:
 
 # What workers print is in the logs of their runs; a monitor would look at all their files ten times a second.
 _START = (
-    *python_command("ray.scripts.scripts"),
+    *python_command("tuner", "node"),
     *("start", "--block", "--disable-usage-stats", "--include-log-monitor", "false"),
 )
 
@@ -165,5 +165,6 @@ def _agent_port() -> list[str]:
     return []
 
 
-def _is_any(host: str) -> bool:
+def is_any(host: str) -> bool:
+    """Return whether a host stands for all addresses of a machine."""
     return host in ("0.0.0.0", "::")  # noqa: S104

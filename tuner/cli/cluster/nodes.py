@@ -15,6 +15,7 @@ from tuner.cli.options import Home
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
 from tuner.errors import UserError
+from tuner.results.terminal.output import say
 from tuner.results.terminal.waiting import leave_terminal_alone, waiting
 
 app = typer.Typer(help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True)
@@ -46,7 +47,7 @@ def head(
 
     command = nodes.head_command(host, port, dashboard_port, cpus=cpus, gpus=gpus, further=ctx.args)
     if not insecure and not os.environ.get("RAY_AUTH_TOKEN"):
-        typer.echo(f"The cluster's token is in {auth.make_token()}: other nodes and clients need it")
+        say(Console(markup=False), f"The cluster's token is in {auth.make_token()}: other nodes and clients need it")
     _become(command, insecure)
 
 

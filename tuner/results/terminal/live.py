@@ -113,12 +113,9 @@ class LiveTable:
             self._console.print(self._line(record), markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, record: Record) -> str:
-        measured = [metric for metric in _shown() if metric.name in record.metrics]
-        cells = "  ".join(f"{metric.label} {_percent(record, metric)}" for metric in measured)
-        compute = record.metrics.get("compute", 0.0)
         reason = f"  ({record.reason.strip().splitlines()[-1]})" if record.reason else ""
         about = f"{record.run.name:<24} {record.run.label:<22} {self._outcome(record):<10}"
-        text = f"{about} compute {compute:4.1f}  {cells}{reason}"
+        text = f"{about} {report_line(record.metrics)}{reason}"
         return f"{text}  | {self._summary()}" if record.state != "running" and self._is_summary_due() else text
 
     def _is_summary_due(self) -> bool:
@@ -170,15 +167,16 @@ class LiveTable:
         return text
 
 
+def report_line(metrics: Mapping[str, float]) -> str:
+    """Return the compute of a report and its accuracies in percent, at equal width."""
+    measured = [metric for metric in _shown() if metric.name in metrics]
+    shares = "  ".join(f"{metric.label} {100 * metrics[metric.name]:5.1f}" for metric in measured)
+    return f"compute {metrics.get('compute', 0.0):4.1f}  {shares}"
+
+
 def _shown() -> list[Metric]:
     """Return the accuracies that are shown: those of every report, then those at the end."""
     return [*watched_accuracies("overview"), *accuracies("overview")]
-
-
-def _percent(record: Record, metric: Metric) -> str:
-    """Return an accuracy of a run in percent, at equal width."""
-    value = record.metrics.get(metric.name)
-    return "    -" if value is None else f"{100 * value:5.1f}"
 
 
 def _columns() -> tuple[Column, ...]:

@@ -51,9 +51,7 @@ def _description(snapshot: Snapshot, record: Record) -> Iterator[str]:
     if record.reason:
         yield f"reason: {record.reason.strip().splitlines()[-1]}"
     if record.metrics and not record.is_damaged:
-        yield f"accuracy on validation images in %: {_shares(record.metrics)}"
-        if masking := describe_masking(record.metrics):
-            yield f"masking: {masking} ({len(from_metrics(record.metrics))} checks)"
+        yield from describe_metrics(record.metrics)
         seconds = (record.metrics["train_s"], record.metrics["evaluation_s"])
         yield (
             f"cost: {record.metrics['compute']:.1f} of {space.budget.compute:g} epochs of compute; "
@@ -67,6 +65,13 @@ def _description(snapshot: Snapshot, record: Record) -> Iterator[str]:
     yield "settings:"
     for name, value in flatten(run.settings).items():
         yield f"  {name} {value}"
+
+
+def describe_metrics(metrics: dict[str, float]) -> Iterator[str]:
+    """Yield the accuracies on validation images that a report holds, and what the checks for masking say."""
+    yield f"accuracy on validation images in %: {_shares(metrics)}"
+    if masking := describe_masking(metrics):
+        yield f"masking: {masking} ({len(from_metrics(metrics))} checks)"
 
 
 def _shares(metrics: dict[str, float]) -> str:
