@@ -131,6 +131,8 @@ def run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("TUNER_HOME", "TUNER_DATA", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
+    # The command takes its name, and that of the variables for completion, from how this process was started.
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", "", raising=False)
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["tuner", *arguments])
