@@ -35,8 +35,9 @@ GPU_SHARE, PACK, MEMORY_RETRIES = "gpu_share", "pack", "memory_retries"
 only runs of packs on GPUs report; and how often it was begun again with a larger share because memory ran out, which
 others do not report."""
 
-MAX_SATURATION = 0.45
-"""A generator with a larger share is saturated. In runs that went well it was 0.2 to 0.3."""
+MAX_SATURATION, MAX_LEAD_OF_FGSM = 0.45, 0.1
+"""A generator with a larger share is saturated, and hardly learns if FGSM takes so much more of the accuracy than it
+does. A saturated one can be as strong as FGSM: full steps along the gradient are in the flat parts of the tanh, too."""
 
 Group = Literal["accuracy", "watch", "loss", "masking", "cost", "progress", "generator", "other"]
 """What a metric is about; MLflow shows the metrics of a group together. Those of `watch` are accuracies, too."""
@@ -290,11 +291,13 @@ def memory_warning(metrics: Mapping[str, float]) -> str:
 
 
 def saturation_warning(metrics: Mapping[str, float]) -> str | None:
-    """Return what a report says of a saturated generator; None if the run has none or it is not saturated."""
+    """Return what a report says of a generator that is saturated and weaker than FGSM; None if it is not, or none."""
     share = metrics.get(SATURATION, 0.0)
-    if share <= MAX_SATURATION:
+    lead = metrics.get("watch/generator", 1.0) - metrics.get("watch/fgsm", 0.0)
+    if share <= MAX_SATURATION or lead <= MAX_LEAD_OF_FGSM:
         return None
     return (
-        f"the generator is saturated: {100 * share:.0f} % of its outputs are in the flat parts of its tanh, so it "
-        "hardly learns; give it a larger generator.saturation_penalty, a smaller output_scale or a shorter warmup"
+        f"the generator is saturated: {100 * share:.0f} % of its outputs are in the flat parts of its tanh, where it "
+        f"hardly learns, and FGSM takes {100 * lead:.0f} points more of the accuracy than it does; give it a larger "
+        "generator.saturation_penalty, a smaller output_scale or a shorter warmup"
     )

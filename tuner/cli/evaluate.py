@@ -18,6 +18,7 @@ from tuner.cli.options import AcceptCodeChange, Data, Device, Home, is_local_pat
 from tuner.cli.output import Format, FormatOption, OutputOption, format_of, write_content, write_table
 from tuner.cli.shell import completion
 from tuner.errors import UserError
+from tuner.results.terminal.output import say
 
 if TYPE_CHECKING:
     from trainables.storage.sweep_store import SweepStore
@@ -276,7 +277,6 @@ def _print_results(
     source: str, tier: _Tier, results: Mapping[str, dict[str, Any]], where: tuple[Format, Path | None]
 ) -> None:
     from tuner.results.terminal import evaluation as evaluation_tables
-    from tuner.results.terminal.output import say
     from tuner.sweep.evaluations import EvaluationResults
 
     console = Console(markup=False)
@@ -306,7 +306,6 @@ def _evaluate_sweep(
     """Evaluate the complete runs of a sweep that have not been evaluated so, and print all of them."""
     from tuner.execution.evaluation import evaluate_sweep, evaluations_frame
     from tuner.results.terminal import evaluation as evaluation_tables
-    from tuner.results.terminal.output import say
     from tuner.sweep.snapshot import read_snapshot
     from tuner.tracking.sync import mirror_now
 
@@ -339,7 +338,8 @@ def _evaluate_sweep(
 
 def judge(ctx: typer.Context) -> None:
     """Do what ``tuner evaluate`` does with the same arguments: its name for a sweep in earlier releases."""
-    typer.echo("`tuner judge` is `tuner evaluate` now: this name for it will go with the next release", err=True)
+    text = "`tuner judge` is `tuner evaluate` now: this name for it will go with the next release"
+    say(Console(stderr=True, markup=False), text)
     group: Any = ctx.parent and ctx.parent.command
     command = group.commands["evaluate"]
     with command.make_context("evaluate", list(ctx.args), parent=ctx.parent) as context:

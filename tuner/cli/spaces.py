@@ -18,6 +18,7 @@ from tuner.cli.output import FormatOption, OutputOption, format_of, write_table
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
 from tuner.errors import UserError
+from tuner.results.terminal.output import say, say_all
 from tuner.results.terminal.waiting import waiting
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ SpaceName = Annotated[
 def list_spaces(output_format: FormatOption = None, output: OutputOption = None) -> None:
     """List the packaged search spaces, and the published configurations that a space or `tuner train` can name."""
     from tuner.results.terminal.library import plugin_lines, published_table, spaces_table
-    from tuner.results.terminal.output import say
 
     chosen, console = format_of(output_format, output), Console(markup=False)
     if chosen == "table" and output is None:
@@ -58,11 +58,11 @@ def check(space: SpaceName) -> None:
 
     parsed = parse_checked_space(*text_of(space))
     varying = sum(parameter.varies for parameter in parsed.parameters)
-    typer.echo(f"{space}: fine: {parsed.num_trials} trials of {parsed.trainable}, {varying} parameters vary")
+    console = Console(markup=False)
+    say(console, f"{space}: fine: {parsed.num_trials} trials of {parsed.trainable}, {varying} parameters vary")
     if (rung := parsed.search.pruner.first_rung) is not None:
-        typer.echo(f"trials are first compared at a compute of {rung:g} of {parsed.budget.compute:g}")
-    for note in notes_on_sampler(parsed):
-        typer.echo(note)
+        say(console, f"trials are first compared at a compute of {rung:g} of {parsed.budget.compute:g}")
+    say_all(console, notes_on_sampler(parsed))
 
 
 @app.command(**page("spaces show"))
@@ -136,7 +136,6 @@ def plan(
     from search_spaces.sections import seconds_of
     from tuner.execution.estimate import estimate, plan_lines
     from tuner.execution.preflight import check_data_folder
-    from tuner.results.terminal.output import say_all
     from tuner.search.sampling.checked import parse_checked_space
 
     try:

@@ -16,12 +16,13 @@ from trainables.common.redaction import redact
 from tuner.cli.options import Home, SweepName, open_home, open_sweep
 from tuner.cli.shell import completion
 from tuner.errors import UserError
+from tuner.results.terminal.output import say
 from tuner.results.terminal.waiting import leave_terminal_alone
 
 if TYPE_CHECKING:
     from tuner.tracking.views import Table
 
-console = Console(markup=False, highlight=False, soft_wrap=True)
+console = Console(markup=False)
 
 
 def ui(
@@ -119,20 +120,20 @@ def dashboard(
         token = secrets.token_urlsafe(32)
         link = f"{web.address(listener)}{studies.path}?token={token}"
         print(f"{sweep_name} in Optuna's dashboard: {link} (Ctrl-C ends it)", file=unmasked_output())
-        console.print("The link is a password: whoever has it sees the study. Nobody can change it there.", style="dim")
+        say(console, "The link is a password: whoever has it sees the study. Nobody can change it there.", "dim")
         sys.stdout.flush()
         pages.serve(studies, listener, token)
 
 
 def _print_other_port(asked: int | None, usual: int, number: int) -> None:
     if asked is None and number != usual:
-        console.print(f"Port {usual} is taken; this one listens on {number}", style="yellow")
+        say(console, f"Port {usual} is taken; this one listens on {number}", "yellow")
 
 
 def _say(link: str, table: Table) -> None:
     """Print the link of a table in an MLflow that asks for a password, and what is missing."""
     _print_missing(table)
-    console.print(f"{_subject(table)}: {link}")
+    say(console, f"{_subject(table)}: {link}")
 
 
 def _without_password(uri: str) -> str:
@@ -146,7 +147,7 @@ def _subject(table: Table) -> str:
 
 def _print_missing(table: Table) -> None:
     if table.missing:
-        console.print(redact(table.missing), style="yellow")
+        say(console, redact(table.missing), "yellow")
 
 
 def _print_link(address: str, token: str | None, table: Table) -> None:
@@ -157,5 +158,5 @@ def _print_link(address: str, token: str | None, table: Table) -> None:
     query = "" if token is None else f"?token={token}"
     print(f"{_subject(table)}: {address}{path_of(table)}{query} (Ctrl-C ends it)", file=unmasked_output())
     if token is not None:
-        console.print("The link is a password: whoever has it can read and delete the runs in MLflow.", style="dim")
+        say(console, "The link is a password: whoever has it can read and delete the runs in MLflow.", "dim")
     sys.stdout.flush()

@@ -10,6 +10,7 @@ import re
 import secrets
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,18 +34,27 @@ _FILES = {"report": "reports/{sweep}.html"}  # likewise, of commands that make o
 _QUERY_PREFIX = "tuner."  # the job of a sweep has another one
 
 
-def send(cluster: Cluster, command: RemoteCommand) -> int:
+Tell = Callable[[str], None]
+"""Is told what has become of a job, in a sentence for a person."""
+
+
+def send(cluster: Cluster, command: RemoteCommand, tell: Tell) -> int:
     """Run a command on a cluster, print its output, and return its exit code.
+
+    Args:
+        cluster: that runs it.
+        command: that is run.
+        tell: see `Tell`.
 
     Raises:
         UserError: it cannot be sent, or the cluster does not accept it.
     """
     if command.command in DRIVING:
-        return _drive(cluster, command)
+        return _drive(cluster, command, tell)
     jobs = jobs_of(cluster, command)
     running = [job for job in jobs if not job.has_ended]
     if command.command == "stop" and running:
-        return _stop(cluster, command, running)
+        return _stop(cluster, command, running, tell)
     if command.command == "logs" and command.run is None and jobs:
         last = next((job for job in reversed(jobs) if _has_driven(job)), jobs[-1])
         return (follow(cluster, last.id) or 0) if command.follow else print_log(cluster, last)
@@ -64,14 +74,14 @@ def next_id(sweep: str, taken: list[str]) -> str:
     return f"tuner-{sweep}.{last + 1}" if last else f"tuner-{sweep}"
 
 
-def _drive(cluster: Cluster, command: RemoteCommand) -> int:
+def _drive(cluster: Cluster, command: RemoteCommand, tell: Tell) -> int:
     """Submit a driver, unless the same one is there already, and follow it until its runs begin or it ends."""
     sweep = str(command.sweep)
     for _ in range(_TRIES):
         named = [job for job in cluster.jobs() if job.metadata.get(_SWEEP) == sweep]
         launches = [job for job in named if job.metadata.get(_COMMAND) == "launch" and _has_driven(job)]
         if command.command == "launch" and launches:
-            return _report_existing(cluster, command, launches[0])
+            return _report_existing(cluster, command, launches[0], tell)
         if command.command != "launch":
             command = _with_storage(command, jobs_of(cluster, command))
         job_id = next_id(sweep, [job.id for job in named])
@@ -82,10 +92,10 @@ def _drive(cluster: Cluster, command: RemoteCommand) -> int:
     try:
         code = follow(cluster, job_id, until=_RUN_LINE if command.command in STARTING else None)
     except KeyboardInterrupt:
-        print(f"\n{sweep} goes on there; {_next_commands(cluster, sweep)}")
+        tell(f"\n{sweep} goes on there; {_next_commands(cluster, sweep)}")
         return INTERRUPTED
     if code is None:
-        print(f"{sweep} has begun as job {job_id}; {_next_commands(cluster, sweep)}")
+        tell(f"{sweep} has begun as job {job_id}; {_next_commands(cluster, sweep)}")
     return code or 0
 
 
@@ -94,14 +104,14 @@ def _has_driven(job: Job) -> bool:
     return not (job.status == "FAILED" and job.exit_code in (None, MISTAKE))
 
 
-def _report_existing(cluster: Cluster, command: RemoteCommand, existing: Job) -> int:
+def _report_existing(cluster: Cluster, command: RemoteCommand, existing: Job, tell: Tell) -> int:
     if existing.metadata.get(_DIGEST) != digest(command):
         raise UserError(
             f"{cluster.address} has another sweep named {command.sweep!r} (job {existing.id}, other space or options): "
             f"choose another --name, or `tuner resume {command.sweep}` for that one"
         )
-    print(f"{command.sweep} is there already (job {existing.id}, {existing.status.lower()}); nothing was submitted")
-    print(_next_commands(cluster, existing.metadata[_SWEEP]))
+    tell(f"{command.sweep} is there already (job {existing.id}, {existing.status.lower()}); nothing was submitted")
+    tell(_next_commands(cluster, existing.metadata[_SWEEP]))
     return 0
 
 
@@ -163,15 +173,15 @@ def _print_result(cluster: Cluster, job: Job, folder: Path, expected: Expected |
     return FAILED if job.exit_code is None else job.exit_code
 
 
-def _stop(cluster: Cluster, command: RemoteCommand, jobs: list[Job]) -> int:
+def _stop(cluster: Cluster, command: RemoteCommand, jobs: list[Job], tell: Tell) -> int:
     for job in jobs:
         cluster.stop(job.id)
     for job in jobs:
-        print(f"{job.id} is asked to end, for which it has {STOP_WAIT_S} s", flush=True)
+        tell(f"{job.id} is asked to end, for which it has {STOP_WAIT_S} s")
         wait(cluster, job.id)
         endings = [line for line in command_lines(cluster.log(job.id)) if line.startswith(("Interrupted", "Stopped"))]
         killed = f"{job.id} was killed: `tuner resume {command.sweep}` goes on where it stands"
-        print(endings[-1] if endings else killed)
+        tell(endings[-1] if endings else killed)
     return 0
 
 

@@ -322,11 +322,14 @@ def test_status_names_a_saturated_generator(make_sweep):
     sweep = make_sweep()
     ledger = Ledger(sweep)
     key = ledger.next_run().key
-    ledger.report(key, {**row(1), "generator/saturation": 0.3})
+    ledger.report(key, {**row(1), "generator/saturation": 0.3, "watch/fgsm": 0.1, "watch/generator": 0.9})
     assert status_of(read_snapshot(sweep, with_rows=True)).warnings == {}
-    ledger.report(key, {**row(2), "generator/saturation": 0.72})
+    ledger.report(key, {**row(2), "generator/saturation": 0.72, "watch/fgsm": 0.87, "watch/generator": 0.84})
+    assert status_of(read_snapshot(sweep, with_rows=True)).warnings == {}, "as strong as FGSM"
+    ledger.report(key, {**row(3), "generator/saturation": 0.72, "watch/fgsm": 0.2, "watch/generator": 0.8})
     about = status_of(read_snapshot(sweep, with_rows=True))
     assert about.warnings[key].startswith("the generator is saturated: 72 % of its outputs")
+    assert "FGSM takes 60 points more of the accuracy" in about.warnings[key]
     assert status_lines(about)[-1].startswith(f"{key}: the generator is saturated")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from typer.core import TyperCommand
 
 from tuner.cli.options import is_local_path
@@ -65,11 +66,13 @@ class ClusterCommand(TyperCommand):
         from tuner.cluster.client import Cluster, check_address
         from tuner.cluster.command import environment
         from tuner.cluster.submission import send
+        from tuner.results.terminal.output import say
 
         check_address(address)
         environment()  # refuses a password before the cluster is asked
         command = remote_command(ctx)
-        raise typer.Exit(send(Cluster(address, insecure=insecure), command))
+        console = Console(markup=False)
+        raise typer.Exit(send(Cluster(address, insecure=insecure), command, lambda text: say(console, text)))
 
 
 def accept_ray(ctx: typer.Context) -> bool:

@@ -42,18 +42,20 @@ def draw(
     sweep = open_sweep(sweep_name, home_folder)
     from tuner.execution.preflight import choose_device
     from tuner.results.pictures.draw import write_pictures
+    from tuner.results.terminal.output import say
     from tuner.results.terminal.waiting import waiting
     from tuner.sweep.snapshot import read_snapshot
 
     snapshot = read_snapshot(sweep, with_rows=True)
     snapshot.require_whole()
     chosen = choose_device(device)
-    with waiting(Console(stderr=True, markup=False), "Drawing", in_logs=False):
+    errors = Console(stderr=True, markup=False)
+    with waiting(errors, "Drawing", in_logs=False):
         folder, missing = write_pictures(snapshot, output, run, chosen)
     for picture in sorted(folder.iterdir()):
         typer.echo(picture)
     for what in missing:
-        typer.echo(f"not drawn: {what}", err=True)
+        say(errors, f"not drawn: {what}")
     if missing:
         raise typer.Exit(MISTAKE)
 
