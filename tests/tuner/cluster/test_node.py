@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tuner.cli.cluster.node import StartOutput, description
+from tuner.cli.cluster.node import description
 from tuner.cluster import nodes
+from tuner.cluster.node import StartOutput
 
 RAYS = """\
 Local node IP: \x1b[1m192.0.2.2\x1b[22m
