@@ -15,7 +15,7 @@ from tuner.cli.exits import run_command
 from tuner.cli.options import Home, SweepName, open_sweep
 from tuner.cli.results import checks, compare, files, runs, trust
 from tuner.cli.shell.help import HELP_OPTIONS, page, print_version
-from tuner.cli.shell.usage import ReadableGroup
+from tuner.cli.shell.usage import QuickCommand, ReadableGroup
 
 app = typer.Typer(
     cls=ReadableGroup,
@@ -75,12 +75,12 @@ for _command in (
 _FORWARDING = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 for _hidden in (evaluate.judge, job.job, node.node):
     app.command(hidden=True, add_help_option=False, context_settings=_FORWARDING)(_hidden)
-app.command(**page("train"))(launch.train)
-app.command(**page("reproduce"))(checks.reproduce)
-app.command(**page("data"))(spaces.data)
-app.command(**page("trust"))(trust.trust)
-app.command(**page("ui"))(ui.ui)
-app.command(**page("dashboard"))(ui.dashboard)
+app.command(cls=QuickCommand, **page("train"))(launch.train)
+app.command(cls=QuickCommand, **page("reproduce"))(checks.reproduce)
+app.command(cls=QuickCommand, **page("data"))(spaces.data)
+app.command(cls=QuickCommand, **page("trust"))(trust.trust)
+app.command(cls=QuickCommand, **page("ui"))(ui.ui)
+app.command(cls=QuickCommand, **page("dashboard"))(ui.dashboard)
 app.add_typer(spaces.app, name="spaces", **page("spaces"))
 app.add_typer(nodes.app, name="cluster", **page("cluster"))
 

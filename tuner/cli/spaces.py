@@ -17,6 +17,7 @@ from tuner.cli.options import Data, MaxConcurrent
 from tuner.cli.output import FormatOption, OutputOption, format_of, write_table
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
+from tuner.cli.shell.usage import QuickCommand, QuickGroup
 from tuner.errors import UserError
 from tuner.results.terminal.output import say, say_all
 from tuner.results.terminal.waiting import waiting
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     from search_spaces.schedule_preview import SchedulePreview
 
 
-app = typer.Typer(help="List, check and show search spaces.", no_args_is_help=True)
+app = typer.Typer(cls=QuickGroup, help="List, check and show search spaces.", no_args_is_help=True)
 SpaceName = Annotated[
     str, typer.Argument(metavar="SPACE", autocompletion=completion.spaces, help="A packaged space or a YAML file.")
 ]
 
 
-@app.command("list", **page("spaces list"))
+@app.command("list", cls=QuickCommand, **page("spaces list"))
 def list_spaces(output_format: FormatOption = None, output: OutputOption = None) -> None:
     """List the packaged search spaces, and the published configurations that a space or `tuner train` can name."""
     from tuner.results.terminal.library import plugin_lines, published_table, spaces_table
@@ -50,7 +51,7 @@ def list_spaces(output_format: FormatOption = None, output: OutputOption = None)
     write_table(replace(spaces, rows=rows), chosen, output, console)
 
 
-@app.command(**page("spaces check"))
+@app.command(cls=QuickCommand, **page("spaces check"))
 def check(space: SpaceName) -> None:
     """Check a search-space file; every mistake is listed at once."""
     from search_spaces.library import text_of
@@ -65,7 +66,7 @@ def check(space: SpaceName) -> None:
     say_all(console, notes_on_sampler(parsed))
 
 
-@app.command(**page("spaces show"))
+@app.command(cls=QuickCommand, **page("spaces show"))
 def show(
     space: SpaceName,
     picture: Annotated[
@@ -102,7 +103,7 @@ def show(
         typer.echo(f"picture: {picture}", err=True)
 
 
-@app.command(**page("spaces schema"))
+@app.command(cls=QuickCommand, **page("spaces schema"))
 def schema() -> None:
     """Print the JSON schema of a search-space file, with which an editor completes and describes its keys."""
     from search_spaces.parsing.json_schema import json_schema
@@ -110,7 +111,7 @@ def schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=1))
 
 
-@app.command(**page("spaces plan"))
+@app.command(cls=QuickCommand, **page("spaces plan"))
 def plan(
     space: SpaceName,
     trials: Annotated[

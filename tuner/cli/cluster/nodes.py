@@ -14,11 +14,14 @@ from search_spaces.limits import MAX_CONCURRENT
 from tuner.cli.options import Home
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
+from tuner.cli.shell.usage import QuickCommand, QuickGroup
 from tuner.errors import UserError
 from tuner.results.terminal.output import say
 from tuner.results.terminal.waiting import leave_terminal_alone, waiting
 
-app = typer.Typer(help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True)
+app = typer.Typer(
+    cls=QuickGroup, help="Start the nodes of a Ray cluster, with a token always on.", no_args_is_help=True
+)
 Cpus = Annotated[
     int | None,
     typer.Option("--cpus", metavar="N", min=0, max=MAX_CONCURRENT, help="Processors to offer; by default all."),
@@ -30,7 +33,7 @@ Insecure = Annotated[bool, typer.Option("--insecure", help="Without a token: who
 _FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-@app.command(context_settings=_FURTHER, **page("cluster head"))
+@app.command(cls=QuickCommand, context_settings=_FURTHER, **page("cluster head"))
 def head(
     ctx: typer.Context,
     host: Annotated[str, typer.Option(metavar="HOST", help="Where its dashboard and Jobs API listen.")] = "127.0.0.1",
@@ -51,7 +54,7 @@ def head(
     _become(command, insecure)
 
 
-@app.command(context_settings=_FURTHER, **page("cluster join"))
+@app.command(cls=QuickCommand, context_settings=_FURTHER, **page("cluster join"))
 def join(
     ctx: typer.Context,
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The head's HOST:PORT.")],
@@ -74,7 +77,7 @@ def join(
     _become(command, insecure)
 
 
-@app.command(context_settings=_FURTHER, **page("cluster slurm"))
+@app.command(cls=QuickCommand, context_settings=_FURTHER, **page("cluster slurm"))
 def slurm(
     ctx: typer.Context,
     space: Annotated[

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperCommand
 
 from tuner.cli.options import is_local_path
+from tuner.cli.shell.usage import QuickCommand
 from tuner.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _declaring = typer.Typer(add_completion=False)
 _declaring.command()(_cluster_options)
 
 
-class ClusterCommand(TyperCommand):
+class ClusterCommand(QuickCommand):
     """A command with ``--cluster`` and ``--insecure``: with an address it runs on that cluster, else in this process.
 
     Without ``--cluster``, an http address in ``RAY_ADDRESS`` is that of the cluster, unless the command is about a file

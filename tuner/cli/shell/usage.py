@@ -1,4 +1,4 @@
-"""What is said of an argument that cannot be: in whole words within the terminal, without the words of a library."""
+"""How a command line is read: quickly for a completion; what cannot be is told in whole words within the terminal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,36 @@ from textwrap import wrap
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 _OF_THE_LIBRARY = "Value error, "
 _ERROR = "Error: "
 
 
-class ReadableGroup(TyperGroup):
+class QuickCompletion:
+    """A base of commands and groups: for a completion, values stay as they were typed.
+
+    To convert them, Typer would load pydantic, which takes as long as all the rest of a completion.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, which convert nothing while a completion is made."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of click's Command
+        if ctx.resilient_parsing:
+            for param in params:
+                param.process_value = lambda _, value: value
+        return params
+
+
+class QuickCommand(QuickCompletion, TyperCommand):
+    """A command with `QuickCompletion`."""
+
+
+class QuickGroup(QuickCompletion, TyperGroup):
+    """A group of commands with `QuickCompletion`."""
+
+
+class ReadableGroup(QuickGroup):
     """The commands of a program, whose messages about their arguments can be read in a narrow terminal, too."""
 
     def invoke(self, ctx: Any) -> Any:

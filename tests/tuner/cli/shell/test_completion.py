@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.support.plugins import example_package, installed
@@ -69,3 +73,19 @@ def test_sweeps_and_their_runs(complete, home, monkeypatch):
     assert complete("tuner logs tiny sta") == ["standard"]
     assert complete("tuner show other ") == []
     assert complete("tuner export tiny --run 3") == ["3"]
+
+
+@pytest.mark.parametrize("line", ["tuner comp", "tuner spaces sh", "tuner launch gan --set generator.wi", "tuner ui "])
+def test_what_is_slow_to_load_is_not_loaded(line, tmp_path):
+    asked = "print(*({'pydantic', 'optuna', 'ray', 'torch', 'mlflow'} & set(sys.modules)), file=sys.stderr)"
+    code = f"import atexit, sys; atexit.register(lambda: {asked}); sys.argv = ['tuner']"
+    variables = {"_TUNER_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    completed = subprocess.run(
+        [sys.executable, "-c", f"{code}; from tuner.cli.app import main; main()"],
+        env={**os.environ, **variables},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert completed.stderr.strip() == ""

@@ -1,0 +1,107 @@
+"""Writes the tables of `tuned.md`, and the runs as Parquet, from the sweep `gan16`.
+
+Run it after `make results-tuned`, or while its sweep is under way: `python docs/results/make_tuned.py [HOME]`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from tuner import Sweep
+from tuner.statistics import interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FOLDER = Path(__file__).parent
+PAGE = FOLDER / "tuned.md"
+NAME = "gan16"
+_ACCURACIES = {"robust": "robust", "clean": "clean", "FGSM": "fgsm", "PGD-40": "pgd"}
+_SHOWN = 5
+"""How many of the best trials are in the table beside those that the space lists."""
+
+
+def main(home: str = "sweeps") -> None:
+    """Write what the sweep has so far."""
+    sweep = Sweep.open(NAME, home=home)
+    trials = sweep.trials()
+    listed = len(yaml.safe_load((sweep.folder / "space.yaml").read_text("utf-8")).get("first", []))
+    trials.to_parquet(FOLDER / f"{NAME}.parquet", index=False)
+    text = PAGE.read_text(encoding="utf-8")
+    text = with_lines(text, "found", found(trials, listed))
+    text = with_lines(text, "rungs", rungs(home))
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def with_lines(text: str, name: str, lines: Iterator[str]) -> str:
+    """Return the page with lines between the two marks of a name."""
+    between = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+    if not between.search(text):
+        raise ValueError(f"{PAGE} must have the marks <!-- {name} --> and <!-- end of {name} -->")
+    content = "\n".join(lines)
+    return between.sub(lambda _: f"\n{content}\n\n", text)
+
+
+def found(trials: pd.DataFrame, listed: int) -> Iterator[str]:
+    """Yield the lines of a table of the best trials, the listed ones and the baselines, with 95 % intervals."""
+    runs = trials.assign(origin=trials.apply(lambda run: _origin(run, listed), axis=1))
+    complete = runs[runs["state"] == "complete"].sort_values(["robust", "clean"], ascending=False)
+    best = complete[complete["kind"] == "trial"].head(_SHOWN)
+    others = complete[complete["origin"] != "drawn"]
+    rows = complete[complete["run"].isin({*best["run"], *others["run"]})]
+    heads = ["run", "schedule", "origin", *_ACCURACIES, "compute"]
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for _, run in rows.iterrows():
+        images = int(run["settings.evaluation.rank_images"])
+        shares = [_percent(run[name], images) for name in _ACCURACIES.values()]
+        schedule = run["schedule"] if isinstance(run["schedule"], str) else ""
+        yield f"| {' | '.join([run['run'], schedule, run['origin'], *shares, format(run['compute'], '.0f')])} |"
+    pruned = runs[(runs["kind"] == "trial") & (runs["state"] == "pruned")]
+    yield ""
+    yield (
+        f"{(runs['kind'] == 'trial').sum()} trials: {len(complete[complete['kind'] == 'trial'])} to their end, "
+        f"{len(pruned)} stopped by the pruner, {_listed_pruned(pruned, listed)} of the {listed} listed ones among them."
+    )
+
+
+def _origin(run: pd.Series, listed: int) -> str:
+    if run["kind"] != "trial":
+        return "baseline"
+    return "listed" if run["number"] < listed else "drawn"
+
+
+def _listed_pruned(pruned: pd.DataFrame, listed: int) -> int:
+    return int((pruned["number"] < listed).sum())
+
+
+def _percent(accuracy: float, num_images: int) -> str:
+    low, high = interval(accuracy, num_images)
+    return f"{100 * accuracy:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+
+
+def rungs(home: str) -> Iterator[str]:
+    """Yield the lines of a table of how well the reports of each step rank the trials as their ends do."""
+    command = [sys.executable, "-m", "tuner", "replay", NAME, "--home", home, "--format", "json"]
+    steps = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["curves"]["steps"]
+    yield "| compute | trials | rank correlation with the end | among the best quarter |"
+    yield "|---|---|---|---|"
+    for step in steps:
+        judged = [_correlation(step[name]) for name in ("correlation", "among_best")]
+        yield f"| {' | '.join([format(step['compute'], '.0f'), str(step['trials']), *judged])} |"
+
+
+def _correlation(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
