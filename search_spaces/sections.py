@@ -99,20 +99,17 @@ def _amount(value: float) -> float:
     return round(value, 4)  # Ray's precision
 
 
-def _gpus_as_written(value: object) -> object:
-    if value == "auto":
-        return None
-    if value is None or isinstance(value, str):
-        raise ValueError(f"must be auto, 0, or a share of one GPU, like 0.25 or 1, not {shown(value)}")
-    return value
+def _auto_or(wanted: str) -> BeforeValidator:
+    """Return a validator that takes ``auto`` for None, and leaves what else is written to the others."""
 
+    def as_written(value: object) -> object:
+        if value == "auto":
+            return None
+        if value is None or isinstance(value, str):
+            raise ValueError(f"must be auto, {wanted}, not {shown(value)}")
+        return value
 
-def _pack_as_written(value: object) -> object:
-    if value == "auto":
-        return None
-    if value is None or isinstance(value, str):
-        raise ValueError(f"must be auto, or a whole number from 1 on, not {shown(value)}")
-    return value
+    return BeforeValidator(as_written)
 
 
 def _gpus(value: float | None) -> float | None:
@@ -434,10 +431,13 @@ class Resources(Section):
     """
 
     cpu: Annotated[float, Field(ge=_SMALLEST_SHARE, le=10_000), AfterValidator(_amount)] = 1.0
-    gpu: Annotated[float | None, Field(ge=0, le=10_000), AfterValidator(_gpus), BeforeValidator(_gpus_as_written)] = (
-        None
-    )
-    pack: Annotated[int | None, Field(ge=1, le=MAX_PACK), BeforeValidator(_pack_as_written)] = None
+    gpu: Annotated[
+        float | None,
+        Field(ge=0, le=10_000),
+        AfterValidator(_gpus),
+        _auto_or("0, or a share of one GPU, like 0.25 or 1"),
+    ] = None
+    pack: Annotated[int | None, Field(ge=1, le=MAX_PACK), _auto_or("or a whole number from 1 on")] = None
 
 
 class Baseline(Section):
