@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tuner.errors import INTERRUPTED
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ADDRESS = re.compile(r"^Local node IP: (\S+)", re.MULTILINE)
 _STARTED = re.compile(r"^\s*Process exit logs will be saved to: (.+)\n", re.MULTILINE)  # Ray's last line
 OnStart = Callable[[str, Path], None]
@@ -39,7 +38,7 @@ class StartOutput(io.TextIOBase):
     def write(self, text: str) -> int:
         """Keep text, until the node is up; return the number of its characters."""
         if not self.has_started:
-            self.text = _COLOURS.sub("", self.text + text)
+            self.text += text
             if match := _STARTED.search(self.text):
                 self.has_started = True
                 address = _ADDRESS.search(self.text)

@@ -139,6 +139,7 @@ def wait_for_head(address: str, patience_s: float = 600.0) -> None:
 _START = (
     *python_command("tuner", "node"),
     *("start", "--block", "--disable-usage-stats", "--include-log-monitor", "false"),
+    *("--log-style", "pretty", "--log-color", "false"),  # as `tuner.cluster.node` reads it
 )
 
 

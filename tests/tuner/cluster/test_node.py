@@ -11,13 +11,13 @@ from tuner.cluster import nodes
 from tuner.cluster.node import StartOutput
 
 RAYS = """\
-Local node IP: \x1b[1m192.0.2.2\x1b[22m
+Local node IP: 192.0.2.2
 
 Ray runtime started.
   To terminate the Ray runtime, run
     ray stop
 --block
-  Process exit logs will be saved to: \x1b[1m/tmp/session/logs/ray_process_exit.log\x1b[22m
+  Process exit logs will be saved to: /tmp/session/logs/ray_process_exit.log
 """
 
 
