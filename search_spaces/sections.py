@@ -381,8 +381,8 @@ class Search(Section):
         prune_on: what trials are compared by while they train, see `Space.prune_on` for the default; ``pareto`` is
             all of several objectives.
         accept_early_rungs: let a pruner compare trials before the end of warm-up and pretraining.
-        prior_draws: of so many first trials that ``tpe`` or ``gp`` draw, every second one lies around a configuration
-            of ``first`` or a prior; none does in a search of fewer trials.
+        prior_draws: of so many first trials that ``tpe`` or ``gp`` draw, every second one lies around the best
+            configuration of ``first`` so far, or a prior; none does in a search of fewer trials.
         seed: of the sampler, and of the first trial; a baseline has it, too.
     """
 

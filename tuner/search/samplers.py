@@ -19,7 +19,7 @@ from tuner.search.pareto_pruner import ParetoPruner
 from tuner.search.sampling.fallback import FallbackSampler
 from tuner.search.sampling.imported import SamplerSource
 from tuner.search.sampling.partial_trials import PartialTrialSampler
-from tuner.search.sampling.priors import AroundSampler, centre_for, centres_of
+from tuner.search.sampling.priors import AroundSampler, best_of, centre_for, centres_of
 from tuner.search.sampling.several_objectives import random_weights
 from tuner.search.sampling.untried import TriedPoints, UntriedSampler, is_finite
 from tuner.sweep.folder import SweepFolder
@@ -54,7 +54,8 @@ def build_sampler(
     """
     seed = (space.search.seed * 1_000_003 + number) % 2**32
     centres = centres_of(space)
-    centre = centre_for(space, centres, number - (len(space.first) if num_known is None else num_known))
+    num_known = len(space.first) if num_known is None else num_known
+    centre = centre_for(space, centres, number - num_known, _best_first(space, study, num_known))
     if centre is not None:
         sampler: BaseSampler = AroundSampler(centre, seed)
     else:
@@ -62,6 +63,14 @@ def build_sampler(
         if failed is not None and source is None:
             sampler = FallbackSampler(sampler, seed, failed)
     return UntriedSampler(sampler, tried, seed) if is_finite(space) else sampler
+
+
+def _best_first(space: Space, study: Study | None, num_known: int) -> int | None:
+    """Return which configuration of ``first`` has done best; None with several objectives or if none has ended."""
+    if study is None or not space.first or len(space.objectives) > 1:
+        return None
+    trials = study.get_trials(deepcopy=False)[num_known - len(space.first) : num_known]
+    return best_of(trials, study.direction)
 
 
 def _named_sampler(space: Space, seed: int) -> BaseSampler:

@@ -56,7 +56,7 @@ class TrialHistory:
         for trial in changed:
             if trial.state.is_finished():
                 self.constraints.update(trial.constraints)
-                if _is_feasible(trial):
+                if is_feasible(trial):
                     _update_best(self.best, trial, self.sign)
                     self._rank(trial)
 
@@ -91,7 +91,7 @@ def visible_trials(
     """
     history = history or TrialHistory(direction)
     history.update(trials)
-    feasible = [trial for trial in history.unfinished if _is_feasible(trial)]
+    feasible = [trial for trial in history.unfinished if is_feasible(trial)]
     best = dict(history.best)
     for trial in feasible:
         _update_best(best, trial, history.sign)
@@ -124,7 +124,7 @@ def visible_by_number(trials: Sequence[FrozenTrial], numbers: Mapping[int, float
     Returns:
         At most `NUM_VISIBLE` trials: the `NUM_BEST` best that keep all constraints, and the newest of the others.
     """
-    ranked = sorted((value, number) for number, value in numbers.items() if _is_feasible(trials[number]))
+    ranked = sorted((value, number) for number, value in numbers.items() if is_feasible(trials[number]))
     chosen = {number for _, number in ranked[:NUM_BEST]} if len(trials) > NUM_VISIBLE else set()
     newest = (trial.number for trial in reversed(trials) if trial.number not in chosen)
     chosen |= set(islice(newest, NUM_VISIBLE - len(chosen)))
@@ -159,7 +159,8 @@ def relative_value(trial: FrozenTrial, best: dict[float, float]) -> float | None
     return value / best[step]
 
 
-def _is_feasible(trial: FrozenTrial) -> bool:
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Return whether a trial keeps all constraints that it has measured."""
     return all(violation <= 0 for violation in trial.constraints.values())
 
 

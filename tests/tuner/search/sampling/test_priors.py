@@ -19,7 +19,7 @@ from search_spaces.errors import SpaceError
 from tests.tuner.conftest import STEPS, row
 from trainables.storage.atomic import write_json
 from tuner.search.ledger import Ledger
-from tuner.search.sampling.priors import AroundSampler, centre_for, centres_of
+from tuner.search.sampling.priors import AroundSampler, best_of, centre_for, centres_of
 from tuner.search.warm_start import collect_observations
 from tuner.storage.optuna_internals import contains
 from tuner.sweep.folder import SweepFolder
@@ -87,6 +87,35 @@ def test_a_killed_search_draws_the_same(tmp_path, text):
     while not Ledger(parts).is_complete:
         train(parts, dice, dice.randrange(3, 12))
     assert [one.run.settings for one in read_records(parts)] == [one.run.settings for one in read_records(whole)]
+
+
+def test_draws_lie_around_the_best_of_several(tmp_path):
+    bad = "  - classifier: {learning_rate: 1.0e-5, weight_decay: 0.0}\n    batch_size: 128\n"
+    text = TEXT.replace("first:\n", f"first:\n{bad}").replace("trials: 22", "trials: 24") + bad.replace("128", "64")
+    train(sweep := create(tmp_path, text))
+    assert distances(sweep)[:3] == [2.0, 0.0, 2.0]
+    assert mean(distances(sweep)[3:23:2]) < 0.6
+
+
+def ended(state: str, value: float | None = None, reports: dict[int, float] | None = None, violation: float = 0.0):
+    """Return a trial that has ended so."""
+    made = optuna.trial.create_trial(state=optuna.trial.TrialState[state], value=value, intermediate_values=reports)
+    made.set_constraint("clean", violation)
+    return made
+
+
+def test_which_trial_has_done_best():
+    maximise, minimise = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+    complete, better = ended("COMPLETE", 0.3), ended("COMPLETE", 0.6)
+    infeasible = ended("COMPLETE", 0.9, violation=0.1)
+    early, late = ended("PRUNED", reports={1: 0.9}), ended("PRUNED", reports={1: 0.0, 2: 0.2})
+    failed = ended("FAIL")
+    assert best_of([complete, infeasible, better, early], maximise) == 2
+    assert best_of([complete, better], minimise) == 0
+    assert best_of([early, infeasible, late], maximise) == 1
+    assert best_of([failed, early, late, late], maximise) == 2
+    assert best_of([failed], maximise) is None
+    assert best_of([], maximise) is None
 
 
 def test_a_search_of_fewer_trials_draws_around_nothing():
