@@ -21,8 +21,10 @@ from trainables.evaluation import metrics
 from trainables.evaluation.metrics import Metric
 from trainables.training.loop import TrainingLoop
 from trainables.training.registry import LOOPS, build
-from tuner.cli.cluster.remote import ClusterCommand
+from tuner.cli import monitor
+from tuner.cli.app import ON_CLUSTERS, app
 from tuner.cli.options import Home, SweepName
+from tuner.cli.shell.help import PAGES
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import home
 
@@ -55,12 +57,14 @@ def test_a_recipe_trains():
     assert reports[-1]["clean"] > 0.5
 
 
-def test_a_command_runs(tmp_path):
-    app = typer.Typer()
-    app.callback()(lambda: None)
+def test_a_command_runs(tmp_path, monkeypatch):
     names = {"SweepName": SweepName, "Home": Home, "SweepFolder": SweepFolder, "home": home}
-    run_example("A command", typer=typer, app=app, ClusterCommand=ClusterCommand, **names)
-    SweepFolder.create("tiny", SPACE, "tiny.yaml", home=tmp_path)
-    shown = CliRunner().invoke(app, ["runs", "tiny", "--home", str(tmp_path)], catch_exceptions=False)
-    assert shown.output == "6 runs\n"
-    assert "--cluster" in CliRunner().invoke(app, ["runs", "--help"]).output
+    with patch.dict(ON_CLUSTERS), patch.dict(PAGES):
+        made = run_example("A command", typer=typer, ON_CLUSTERS=ON_CLUSTERS, PAGES=PAGES, **names)
+        monkeypatch.setattr(monitor, "runs", made["runs"], raising=False)
+        SweepFolder.create("tiny", SPACE, "tiny.yaml", home=tmp_path)
+        shown = CliRunner().invoke(app, ["runs", "tiny", "--home", str(tmp_path)], catch_exceptions=False)
+        assert shown.output == "6 runs\n"
+        page = CliRunner().invoke(app, ["runs", "--help"]).output
+    assert "--cluster" in page
+    assert "tuner runs first" in page

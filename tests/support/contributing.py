@@ -13,6 +13,7 @@ def example(heading: str) -> str:
     return re.search(r"```python\n(.*?)```", TEXT[TEXT.index(f"**{heading}**") :], re.DOTALL)[1]
 
 
-def run_example(heading: str, **names: object) -> None:
-    """Run the block after ``**heading**`` with those names."""
+def run_example(heading: str, **names: object) -> dict[str, object]:
+    """Run the block after ``**heading**`` with those names, and return them with what it has made."""
     exec(compile(example(heading), "CONTRIBUTING.md", "exec", dont_inherit=True), names)
+    return names

@@ -1,4 +1,4 @@
-"""`tuner ui`, `tuner dashboard`: sweeps in a browser."""
+"""`tuner ui`, `tuner dashboard`: sweeps in a browser; `tuner sync`: what MLflow lacks of one."""
 
 from __future__ import annotations
 
@@ -91,6 +91,16 @@ def ui(
     leave_terminal_alone()
     os.chdir(where)  # MLflow puts its database of users right here
     os.execve(sys.executable, command, {**python_environment(), **settings})  # noqa: S606
+
+
+def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
+    """Write to MLflow what it lacks of a sweep; run again, it changes nothing."""
+    sweep = open_sweep(sweep_name, home_folder)
+    from tuner.tracking.sync import mirror_now
+
+    with sweep.lock():
+        mirror_now(sweep, console)
+    say(console, f"MLflow has every run of {sweep.name}")
 
 
 def dashboard(

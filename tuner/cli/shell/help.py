@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
-_PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
+PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "launch": (
         "Start a sweep: search a space, baselines beside it.",
         (
@@ -82,14 +82,19 @@ _PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def page(command: str) -> dict[str, Any]:
     """Return what a command is registered with: its short help, and examples below its options."""
-    short, lines = _PAGES[command]
+    short, lines = PAGES[command]
     epilog = "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
     return {"short_help": short, **({"epilog": epilog} if lines else {})}
 
 
+def short_help(command: str) -> str:
+    """Return what the list of commands says of one."""
+    return PAGES[command][0]
+
+
 def examples() -> dict[str, tuple[str, ...]]:
     """Return the examples of every command, by its words after ``tuner``."""
-    return {command: lines for command, (_, lines) in _PAGES.items()}
+    return {command: lines for command, (_, lines) in PAGES.items()}
 
 
 def print_version(value: bool) -> None:
