@@ -6,14 +6,14 @@ Run it after `make results-paper`, or while its sweep is under way: `python docs
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from page_tables import percent, with_lines
+
 from tuner import Sweep
-from tuner.statistics import interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,16 +40,8 @@ def main(home: str = "sweeps") -> None:
     named = curves.merge(labels(trials).rename("label"), left_on="run", right_index=True)
     named.to_parquet(FOLDER / f"{NAME}.parquet", index=False)
     draw(trials, curves)
-    page = with_table(PAGE.read_text(encoding="utf-8"), "\n".join(table(trials, curves)))
+    page = with_lines(PAGE.read_text(encoding="utf-8"), "table", table(trials, curves))
     PAGE.write_text(page, encoding="utf-8")
-
-
-def with_table(text: str, lines: str) -> str:
-    """Return the page with the lines of a table between its two marks."""
-    between = re.compile("(?<=<!-- table -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
-    if not between.search(text):
-        raise ValueError(f"{PAGE} must have the marks <!-- table --> and <!-- end of table -->")
-    return between.sub(lambda _: f"\n{lines}\n\n", text)
 
 
 def labels(trials: pd.DataFrame) -> pd.Series:
@@ -87,7 +79,7 @@ def table(trials: pd.DataFrame, curves: pd.DataFrame) -> Iterator[str]:
                 f"{report['compute']:.0f}",
                 _number(report, "generator_loss"),
             ]
-            shown = [_percent(report[metric], int(images[run])) for metric in _ACCURACIES.values()]
+            shown = [percent(report[metric], int(images[run])) for metric in _ACCURACIES.values()]
             yield f"| {' | '.join([label if number == 0 else '', *numbers, *shown])} |"
 
 
@@ -102,11 +94,6 @@ def _places(reports: pd.DataFrame) -> list[int]:
 def _number(report: pd.Series, name: str, form: str = "{:.2f}") -> str:
     value = report.get(name)
     return "" if value is None or math.isnan(value) else form.format(value)
-
-
-def _percent(accuracy: float, num_images: int) -> str:
-    low, high = interval(accuracy, num_images)
-    return f"{100 * accuracy:.1f} ({100 * low:.1f}-{100 * high:.1f})"
 
 
 def draw(trials: pd.DataFrame, curves: pd.DataFrame) -> None:

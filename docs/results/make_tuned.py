@@ -6,17 +6,16 @@ Run it after `make results-tuned`, or while its sweep is under way: `python docs
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
+from page_tables import percent, with_lines
 
 from tuner import Sweep
-from tuner.statistics import interval
+from tuner.sweep.folder import SweepFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +24,7 @@ FOLDER = Path(__file__).parent
 PAGE = FOLDER / "tuned.md"
 NAME = "gan16"
 _ACCURACIES = {"robust": "robust", "clean": "clean", "FGSM": "fgsm", "PGD-40": "pgd"}
+_CHOICES = ("random_start", "image_gradient", "see_label", "see_perturbation", "optimizer", "noise", "body", "loss")
 _SHOWN = 5
 """How many of the best trials are in the table beside those that the space lists."""
 
@@ -33,21 +33,13 @@ def main(home: str = "sweeps") -> None:
     """Write what the sweep has so far."""
     sweep = Sweep.open(NAME, home=home)
     trials = sweep.trials()
-    listed = len(yaml.safe_load((sweep.folder / "space.yaml").read_text("utf-8")).get("first", []))
+    listed = len(SweepFolder.open(NAME, home=Path(home)).space.first)
     trials.to_parquet(FOLDER / f"{NAME}.parquet", index=False)
     text = PAGE.read_text(encoding="utf-8")
     text = with_lines(text, "found", found(trials, listed))
+    text = with_lines(text, "values", values(trials))
     text = with_lines(text, "rungs", rungs(home))
     PAGE.write_text(text, encoding="utf-8")
-
-
-def with_lines(text: str, name: str, lines: Iterator[str]) -> str:
-    """Return the page with lines between the two marks of a name."""
-    between = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
-    if not between.search(text):
-        raise ValueError(f"{PAGE} must have the marks <!-- {name} --> and <!-- end of {name} -->")
-    content = "\n".join(lines)
-    return between.sub(lambda _: f"\n{content}\n\n", text)
 
 
 def found(trials: pd.DataFrame, listed: int) -> Iterator[str]:
@@ -62,7 +54,7 @@ def found(trials: pd.DataFrame, listed: int) -> Iterator[str]:
     yield f"|{'---|' * len(heads)}"
     for _, run in rows.iterrows():
         images = int(run["settings.evaluation.rank_images"])
-        shares = [_percent(run[name], images) for name in _ACCURACIES.values()]
+        shares = [percent(run[name], images) for name in _ACCURACIES.values()]
         schedule = run["schedule"] if isinstance(run["schedule"], str) else ""
         yield f"| {' | '.join([run['run'], schedule, run['origin'], *shares, format(run['compute'], '.0f')])} |"
     pruned = runs[(runs["kind"] == "trial") & (runs["state"] == "pruned")]
@@ -83,9 +75,16 @@ def _listed_pruned(pruned: pd.DataFrame, listed: int) -> int:
     return int((pruned["number"] < listed).sum())
 
 
-def _percent(accuracy: float, num_images: int) -> str:
-    low, high = interval(accuracy, num_images)
-    return f"{100 * accuracy:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+def values(trials: pd.DataFrame) -> Iterator[str]:
+    """Yield the lines of a table: of each value of a choice, how many trials had it, and the best that they reached."""
+    ended = trials[(trials["kind"] == "trial") & trials["state"].isin(["complete", "pruned"])]
+    reached = ended["robust"].fillna(ended["watch/robust"])
+    yield "| setting of the generator | value: trials, best robust accuracy |"
+    yield "|---|---|"
+    for name in _CHOICES:
+        groups = reached.groupby(ended[f"settings.generator.{name}"].astype(str))
+        cells = (f"{value}: {len(group)}, {100 * group.max():.1f}" for value, group in groups)
+        yield f"| `{name}` | {'; '.join(cells)} |"
 
 
 def rungs(home: str) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 import typer.main
@@ -51,7 +51,7 @@ _HIDDEN = {"judge": "evaluate:judge", "job": "cluster.job:job", "node": "cluster
 _FORWARDING = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
-class Commands(MutableMapping[str, Any]):
+class Commands(Mapping[str, Any]):
     """The commands by their names, each made when it is asked for."""
 
     def __init__(self) -> None:
@@ -62,14 +62,6 @@ class Commands(MutableMapping[str, Any]):
         if name not in self._made:
             self._made[name] = _make(name, self._where[name])
         return self._made[name]
-
-    def __setitem__(self, name: str, command: Any) -> None:
-        self._where.setdefault(name, "")
-        self._made[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        del self._where[name]
-        self._made.pop(name, None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._where)
@@ -101,7 +93,7 @@ class Program(ReadableGroup):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.commands = Commands()
+        self.commands = cast("Any", Commands())
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands, none of which is made for that."""

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import ray
@@ -138,7 +137,7 @@ class Cluster:
         metadata: Mapping[str, str],
         environment: Mapping[str, str],
         nonce: str,
-        uploads: Mapping[str, bytes] = MappingProxyType({}),
+        uploads: Mapping[str, bytes],
     ) -> bool:
         """Submit a job once, even if the answer to the request is lost; return False if its name is taken.
 

@@ -1,8 +1,7 @@
 """Draws around what is known beforehand: the configurations of ``first`` and the values of ``prior``.
 
 A search that only runs `first` follows its random startup trials, whatever `first` has measured. With several
-configurations of ``first``, draws lie around the one that has done best: on 108 recorded MNIST trials ten draws around
-the best of five found a mean of 65.2 % robust accuracy, ten around each in turn 63.1 % (4,000 searches).
+configurations of ``first``, draws lie around the one that has done best so far.
 """
 
 from __future__ import annotations
