@@ -158,7 +158,7 @@ def test_other_releases_are_refused_before_anything_begins(laptop: CommandLine):
     request = Request({**releases(), "Python": "3.99", "adversarial-tuner": "9.9"}, {"small.yaml": SPACE})
     words = ["launch", "--home", str(laptop.home), "small.yaml"]
     entrypoint = f"exec python3 -m tuner job {shlex.join(words)}"
-    assert there.submit("other", entrypoint, {"tuner.request": request.encode()}, {}, secrets.token_hex(8))
+    assert there.submit("other", entrypoint, {"tuner.request": request.encode()}, {}, secrets.token_hex(8), {})
     wait_until(lambda: there.job("other").has_ended, "it ends")
     assert there.job("other").exit_code == 2
     (line,) = command_lines(there.log("other"))
