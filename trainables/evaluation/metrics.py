@@ -5,14 +5,16 @@ One name is one measurement. While a run trains, at every report, it is measured
 `rank` on more of them: ``robust``, ``pgd``. The two are never compared with each other.
 
 The accuracies follow from the tiers, so a new row in a tier is a new metric. Whoever names, checks or shows metrics
-(space files, tables, figures, MLflow, the live view) asks this table; nothing is kept from one call to the next.
+(space files, tables, figures, MLflow, the live view) asks this table, which follows every change of the tiers.
 `earlier_names` has the names of earlier releases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 from trainables.config.attacks import OWN
@@ -131,12 +133,25 @@ _OTHERS = (
 )
 
 
-def all_metrics() -> dict[str, Metric]:
+def all_metrics() -> Mapping[str, Metric]:
     """Return every metric by its name: the accuracies in the order of their columns, then the others.
 
     Raises:
         ValueError: two have one name, or two attacks of a tier; the message says which.
     """
+    rows = tuple((tier, tuple(map(_in_the_table, attacks))) for tier, attacks in tiers.TIERS.items())
+    names = tuple(metric.name for metric in _OTHERS)
+    return _make_table((rows, tuple(entry.name for entry in ATTACKS.usable()), names))
+
+
+def _in_the_table(row: tiers.AttackRow) -> tuple[str, str, Detail, bool]:
+    """Return what the table takes of an attack."""
+    return row.name, row.label, row.shown_in, row.survivors_only
+
+
+@lru_cache(maxsize=1)
+def _make_table(made_from: Hashable) -> Mapping[str, Metric]:
+    """Make the table; every report asks for it, so it is kept for as long as what it is made from stays the same."""
     tiers.check_tiers(tiers.TIERS)
     table: dict[str, Metric] = {}
     attacks, watched = list(_of_attacks("rank")), [_CLEAN, *_of_attacks("watch"), _ROBUST]
@@ -146,7 +161,7 @@ def all_metrics() -> dict[str, Metric]:
             labels = f"{table[metric.name].label!r} and {metric.label!r}"
             raise ValueError(f"names of metrics must be unique: {metric.name!r} names both {labels}")
         table[metric.name] = metric
-    return table
+    return MappingProxyType(table)
 
 
 def metric_named(name: str) -> Metric:
@@ -160,7 +175,7 @@ def mlflow_names(names: Iterable[str]) -> dict[str, str]:
     return {name: _metric_of(name, table).mlflow_name for name in names}
 
 
-def _metric_of(name: str, table: dict[str, Metric]) -> Metric:
+def _metric_of(name: str, table: Mapping[str, Metric]) -> Metric:
     if name in table:
         return table[name]
     label = name.replace("/", " ").replace("_", " ")
