@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -15,6 +16,7 @@ from tuner.results.bundles.export import export_run
 from tuner.results.confirmation import is_confirmed, leads_of, write_confirmation
 from tuner.results.selection import choose_run
 from tuner.results.terminal.confirmation import configuration_sentences, confirmation_sentences
+from tuner.results.terminal.live import LiveTable
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
 from tuner.search.ledger import Ledger
@@ -65,6 +67,21 @@ def confirm(sweep: SweepFolder, values=VALUES, **others: float) -> Confirmation:
         results = {**about, "run": run.key, "metrics": row(STEPS, round(robust - 0.02, 4))}
         (run.folder / "test.json").write_text(json.dumps(results))
     return write_confirmation(sweep, plan, list(ledger.records.values()), "rank", ledger.record_result)
+
+
+@pytest.mark.parametrize("width", [72, 80, 120])
+def test_the_live_table_has_the_seeds_apart_from_the_names(searched, width):
+    ledger = ConfirmLedger(searched, make_plan(searched))
+    runs = [ledger.next_run() for _ in range(4)]
+    for run in runs:
+        ledger.report(run.key, row(1))
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    with LiveTable(ledger, console, budget=searched.space.budget, mode="max"):
+        pass
+    lines = [line.split() for line in console.file.getvalue().splitlines() if line]
+    trials = [run.name.split(".seed") for run in runs if "trial" in run.name]
+    assert len(trials) == 2
+    assert [line[:2] for line in lines if "trial" in line[0]] == trials
 
 
 def test_the_winner_has_the_best_mean_over_fresh_seeds(searched):

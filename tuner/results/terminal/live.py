@@ -139,7 +139,7 @@ class LiveTable:
         winner = best(records, self._mode)
         most = min(_ROWS_KEPT, max(self._console.height - _OTHER_LINES, 1))
         rows = tuple(_row(record, self._outcome(record), is_best=record is winner) for record in records[-most:])
-        table = Table("", _columns(), rows)
+        table = Table("", _columns(has_seeds=any(_is_of_seed(record) for record in records)), rows)
         return as_renderable(table, fit(table.columns, cells(table), self._console.width), self._console)
 
     def _outcome(self, record: Record) -> str:
@@ -179,9 +179,15 @@ def _shown() -> list[Metric]:
     return [*watched_accuracies("overview"), *accuracies("overview")]
 
 
-def _columns() -> tuple[Column, ...]:
+def _is_of_seed(record: Record) -> bool:
+    """Return whether a run is one of a configuration's several seeds: all have the seed in their names, too."""
+    return record.run.kind == "confirm"
+
+
+def _columns(*, has_seeds: bool) -> tuple[Column, ...]:
     return (
         Column("run", "run", "name"),
+        *([Column("seed", "seed")] if has_seeds else []),
         Column("label", "trainable", "name", rank=4),
         Column("outcome", "state", "words", rank=2),
         Column("compute", "compute", rank=3, text=fixed("compute")),
@@ -191,7 +197,9 @@ def _columns() -> tuple[Column, ...]:
 
 def _row(record: Record, outcome: str, *, is_best: bool) -> Row:
     style = "bold green" if is_best else "dim" if record.state in ("pruned", "failed") else None
-    about = {"run": record.run.name, "label": record.run.label, "outcome": outcome}
+    name, seed = record.run.name, record.run.settings["seed"]
+    run = name.removesuffix(f".seed{seed}") if _is_of_seed(record) else name
+    about = {"run": run, "seed": seed, "label": record.run.label, "outcome": outcome}
     return Row({**record.metrics, "compute": record.metrics.get("compute", 0.0), **about}, style)
 
 
