@@ -249,6 +249,7 @@ FAULTS = {
             "tuner/execution/test_evaluation.py",
             "test_without_the_last_checkpoint_a_run_is_not_evaluated_even_if_an_older_one_is_there",
         ),
+        ("tuner/execution/test_evaluation.py", "test_without_the_last_checkpoint_a_run_is_not_confirmed"),
     ],
     "another driver starts between the repair of a sweep and the search that follows": [
         ("tuner/execution/test_driver.py", "test_from_the_repair_on_no_other_driver_can_come_in_between"),

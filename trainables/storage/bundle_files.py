@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 from trainables.errors import BundleError
 from trainables.storage.bounded import open_regular, read_bounded
+from trainables.storage.checked_json import mistakes_in_words
 
 CONFIGURATION, WEIGHTS, CHECKSUMS = "configuration.json", "classifier.safetensors", "checksums.json"
 MAX_JSON_BYTES = 1_000_000
@@ -128,7 +129,10 @@ def refuse(folder: Path, error: Exception, name: str = "") -> NoReturn:
     Raises:
         BundleError: always.
     """
-    reason = (str(error) or type(error).__name__)[:500]
+    from pydantic import ValidationError
+
+    told = mistakes_in_words(error) if isinstance(error, ValidationError) else str(error)
+    reason = (told or type(error).__name__)[:500]
     detail = f"{name}: {reason}" if name else reason
     raise BundleError(f"{folder} is no bundle that `tuner export` or `tuner train` wrote: {detail}") from error
 

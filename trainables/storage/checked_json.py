@@ -17,11 +17,12 @@ from trainables.errors import UserError
 from trainables.storage.bounded import read_bounded
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter  # not loaded by what only writes: the command line's help is such
+    from pydantic import TypeAdapter, ValidationError  # not loaded by what only writes: the command line's help is such
 
 MAX_BYTES = 64 * 1024**2
 _CHECKSUM = "sha256"
 _MAX_SHOWN = 60  # characters of a value in a message
+_MAX_MISTAKES = 5  # in a message
 _Content = TypeVar("_Content")
 _adapters: dict[type[Any], TypeAdapter[Any]] = {}  # making one takes a while
 
@@ -94,9 +95,18 @@ def parse_json(
     try:
         validated: _Content = _validate(model, content)
     except ValidationError as error:
-        reasons = (f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors()[:5])
-        raise UserError(f"{path} is damaged ({'; '.join(reasons)}): {remedy}") from error
+        raise UserError(f"{path} is damaged ({mistakes_in_words(error)}): {remedy}") from error
     return validated
+
+
+def mistakes_in_words(error: ValidationError) -> str:
+    """Return the first mistakes that pydantic found in a file's content, each with its key, as one line."""
+    mistakes = error.errors(include_url=False)[:_MAX_MISTAKES]
+    places = (".".join(map(str, mistake["loc"])) for mistake in mistakes)
+    return "; ".join(
+        f"{place}: {mistake['msg']}" if place else mistake["msg"]
+        for place, mistake in zip(places, mistakes, strict=True)
+    )
 
 
 def _validate(model: type[_Content], content: dict[str, Any]) -> _Content:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from unittest.mock import Mock
 
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
+from rich.console import Console
 
+from tests.tuner.conftest import train_really
 from trainables.storage.checkpoint import load_newest
+from tuner.errors import UserError
+from tuner.execution.confirm import ConfirmOptions, ConfirmStage
 from tuner.execution.evaluation import complete_runs, evaluate_runs, evaluations_frame
 from tuner.results.bundles.export import export_run
 from tuner.search.ledger import Ledger
@@ -152,6 +157,19 @@ def test_without_the_last_checkpoint_a_run_is_not_evaluated_even_if_an_older_one
         assert f"`tuner resume real --repair` trains {key} again" in said
     assert "Traceback" not in said
     assert "2 of 4 runs are evaluated already" in run("evaluate", "real", *FEW, "--home", str(tmp_path))[1]
+
+
+def test_without_the_last_checkpoint_a_run_is_not_confirmed(trained_sweep):
+    options = ConfirmOptions(top=1, num_seeds=2, baselines=["standard"], num_images=4, workers=1)
+    stage = ConfirmStage(trained_sweep, None, Console(quiet=True), options)
+    train_really(stage.queue)
+    damaged = list(stage.queue.records.values())[-1].run
+    last = damaged.folder / "checkpoint" / "00000002"
+    assert last.with_name("00000001").is_dir()
+    (last / "tensors.safetensors").write_bytes(b"half")
+    with pytest.raises(UserError, match=f"{damaged.key}: .*{last}, cannot be used"):
+        stage.finish(Mock())
+    assert not (trained_sweep.folder / "confirm.json").exists()
 
 
 def test_a_bundle_under_the_strongest_attacks(trained_sweep, run, tmp_path):
