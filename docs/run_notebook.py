@@ -1,50 +1,36 @@
-"""Runs the cells of a notebook in this process, without Jupyter, and keeps what they show as Jupyter would.
+"""Runs the cells of a notebook in Jupyter's own kernel, and keeps what they show.
 
 `python docs/run_notebook.py NOTEBOOK` writes the outputs into the notebook, and its page in Markdown beside it;
-`--output FILE` writes them there instead, and no page.
+`--output FILE` writes them there instead, and no page. What the cells write goes into the current folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import contextlib
-import io
-import json
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from jupyter_client import AsyncKernelManager
+from nbclient import NotebookClient
+
 _PAGE = "<!-- Made from {name} by docs/run_notebook.py: change it there. -->\n"
+_TIMEOUT_S = 600
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def run(notebook: dict[str, Any]) -> None:
-    """Run the cells of code one after the other, and put their outputs into the notebook.
+def run(notebook: nbformat.NotebookNode) -> None:
+    """Run the cells of code one after the other, and put their outputs into the notebook, without those left empty.
 
     Raises:
-        Exception: what a cell has raised.
+        nbclient.exceptions.CellExecutionError: a cell has raised an error.
     """
-    names: dict[str, Any] = {"__name__": "__main__"}
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    for number, cell in enumerate(code, 1):
-        cell |= {"execution_count": number, "outputs": list(_outputs("".join(cell["source"]), names, number))}
-
-
-def _outputs(source: str, names: dict[str, Any], number: int) -> Iterator[dict[str, Any]]:
-    tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(tree, f"cell {number}", "exec"), names)  # noqa: S102 - the cells are this project's
-        value = None
-        if isinstance(last, ast.Expr):
-            value = eval(compile(ast.Expression(last.value), f"cell {number}", "eval"), names)  # noqa: S307
-    if printed.getvalue():
-        yield {"output_type": "stream", "name": "stdout", "text": printed.getvalue().splitlines(keepends=True)}
-    if value is not None:
-        shown = {"text/plain": repr(value).splitlines(keepends=True)}
-        if hasattr(value, "_repr_html_"):
-            shown["text/html"] = value._repr_html_().splitlines(keepends=True)
-        yield {"output_type": "execute_result", "execution_count": number, "metadata": {}, "data": shown}
+    kernel = AsyncKernelManager(transport="ipc")  # no ports
+    NotebookClient(notebook, km=kernel, timeout=_TIMEOUT_S, record_timing=False).execute()
+    for cell in notebook["cells"]:
+        if "outputs" in cell:
+            cell["outputs"] = [each for each in cell["outputs"] if each.get("data", {}).get("text/plain") != ""]
 
 
 def page(notebook: dict[str, Any], name: str) -> str:
@@ -58,7 +44,7 @@ def page(notebook: dict[str, Any], name: str) -> str:
         parts.append(f"```python\n{source}\n```\n")
         for output in cell["outputs"]:
             text = "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
-            lines = "\n".join(line.rstrip() for line in text.rstrip().splitlines())
+            lines = "\n".join(line.rstrip() for line in _COLOURS.sub("", text).rstrip().splitlines())
             parts.append(f"```text\n{lines}\n```\n")
     return "\n".join(parts)
 
@@ -69,10 +55,9 @@ def main() -> None:
     parser.add_argument("notebook", type=Path)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    notebook = json.loads(options.notebook.read_text(encoding="utf-8"))
+    notebook = nbformat.read(options.notebook, as_version=4)
     run(notebook)
-    target = options.output or options.notebook
-    target.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    nbformat.write(notebook, options.output or options.notebook)
     if options.output is None:
         options.notebook.with_suffix(".md").write_text(page(notebook, options.notebook.name), encoding="utf-8")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, filterwarnings
 
 if TYPE_CHECKING:
     from tuner.api import Sweep
@@ -46,4 +47,6 @@ else:  # a type checker sees the names above
             return import_module("importlib.metadata").version("adversarial-tuner")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module("tuner.api" if name == "Sweep" else "tuner.errors"), name)
+        with catch_warnings():  # in a notebook without widgets, a bar of Optuna's that is never shown
+            filterwarnings("ignore", "IProgress not found")
+            return getattr(import_module("tuner.api" if name == "Sweep" else "tuner.errors"), name)

@@ -8,14 +8,20 @@ sweep.export()
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from trainables.common.process_state import loggers_kept
 from tuner.cluster.local_ray import check_authentication
+from tuner.errors import SweepError
 from tuner.execution.launch import LaunchOptions, SpaceContent, gpu_use, new_sweep, prepare_resume, start_detached
+from tuner.results.terminal.output import say
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import home as home_folder
@@ -37,7 +43,10 @@ class Sweep:
     """A sweep of a home, by its folder; each call reads the folder anew, so another process may drive it meanwhile.
 
     Every method raises `tuner.UserError` for what the caller can put right, and `tuner.SweepError` if the sweep's
-    storage cannot be written; the message says what to do. `open` and `launch` return one.
+    storage cannot be written or its driver gives up; the message says what to do. `open` and `launch` return one.
+
+    `launch`, `resume` and `confirm` drive it in this process. Ctrl-C, or a notebook's interrupt, first saves what was
+    reported and then raises ``KeyboardInterrupt``; SIGTERM raises ``SystemExit`` likewise. `stop` ends them normally.
 
     Attributes:
         ending: how the last drive in this process ended: completed, stopped on request, interrupted by a signal, or
@@ -89,6 +98,7 @@ class Sweep:
             SpaceError: the space has mistakes; all of them at once.
             DataError: the dataset cannot be fetched or verified.
             UserError: the name is taken, the home cannot be written, or this machine lacks a resource.
+            SweepError: the driver has given up; what was reported is saved.
         """
         check_authentication(insecure=insecure)
         console = Console(markup=False, quiet=quiet)
@@ -167,7 +177,7 @@ class Sweep:
         Raises:
             UserError: it has more trials already, its space was edited, the code that trains differs, or a driver is at
                 work on it.
-            SweepError: a run could not be repaired.
+            SweepError: a run could not be repaired, or the driver has given up.
         """
         check_authentication(insecure=insecure)
         use = gpu_use(gpus, device)
@@ -209,27 +219,43 @@ class Sweep:
             insecure: see `launch`.
 
         Returns:
-            What ``confirm.json`` holds; None if it was interrupted: the next call continues.
+            What ``confirm.json`` holds; None if it was stopped on request: the next call continues.
         """
-        from tuner.execution.confirm import ConfirmOptions, confirm
+        with _without_advice():
+            from tuner.execution.confirm import ConfirmOptions, confirm
         from tuner.sweep.confirmation import read_confirmation
 
         options = ConfirmOptions(
             top=top, num_seeds=seeds, baselines=baselines, tier=tier, num_images=images, device=device
         )
-        self.ending = confirm(
-            self._sweep, self._console, options, accept_code_change=accept_code_change, insecure=insecure
-        )
-        return read_confirmation(self._sweep) if self.ending.completed else None
+        ending = confirm(self._sweep, self._console, options, accept_code_change=accept_code_change, insecure=insecure)
+        self._end(ending, "confirm()")
+        return read_confirmation(self._sweep) if ending.completed else None
 
     def _drive(self, detach: bool, insecure: bool, *, repair: bool = False) -> Sweep:
         if detach:
             start_detached(self._sweep, repair=repair, insecure=insecure)
             return self
-        from tuner.execution.search import search
+        with _without_advice():
+            from tuner.execution.search import search
 
-        self.ending = search(self._sweep, self._console, repair=repair, insecure=insecure)
+        self._end(search(self._sweep, self._console, repair=repair, insecure=insecure), "resume()")
         return self
+
+    def _end(self, ending: Ending, method: str) -> None:
+        """Keep how a drive has ended, and raise what a script must not go on after."""
+        self.ending = ending
+        how_to_go_on = f"`Sweep.open({self.name!r}).{method}` goes on where it stands"
+        if not ending.mirrored:
+            say(self._console, f"MLflow is not up to date: `tuner sync {self.name}` brings it there", "yellow")
+        if ending.stopped:
+            say(self._console, f"Stopped on request; {how_to_go_on}")
+        if ending.signal == signal.SIGINT:
+            raise KeyboardInterrupt(f"{self.name} is interrupted: {how_to_go_on}")
+        if ending.signal is not None:
+            raise SystemExit(128 + ending.signal)
+        if ending.failure:
+            raise SweepError(f"{ending.failure}; put that right, then {how_to_go_on}")
 
     @property
     def name(self) -> str:
@@ -397,6 +423,15 @@ class Sweep:
 
         watch_sweep(self._sweep, Console(markup=False))
         return self.status()
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep Ray, when it is imported, from advising a notebook to install ipywidgets: nothing here needs them."""
+    logger = logging.getLogger("ray.widgets.util")
+    with loggers_kept([logger.name]):
+        logger.setLevel(logging.WARNING)
+        yield
 
 
 def _path(path: Path | str | None) -> Path | None:

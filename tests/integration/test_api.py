@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
@@ -29,23 +31,26 @@ SPACE = {
 }
 
 
-def test_launched_stopped_resumed_and_extended(tmp_path, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    asked = threading.Event()
+def once_it_reports(name, home, call):
+    """Call something in a thread as soon as a run of a sweep has reported; return the thread."""
 
-    def stop_once_it_reports():
-        while not (tmp_path / "a" / "study.journal").exists() or not any(
-            record.metrics for record in read_records(SweepFolder.open("a", home=tmp_path))
+    def wait_and_call():
+        while not (home / name / "study.journal").exists() or not any(
+            record.metrics for record in read_records(SweepFolder.open(name, home=home))
         ):
             time.sleep(0.05)
-        Sweep.open("a", home=tmp_path).stop()
-        asked.set()
+        call()
 
-    asking = threading.Thread(target=stop_once_it_reports)
-    asking.start()
+    thread = threading.Thread(target=wait_and_call)
+    thread.start()
+    return thread
+
+
+def test_launched_stopped_resumed_and_extended(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    asking = once_it_reports("a", tmp_path, lambda: Sweep.open("a", home=tmp_path).stop())
     sweep = Sweep.launch(SPACE, name="a", home=tmp_path)
     asking.join()
-    assert asked.is_set()
     assert (sweep.ending.stopped, sweep.ending.completed, sweep.ending.signal) == (True, False, None)
     status = sweep.status()
     assert (status.state, status.why) == ("interrupted", "stopped on request")
@@ -64,3 +69,15 @@ def test_launched_stopped_resumed_and_extended(tmp_path, monkeypatch):
     assert sweep.export(output=tmp_path / "bundle").is_dir()
     with pytest.raises(UserError, match="no driver is at work"):
         sweep.pause()
+
+
+def test_an_interrupt_saves_what_was_reported_and_then_reaches_the_script(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    interrupting = once_it_reports("b", tmp_path, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt, match=r"b is interrupted: `Sweep.open\('b'\).resume\(\)` goes on where"):
+        Sweep.launch(SPACE, name="b", home=tmp_path)
+    interrupting.join()
+    sweep = Sweep.open("b", home=tmp_path)
+    assert sweep.status().state == "interrupted"
+    assert sweep.status().cost.compute > 0
+    assert sweep.resume().ending.completed

@@ -58,7 +58,7 @@ for line in sys.stdin:
 
 def done_in(folder: Path, *command: str, text: str | None = None) -> None:
     """Run a command in a folder; it must end as it should."""
-    environment = {**os.environ, **dict([OF_FAIR_WORKERS]), "COLUMNS": "80"}
+    environment = {**os.environ, **dict([OF_FAIR_WORKERS]), "COLUMNS": "80", "IPYTHONDIR": str(folder)}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     done = subprocess.run(
         command, cwd=folder, env=environment, input=text, capture_output=True, text=True, check=False, timeout=600
@@ -82,6 +82,11 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
         json.loads(path.read_text())["cells"]
         for path in (DOCS / "tutorials" / "in_a_notebook.ipynb", tmp_path / "after.ipynb")
     )
+    outputs = [output for cell in after for output in cell.get("outputs", ())]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert any(
+        "6 of 6 runs ended" in str(output.get("data")) for output in outputs
+    )  # the live table, in its last state
     kinds = [[set(output.get("data", {})) for output in cell.get("outputs", ())] for cell in after]
     assert kinds == [[set(output.get("data", {})) for output in cell.get("outputs", ())] for cell in before]
     assert {"text/plain", "text/html"} in [kind for cell in kinds for kind in cell]

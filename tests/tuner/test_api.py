@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -12,7 +13,8 @@ import tuner
 from search_spaces.errors import SpaceError
 from tests.tuner.conftest import SPACE, train_all
 from tuner import Sweep
-from tuner.errors import UserError
+from tuner.errors import SweepError, UserError
+from tuner.execution.driver import Ending
 from tuner.execution.launch import LaunchOptions, new_sweep
 from tuner.search.ledger import Ledger
 
@@ -157,3 +159,31 @@ def test_a_sweep_without_runs_has_tables_too(make_sweep, tmp_path):
 
 def test_the_release_has_a_number():
     assert tuner.__version__.count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "message"),
+    [
+        (Ending(signal=signal.SIGTERM, mirrored=True), SystemExit, "143"),
+        (
+            Ending(failure="the disk is full", mirrored=True),
+            SweepError,
+            r"full; put that right, then `Sweep.open\('tiny'\)",
+        ),
+        (Ending(signal=signal.SIGINT), KeyboardInterrupt, "tiny is interrupted"),
+    ],
+)
+def test_a_script_does_not_go_on_after_a_drive_that_did_not_end_well(make_sweep, monkeypatch, ending, error, message):
+    monkeypatch.setattr("tuner.execution.search.search", lambda *_, **__: ending)
+    sweep = Sweep(make_sweep())
+    with pytest.raises(error, match=message):
+        sweep.resume()
+    assert sweep.ending == ending
+
+
+def test_a_stop_that_was_asked_for_ends_a_drive_as_usual(make_sweep, monkeypatch, capsys):
+    monkeypatch.setattr("tuner.execution.search.search", lambda *_, **__: Ending(stopped=True))
+    assert Sweep(make_sweep(), quiet=False).resume().ending.stopped
+    said = " ".join(capsys.readouterr().out.split())
+    assert "`tuner sync tiny` brings it there" in said
+    assert "Stopped on request; `Sweep.open('tiny').resume()` goes on where it stands" in said

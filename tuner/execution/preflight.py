@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from search_spaces.errors import shown
 from search_spaces.limits import DEVICE_PATTERN
@@ -18,7 +17,7 @@ from trainables.data import files as data_files
 from trainables.storage.atomic import reason_of, write_whole
 from tuner.cluster import local_ray
 from tuner.errors import UserError
-from tuner.results.terminal.output import say
+from tuner.results.terminal.waiting import downloading
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.identity import GpuUse
 
@@ -203,15 +202,5 @@ def ensure_data(dataset: Dataset, folder: Path | None, console: Console) -> Path
     Raises:
         DataError: it cannot be had; the message says how to place it by hand.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(f"{dataset.name} data", total=None)
-        lines: list[str] = []
-
-        def show(done: int, total: int, what: str) -> None:
-            if not console.is_terminal and what not in lines:  # in a log, a line for each file
-                lines.append(what)
-                say(console, what, "dim")
-            bar.update(task, description=what, completed=done, total=total or None)
-
+    with downloading(console) as show:
         return data_files.ensure(dataset.name, folder, on_progress=show, own=dataset)

@@ -138,6 +138,7 @@ def execute(
                 storage_path=scratch,
                 name="tune",
                 verbose=0,
+                progress_reporter=tune.CLIReporter(),  # silent; in a notebook the default one clears the cell's output
                 callbacks=[LedgerCallback(dispatcher, tell, packs), NoProgress()],
                 stop=FailureStopper(dispatcher),
                 # Runs save themselves (see `RunTrainable`); Tune would save them once more at their end.

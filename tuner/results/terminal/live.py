@@ -9,7 +9,6 @@ from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from search_spaces.schema import MAX_TRIALS
@@ -17,8 +16,9 @@ from search_spaces.sections import Budget
 from trainables.evaluation.metrics import Metric, accuracies, watched_accuracies
 from tuner.results.follower import REFRESH_EVERY_S, Follower
 from tuner.results.terminal.columns import Column, Row, Table, cells, fixed, metric_column
+from tuner.results.terminal.html import table_html
 from tuner.results.terminal.layout import fit
-from tuner.results.terminal.output import as_renderable, can_redraw
+from tuner.results.terminal.output import NotebookOutput, as_renderable, can_redraw
 from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best
@@ -29,6 +29,7 @@ from tuner.sweep.status import format_duration
 _ROWS_KEPT = 20
 _FRAMES = "|/-\\"  # of the spinner
 _OTHER_LINES = 6  # of a terminal, for the heading and the summary
+_NOTEBOOK_EVERY_S = 0.5
 _SUMMARY_EVERY_S = 1.0  # its cost grows with the number of runs
 
 
@@ -92,10 +93,14 @@ class LiveTable:
         self._live: Live | None = None
         if can_redraw(console):
             self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2)
+        self._notebook: NotebookOutput | None = None
+        self._shown = -_NOTEBOOK_EVERY_S
 
     def __enter__(self) -> LiveTable:
         if self._live:
             self._live.__enter__()
+        elif self._console.is_jupyter and not self._console.quiet:
+            self._notebook = NotebookOutput()
         return self
 
     def __exit__(
@@ -103,13 +108,20 @@ class LiveTable:
     ) -> None:
         self._is_left = True
         if self._live:
-            if self._console.is_jupyter:  # elsewhere it does so itself
-                self._live.refresh()
             self._live.__exit__(kind, error, trace)
+        if self._notebook:
+            self._show_in(self._notebook)
 
     def changed(self, record: Record) -> None:
-        """Show a run that has changed: at once as a line, or within half a second in the table."""
-        if not self._live:
+        """Show a run that has changed: at once as a line, or within half a second in the table.
+
+        A notebook's table shows it with the first change that comes half a second after the last one that is shown:
+        not every kernel takes outputs from threads.
+        """
+        if self._notebook:
+            if time.monotonic() - self._shown >= _NOTEBOOK_EVERY_S:
+                self._show_in(self._notebook)
+        elif not self._live:
             self._console.print(self._line(record), markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, record: Record) -> str:
@@ -127,20 +139,26 @@ class LiveTable:
         return True
 
     def _screen(self) -> Group:
-        return Group(self._table(), Text(f"{self._spinner()}{self._summary()}"))
+        table = self._table()
+        shown = as_renderable(table, fit(table.columns, cells(table), self._console.width), self._console)
+        return Group(shown, Text(f"{self._spinner()}{self._summary()}"))
+
+    def _show_in(self, notebook: NotebookOutput) -> None:
+        summary = self._summary()
+        notebook.show(summary, table_html(self._table(), [summary]))
+        self._shown = time.monotonic()
 
     def _spinner(self) -> str:
         """Return what changes with every look as long as runs train, which may report nothing for minutes."""
         is_at_work = self.is_at_work and self._phase() != "paused" and not self._is_left
         return f"{_FRAMES[int(2 * time.monotonic()) % len(_FRAMES)]} " if is_at_work else ""
 
-    def _table(self) -> RichTable:
+    def _table(self) -> Table:
         records = list(self._ledger.records.values())
         winner = best(records, self._mode)
         most = min(_ROWS_KEPT, max(self._console.height - _OTHER_LINES, 1))
         rows = tuple(_row(record, self._outcome(record), is_best=record is winner) for record in records[-most:])
-        table = Table("", _columns(has_seeds=any(_is_of_seed(record) for record in records)), rows)
-        return as_renderable(table, fit(table.columns, cells(table), self._console.width), self._console)
+        return Table("", _columns(has_seeds=any(_is_of_seed(record) for record in records)), rows)
 
     def _outcome(self, record: Record) -> str:
         return "unfinished" if record.state == "running" and not self.is_at_work else record.outcome

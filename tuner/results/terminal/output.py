@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.util import find_spec
+from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,30 @@ _LINES = "    \n    \n ── \n    \n    \n    \n    \n    \n"
 
 
 def can_redraw(console: Console) -> bool:
-    """Return whether what was printed can be replaced: on a terminal, and in a notebook that has ipywidgets."""
-    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+    """Return whether what was printed can be replaced: on a terminal. Jupyter's kernel only calls itself one."""
+    return console.is_terminal and not console.is_jupyter
+
+
+class NotebookOutput:
+    """What stands below the cell of a notebook, and can be replaced. A frontend needs no widgets for it."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._handle = display(_bundle("", ""), raw=True, display_id=True)
+
+    def show(self, text: str, html: str = "") -> None:
+        """Replace what stands there.
+
+        Args:
+            text: for frontends that show no HTML.
+            html: for all others; by default the text.
+        """
+        self._handle.update(_bundle(text, html), raw=True)
+
+
+def _bundle(text: str, html: str) -> dict[str, str]:
+    return {"text/plain": text, "text/html": html or f"<div>{escape(text)}</div>"}
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Shows that something goes on: on a terminal or in a notebook a spinner or a bar with its time; elsewhere lines."""
+"""Shows that something goes on: on a terminal a spinner or a bar with its time; in a notebook and elsewhere lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from tuner.results.terminal.output import can_redraw, say
+from tuner.results.terminal.output import NotebookOutput, can_redraw, say
 
 _SILENT_S, _FRAME_S, _FRAMES = 0.5, 0.1, "|/-\\"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -97,19 +97,38 @@ def leave_terminal_alone() -> None:
         _active.end()
 
 
+@contextlib.contextmanager
+def _notebook_line() -> Iterator[NotebookOutput]:
+    """Give a line below a notebook's cell, which is empty again at the end."""
+    line = NotebookOutput()
+    try:
+        yield line
+    finally:
+        line.show("")
+
+
 OnProgress = Callable[[int, int], None]
 """Is told how many of how many steps are done."""
+OnDownload = Callable[[int, int, str], None]
+"""Is told how many of how many bytes are there, 0 if nobody knows how many there will be, and of what."""
 
 
 @contextlib.contextmanager
 def waiting(console: Console, what: str, *, in_logs: bool = True) -> Iterator[None]:
-    """Show what goes on until this is left: a spinner that disappears again; one line if this is no terminal.
+    """Show what goes on until this is left: a spinner that disappears again; a line where there is no terminal.
+
+    In a notebook the line disappears, too.
 
     Args:
         console: where.
         what: goes on, as a line of its own.
         in_logs: whether a pipe or a file gets that line.
     """
+    if console.is_jupyter and not console.quiet:
+        with _notebook_line() as line:
+            line.show(what)
+            yield
+        return
     if not can_redraw(console) or console.quiet:
         if in_logs:
             say(console, what, "dim")
@@ -125,7 +144,9 @@ def waiting(console: Console, what: str, *, in_logs: bool = True) -> Iterator[No
 
 @contextlib.contextmanager
 def counting(console: Console, what: str) -> Iterator[OnProgress]:
-    """Show how much of something is done, and how long the rest will take: a bar, or nothing if this is no terminal.
+    """Show how much of something is done, and how long the rest will take: a bar on a terminal; in a notebook how much.
+
+    Elsewhere nothing is shown.
 
     The bar disappears with the last step: what may still take time after it is shown by `SilenceBreaker`.
 
@@ -136,6 +157,10 @@ def counting(console: Console, what: str) -> Iterator[OnProgress]:
     Yields:
         What is to be called with every step that is done.
     """
+    if console.is_jupyter and not console.quiet:
+        with _notebook_line() as line:
+            yield lambda done, total: line.show(f"{what}: {done:,} of {total:,}" if done < total else "")
+        return
     if not can_redraw(console) or console.quiet:
         yield lambda done, total: None
         return
@@ -159,5 +184,38 @@ def counting(console: Console, what: str) -> Iterator[OnProgress]:
             bar.update(task, completed=done, total=total)
             if done >= total:
                 bar.stop()
+
+        yield show
+
+
+@contextlib.contextmanager
+def downloading(console: Console) -> Iterator[OnDownload]:
+    """Show how much of a download is there: a bar on a terminal, a number in a notebook, else a line for each file.
+
+    Yields:
+        What is to be called with every piece that has come.
+    """
+    if console.is_jupyter and not console.quiet:
+        with _notebook_line() as line:
+            yield lambda done, total, what: line.show(f"{what}: {done / 1e6:.1f} MB" if done else what)
+        return
+    if not can_redraw(console) or console.quiet:
+        lines: list[str] = []
+
+        def print_once(done: int, total: int, what: str) -> None:
+            if what not in lines:
+                lines.append(what)
+                say(console, what, "dim")
+
+        yield print_once
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, visible=False)
+
+        def show(done: int, total: int, what: str) -> None:
+            bar.update(task, description=what, completed=done, total=total or None, visible=True)
 
         yield show

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import re
+import sys
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from rich.console import Console
 
 from tuner.results.terminal import output
 from tuner.results.terminal import waiting as waiting_module
-from tuner.results.terminal.waiting import SilenceBreaker, counting, leave_terminal_alone, waiting
+from tuner.results.terminal.waiting import SilenceBreaker, counting, downloading, leave_terminal_alone, waiting
 
 
 def console(is_terminal: bool) -> tuple[Console, io.StringIO]:
@@ -121,14 +126,50 @@ def test_nothing_is_shown_of_a_command_that_speaks_at_once_or_writes_into_a_file
 
 
 @pytest.mark.parametrize(
-    ("options", "has_widgets", "expected"),
+    ("options", "expected"),
     [
-        ({"force_terminal": True}, False, True),
-        ({"force_jupyter": True}, True, True),
-        ({"force_jupyter": True}, False, False),
-        ({"file": io.StringIO()}, True, False),
+        ({"force_terminal": True}, True),
+        ({"force_terminal": True, "force_jupyter": True}, False),
+        ({"file": io.StringIO()}, False),
     ],
 )
-def test_a_notebook_without_widgets_falls_back_to_lines(monkeypatch, options, has_widgets, expected):
-    monkeypatch.setattr(output, "find_spec", lambda name: name if has_widgets else None)
+def test_only_a_terminal_is_redrawn_and_jupyter_is_none_whatever_its_kernel_says(options, expected):
     assert output.can_redraw(Console(**options)) is expected
+
+
+@pytest.fixture
+def cell(monkeypatch, tmp_path) -> Iterator[list[dict[str, Any]]]:
+    """Run IPython in this process; give what is shown below the cell: the content of each output as it is now."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setattr(builtins, "get_ipython", None, raising=False)
+    monkeypatch.setattr(builtins, "display", None, raising=False)
+    monkeypatch.setattr(sys, "displayhook", sys.displayhook)
+    shell, shown = InteractiveShell.instance(), {}
+    monkeypatch.setattr(
+        shell.display_pub,
+        "publish",
+        lambda data, metadata=None, transient=None, **_: shown.__setitem__(transient["display_id"], data),
+    )
+    yield shown
+    InteractiveShell.clear_instance()
+
+
+def test_a_notebook_shows_lines_that_are_replaced_and_are_empty_at_the_end(cell):
+    shown = Console(force_jupyter=True)
+
+    def texts() -> list[str]:
+        return [data["text/plain"] for data in cell.values()]
+
+    with waiting(shown, "Starting <Ray>"):
+        assert texts() == ["Starting <Ray>"]
+        assert next(iter(cell.values()))["text/html"] == "<div>Starting &lt;Ray&gt;</div>"
+    with counting(shown, "Evaluating") as on_progress:
+        on_progress(1, 4)
+        assert texts() == ["", "Evaluating: 1 of 4"]
+    with downloading(shown) as on_download:
+        on_download(0, 0, "train-images")
+        on_download(2_500_000, 0, "train-images")
+        assert texts() == ["", "", "train-images: 2.5 MB"]
+    assert texts() == [""] * 3
+    with waiting(Console(force_jupyter=True, quiet=True), "Starting Ray"):
+        assert len(cell) == 3
