@@ -27,7 +27,7 @@ from tests.benchmarks import (
     trainers,
     updates,
 )
-from tests.benchmarks.search import convergence, fronts
+from tests.benchmarks.search import convergence, fronts, prior_draws
 
 BENCHMARKS = {
     "start": start.measure,
@@ -40,12 +40,13 @@ BENCHMARKS = {
     "objective": objective.measure,
     "trainers": trainers.measure,
     "bodies": bodies.measure,
+    "priors": prior_draws.measure,
     "storage": storage.measure,
     "scale": scale.measure,
 }
 WITH_OPTIONS = {"search": search.main, "front": fronts.main, "converged": convergence.main}
 """Those that have options of their own, and are run alone."""
-LONG = {"objective", "scale", "storage"}
+LONG = {"objective", "priors", "scale", "storage"}
 """Benchmarks that take many minutes: only by name."""
 
 
