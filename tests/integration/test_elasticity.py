@@ -199,3 +199,6 @@ def test_drivers_find_each_other_and_what_a_dead_one_had_is_free_after_a_while(m
             wait_for(lambda: (a.limit, d.limit) == (1, 1))
     with Capacity("d", one, 7, lambda: 9) as d:
         assert d.limit == 7
+    for allowed, packs in ((1, 1), (3, 2), (16, 2), (40, 3)):  # those that are not full are spread, the last one waits
+        with Capacity("e", RunResources(pack=16), allowed, lambda: 99) as e:
+            assert (e.limit, e.num_fitting) == (packs, 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -88,7 +89,14 @@ class Capacity:
     def __init__(
         self, name: str, resources: RunResources, max_concurrent: int | None, num_wanted: Callable[[], int]
     ) -> None:
-        """Take a name that no other driver of the cluster has at the same time, and what its runs, or packs, need."""
+        """Take what one driver needs.
+
+        Args:
+            name: that no other driver of the cluster has at the same time.
+            resources: of one of its runs, or packs.
+            max_concurrent: how many runs it may have at work; None for as many as fit.
+            num_wanted: returns how many runs are left.
+        """
         self._key = _PREFIX + name
         self._resources = resources
         self._max_concurrent = max_concurrent
@@ -123,7 +131,7 @@ class Capacity:
         wanted = self._num_wanted()
         if self._max_concurrent is not None:
             wanted = min(wanted, self._max_concurrent)
-        claim = Claim(wanted, self._resources.cpu, self._resources.gpu)
+        claim = Claim(math.ceil(wanted / self._resources.pack), self._resources.cpu, self._resources.gpu)
         self._beat += 1
         value = json.dumps({**asdict(claim), "beat": self._beat})
         _CLAIMS.write(self._key, value)
@@ -136,10 +144,12 @@ class Capacity:
         """Return this driver's share, or alone on the cluster whatever it is allowed.
 
         What is allowed beyond what fits waits for machines, which tells an autoscaler of them. In company it would only
-        take what another sweep gives back.
+        take what another sweep gives back. Packs that are not full are spread over what fits.
         """
         if not others and self._max_concurrent is not None:
-            return self._max_concurrent
+            return max(
+                math.ceil(self._max_concurrent / self._resources.pack), min(self._max_concurrent, self.num_fitting)
+            )
         if not others:
             return self.num_fitting
         total = {name: sum(machine.get(name, 0.0) for machine in there) for name in ("CPU", "GPU")}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -106,12 +105,7 @@ def execute(
     )
     dispatcher = Dispatcher(ledger, policy, observers, tell=tell)
     folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
-    capacity = Capacity(
-        name or uuid.uuid4().hex,
-        resources,
-        None if max_concurrent is None else math.ceil(max_concurrent / resources.pack),
-        lambda: math.ceil(dispatcher.num_wanted / resources.pack),
-    )
+    capacity = Capacity(name or uuid.uuid4().hex, resources, max_concurrent, lambda: dispatcher.num_wanted)
     packs = None
     if resources.pack > 1:
         packs = _packs(dispatcher, capacity, resources, trainable or PackedRun)
