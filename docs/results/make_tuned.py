@@ -49,14 +49,14 @@ def found(trials: pd.DataFrame, listed: int) -> Iterator[str]:
     best = complete[complete["kind"] == "trial"].head(_SHOWN)
     others = complete[complete["origin"] != "drawn"]
     rows = complete[complete["run"].isin({*best["run"], *others["run"]})]
-    heads = ["run", "schedule", "origin", *_ACCURACIES, "compute"]
+    heads = ["run", "schedule", "origin", *_ACCURACIES]
     yield f"| {' | '.join(heads)} |"
     yield f"|{'---|' * len(heads)}"
     for _, run in rows.iterrows():
         images = int(run["settings.evaluation.rank_images"])
         shares = [percent(run[name], images) for name in _ACCURACIES.values()]
         schedule = run["schedule"] if isinstance(run["schedule"], str) else ""
-        yield f"| {' | '.join([run['run'], schedule, run['origin'], *shares, format(run['compute'], '.0f')])} |"
+        yield f"| {' | '.join([run['run'], schedule, run['origin'], *shares])} |"
     pruned = runs[(runs["kind"] == "trial") & (runs["state"] == "pruned")]
     yield ""
     yield (
