@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.support.loops import without_seconds
-from tests.support.trivial import TrivialRun
+from tests.support.trivial import LargeRun, TrivialRun
 from trainables.storage import checkpoint
 from trainables.worker.context import RunTask
 from trainables.worker.pack_server import PackedRun
@@ -100,3 +100,14 @@ def test_sixteen_runs_in_a_pack_of_four_lose_nothing_to_two_kills(tmp_path):
     check_nothing_is_lost_or_there_twice(records, 16, 3)
     assert len(set(killer.killed)) == 2
     assert max(len(attempts(record.run.folder)) for record in records) > 1
+
+
+def test_a_run_that_needs_more_memory_than_others_leave_costs_one_seat_and_is_trained_without_them(tmp_path):
+    records, said = run(tmp_path, SPACE, 3, LargeRun, killer=Killer())
+    check_nothing_is_lost_or_there_twice(records, 6, 3)
+    short = [line for line in said if line.startswith(f"{LargeRun.LARGE} had too little memory in its pack")]
+    assert [line.rpartition("; ")[2] for line in short] == [
+        "it goes on from its last report",
+        "it goes on from its last report, without others",
+    ], said
+    assert len(attempts(records[1].run.folder)) == 3

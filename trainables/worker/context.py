@@ -58,7 +58,8 @@ class RunTask:
             release began the run.
         gpu: share of a GPU that it occupies.
         memory_retries: how often it was begun again with a larger share because memory ran out.
-        pack: name of the actor that trains it in a pack; empty if it is trained alone.
+        pack: name of the actor that trains it in a pack; empty if it is trained in a process of its own.
+        is_alone: whether it trains in that pack without others: it had too little memory beside them.
     """
 
     key: str
@@ -70,6 +71,7 @@ class RunTask:
     gpu: float = 0.0
     memory_retries: int = 0
     pack: str = ""
+    is_alone: bool = False
 
     @property
     def identity(self) -> RunIdentity:

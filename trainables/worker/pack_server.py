@@ -190,6 +190,7 @@ class _Seat:
     key: str
     attempt: str
     work: PackedRun
+    is_alone: bool = False
     is_asked: bool = True
     has_left: bool = False
 
@@ -304,14 +305,18 @@ class PackServer:
         if key in self._seats:
             await self._vacate(self._seats[key])
         async with self._has_changed:
-            await self._has_changed.wait_for(
-                lambda: len(self._seats) < self._num_seats or self._latest.get(key) != attempt
-            )
+            await self._has_changed.wait_for(lambda: self._has_seat(task) or self._latest.get(key) != attempt)
             if self._latest.get(key) != attempt:
                 raise FencedError(f"a later attempt at {key} has begun")
             work = self._work(task, self._device, self._share, self._gpu)
-            seat = self._seats[key] = _Seat(key, attempt, work)
+            seat = self._seats[key] = _Seat(key, attempt, work, task.is_alone)
             return seat
+
+    def _has_seat(self, task: RunTask) -> bool:
+        """Return whether there is a seat for a run now, and nobody beside it who is to be alone."""
+        if task.is_alone or any(seat.is_alone for seat in self._seats.values()):
+            return not self._seats
+        return len(self._seats) < self._num_seats
 
     async def _vacate(self, seat: _Seat) -> None:
         if self._seats.get(seat.key) is not seat:

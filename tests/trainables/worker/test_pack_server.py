@@ -166,6 +166,25 @@ def test_with_a_seat_fewer_the_next_run_waits(task):
         assert asyncio.run(ask())
 
 
+def test_a_run_that_is_to_be_alone_waits_until_all_others_have_left_and_they_wait_for_it(task):
+    with pack_of(seats=3) as server:
+
+        async def ask():
+            await server.report(task("first"), "a")
+            alone = asyncio.ensure_future(server.report({**task("alone"), "is_alone": True}, "b"))
+            await asyncio.sleep(0.1)
+            assert not alone.done()
+            await server.leave("first", "a")
+            await alone
+            third = asyncio.ensure_future(server.report(task("third"), "c"))
+            await asyncio.sleep(0.1)
+            assert not third.done()
+            await server.leave("alone", "b")
+            return await third
+
+        assert asyncio.run(ask())["metrics"]["step"] == 1
+
+
 def test_of_two_attempts_at_a_run_the_later_one_trains(task):
     config = task(compute=3.0, report_every=3.0)
     with pack_of(seats=1) as server:

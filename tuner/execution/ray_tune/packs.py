@@ -1,7 +1,8 @@
 """The packs of a driver: starts and ends their actors, and decides in which one a run trains.
 
 A run in whose pack the process has died twice since its last report gets no new neighbours: if it is the run that kills
-its pack, it does so alone in the end, and has failed.
+its pack, it does so alone in the end, and has failed. A run that found too little memory beside others costs its pack a
+seat once; from the second time on it trains alone.
 
 A pack that has died is replaced; its runs are handed out again, as those of a machine that has died are. A pack that is
 to end, because its machine goes or another sweep gets its share, lets its runs go at their next reports. One that
@@ -26,6 +27,7 @@ from tuner.execution.ray_tune.gpu_plan import RunResources
 _LOOK_EVERY_S = 1.0
 _AT_TURN_S = 2.0
 _SUSPECT_AFTER = 2  # deaths of packs since its last report: then a run shares no pack any more
+_ALONE_AFTER = 2  # times that a run had too little memory beside others
 _MOST_CALLS = 10_000  # at the same time: each of a pack's runs waits for a report
 
 
@@ -104,6 +106,7 @@ class Packs:
         self._looked_at = -_LOOK_EVERY_S
         self._packs: dict[str, _Pack] = {}
         self._deaths: Counter[str] = Counter()
+        self._short_of_memory: Counter[str] = Counter()
         self._lost_with: dict[str, int] = {}
 
     @property
@@ -147,14 +150,16 @@ class Packs:
             pack.accompanied.discard(key)
         self._forget_ended()
         free = [pack for pack in self._packs.values() if self._num_free(pack) > 0] or [self._add()]
-        is_suspect = self._is_suspect(key)
-        best = max(
-            free, key=lambda pack: (is_suspect and not pack.keys, pack.actor.has_started(), self._num_free(pack))
-        )
+        is_apart = self._is_apart(key)
+        best = max(free, key=lambda pack: (is_apart and not pack.keys, pack.actor.has_started(), self._num_free(pack)))
         best.keys.add(key)
         if len(best.keys) > 1:
-            best.accompanied |= best.keys
+            best.accompanied |= {each for each in best.keys if not self.is_alone(each)}
         return best.actor.name
+
+    def is_alone(self, key: str) -> bool:
+        """Return whether a run waits in its pack until it is alone there: it needs more memory than others leave."""
+        return self._short_of_memory[key] >= _ALONE_AFTER
 
     def heard_of(self, key: str) -> None:
         """Note that a run has reported."""
@@ -178,13 +183,15 @@ class Packs:
     def lose_seat(self, key: str) -> bool:
         """Have one seat fewer in a run's pack, whose device has too little memory; return whether the run may go on.
 
-        It may unless it was alone there since its last report: then it has had all memory of the pack.
+        It may unless it was alone there since its last report: then it has had all memory of the pack. From the second
+        time on it costs no seat: the run is alone then, see `is_alone`.
         """
         pack = self._pack_of(key)
         if pack is None or key not in pack.accompanied:
             return False
         pack.accompanied.discard(key)
-        if pack.seats > 1:
+        self._short_of_memory[key] += 1
+        if pack.seats > 1 and not self.is_alone(key):
             pack.seats -= 1
             pack.actor.lose_seat()
         return True
@@ -225,11 +232,12 @@ class Packs:
         self._deaths.update(pack.keys)
         self._lost_with.update(dict.fromkeys(pack.keys, len(pack.keys)))
 
-    def _is_suspect(self, key: str) -> bool:
-        return self._deaths[key] >= _SUSPECT_AFTER
+    def _is_apart(self, key: str) -> bool:
+        """Return whether a run gets no new neighbours."""
+        return self._deaths[key] >= _SUSPECT_AFTER or self.is_alone(key)
 
     def _num_free(self, pack: _Pack) -> int:
-        if pack.is_leaving or pack.is_waiting or any(self._is_suspect(key) for key in pack.keys):
+        if pack.is_leaving or pack.is_waiting or any(self._is_apart(key) for key in pack.keys):
             return 0
         return pack.seats - len(pack.keys)
 

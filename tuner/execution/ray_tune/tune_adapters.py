@@ -44,6 +44,7 @@ class LedgerSearcher(Searcher):
             return str(Searcher.FINISHED) if self._dispatcher.is_done else None
         self.trials[run.key] = trial_id
         is_of_older_release = names_its_run(run.folder) is False
+        pack = self._packs.assign(run.key) if self._packs else ""
         return RunTask(
             run.key,
             str(run.folder),
@@ -53,7 +54,8 @@ class LedgerSearcher(Searcher):
             accepts_format_1=is_of_older_release,
             gpu=self._dispatcher.policy.gpu_of(run.key),
             memory_retries=self._dispatcher.policy.memory_retries(run.key),
-            pack=self._packs.assign(run.key) if self._packs else "",
+            pack=pack,
+            is_alone=bool(self._packs and self._packs.is_alone(run.key)),
         ).to_config()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,13 +108,21 @@ class LedgerScheduler(FIFOScheduler):
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def _goes_to_smaller_pack(self, key: str, report: Report) -> bool:
-        """Requeue a run that found too little memory among others in its pack, which has one seat fewer then."""
+        """Requeue a run that found too little memory among others in its pack, which has one seat fewer then.
+
+        From the second time on, the run is alone in its pack instead.
+        """
         if report.failure != OUT_OF_MEMORY or not (self._packs and self._packs.lose_seat(key)):
             return False
         self._dispatcher.requeue(key)
-        self._tell(
-            f"{key} had too little memory in its pack, which has one run fewer now; it goes on from its last report"
-        )
+        if self._packs.is_alone(key):
+            self._tell(
+                f"{key} had too little memory in its pack again; it goes on from its last report, without others"
+            )
+        else:
+            self._tell(
+                f"{key} had too little memory in its pack, which has one run fewer now; it goes on from its last report"
+            )
         return True
 
     def _move(self, trial: Trial) -> None:

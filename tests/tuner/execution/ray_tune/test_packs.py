@@ -231,6 +231,25 @@ def test_memory_that_runs_out_costs_a_seat_unless_the_run_was_alone(here):
     assert (here.actors[0].seats_lost, here.packs.num_seats) == (1, 3)
 
 
+def test_a_run_that_is_twice_short_of_memory_beside_others_is_alone_from_then_on_and_costs_one_seat():
+    here = Here(seats=3)
+    here.num = 1
+    here.look()
+    here.begin("large", "b", "c")
+    assert here.packs.lose_seat("large")
+    here.running.remove("c")
+    here.begin("large")
+    assert not here.packs.is_alone("large")
+    assert here.packs.lose_seat("large")
+    assert here.packs.is_alone("large")
+    assert (here.actors[0].seats_lost, here.packs.num_seats) == (1, 2)
+    here.begin("large")
+    assert here.packs.num_seats == 2  # b and the run that waits for its end: nobody else comes
+    assert not here.packs.lose_seat("large")  # it had the whole pack
+    here.running -= {"large", "b"}
+    assert here.begin("d", "e") == ["pack-0", "pack-0"]
+
+
 def test_a_run_whose_neighbour_has_just_gone_was_not_alone_when_memory_ran_out(here):
     here.begin("a", "b", "c")
     here.running.remove("a")
