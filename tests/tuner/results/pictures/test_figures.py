@@ -33,7 +33,8 @@ ENDED = [*ROWS[:2], {**ROWS[2], "clean": 0.9, "fgsm": 0.4, "pgd": 0.2, "robust":
 STARS = "at the end, by stronger attacks"
 
 
-@pytest.mark.parametrize(("backend", "is_valid"), [("inline", False), ("module://nothing.here", True), ("svg", True)])
+# The first is, as a notebook's `inline` would be without matplotlib-inline, the name of no backend that is installed.
+@pytest.mark.parametrize(("backend", "is_valid"), [("nothing", False), ("module://nothing.here", True), ("svg", True)])
 def test_the_backend_of_a_notebook_is_not_needed_and_stays_chosen(backend, is_valid):
     script = """import os, tuner.results.pictures.figures, matplotlib
 print(os.environ["MPLBACKEND"], matplotlib.rcParams._get("backend"), sep="\\n")"""
