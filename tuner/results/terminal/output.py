@@ -32,7 +32,7 @@ class NotebookOutput:
     def __init__(self) -> None:
         from IPython.display import display
 
-        self._handle = display(_bundle("", ""), raw=True, display_id=True)
+        self._handle = display(_contents("", ""), raw=True, display_id=True)
 
     def show(self, text: str, html: str = "") -> None:
         """Replace what stands there.
@@ -41,10 +41,11 @@ class NotebookOutput:
             text: for frontends that show no HTML.
             html: for all others; by default the text.
         """
-        self._handle.update(_bundle(text, html), raw=True)
+        self._handle.update(_contents(text, html), raw=True)
 
 
-def _bundle(text: str, html: str) -> dict[str, str]:
+def _contents(text: str, html: str) -> dict[str, str]:
+    """Return both by their media types, from which a frontend chooses."""
     return {"text/plain": text, "text/html": html or f"<div>{escape(text)}</div>"}
 
 

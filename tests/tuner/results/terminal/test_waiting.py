@@ -138,7 +138,7 @@ def test_only_a_terminal_is_redrawn_and_jupyter_is_none_whatever_its_kernel_says
 
 
 @pytest.fixture
-def cell(monkeypatch, tmp_path) -> Iterator[list[dict[str, Any]]]:
+def cell(monkeypatch, tmp_path) -> Iterator[dict[str, Any]]:
     """Run IPython in this process; give what is shown below the cell: the content of each output as it is now."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     monkeypatch.setattr(builtins, "get_ipython", None, raising=False)
