@@ -1,4 +1,4 @@
-"""Code of others on a cluster: files of code and weights travel with the job, packages are needed on every node."""
+"""Code of others on a cluster: files of code, weights and packages travel with the job."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ parameters:
   deviation: {float: [0.1, 0.2]}
   batch_size: 16
 """
+WHEEL = "example_plugin-0.1.0-py3-none-any.whl"
 ATTACK = "def shift(logits_fn, images, labels, epsilon):\n    return (images + epsilon).clamp(0, 1)\n"
 
 
@@ -58,34 +59,48 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cluster(command_line: CommandLine, plugin: Path) -> Iterator[RayCluster]:
-    """Give a head on which nothing is trained, with the plug-in."""
+    """Give a head on which nothing is trained, and which has not the plug-in that this machine has."""
     command_line.environment["TUNER_CACHE"] = str(command_line.folder / "cache")
-    path = os.pathsep.join([str(plugin), str(ROOT)])
-    cluster = RayCluster(command_line.folder / "token", PYTHONPATH=path, TUNER_CACHE=str(command_line.folder / "head"))
+    head = {"PYTHONPATH": str(ROOT), "TUNER_CACHE": str(command_line.folder / "head")}
+    cluster = RayCluster(command_line.folder / "token", **head)
     command_line.environment |= {"RAY_ADDRESS": cluster.address, "RAY_AUTH_TOKEN_PATH": str(cluster.token)}
-    command_line.environment["PYTHONPATH"] = path
+    command_line.environment["PYTHONPATH"] = os.pathsep.join([str(plugin), str(ROOT)])
     yield cluster
     cluster.end()
 
 
-def test_files_and_weights_travel_and_nodes_without_the_package_are_refused(
-    command_line: CommandLine, cluster: RayCluster, plugin: Path
+@pytest.fixture
+def later(plugin: Path, tmp_path: Path) -> Path:
+    """Return a folder that a later version of the plug-in is installed into."""
+    site = tmp_path / "later"
+    shutil.copytree(plugin, site)
+    (info,) = site.glob("*.dist-info")
+    metadata = (info / "METADATA").read_text()
+    (info / "METADATA").write_text(metadata.replace("Version: 0.1.0", "Version: 0.2.0"))
+    info.rename(info.with_name("example_plugin-0.2.0.dist-info"))
+    return site
+
+
+def test_files_weights_and_the_package_travel_and_nodes_with_another_version_are_refused(
+    command_line: CommandLine, cluster: RayCluster, plugin: Path, later: Path
 ):
     for name, text in {"bars.yaml": SPACE, "net.py": NETWORK, "attack.py": ATTACK}.items():
         (command_line.folder / name).write_text(text)
     torch.manual_seed(3)
     layers = nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU(), nn.Linear(16, 3))
     torch.save(layers.state_dict(), command_line.folder / "weights.pt")
-    stranger = cluster.add_worker(PYTHONPATH=str(ROOT))
-    launch = ("launch", "bars.yaml", "--home", str(command_line.home))
-    said = command_line.run(*launch, code=2)
+    stranger = cluster.add_worker(PYTHONPATH=os.pathsep.join([str(later), str(ROOT)]))
+    home = ("--home", str(command_line.home))
+    said = command_line.run("launch", "bars.yaml", *home, code=2)
     assert "every node of the cluster needs the packages that the sweep names:" in said
-    assert "the package example-plugin 0.1.0 is not installed here: install it, in that version" in said
+    assert "is installed here in version 0.2.0, and 0.1.0 is needed: install it" in said
     stranger.kill("raylet")
 
     cluster.add_worker(TUNER_CACHE=str(command_line.folder / "worker"))
-    command_line.run("resume", "bars", "--home", str(command_line.home))
+    command_line.run("resume", "bars", *home)
     command_line.run("logs", "bars", "--follow")
+    assert (command_line.home / "bars" / "code" / WHEEL).is_file()
+    assert list((command_line.folder / "worker" / "packages").glob("*/example_plugin/training.py"))
     with installed(plugin):
         sweep = SweepFolder.open("bars", home=command_line.home)
         (record,) = read_records(sweep)
@@ -95,3 +110,12 @@ def test_files_and_weights_travel_and_nodes_without_the_package_are_refused(
         assert record.run.settings["code"] == dict(sweep.space.code) == sweep.read_provenance()["user_code"]
     command_line.run("export", "bars", "--output", "bundle")
     assert (command_line.folder / "bundle" / "code" / "net.py").read_text() == NETWORK
+    command_line.run("evaluate", "bars", "--images", "5")
+
+    del command_line.environment["RAY_ADDRESS"]
+    command_line.environment["PYTHONPATH"] = str(ROOT)  # another machine of the user's, without the plug-in
+    said = command_line.run("compare", "bars", *home, code=2)
+    assert "bars needs the package example-plugin 0.1.0, which is not installed here" in said
+    assert WHEEL in command_line.run("trust", "bars", *home)
+    assert "corners" in command_line.run("compare", "bars", *home)
+    assert "nothing is damaged" in command_line.run("verify", "bars", *home)

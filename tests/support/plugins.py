@@ -11,7 +11,6 @@ from unittest.mock import patch
 
 import pytest
 
-from search_spaces import library
 from tests.support.wheels import EXAMPLE
 from trainables.config.plugins import packages, registries
 
@@ -19,7 +18,7 @@ from trainables.config.plugins import packages, registries
 def write_package(folder: Path, name: str, entry_points: str, version: str = "1.5") -> Path:
     """Write what an installer leaves of a package into a folder of its own, which is returned."""
     place = folder / name
-    info = place / f"{name}-{version}.dist-info"
+    info = place / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (info / "entry_points.txt").write_text(entry_points)
@@ -50,8 +49,5 @@ def installed(*places: Path) -> Iterator[None]:
 
 def forget() -> None:
     """Let the tables look for installed packages again."""
-    registries.entry_points.cache_clear()
+    registries.look_again()
     packages.digest_of_package.cache_clear()
-    for registry in (*registries.ALL, library.TABLE):
-        for name in ("entries", "_found"):
-            vars(registry).pop(name, None)

@@ -31,6 +31,7 @@ class WorkerContext:
         sweep_folder: of the sweep, which workers never make anew; empty if it is in an object store.
         sweep_id: of the sweep in that folder.
         code: the files of code of a user's own, by their names.
+        sweep_place: folder or URL of the sweep, where its wheels of packages are; empty if it has none.
     """
 
     data: str | None = None
@@ -42,6 +43,7 @@ class WorkerContext:
     sweep_folder: str = ""
     sweep_id: str = ""
     code: dict[str, str] = field(default_factory=dict)
+    sweep_place: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from trainables.data.tensors import Dataset, load_dataset
 from trainables.training import registry
 from trainables.training.machine.runtime import keep_freed_memory, training_passes
 from trainables.worker.context import WorkerContext
+from trainables.worker.packages import ensure_packages
 
 CONTEXT_MB = 600.0
 """What CUDA, cuBLAS and cuDNN take for a process beside torch's tensors."""
@@ -67,6 +68,7 @@ def measure_gpu(settings: Mapping[str, Any] | None, context: WorkerContext) -> F
     if settings is None:
         return Footprint(memory_mb)
     try:
+        ensure_packages(settings.get("code", {}), context.sweep_place)
         for source in context.code.values():
             provide(source.encode())
         dataset = load_dataset(

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from trainables.config.plugins.packages import check_packages
 from trainables.evaluation.metrics import PACK
 from trainables.training.loop import TrainingLoop
 from trainables.worker import device
 from trainables.worker.context import RunTask
 from trainables.worker.fencing import FencedError
 from trainables.worker.pack import Outcome, Pack
+from trainables.worker.packages import ensure_packages
 from trainables.worker.work import RunWork
 
 Result = TypeVar("Result")
@@ -139,7 +139,7 @@ class PackedRun(RunWork):
             FencedError: a later attempt at the run has begun.
             UserError: this node has not the packages that the sweep was launched with.
         """
-        check_packages(self._run.settings.get("code", {}))
+        ensure_packages(self._run.settings.get("code", {}), self._run.context.sweep_place)
         try:
             with self._log.capture():
                 loop = self._loop = self._start()

@@ -7,9 +7,9 @@ from typing import Any
 
 from ray import tune
 
-from trainables.config.plugins.packages import check_packages
 from trainables.worker import device
 from trainables.worker.context import RunTask
+from trainables.worker.packages import ensure_packages
 from trainables.worker.work import RunWork
 
 
@@ -36,9 +36,10 @@ class RunTrainable(RunWork, tune.Trainable):
         Raises:
             FencedError: a later attempt at the run has begun.
             UserError: this node has not the packages that the sweep was launched with; another one may have.
+            StorageError: the packages cannot be read from the sweep's storage.
         """
         if self._loop is None:
-            check_packages(self._run.settings.get("code", {}))
+            ensure_packages(self._run.settings.get("code", {}), self._run.context.sweep_place)
         try:
             with self._log.capture():
                 loop = self._loop = self._loop or self._start()

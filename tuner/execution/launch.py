@@ -24,6 +24,7 @@ from search_spaces.limits import MAX_CONCURRENT, TRIALS_LIMIT
 from search_spaces.parsing.python_data import text_of_data
 from search_spaces.schema import Space
 from trainables.common.process_state import python_command, python_environment
+from trainables.config.plugins.wheels import make_wheels
 from trainables.storage.bounded import append_regular
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
@@ -150,7 +151,7 @@ def new_sweep(
         home=home,
         num_trials=options.trials,
         data=found.data,
-        code=found.code,
+        code={**found.code, **make_wheels(parsed.code)},
         warm_start=earlier,
         study_storage=options.study_storage,
         max_concurrent=options.max_concurrent,

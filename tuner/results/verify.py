@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from trainables.config.plugins.wheels import check_kept
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
 from tuner.storage.driver_lock import read_owner
@@ -72,6 +73,8 @@ def _checks_of_sweep(sweep: SweepFolder, snapshot: Snapshot) -> Iterator[Callabl
     yield sweep.check_space
     yield lambda: read_owner(sweep.folder, sweep.id)
     yield sweep.read_provenance
+    yield sweep.read_code
+    yield lambda: check_kept(sweep.space.code, sweep.folder)
     yield lambda: read_observations(sweep.folder / WARM_START, sweep.id)
     for record in (*snapshot.records, *snapshot.confirming_records):
         for tier in EVALUATION_FILES:

@@ -1,7 +1,7 @@
 """A sweep is a folder: its search space, its target, and the results of its runs.
 
 ``space.yaml`` (the file as it was given), ``sweep.json`` (identity and target), ``provenance.json``, ``study.journal``
-(the ledger, unless a database holds it), ``code/`` (files of a user's own), and for every run
+(the ledger, unless a database holds it), ``code/`` (files of a user's own, and wheels of packages), and for every run
 ``trials/0007/`` or ``baselines/standard/`` with ``metrics.jsonl`` and ``checkpoint/``.
 
 The format in ``sweep.json`` is that of the whole folder. Every other JSON file and every checkpoint says its own, too.
@@ -30,6 +30,7 @@ from trainables.config import parse
 from trainables.config.plugins import trust
 from trainables.config.plugins.packages import check_packages
 from trainables.config.plugins.user_code import CODE, digest_of, provide, read_source
+from trainables.config.plugins.wheels import provide_kept
 from trainables.storage.atomic import make_private, reason_of, write_json
 from trainables.storage.checked_json import read_json
 from trainables.storage.sweep_store import SweepStore
@@ -198,22 +199,14 @@ class SweepFolder:
             home: see `home`.
 
         Raises:
-            UserError: there is none, or it was written by a release that this one does not read.
+            UserError: there is none, it was written by a release that this one does not read, or it needs a package
+                that is not installed here and whose code in the sweep's folder may not run.
         """
-        check_name(name)
-        store = SweepStore.of(home)
-        folder = store.root / name
-        store.pull(folder)
-        try:
-            meta = read_json(folder / "sweep.json", SweepMeta, remedy=_PUT_BACK, formats=_READABLE)
-        except FileNotFoundError as error:
-            existing = names(home)
-            if name in existing:
-                raise UserError(f"{folder / 'sweep.json'} is missing: {_PUT_BACK}") from error
-            there = ", ".join(existing) or "none"
-            raise UserError(f"no sweep named {name!r} in {store} (there: {there}); see --home") from error
+        folder, store, meta = cls._find(name, home)
         if not (folder / "space.yaml").exists():
             raise UserError(f"{folder / 'space.yaml'} is missing: {_PUT_BACK}")
+        if meta.space:
+            provide_kept(meta.space.code, folder, store.fetch)
         text, _ = text_of(str(folder / "space.yaml"))
         space, edited_keys = read_space(text, folder / "space.yaml", meta.space)
         return cls(
@@ -231,6 +224,40 @@ class SweepFolder:
             location=meta.location,
             edited_keys=edited_keys,
         )
+
+    @classmethod
+    def read_needed_code(cls, name: str, *, home: Path | SweepStore) -> tuple[Path, dict[str, str]]:
+        """Return the folder of a sweep, and the code of others that its runs need, without running any of it.
+
+        Args:
+            name: of the sweep.
+            home: see `home`.
+
+        Returns:
+            The folder, and the SHA-256 of each file, module and package by their names.
+
+        Raises:
+            UserError: see `open`.
+        """
+        folder, _, meta = cls._find(name, home)
+        return folder, meta.space.code if meta.space else dict(cls.open(name, home=home).space.code)
+
+    @staticmethod
+    def _find(name: str, home: Path | SweepStore) -> tuple[Path, SweepStore, SweepMeta]:
+        """Return the folder of a sweep, the store that it is in, and the content of its ``sweep.json``."""
+        check_name(name)
+        store = SweepStore.of(home)
+        folder = store.root / name
+        store.pull(folder)
+        try:
+            meta = read_json(folder / "sweep.json", SweepMeta, remedy=_PUT_BACK, formats=_READABLE)
+        except FileNotFoundError as error:
+            existing = names(home)
+            if name in existing:
+                raise UserError(f"{folder / 'sweep.json'} is missing: {_PUT_BACK}") from error
+            there = ", ".join(existing) or "none"
+            raise UserError(f"no sweep named {name!r} in {store} (there: {there}); see --home") from error
+        return folder, store, meta
 
     def extended(
         self, num_trials: int | None = None, max_concurrent: int | None = None, gpus: GpuUse | None = None

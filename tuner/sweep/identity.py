@@ -132,6 +132,12 @@ class LaunchedSpace:
         """Return what is kept of a space and the text of its file."""
         return cls(content_of(space), text)
 
+    @property
+    def code(self) -> dict[str, str]:
+        """The SHA-256 of each file, module and package of others that its runs need, by their names."""
+        mark = "code."
+        return {key.removeprefix(mark): str(value) for key, value in self.content.items() if key.startswith(mark)}
+
     def to_json(self) -> dict[str, object]:
         """Return what ``sweep.json`` holds of it."""
         return {"sha256": digest_of(self.content), "content": self.content, "text": self.text}

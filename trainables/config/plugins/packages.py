@@ -55,10 +55,19 @@ def check_packages(code: Mapping[str, str]) -> None:
     """
     for package, digest in code.items():
         if is_package(package):
-            _check(package, digest)
+            check_package(package, digest)
 
 
-def _check(package: str, digest: str) -> None:
+def check_package(package: str, digest: str) -> None:
+    """Check that this Python has a package that a run needs.
+
+    Args:
+        package: its name and version.
+        digest: SHA-256 of its code.
+
+    Raises:
+        UserError: it is not installed, or another release of it, or another code.
+    """
     name, _, version = package.rpartition(" ")
     try:
         here = metadata.version(name)
@@ -83,21 +92,43 @@ def digest_of_package(package: str) -> str:
     Raises:
         UserError: its code is not found.
     """
-    name, _, _ = package.rpartition(" ")
-    points = [point for point in metadata.distribution(name).entry_points if point.group.startswith(GROUP)]
-    tops = sorted({point.module.partition(".")[0] for point in points})
-    files = [file for top in tops for file in _files_of(top)]
+    tops = top_modules(package)
+    files = [file for top in tops for file in files_of(top)]
     if not files:
         raise UserError(f"the code of the package {package} is not found ({', '.join(tops)}): install it again")
+    return digest_of_files((path.relative_to(root).as_posix(), path.read_bytes()) for root, path in files)
+
+
+def digest_of_files(files: Iterable[tuple[str, bytes]]) -> str:
+    """Return the SHA-256 of files of code.
+
+    Args:
+        files: their paths, as a package has them, and contents; their order counts.
+    """
     total = hashlib.sha256()
-    for root, path in files:
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        total.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
+    for name, content in files:
+        total.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
     return total.hexdigest()
 
 
-def _files_of(module: str) -> list[tuple[Path, Path]]:
-    """Return the files of a top-level module, each with the folder that it is named from; none if it is missing."""
+def top_modules(package: str) -> list[str]:
+    """Return the top-level modules that the entry points of a package lead to, sorted.
+
+    Args:
+        package: its name and version.
+    """
+    distribution = metadata.distribution(package.rpartition(" ")[0])
+    points = [point for point in distribution.entry_points if point.group.startswith(GROUP)]
+    return sorted({point.module.partition(".")[0] for point in points})
+
+
+def files_of(module: str, pattern: str = "*.py") -> list[tuple[Path, Path]]:
+    """Return the files of a top-level module, each with the folder that it is named from; none if it is missing.
+
+    Args:
+        module: its name; it is not imported.
+        pattern: that the names of files in a package's folder, and in those below it, match.
+    """
     try:
         with without_current_folder():
             spec = importlib.util.find_spec(module)
@@ -106,5 +137,5 @@ def _files_of(module: str) -> list[tuple[Path, Path]]:
     if spec is None:
         return []
     if folders := [Path(folder) for folder in spec.submodule_search_locations or ()]:
-        return [(folder.parent, path) for folder in folders for path in sorted(folder.rglob("*.py"))]
+        return [(folder.parent, path) for folder in folders for path in sorted(folder.rglob(pattern))]
     return [(Path(spec.origin).parent, Path(spec.origin))] if spec.origin and Path(spec.origin).is_file() else []

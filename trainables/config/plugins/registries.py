@@ -163,6 +163,17 @@ def entry_points() -> tuple[metadata.EntryPoint, ...]:
     )
 
 
+_tables: list[Registry] = []
+
+
+def look_again() -> None:
+    """Let all tables look for installed packages again: some have been added."""
+    entry_points.cache_clear()
+    for table in _tables:
+        for name in ("entries", "_found"):
+            vars(table).pop(name, None)
+
+
 class Registry(Mapping[str, Any]):
     """A table: ours first, then those of installed packages. As a mapping it gives what rows lead to.
 
@@ -174,6 +185,7 @@ class Registry(Mapping[str, Any]):
     def __init__(self, kind: str, ours: Mapping[str, str]) -> None:
         self.kind = kind
         self.ours = {name: Entry(name, target) for name, target in ours.items()}
+        _tables.append(self)
 
     @cached_property
     def entries(self) -> Mapping[str, Entry]:

@@ -1,6 +1,7 @@
 """Which code of others this user lets run: a launch notes what it runs, `tuner trust` what came from elsewhere.
 
-An installed package with plug-ins runs anyway: whoever has installed it has let it run.
+An installed package with plug-ins runs anyway: whoever has installed it has let it run. One that is not installed, but
+of which a sweep keeps a wheel, runs only if the SHA-256 of its code is known.
 
 A sweep's folder or a bundle may be somebody else's. The code in it runs only if its SHA-256 stands in this list, which
 is a file in the user's own cache.
@@ -42,6 +43,11 @@ def remember(digests: Iterable[str]) -> None:
 def needs_trust(name: str) -> bool:
     """Return whether a key of the code that settings name runs only if the user lets it: a file or a module does."""
     return not is_package(name) and not is_weights(name)
+
+
+def is_known(digest: str) -> bool:
+    """Return whether this user lets the code of a SHA-256 run."""
+    return digest in _known()
 
 
 def check(code: Mapping[str, str], where: str) -> None:

@@ -46,6 +46,7 @@ def run(request: Request, arguments: list[str], tuner: Callable[..., object]) ->
     """
     from tuner.cluster.payload import UPLOADED, StderrMarker, check_releases, releases
 
+    _provide_packages(request)
     check_releases(request.versions, releases(request.versions))
     if not {"--home", "--storage"} & set(arguments) and not os.environ.get("TUNER_HOME"):
         raise UserError("where are the cluster's sweeps? say --storage FOLDER or URL, or set TUNER_HOME on its nodes")
@@ -61,6 +62,18 @@ def run(request: Request, arguments: list[str], tuner: Callable[..., object]) ->
         with contextlib.redirect_stderr(StderrMarker(sys.stderr)):
             run_command(functools.partial(tuner, arguments, prog_name="tuner"))
     return 0
+
+
+def _provide_packages(request: Request) -> None:
+    """Let this process use packages that were sent along and are not installed here."""
+    from trainables.config.plugins.packages import is_installed
+    from trainables.config.plugins.wheels import provide_wheel, wheel_name
+    from tuner.cluster.payload import UPLOADED
+
+    for package in (f"{name} {version}" for name, version in request.versions.items()):
+        wheel = Path(UPLOADED) / wheel_name(package)
+        if wheel.is_file() and not is_installed(package):
+            provide_wheel(package, wheel.read_bytes())
 
 
 def _captured(request: Request, arguments: list[str], folder: Path) -> int:

@@ -99,7 +99,7 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
     """Return what a cluster is to run for a command line that has been parsed here.
 
     The options that concern this machine alone are left out, and outputs are replaced by their names. A launch takes
-    the text of its space along, with the files of code and of weights that it names.
+    the text of its space along, with the files of code and of weights, and the packages, that it names.
 
     Raises:
         UserError: a path is none of the cluster's, a name is not allowed, or a password is among the arguments.
@@ -124,7 +124,7 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
         text, source, space = _space(parameters["space"], parameters.get("assign") or ())
         options = [option for option in options if option[0] != "assign"]  # they are in the text
         code = code_to_send(space, source, is_trusted=bool(parameters.get("trust")))
-        uploads, packages = code.weights, code.packages
+        uploads, packages = {**code.weights, **code.wheels}, code.packages
         file = Path(source).name
         sweep, arguments, files = sweep or space.name, [file], {file: text, **code.files}
         options = [("name", ["--name", sweep]), *(option for option in options if option[0] != "name")]

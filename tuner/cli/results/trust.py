@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tuner.cli.options import Home, is_local_path, open_sweep
+from tuner.cli.options import Home, is_local_path, open_home
 from tuner.errors import UserError
 
 
@@ -21,24 +21,26 @@ def trust(
 ) -> None:
     """Let the code in a sweep or bundle from elsewhere run here; read it first, it can do whatever you can."""
     from trainables.config.plugins.trust import needs_trust, remember
+    from trainables.config.plugins.user_code import CODE
+    from trainables.config.plugins.wheels import missing_packages, wheel_name
     from tuner.results.terminal.output import say
+    from tuner.sweep.folder import SweepFolder
 
     if is_local_path(source):
         folder, code = Path(source), _code_of_bundle(Path(source))
     else:
-        sweep = open_sweep(source, home_folder)
-        folder, code = sweep.folder, dict(sweep.space.code)
-    code = {name: digest for name, digest in code.items() if needs_trust(name)}
+        folder, code = SweepFolder.read_needed_code(source, home=open_home(home_folder))
+    wheels = {package: folder / CODE / wheel_name(package) for package in missing_packages(code)}
+    files = {name: folder / CODE / name for name in code if name.endswith(".py")}
+    files |= {package: path for package, path in wheels.items() if path.is_file()}
+    code = {name: digest for name, digest in code.items() if needs_trust(name) or name in files}
     console = Console(markup=False)
     if not code:
         say(console, f"{source} needs no code of its own")
         return
     remember(code.values())
     for name, digest in code.items():
-        say(
-            console,
-            f"{folder / 'code' / name if name.endswith('.py') else name} may run now (SHA-256 {digest[:12]}...)",
-        )
+        say(console, f"{files.get(name, name)} may run now (SHA-256 {digest[:12]}...)")
 
 
 def _code_of_bundle(folder: Path) -> dict[str, str]:

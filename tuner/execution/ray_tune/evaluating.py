@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import ray
 
-from trainables.config.plugins.packages import check_packages
 from trainables.config.plugins.user_code import provide
 from trainables.storage.checkpoint import RunCheckpoint
 from trainables.storage.sweep_store import SweepStore
 from trainables.worker import device
 from trainables.worker.context import WorkerContext
+from trainables.worker.packages import ensure_packages
 from tuner.errors import CheckpointError, TunerError, UserError
 from tuner.execution.ray_tune.capacity import await_machines, machines, num_fitting
 from tuner.execution.ray_tune.gpu_plan import RunResources
@@ -167,7 +167,7 @@ def _checkpoint_here(task: EvaluationTask, scratch: Path) -> RunCheckpoint:
 def _measure(task: EvaluationTask, checkpoint: RunCheckpoint, where: str) -> dict[str, Any]:
     from trainables.judging.saved import evaluate_classifier, load_run_classifier
 
-    check_packages(task.settings.get("code", {}))
+    ensure_packages(task.settings.get("code", {}), task.context.sweep_place)
     for source in task.context.code.values():
         provide(source.encode())
     return evaluate_classifier(

@@ -9,13 +9,13 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables.config.plugins.packages import check_packages
 from trainables.data import files as data_files
 from trainables.errors import StorageError
 from trainables.storage.folder_guard import FolderGuard
 from trainables.storage.object_store import store_at
 from trainables.storage.shared import answer_probe, is_visible, write_probe
 from trainables.worker.context import WorkerContext
+from trainables.worker.packages import ensure_packages
 from tuner.cluster import local_ray
 from tuner.errors import UserError
 from tuner.sweep.folder import SweepFolder
@@ -43,9 +43,11 @@ def verify_nodes(sweep: SweepFolder) -> WorkerContext:
     store = sweep.store
     FolderGuard(sweep.folder)
     code = {name: source.decode() for name, source in sweep.read_code().items()}
-    context = WorkerContext(sweep_folder=str(sweep.folder), sweep_id=sweep.id, code=code)
-    if store.url is not None:
-        context = WorkerContext(store_url=store.location(store.root), store_root=str(store.root), code=code)
+    context = WorkerContext(code=code, sweep_place=sweep.place)
+    if store.url is None:
+        context = replace(context, sweep_folder=str(sweep.folder), sweep_id=sweep.id)
+    else:
+        context = replace(context, store_url=store.location(store.root), store_root=str(store.root))
     if local_ray.is_wanted() and len(_nodes()) == 1:
         return replace(context, data=sweep.data)
     place, shared = sweep.place, store.location(store.root / SHARED_DATA)
@@ -95,7 +97,7 @@ def _answer_on(node: str, place: str, probe: str, code: dict[str, str]) -> Any:
 def _answer(place: str, probe: str, code: dict[str, str]) -> tuple[str, str, str]:
     """Answer a probe; return the file that was written, what went wrong otherwise, and which package is missing."""
     try:
-        check_packages(code)
+        ensure_packages(code, place)
         packages = ""
     except UserError as error:
         packages = str(error)

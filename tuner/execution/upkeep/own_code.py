@@ -9,6 +9,7 @@ from search_spaces.schema import Space
 from trainables.config.plugins import user_code
 from trainables.config.plugins.packages import is_package, package_digests
 from trainables.config.plugins.references import CodeReference, is_weights, weights_name
+from trainables.config.plugins.wheels import make_wheels
 from trainables.storage.bundle_files import WEIGHTS, find_changes
 from tuner.errors import UserError
 from tuner.execution.upkeep.named import NamedParts
@@ -108,11 +109,13 @@ class SentCode:
     Attributes:
         files: texts of files of code by their names.
         weights: files of weights that classifiers start from, by their names.
+        wheels: of installed packages, by their names; those without one are needed on every node.
         packages: versions of installed packages by their names.
     """
 
     files: dict[str, str]
     weights: dict[str, bytes]
+    wheels: dict[str, bytes]
     packages: dict[str, str]
 
 
@@ -138,4 +141,5 @@ def code_to_send(space: Space, source: str, *, is_trusted: bool) -> SentCode:
         except UnicodeDecodeError as error:
             raise UserError(f"{name} is no text in UTF-8 (byte {error.start}): save it as UTF-8") from None
     pairs = (package.rpartition(" ") for package in found.digests if is_package(package))
-    return SentCode(files, weights, {name: version for name, _, version in pairs})
+    wheels = make_wheels(found.digests)
+    return SentCode(files, weights, wheels, {name: version for name, _, version in pairs})

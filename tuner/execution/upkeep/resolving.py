@@ -21,7 +21,7 @@ from search_spaces.sections import Dataset
 from trainables.common.tasks import CATALOG_TASKS, Task
 from trainables.config import DataContent, DatasetConfig
 from trainables.config.plugins import trust, user_code
-from trainables.config.plugins.references import code_reference, is_image_path
+from trainables.config.plugins.references import code_reference, is_image_path, is_weights
 from trainables.config.plugins.registries import DATASETS
 from trainables.data import files as data_files
 from tuner.errors import UserError
@@ -168,7 +168,7 @@ class _Course:
         """Try all parts, and let this user's processes run the code from now on."""
         check_parts(self.named, task, found.digests)
         say_starts(self.named, task, found, self.console)
-        trust.remember(digest for name, digest in found.digests.items() if trust.needs_trust(name))
+        trust.remember(digest for name, digest in found.digests.items() if not is_weights(name))
 
 
 def has_own_images(name: str) -> bool:
