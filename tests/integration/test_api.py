@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -74,7 +75,8 @@ def test_launched_stopped_resumed_and_extended(tmp_path, monkeypatch):
 def test_an_interrupt_saves_what_was_reported_and_then_reaches_the_script(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     interrupting = once_it_reports("b", tmp_path, lambda: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt, match=r"b is interrupted: `Sweep.open\('b'\).resume\(\)` goes on where"):
+    how = f"b is interrupted: `Sweep.open('b', home={str(tmp_path)!r}).resume()` goes on where"
+    with pytest.raises(KeyboardInterrupt, match=re.escape(how)):
         Sweep.launch(SPACE, name="b", home=tmp_path)
     interrupting.join()
     sweep = Sweep.open("b", home=tmp_path)
