@@ -15,7 +15,7 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
@@ -39,8 +39,8 @@ from trainables.storage.bounded import read_bounded
 MAX_BYTES = 32 * 1024**2
 """Size of a wheel, and of its files together."""
 
-_COMPILED = {".so", ".pyd", ".dylib", ".dll"}
-_LEFT_OUT = {".pyc", ".pth"}
+_COMPILED = {".so", ".pyd", ".dylib", ".dll", ".pyc", ".pyo"}
+_MAX_FILES = 10_000
 _WHEEL = "Wheel-Version: 1.0\nGenerator: adversarial-tuner\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _OURS = "adversarial-tuner"
 
@@ -76,14 +76,18 @@ def make_wheels(code: Mapping[str, str]) -> dict[str, bytes]:
 def make_wheel(package: str) -> bytes | None:
     """Return a wheel of an installed package; the same files make the same bytes.
 
-    Returns None for a package with compiled code, which may not run on another machine, and for one that is too large.
+    It holds everything below the modules that the package's entry points lead to, wherever they lie (an editable
+    installation has them elsewhere). Returns None for a package that has other modules, too, or compiled code, which
+    may not run on another machine, and for one that is too large.
 
     Args:
         package: its name and version.
     """
     distribution = metadata.distribution(package.rpartition(" ")[0])
-    paths = dict(_installed_files(distribution, package))
-    if any(_COMPILED.intersection(path.suffixes) for path in paths.values()):
+    tops = top_modules(package)
+    paths = {path.relative_to(root).as_posix(): path for top in tops for root, path in files_of(top, "*")}
+    paths = {name: path for name, path in paths.items() if path.is_file() and "__pycache__" not in path.parts}
+    if not all(map(_may_travel, paths)) or _other_modules(distribution, tops):
         return None
     if sum(path.stat().st_size for path in paths.values()) > MAX_BYTES:
         return None
@@ -92,7 +96,7 @@ def make_wheel(package: str) -> bytes | None:
     texts = {
         "METADATA": distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or "",
         "WHEEL": _WHEEL,
-        "entry_points.txt": distribution.read_text("entry_points.txt") or "",
+        "entry_points.txt": _entry_points_text(distribution),
     }
     files |= {f"{info}/{name}": text.encode() for name, text in texts.items()}
     files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
@@ -105,25 +109,31 @@ def make_wheel(package: str) -> bytes | None:
     return packed.getvalue() if packed.tell() <= MAX_BYTES else None
 
 
-def _installed_files(distribution: metadata.Distribution, package: str) -> Iterator[tuple[str, Path]]:
-    """Yield the files of a package by their paths in a wheel.
+def _may_travel(name: str) -> bool:
+    """Return whether a file below a module is no compiled code, which would run in the place of the source."""
+    path = PurePosixPath(name)
+    return "__pycache__" not in path.parts and not _COMPILED.intersection(path.suffixes)
 
-    They are those below the modules that its entry points lead to, wherever they lie (an editable installation has
-    them elsewhere), and what its installer has recorded beside them.
-    """
-    for module in top_modules(package):
-        for root, path in files_of(module, "*"):
-            name = path.relative_to(root)
-            if path.is_file() and path.suffix not in _LEFT_OUT and "__pycache__" not in name.parts:
-                yield name.as_posix(), path
-    recorded = distribution.files if distribution.read_text("RECORD") is not None else None
-    for entry in recorded or ():
-        is_info = entry.parts[0].endswith((".dist-info", ".data")) or entry.name.startswith("__editable__")
-        path = Path(str(distribution.locate_file(entry)))
-        if is_info or ".." in entry.parts or "__pycache__" in entry.parts or entry.suffix in _LEFT_OUT:
-            continue
-        if path.is_file():
-            yield entry.as_posix(), path
+
+def _other_modules(distribution: metadata.Distribution, tops: Collection[str]) -> bool:
+    """Return whether an installer has recorded modules of a package that none of its entry points leads to."""
+    recorded = (distribution.read_text("RECORD") or "").splitlines()
+    names = [PurePosixPath(line.partition(",")[0]) for line in recorded]
+    own = {*tops, *(f"{top}.py" for top in tops)}
+    return any(
+        name.suffix == ".py" and name.parts[0] not in own and not name.name.startswith("__editable__") for name in names
+    )
+
+
+def _entry_points_text(distribution: metadata.Distribution) -> str:
+    """Return the content of ``entry_points.txt`` with our groups alone."""
+    points = sorted((point.group, point.name, point.value) for point in distribution.entry_points)
+    groups = dict.fromkeys(group for group, _, _ in points if group.startswith(GROUP))
+    return "\n".join(
+        line
+        for of in groups
+        for line in (f"[{of}]", *(f"{name} = {value}" for group, name, value in points if group == of))
+    )
 
 
 def _record(files: Mapping[str, bytes], own_name: str) -> bytes:
@@ -247,26 +257,27 @@ def read_wheel(package: str, content: bytes, digest: str = "") -> dict[str, byte
         files = _unpacked(content)
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{wheel_name(package)} is damaged: {printable(str(error))}; {remedy}") from error
-    info = f"{_stem(package)}.dist-info"
-    if not {f"{info}/METADATA", f"{info}/entry_points.txt"} <= set(files):
+    try:
+        tops = _top_modules(files[f"{_stem(package)}.dist-info/entry_points.txt"].decode())
+        parts = {PurePosixPath(name).parts[0].removesuffix(".py") for name in files}
+    except (KeyError, ValueError, configparser.Error):
+        tops, parts = [], set()
+    if not tops or parts != {*tops, f"{_stem(package)}.dist-info"} or not all(map(_may_travel, files)):
         raise UserError(f"{wheel_name(package)} is no wheel of {package}; {remedy}")
-    if digest and _code_digest(files, files[f"{info}/entry_points.txt"]) != digest:
+    paths = sorted(PurePosixPath(name) for name in files if name.endswith(".py"))
+    ordered = [path for top in tops for path in paths if path.parts[0] in (top, f"{top}.py")]
+    if digest and digest_of_files((str(path), files[str(path)]) for path in ordered) != digest:
         raise UserError(f"{wheel_name(package)} has another code than the sweep was launched with; {remedy}")
     return files
 
 
-def _code_digest(files: Mapping[str, bytes], entry_points: bytes) -> str:
-    """Return what `digest_of_package` says of a package whose files these are."""
-    points = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
-    try:
-        points.read_string(entry_points.decode())
-    except (configparser.Error, ValueError):
-        return ""
-    values = [value for section in points.sections() if section.startswith(GROUP) for value in points[section].values()]
-    tops = sorted({re.split(r"[.:]", value.strip())[0] for value in values})
-    paths = sorted(PurePosixPath(name) for name in files if name.endswith(".py"))
-    ordered = [path for top in tops for path in paths if path.parts[0] in (top, f"{top}.py")]
-    return digest_of_files((str(path), files[str(path)]) for path in ordered)
+def _top_modules(entry_points: str) -> list[str]:
+    """Return the top-level modules that the text of ``entry_points.txt`` leads to, sorted; it has our groups alone."""
+    points = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    points.read_string(entry_points)
+    if not all(section.startswith(GROUP) for section in points.sections()):
+        raise ValueError("entry points of other groups")
+    return sorted({re.split(r"[.:]", value)[0] for section in points.sections() for value in points[section].values()})
 
 
 def _unpacked(content: bytes) -> dict[str, bytes]:
@@ -280,8 +291,8 @@ def _unpacked(content: bytes) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
-        if sum(member.file_size for member in members) > MAX_BYTES:
-            raise ValueError(f"its files have more than {MAX_BYTES / 1e6:.0f} MB")
+        if sum(member.file_size for member in members) > MAX_BYTES or len(members) > _MAX_FILES:
+            raise ValueError(f"it has more than {MAX_BYTES / 1e6:.0f} MB or {_MAX_FILES:,} files")
         for member in members:
             path = PurePosixPath(member.filename)
             if path.is_absolute() or ".." in path.parts or "\\" in member.filename or not path.parts:

@@ -22,6 +22,7 @@ from trainables.config.plugins.user_code import CODE
 from trainables.errors import UserError
 
 PACKAGE = "example-plugin 0.1.0"
+INFO = "example_plugin-0.1.0.dist-info"
 NAME = "example_plugin-0.1.0-py3-none-any.whl"
 
 
@@ -78,22 +79,25 @@ def test_pip_installs_it(made: tuple[bytes, str], tmp_path: Path):
         assert (tmp_path / "target" / "example_plugin" / "bars_noise.yaml").is_file()
 
 
-def test_what_its_installer_has_recorded_is_in_it_too(tmp_path: Path):
+def test_it_holds_what_the_entry_points_lead_to_and_nothing_else(tmp_path: Path):
     site = example_package(tmp_path / "site")
     (site / "beside.py").write_text("VALUE = 1\n")
-    (site / "__editable__.example.pth").write_text("import beside\n")
     (site / "example_plugin" / "__pycache__").mkdir()
     (site / "example_plugin" / "__pycache__" / "data.pyc").write_bytes(b"1")
     (info,) = site.glob("*.dist-info")
-    (info / "RECORD").write_text(
-        "beside.py,,\n../../bin/tool,,\n__editable__.example.pth,,\nexample_plugin/data.py,,\n"
-    )
+    with (info / "entry_points.txt").open("a") as file:
+        file.write("\n[console_scripts]\ntool = beside:main\n")
+    (info / "RECORD").write_text("../../bin/tool,,\n__editable__.example.pth,,\nexample_plugin/data.py,,\n")
     with installed(site):
         content = wheels.make_wheel(PACKAGE)
     assert content is not None
-    names = zipfile.ZipFile(io.BytesIO(content)).namelist()
-    assert sorted(name for name in names if "/" not in name) == ["beside.py"]
-    assert not [name for name in names if "pycache" in name or "bin" in name]
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert {name.partition("/")[0] for name in archive.namelist()} == {"example_plugin", info.name}
+        assert not [name for name in archive.namelist() if "pycache" in name]
+        assert b"console_scripts" not in archive.read(f"{info.name}/entry_points.txt")
+    (info / "RECORD").write_text("beside.py,,\nexample_plugin/data.py,,\n")
+    with installed(site):
+        assert wheels.make_wheel(PACKAGE) is None, "it has a module that no entry point leads to"
 
 
 def test_compiled_code_and_large_files_are_installed_on_every_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -113,8 +117,18 @@ def test_what_is_not_the_code_of_the_launch_is_refused_and_not_looked_for_again(
         "damaged": content[:-200],
         r"damaged.*lies outside": changed(content, lambda files: files.update({"../x.py": b"1"})),
         "another code": changed(content, lambda files: files.update({"example_plugin/data.py": b"1"})),
-        "no wheel of example-plugin 0.1.0": changed(
-            content, lambda files: files.pop("example_plugin-0.1.0.dist-info/METADATA")
+        "no wheel of example-plugin 0.1.0": changed(content, lambda files: files.pop(f"{INFO}/entry_points.txt")),
+        "no wheel of example-plugin": changed(content, lambda files: files.update({"psycopg.py": b"1"})),
+        "no wheel of example": changed(content, lambda files: files.update({"example_plugin/data.so": b"1"})),
+        "no wheel of": changed(content, lambda files: files.update({"example_plugin/__pycache__/a.pyc": b"1"})),
+        "no wheel": changed(
+            content, lambda files: files.update({f"{INFO}/entry_points.txt": b"[pytest11]\na = example_plugin:a\n"})
+        ),
+        "is no wheel": changed(
+            content,
+            lambda files: files.update(
+                {f"{INFO}/entry_points.txt": files[f"{INFO}/entry_points.txt"] + b"\nos = subprocess:call\n"}
+            ),
         ),
     }
     for words, wheel in wrong.items():
