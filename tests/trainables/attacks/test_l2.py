@@ -142,9 +142,10 @@ class TestBesideOthers:
         assert mean(ours) < accuracy(model, images, labels) - 5
 
 
-@pytest.fixture(scope="module")
-def colour(tmp_path_factory):
-    """A net that was trained on the sample of CIFAR-10 for some seconds, and test images."""
+@pytest.fixture(scope="module", params=["small_cnn", "preact_resnet18"])
+def colour(request, tmp_path_factory):
+    """A net that was trained on the sample of CIFAR-10 for some seconds, in evaluation mode, and test images."""
+    width = {"width": 4} if request.param == "preact_resnet18" else {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNER_CACHE", str(tmp_path_factory.mktemp("cache")))
         config = DatasetConfig(name="cifar10", content=pack.import_images("cifar10", SAMPLE))
@@ -153,13 +154,14 @@ def colour(tmp_path_factory):
         "trainable": "fgsm_retraining",
         "dataset": config.model_dump(),
         "evaluation": {"epsilon": 8 / 255, "rank_images": 1, "watch_images": 1},
-        "compute": 8.0,
+        "classifier": {"architecture": request.param, **width},
+        "compute": 4.0 if width else 8.0,
         "report_every": 8.0,
         "batch_size": 64,
     }
     loop = registry.build(parse(settings), dataset)
     loop.step()
-    return loop.classifier.eval(), *dataset.test.batch(torch.arange(500))
+    return loop.classifier.eval(), *dataset.test.batch(torch.arange(200 if width else 500))
 
 
 @needs_sample
