@@ -161,7 +161,7 @@ def colour(request, tmp_path_factory):
     }
     loop = registry.build(parse(settings), dataset)
     loop.step()
-    return loop.classifier.eval(), *dataset.test.batch(torch.arange(200 if width else 500))
+    return loop.classifier.eval(), *dataset.test.batch(torch.arange(300 if width else 500))
 
 
 @needs_sample
