@@ -116,20 +116,23 @@ def num_ended(metrics: Mapping[str, float]) -> int:
 
 
 def sweep_note(snapshot: Snapshot, table: str, configurations: str) -> str:
-    """Return the description of a sweep's run as Markdown: how far it has come, and what `tuner compare` says.
+    """Return the description of a sweep's run as Markdown: what is confirmed, how far it has come, what is compared.
+
+    MLflow shows the first lines until somebody asks for more, so what the space says of itself comes last.
 
     Args:
         snapshot: of the sweep.
         table: link of the table of its runs.
         configurations: link of the table of the configurations that were trained again with fresh seeds.
     """
+    summary = f"**{summary_line(summarize(snapshot))}**"
     lines, links = [], [f"[The table of its runs]({table})"]
     if snapshot.confirmation is not None:
         lines += [f"- {sentence.strip()}" for sentence in confirmation_sentences(snapshot.confirmation)]
-        lines += ["", "The search itself:", ""]
+        lines += ["", f"{summary}. The search itself:", ""]
         links += [f"[The configurations that were trained again with fresh seeds]({configurations})"]
     lines += [f"- {sentence.strip()}" for sentence in comparison_sentences(snapshot)]
     while len("\n".join(lines)) > _NOTE_LENGTH:
         lines = [*lines[:-2], f"- and more: `tuner compare {snapshot.name}`"]
-    head = [snapshot.space.description[:1000], "", f"**{summary_line(summarize(snapshot))}**", ""]
-    return "\n".join([*head, *lines, "", " · ".join(links)]).strip()
+    head = [] if snapshot.confirmation is not None else [summary, ""]
+    return "\n".join([*head, *lines, "", " · ".join(links), "", snapshot.space.description[:1000]]).strip()

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class _Mirrored:
     has_data: bool
     artifact_uri: str
     started_ms: int = 0
+    ended_ms: int = 0
     parent: str | None = None
     settings: str | None = None  # their digest; unknown of runs that earlier releases wrote
     name: str = ""
@@ -83,9 +85,12 @@ class MlflowWriter:
         self._client = connect(sweep.folder.parent)
         self._experiment_id = experiment(self._client, sweep.folder.parent)
         self._mirrored = self._find()
+        created_ms = int(1000 * datetime.fromisoformat(sweep.created).timestamp())
         versions = {f"version.{package}": version for package, version in self._provenance["versions"].items()}
         tags = {"tuner.kind": "sweep", _NOTE_TAG: sweep.space.description[:5000], **versions}
-        self._parent = self._mirrored.get(SWEEP) or self._create(SWEEP, sweep.name, tags)
+        self._parent = self._mirrored.get(SWEEP) or self._create(SWEEP, sweep.name, tags, created_ms)
+        # The sweep's own run ends with the last report, however much later it is brought to MLflow.
+        self._ended_ms = max(created_ms, self._parent.ended_ms)
         self._log_data(self._parent)
         self._has_views = False
 
@@ -127,6 +132,7 @@ class MlflowWriter:
                         artifact_uri=run.info.artifact_uri,
                         sent={tag: run.data.tags[tag] for tag in _FILE_TAGS if tag in run.data.tags},
                         started_ms=run.info.start_time,
+                        ended_ms=run.info.end_time or 0,
                         parent=run.data.tags.get(PARENT_TAG),
                         settings=run.data.tags.get(_SETTINGS_TAG),
                         name=run.info.run_name,
@@ -184,6 +190,7 @@ class MlflowWriter:
         run = record.run
         mirrored = self._mirrored.get(run.key)
         rows = read_metrics(run) if rows is None else rows
+        self._ended_ms = max(self._ended_ms, _ended_ms(rows) or 0)
         if mirrored is not None and mirrored.settings not in (None, run.identity.settings):
             self._set_aside(run.key, mirrored)
             mirrored = None
@@ -331,7 +338,7 @@ class MlflowWriter:
             for picture in files:
                 send_file(self._client.tracking_uri, self._mirrored[key].artifact_uri, picture)
         status = _ENDINGS.get(state, "KILLED")
-        self._client.set_terminated(self._parent.run_id, status)
+        self._client.set_terminated(self._parent.run_id, status, self._ended_ms)
         self._parent.status = status
 
     def _tag_front(self, keys: Sequence[str]) -> None:

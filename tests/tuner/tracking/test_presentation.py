@@ -126,6 +126,7 @@ def test_what_earlier_releases_wrote_is_healed_and_what_a_person_wrote_is_kept(s
     client.set_experiment_tag(experiment_of(client).experiment_id, view_tag(sweep.id), "deflate;of an earlier release")
     mirror_now(sweep, console, with_runs=False)
     healed = runs_of(client)
+    assert healed["sweep"].info.end_time == healthy["sweep"].info.end_time, "it ended with its last report"
     assert healed["baseline-standard"].info.run_name == "my favourite"
     assert healed["sweep"].data.tags["mlflow.note.content"] == "What I think of it"
     for key in (pruned, "trial-0000"):
