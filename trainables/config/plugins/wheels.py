@@ -11,6 +11,7 @@ import configparser
 import hashlib
 import importlib
 import io
+import os
 import re
 import sys
 import zipfile
@@ -77,8 +78,9 @@ def make_wheel(package: str) -> bytes | None:
     """Return a wheel of an installed package; the same files make the same bytes.
 
     It holds everything below the modules that the package's entry points lead to, wherever they lie (an editable
-    installation has them elsewhere). Returns None for a package that has other modules, too, or compiled code, which
-    may not run on another machine, and for one that is too large.
+    installation has them elsewhere), but for hidden files such as ``.env``. Returns None for a package that has other
+    modules, too, or compiled code, which may not run on another machine, and for one that is too large or cannot be
+    read.
 
     Args:
         package: its name and version.
@@ -86,13 +88,16 @@ def make_wheel(package: str) -> bytes | None:
     distribution = metadata.distribution(package.rpartition(" ")[0])
     tops = top_modules(package)
     paths = {path.relative_to(root).as_posix(): path for top in tops for root, path in files_of(top, "*")}
-    paths = {name: path for name, path in paths.items() if path.is_file() and "__pycache__" not in path.parts}
+    paths = {name: path for name, path in paths.items() if path.is_file() and not _is_left_out(name)}
     if not all(map(_may_travel, paths)) or _other_modules(distribution, tops):
         return None
-    if sum(path.stat().st_size for path in paths.values()) > MAX_BYTES:
+    try:
+        if sum(path.stat().st_size for path in paths.values()) > MAX_BYTES:
+            return None
+        files = {name: path.read_bytes() for name, path in paths.items()}
+    except OSError:
         return None
     info = f"{_stem(package)}.dist-info"
-    files = {name: path.read_bytes() for name, path in paths.items()}
     texts = {
         "METADATA": distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or "",
         "WHEEL": _WHEEL,
@@ -109,10 +114,18 @@ def make_wheel(package: str) -> bytes | None:
     return packed.getvalue() if packed.tell() <= MAX_BYTES else None
 
 
-def _may_travel(name: str) -> bool:
-    """Return whether a file below a module is no compiled code, which would run in the place of the source."""
+def _is_left_out(name: str) -> bool:
+    """Return whether a file below a module is hidden, and no code, or is made by Python itself."""
     path = PurePosixPath(name)
-    return "__pycache__" not in path.parts and not _COMPILED.intersection(path.suffixes)
+    is_hidden = any(part.startswith(".") for part in path.parts) and path.suffix != ".py"
+    return is_hidden or "__pycache__" in path.parts
+
+
+def _may_travel(name: str) -> bool:
+    """Return whether a file is no compiled code, which would run in the place of the source, and its name is plain."""
+    path = PurePosixPath(name)
+    is_plain = "\\" not in name and name.encode(errors="replace") == os.fsencode(name)
+    return is_plain and "__pycache__" not in path.parts and not _COMPILED.intersection(path.suffixes)
 
 
 def _other_modules(distribution: metadata.Distribution, tops: Collection[str]) -> bool:

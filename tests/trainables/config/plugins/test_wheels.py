@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -87,25 +88,35 @@ def test_it_holds_what_the_entry_points_lead_to_and_nothing_else(tmp_path: Path)
     (info,) = site.glob("*.dist-info")
     with (info / "entry_points.txt").open("a") as file:
         file.write("\n[console_scripts]\ntool = beside:main\n")
+    (site / "example_plugin" / ".env").write_text("TOKEN=1")
+    (site / "example_plugin" / ".ipynb_checkpoints").mkdir()
+    (site / "example_plugin" / ".ipynb_checkpoints" / "data.py").write_text("")
     (info / "RECORD").write_text("../../bin/tool,,\n__editable__.example.pth,,\nexample_plugin/data.py,,\n")
     with installed(site):
         content = wheels.make_wheel(PACKAGE)
+        digest = digest_of_package(PACKAGE)
     assert content is not None
+    wheels.read_wheel(PACKAGE, content, digest)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert {name.partition("/")[0] for name in archive.namelist()} == {"example_plugin", info.name}
-        assert not [name for name in archive.namelist() if "pycache" in name]
+        assert not [name for name in archive.namelist() if "pycache" in name or ".env" in name]
         assert b"console_scripts" not in archive.read(f"{info.name}/entry_points.txt")
     (info / "RECORD").write_text("beside.py,,\nexample_plugin/data.py,,\n")
     with installed(site):
         assert wheels.make_wheel(PACKAGE) is None, "it has a module that no entry point leads to"
 
 
-def test_compiled_code_and_large_files_are_installed_on_every_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("name", [b"fast.cpython-312-x86_64-linux-gnu.so", b"a\\b.txt", b"\xff.txt", b"cannot be read"])
+def test_what_cannot_travel_is_installed_on_every_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes):
     site = example_package(tmp_path / "site")
-    (site / "example_plugin" / "fast.cpython-312-x86_64-linux-gnu.so").write_bytes(b"1")
+    odd = site / "example_plugin" / os.fsdecode(name)
+    if name == b"cannot be read":
+        odd.symlink_to("/proc/self/mem")
+    else:
+        odd.write_bytes(b"1")
     with installed(site):
         assert wheels.make_wheels({PACKAGE: "0"}) == {}
-    (site / "example_plugin" / "fast.cpython-312-x86_64-linux-gnu.so").unlink()
+    odd.unlink()
     monkeypatch.setattr(wheels, "MAX_BYTES", 1000)
     with installed(site):
         assert wheels.make_wheels({PACKAGE: "0"}) == {}
