@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING
 from page_tables import percent, with_lines
 
 from tuner import Sweep
+from tuner.results.terminal.confirmation import confirmation_sentences
+from tuner.sweep.confirmation import read_confirmation
 from tuner.sweep.folder import SweepFolder
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tuner.sweep.confirmation import Confirmation, Lead, MeanOverSeeds
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "tuned.md"
@@ -39,6 +43,9 @@ def main(home: str = "sweeps") -> None:
     text = with_lines(text, "found", found(trials, listed))
     text = with_lines(text, "values", values(trials))
     text = with_lines(text, "rungs", rungs(home))
+    confirmation = read_confirmation(SweepFolder.open(NAME, home=Path(home)))
+    if confirmation is not None:
+        text = with_lines(text, "confirmed", confirmed(confirmation))
     PAGE.write_text(text, encoding="utf-8")
 
 
@@ -85,6 +92,33 @@ def values(trials: pd.DataFrame) -> Iterator[str]:
         groups = reached.groupby(ended[f"settings.generator.{name}"].astype(str))
         cells = (f"{value}: {len(group)}, {100 * group.max():.1f}" for value, group in groups)
         yield f"| `{name}` | {'; '.join(cells)} |"
+
+
+def confirmed(confirmation: Confirmation) -> Iterator[str]:
+    """Yield the lines of a table of what `tuner confirm` has measured on test images, and its sentences."""
+    leads = {lead.against: lead for lead in confirmation.differences}
+    heads = ["configuration", "seeds", *_ACCURACIES, "the winner's lead"]
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for found in sorted(confirmation.configurations, key=lambda found: -found.test["robust"].mean):
+        shares = [_mean(found.test[name]) for name in _ACCURACIES.values()]
+        lead = _lead(leads[found.display_name]) if found.display_name in leads else ""
+        yield f"| {' | '.join([found.display_name, str(len(found.runs)), *shares, lead])} |"
+    yield ""
+    yield f"{confirmation.images:,} test images. In the command's words:"
+    yield ""
+    yield from (f"> {sentence.strip()}" for sentence in confirmation_sentences(confirmation))
+
+
+def _mean(found: MeanOverSeeds) -> str:
+    low, high = max(found.low or 0.0, 0.0), min(found.high or 1.0, 1.0)
+    return f"{100 * found.mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+
+
+def _lead(lead: Lead) -> str:
+    low, high = lead.interval or (0.0, 0.0)
+    p_value = f"p = {lead.p_corrected:.3f}" if lead.p_corrected >= 0.0005 else "p < 0.001"
+    return f"{100 * lead.mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}), {p_value}"
 
 
 def rungs(home: str) -> Iterator[str]:
