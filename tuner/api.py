@@ -246,8 +246,8 @@ class Sweep:
         """Keep how a drive has ended, and raise what a script must not go on after."""
         self.ending = ending
         store = self._sweep.store
-        home = "" if store.root == home_folder().root else f", home={store.location(store.root)!r}"
-        how_to_go_on = f"`Sweep.open({self.name!r}{home}).{method}` goes on where it stands"
+        place = store.location(store.root)
+        how_to_go_on = f"`Sweep.open({self.name!r}, home={place!r}).{method}` goes on where it stands"
         if not ending.mirrored:
             say(self._console, f"MLflow is not up to date: `tuner sync {self.name}` brings it there", "yellow")
         if ending.stopped:

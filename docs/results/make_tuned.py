@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from page_tables import percent, with_lines
 
 from tuner import Sweep
-from tuner.results.terminal.confirmation import confirmation_sentences
+from tuner.results.terminal.confirmation import confirmation_sentences, p_value_text, points_text
 from tuner.sweep.confirmation import read_confirmation
 from tuner.sweep.folder import SweepFolder
 
@@ -111,14 +111,13 @@ def confirmed(confirmation: Confirmation) -> Iterator[str]:
 
 
 def _mean(found: MeanOverSeeds) -> str:
-    low, high = max(found.low or 0.0, 0.0), min(found.high or 1.0, 1.0)
-    return f"{100 * found.mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+    bounds = None if found.low is None or found.high is None else (found.low, found.high)
+    return f"{100 * found.mean:.1f} ({points_text(bounds, signed=False)})"
 
 
 def _lead(lead: Lead) -> str:
-    low, high = lead.interval or (0.0, 0.0)
-    p_value = f"p = {lead.p_corrected:.3f}" if lead.p_corrected >= 0.0005 else "p < 0.001"
-    return f"{100 * lead.mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}), {p_value}"
+    p_value = p_value_text(lead.p_corrected, sign=True)
+    return f"{100 * lead.mean:+.1f} ({points_text(lead.interval)}), p {p_value}"
 
 
 def rungs(home: str) -> Iterator[str]:

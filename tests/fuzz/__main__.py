@@ -2,9 +2,9 @@
 
 Each round changes one file of a small sweep, of a bundle, of weights or of a space: bits, digits, lines, types, other
 files' content. A command must then print what it printed before, or refuse in words, or say what it noticed. Failures
-are tracebacks, numbers that change without a word, 2 s of processor time more than without damage or 5 s of waiting,
-and more than 1 GB of memory; the exit code is 1 if there are any. Seed and number of a round decide what it does: with
-the same files (``--corpus``), ``--first`` does one again.
+are tracebacks, numbers that change without a word, more than 2 s of processor time or 5 s of waiting, and more than
+1 GB of memory; the exit code is 1 if there are any. Seed and number of a round decide what it does: with the same files
+(``--corpus``), ``--first`` does one again.
 """
 
 from __future__ import annotations

@@ -282,8 +282,7 @@ class Fuzzer:
             kind = kind_of(answer, expected, file)
             if kind == "silent" and f"/{corpus.SAVED}/" in file:
                 kind = "unprotected"
-            undamaged = self._expected.get(command)  # which attacks 20 images, a second or two on a slow machine
-            if answer.seconds - (undamaged.seconds if undamaged else 0.0) > SLOW_S or answer.waited_s > WAITS_S:
+            if answer.seconds > SLOW_S or answer.waited_s > WAITS_S:
                 kind = "slow"
             if memory > MAX_MEMORY:
                 kind = "memory"

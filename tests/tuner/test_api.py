@@ -184,8 +184,7 @@ def test_a_script_does_not_go_on_after_a_drive_that_did_not_end_well(make_sweep,
 def test_a_stop_that_was_asked_for_ends_a_drive_as_usual(make_sweep, monkeypatch, capsys):
     monkeypatch.setattr("tuner.execution.search.search", lambda *_, **__: Ending(stopped=True))
     sweep = make_sweep()
-    monkeypatch.setenv("TUNER_HOME", str(sweep.store.root))
     assert Sweep(sweep, quiet=False).resume().ending.stopped
     said = " ".join(capsys.readouterr().out.split())
     assert "`tuner sync tiny` brings it there" in said
-    assert "Stopped on request; `Sweep.open('tiny').resume()` goes on where it stands" in said
+    assert "Stopped on request; `Sweep.open('tiny', home='" in said

@@ -74,7 +74,7 @@ def _checks_of_sweep(sweep: SweepFolder, snapshot: Snapshot) -> Iterator[Callabl
     yield lambda: read_owner(sweep.folder, sweep.id)
     yield sweep.read_provenance
     yield sweep.read_code
-    yield lambda: check_kept(sweep.space.code, sweep.folder)
+    yield lambda: check_kept(sweep.space.code, sweep.folder, sweep.store.fetch)
     yield lambda: read_observations(sweep.folder / WARM_START, sweep.id)
     for record in (*snapshot.records, *snapshot.confirming_records):
         for tier in EVALUATION_FILES:

@@ -49,11 +49,6 @@ ReadWheel = Callable[[str], bytes | None]
 """Takes the name of a wheel; returns its content, None if there is none."""
 
 
-def is_wheel(name: str) -> bool:
-    """Return whether a file has the name of a wheel."""
-    return name.endswith(".whl")
-
-
 def wheel_name(package: str) -> str:
     """Return the name of a package's wheel, from the package's name and version."""
     return f"{_stem(package)}-py3-none-any.whl"
@@ -204,11 +199,14 @@ def provide_kept(code: Mapping[str, str], folder: Path, fetch: Callable[[Path], 
             raise UserError(problem)
         if not trust.is_known(code[package]):
             raise UserError(f"{problem}; or read its code in {path}, then `tuner trust {folder.name}` lets it run")
-        try:
-            content = read_bounded(path, MAX_BYTES)
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {reason_of(error)}") from error
-        provide_wheel(package, content, code[package])
+        provide_wheel(package, _content_of(path), code[package])
+
+
+def _content_of(path: Path) -> bytes:
+    try:
+        return read_bounded(path, MAX_BYTES)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {reason_of(error)}") from error
 
 
 def provide_wheel(package: str, content: bytes, digest: str = "") -> None:
@@ -334,17 +332,19 @@ def _check_needs(package: str) -> None:
         raise UserError(f"{package} needs {', '.join(lacking)}, not installed here: install it, or {package} itself")
 
 
-def check_kept(code: Mapping[str, str], folder: Path) -> None:
+def check_kept(code: Mapping[str, str], folder: Path, fetch: Callable[[Path], None]) -> None:
     """Check the wheels that a sweep keeps.
 
     Args:
         code: SHA-256 by name, as the settings of its runs have them.
         folder: of the sweep.
+        fetch: brings a file of it here if it is in an object store.
 
     Raises:
         UserError: one is damaged, or is that of another package or of other code.
     """
     for package in filter(is_package, code):
         path = folder / CODE / wheel_name(package)
+        fetch(path)
         if path.is_file():
-            read_wheel(package, read_bounded(path, MAX_BYTES), code[package])
+            read_wheel(package, _content_of(path), code[package])

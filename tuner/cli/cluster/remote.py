@@ -124,7 +124,7 @@ def remote_command(ctx: typer.Context) -> RemoteCommand:
         text, source, space = _space(parameters["space"], parameters.get("assign") or ())
         options = [option for option in options if option[0] != "assign"]  # they are in the text
         code = code_to_send(space, source, is_trusted=bool(parameters.get("trust")))
-        uploads, packages = {**code.weights, **code.wheels}, code.packages
+        uploads, packages = code.uploads, code.packages
         file = Path(source).name
         sweep, arguments, files = sweep or space.name, [file], {file: text, **code.files}
         options = [("name", ["--name", sweep]), *(option for option in options if option[0] != "name")]

@@ -96,12 +96,12 @@ def _answer_on(node: str, place: str, probe: str, code: dict[str, str]) -> Any:
 
 def _answer(place: str, probe: str, code: dict[str, str]) -> tuple[str, str, str]:
     """Answer a probe; return the file that was written, what went wrong otherwise, and which package is missing."""
+    packages = ""
     try:
-        ensure_packages(code, place)
-        packages = ""
-    except UserError as error:
-        packages = str(error)
-    try:
+        try:
+            ensure_packages(code, place)
+        except UserError as error:
+            packages = str(error)
         return answer_probe(place, probe), "", packages
     except StorageError as error:
         return "", str(error), packages

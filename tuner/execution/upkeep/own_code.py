@@ -108,14 +108,12 @@ class SentCode:
 
     Attributes:
         files: texts of files of code by their names.
-        weights: files of weights that classifiers start from, by their names.
-        wheels: of installed packages, by their names; those without one are needed on every node.
-        packages: versions of installed packages by their names.
+        uploads: files of weights that classifiers start from, and wheels of installed packages, by their names.
+        packages: versions of installed packages by their names; one without a wheel is needed on every node.
     """
 
     files: dict[str, str]
-    weights: dict[str, bytes]
-    wheels: dict[str, bytes]
+    uploads: dict[str, bytes]
     packages: dict[str, str]
 
 
@@ -141,5 +139,4 @@ def code_to_send(space: Space, source: str, *, is_trusted: bool) -> SentCode:
         except UnicodeDecodeError as error:
             raise UserError(f"{name} is no text in UTF-8 (byte {error.start}): save it as UTF-8") from None
     pairs = (package.rpartition(" ") for package in found.digests if is_package(package))
-    wheels = make_wheels(found.digests)
-    return SentCode(files, weights, wheels, {name: version for name, _, version in pairs})
+    return SentCode(files, {**weights, **make_wheels(found.digests)}, {name: version for name, _, version in pairs})

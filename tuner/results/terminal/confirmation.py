@@ -76,8 +76,8 @@ def differences_table(confirmation: Confirmation) -> Table:
         Column("difference", "difference", text=lambda values: _signed(values["difference"])),
         _interval_column("student", f"{_LEVEL} Student's t", rank=1),
         _interval_column("bootstrap", f"{_LEVEL} bootstrap (BCa)", rank=4),
-        Column("p", "p", rank=2, text=lambda values: _p(values["p"])),
-        Column("p_holm", "p (Holm)", text=lambda values: _p(values["p_holm"])),
+        Column("p", "p", rank=2, text=lambda values: p_value_text(values["p"])),
+        Column("p_holm", "p (Holm)", text=lambda values: p_value_text(values["p_holm"])),
     )
     rows = [
         Row(
@@ -108,7 +108,7 @@ def _interval_values(key: str, interval: Interval | None) -> dict[str, object]:
 def _interval_column(key: str, heading: str, rank: int) -> Column:
     def text(values: Values) -> str:
         low, high = values[f"{key}_low"], values[f"{key}_high"]
-        return _points((low, high)) if isinstance(low, float) and isinstance(high, float) else "-"
+        return points_text((low, high)) if isinstance(low, float) and isinstance(high, float) else "-"
 
     return Column(f"{key}_low", heading, rank=rank, text=text, also=(f"{key}_high",))
 
@@ -146,7 +146,7 @@ def _measured(confirmation: Confirmation, test: MeanOverSeeds) -> str:
     interval = None if test.low is None or test.high is None else (test.low, test.high)
     return (
         f"{100 * test.mean:.1f} % {_words(confirmation.test_metric)} on {confirmation.images:,} test images "
-        f"({_LEVEL}: {_points(interval, signed=False)}, Student's t over {test.seeds} fresh seeds)"
+        f"({_LEVEL}: {points_text(interval, signed=False)}, Student's t over {test.seeds} fresh seeds)"
     )
 
 
@@ -198,7 +198,9 @@ def _ties(confirmation: Confirmation, racing: Sequence[ConfirmedConfiguration]) 
 
 def _lead_sentence(lead: Lead, metric: str) -> str:
     points = f"{100 * lead.mean:+.1f} points of {_words(metric)}"
-    certainty = f"{_LEVEL}: {_points(lead.interval)}; p {_p(lead.p_corrected, sign=True)}; {lead.num_pairs} pairs"
+    certainty = (
+        f"{_LEVEL}: {points_text(lead.interval)}; p {p_value_text(lead.p_corrected, sign=True)}; {lead.num_pairs} pairs"
+    )
     if lead.p_corrected >= SIGNIFICANT:
         return f"Not distinguishable from {lead.against}: {points} ({certainty})."
     return f"{'Better' if lead.mean > 0 else 'Worse'} than {lead.against}: {points} ({certainty})."
@@ -229,14 +231,16 @@ def _signed(value: object) -> str:
     return f"{100 * value:+.1f}" if isinstance(value, float) else "-"
 
 
-def _points(interval: Interval | None, *, signed: bool = True) -> str:
+def points_text(interval: Interval | None, *, signed: bool = True) -> str:
+    """Return an interval of shares in percentage points; one that is not of a difference is cut to 0 to 100."""
     if interval is None:
         return "-"
     low, high = (100 * bound for bound in interval)
     return f"{low:+.1f} to {high:+.1f}" if signed else f"{max(low, 0.0):.1f}-{min(high, 100.0):.1f}"
 
 
-def _p(value: object, *, sign: bool = False) -> str:
+def p_value_text(value: object, *, sign: bool = False) -> str:
+    """Return a p-value with three digits, with its sign of equality where it stands in a sentence."""
     if not isinstance(value, float):
         return "-"
     return "< 0.001" if value < 0.0005 else f"{'= ' if sign else ''}{value:.3f}"

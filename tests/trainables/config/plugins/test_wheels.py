@@ -210,13 +210,13 @@ def test_the_wheel_of_a_sweep_runs_only_if_its_user_lets_it(made: tuple[bytes, s
     with pytest.raises(UserError, match=r"or read its code in .*whl, then `tuner trust sweep` lets it run"):
         wheels.provide_kept(code, folder, lambda path: None)
     assert not is_installed(PACKAGE)
-    wheels.check_kept(code, folder)
+    wheels.check_kept(code, folder, lambda path: None)
     trust.remember([digest])
     wheels.provide_kept(code, folder, lambda path: None)
     assert is_installed(PACKAGE)
     (folder / CODE / NAME).write_bytes(content[:-1000])
     with pytest.raises(UserError, match="damaged"):
-        wheels.check_kept(code, folder)
+        wheels.check_kept(code, folder, lambda path: None)
 
 
 def test_without_a_cache_the_message_says_which_variable_to_set(
