@@ -91,11 +91,13 @@ def _proposals(
     channels, height, width = shape
     stripes = _signs(num_images, channels, rng, width).unsqueeze(2).expand(-1, -1, height, -1)
     yield _corner(shape, height, width, rng.device).expand(num_images, -1), stripes.flatten(1)
+    square_side, square = 0, torch.empty(0)
     for query in range(queries):
         share = p * 0.5 ** bisect_left(HALVED_AFTER, query * 10000 // queries)
         side = min(max(round(math.sqrt(share) * math.sqrt(height * width)), 1), height, width)
         top, left = _offsets(num_images, (height - side + 1, width - side + 1), rng)
-        square = _corner(shape, side, side, rng.device)
+        if side != square_side:  # a few times in a search
+            square_side, square = side, _corner(shape, side, side, rng.device)
         signs = _signs(num_images, channels, rng, 1).expand(-1, -1, side * side)
         yield top * width + left + square, signs.flatten(1)
 

@@ -12,6 +12,7 @@ import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -243,11 +244,17 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 def read_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return scikit-learn's digits: images ``(1797, 8, 8)`` of values 0 to 16, and labels ``(1797,)``."""
+    rows = _read_digit_rows(_digits_folder() / "digits.csv.gz").copy()
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+
+
+@cache
+def _read_digit_rows(path: Path) -> npt.NDArray[np.uint8]:
+    """Return 64 pixels and a label ``(1797, 65)``; text is slow to read, and a command wants it several times."""
     import numpy as np
 
     # The file alone: to import scikit-learn takes longer than to train the first epochs.
-    rows = np.loadtxt(_digits_folder() / "digits.csv.gz", delimiter=",").astype(np.uint8)
-    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+    return np.loadtxt(path, delimiter=",").astype(np.uint8)
 
 
 def _ignore_progress(_done: int, _total: int, _what: str) -> None:
