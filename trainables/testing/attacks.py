@@ -12,6 +12,7 @@ from torch import nn
 
 from trainables.evaluation.attack_table import AttackFn, attack_function, named_attack
 from trainables.networks.classifiers import build_seeded
+from trainables.testing.threads import SingleThreadedTests
 
 NUM_CLASSES = 10
 
@@ -33,7 +34,7 @@ def small_problem(seed: int, *, is_training: bool = False) -> tuple[nn.Module, t
     return network.train(is_training), images, torch.randint(NUM_CLASSES, (6,), generator=rng)
 
 
-class AttackTests:
+class AttackTests(SingleThreadedTests):
     """Tests of an attack; a class made from this names it.
 
     Attributes:

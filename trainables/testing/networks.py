@@ -13,9 +13,10 @@ from torch import nn
 from trainables.common.tasks import ImageShape, Task
 from trainables.judging.conformance import check_network
 from trainables.networks.classifiers import NetworkBuilder, build_seeded, network_builder
+from trainables.testing.threads import SingleThreadedTests
 
 
-class NetworkTests:
+class NetworkTests(SingleThreadedTests):
     """Tests of a network; a class made from this names it.
 
     Attributes:

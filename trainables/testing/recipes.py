@@ -15,6 +15,7 @@ import torch
 from trainables.config import parse
 from trainables.data.tensors import Dataset, load
 from trainables.storage import checkpoint
+from trainables.testing.threads import SingleThreadedTests
 from trainables.training import registry
 from trainables.training.loop import DivergedError, TrainingLoop
 
@@ -65,7 +66,7 @@ def _is_equal(leaf: object, other: object) -> bool:
     return type(leaf) is type(other) and leaf == other
 
 
-class RecipeTests:
+class RecipeTests(SingleThreadedTests):
     """Tests of a recipe; a class made from this names it.
 
     Attributes:
