@@ -44,7 +44,7 @@ def home(tmp_path_factory) -> Iterator[Path]:
         sweep = SweepFolder.create("real", REAL, "real.yaml", home=folder)
         train_really(Ledger(sweep))
         mirror_now(sweep, console, with_runs=False)
-        register(sweep, console)
+        register(sweep, console, print)
         best = read_snapshot(sweep).best
         names = ["trial-0000", "trial-0001", "baseline-standard", "baseline-fgsm_retraining"]
         assert best is not None

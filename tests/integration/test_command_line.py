@@ -13,6 +13,7 @@ from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import baseline_name, read_metrics
 from tuner.tracking.server import EXPERIMENT, tracking_uri
+from tuner.tracking.sync import is_settled
 
 pytestmark = [
     pytest.mark.ray,
@@ -72,6 +73,7 @@ def test_launch_compare_export_evaluate(command_line: CommandLine):
     for run in ("standard", "1"):
         command_line.run("export", "a", "--run", run, "--output", f"bundle-{run}")
     assert "4 of 4 trials complete; 2 baselines" in command_line.run("status")
+    assert is_settled(SweepFolder.open("a", home=command_line.home)), "the next command would draw everything again"
     again = command_line.run("resume", "a")
     assert "a is complete: 4 of 4 trials complete; 2 baselines; `tuner resume a --trials N` extends it" in again
     assert len(mlflow_children(command_line.home)) == 6

@@ -15,6 +15,7 @@ from tuner.sweep.control import phase_of
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import read_records
 from tuner.sweep.runs import baseline_name, read_metrics
+from tuner.tracking.sync import is_settled
 
 pytestmark = [
     pytest.mark.ray,
@@ -88,6 +89,19 @@ def test_killed_then_interrupted_then_confirmed(command_line: CommandLine):
     assert set(children) >= {f"configuration-{one['name']}" for one in found["configurations"]}
     assert re.search(rf"[Cc]onfirmed[^:]*: {found['winner']} ", command_line.run("compare", "a"))
     assert found["run"] in command_line.run("export", "a")
+
+
+def test_afterwards_mlflow_lacks_nothing(command_line: CommandLine):
+    command_line.draw_nothing()
+    (command_line.folder / "small.yaml").write_text(SPACE)
+    command_line.run("launch", "small.yaml", "--name", "a", "--trials", "1")
+    sweep = SweepFolder.open("a", home=command_line.home)
+    assert is_settled(sweep)
+    command_line.run("confirm", "a", "--seeds", "2", "--images", "50")
+    assert is_settled(sweep)
+    before = mlflow_children(command_line.home)
+    command_line.run("sync", "a")
+    assert mlflow_children(command_line.home) == before
 
 
 def test_paused_resumed_and_stopped_from_another_terminal(command_line: CommandLine):

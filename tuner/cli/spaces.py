@@ -19,7 +19,7 @@ from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
 from tuner.cli.shell.usage import QuickCommand, QuickGroup
 from tuner.errors import UserError
-from tuner.results.terminal.output import say, say_all
+from tuner.results.terminal.output import fold_yaml, say, say_all
 from tuner.results.terminal.waiting import waiting
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ def show(
     if space in PUBLISHED:
         if picture is not None:
             raise UserError(f"{space} is a published configuration: --picture draws the schedules of a space")
-        typer.echo(f"# {PUBLISHED[space].source}\n{json.dumps(PUBLISHED[space].settings, indent=2)}")
+        _echo_yaml(f"# {PUBLISHED[space].source}\n{json.dumps(PUBLISHED[space].settings, indent=2)}")
         return
     text, source = library.text_of(space)
-    typer.echo(text, nl=not text.endswith("\n"))
+    _echo_yaml(text)
     from search_spaces.configurations import parse_space
     from search_spaces.schedule_preview import preview_lines, preview_schedules
 
@@ -95,12 +95,19 @@ def show(
             raise
         return  # a file with mistakes can be looked at; `check` tells them
     previews = preview_schedules(parsed.parameters)
-    for line in preview_lines(previews):
-        typer.echo(line)
+    if previews:
+        _echo_yaml("\n".join(preview_lines(previews)))
     if picture is not None:
         with waiting(Console(stderr=True, markup=False), "Drawing", in_logs=False):
             _draw(parsed.name, previews, picture)
         typer.echo(f"picture: {picture}", err=True)
+
+
+def _echo_yaml(text: str) -> None:
+    """Print YAML: within the width of a terminal, and as it is into a pipe or a file."""
+    console = Console()
+    text = text.removesuffix("\n")
+    typer.echo(fold_yaml(text, console.width) if console.is_terminal else text)
 
 
 @app.command(cls=QuickCommand, **page("spaces schema"))

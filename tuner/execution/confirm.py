@@ -28,7 +28,7 @@ from tuner.sweep.reader import open_files
 from tuner.sweep.runs import Record, Tier
 from tuner.sweep.snapshot import Snapshot, read_snapshot, snapshot_of_records
 from tuner.sweep.state import SweepState, is_complete
-from tuner.tracking.sync import warn
+from tuner.tracking.sync import draw_pictures, warn
 from tuner.tracking.writer import MlflowWriter
 
 if TYPE_CHECKING:
@@ -127,6 +127,11 @@ class ConfirmStage:
         """The compute of one run: the search's other budgets do not end this stage."""
         return Budget(compute=self._sweep.space.budget.compute)
 
+    @property
+    def is_all_there_is(self) -> bool:
+        """Return that it is not: runs of the search were there before."""
+        return False
+
     def connect(self) -> MlflowWriter:
         """Connect to MLflow; the sweep's run there keeps the status that the search gave it."""
         return MlflowWriter(self._sweep)
@@ -166,5 +171,8 @@ class ConfirmStage:
         return snapshot_of_records(self._sweep, self._search.records, self._search.state)
 
     def draw(self, folder: Path, ending: Ending) -> Mapping[str, Sequence[Path]]:
-        """Draw nothing: the pictures show the search."""
-        return {}
+        """Draw the sweep again once it is confirmed, for its report then says so."""
+        if not ending.completed:
+            return {}
+        snapshot = read_snapshot(self._sweep, is_locked=False, with_rows=True)
+        return draw_pictures(snapshot, folder, self._console)

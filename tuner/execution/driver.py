@@ -38,7 +38,7 @@ from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import Snapshot
 from tuner.sweep.state import SweepState
 from tuner.tracking.mirror import Mirror
-from tuner.tracking.sync import register, warn
+from tuner.tracking.sync import is_settled, note_settled, register, warn
 from tuner.tracking.writer import MlflowWriter
 
 if TYPE_CHECKING:
@@ -107,6 +107,11 @@ class Stage(Protocol):
     @property
     def budget(self) -> Budget:
         """By which the progress that is shown is measured."""
+        ...
+
+    @property
+    def is_all_there_is(self) -> bool:
+        """Whether the sweep has no runs of other stages, which MLflow may lack."""
         ...
 
     def connect(self) -> MlflowWriter:
@@ -229,13 +234,20 @@ def drive(
             guard = FolderGuard(sweep.folder)
             control = Control(sweep)
             on_start()
+            was_settled = is_settled(sweep)
             prepare()
             stage = make_stage(study_lock)
+            troubles: list[str] = []
+
+            def tell_trouble(text: str) -> None:
+                troubles.append(text)
+                warn(console, text)
+
             has_work = not stage.queue.is_complete
             if has_work:
                 check_storage(sweep, num_left(stage.queue))
                 stage.give_up("")
-            with Mirror(stage.connect, lambda text: warn(console, text), lambda: stage.snapshot("running")) as mirror:
+            with Mirror(stage.connect, tell_trouble, lambda: stage.snapshot("running")) as mirror:
                 for record in stage.queue.records.values():
                     mirror.changed(record)
                 failure = _train(sweep, stage, control, mirror, console, insecure) if has_work else ""
@@ -246,7 +258,9 @@ def drive(
                 if not lost:  # MLflow's files would make its home anew
                     ending = replace(ending, mirrored=_close(mirror, stage, ending, console))
             if ending.mirrored and ending.state == "completed" and ending.signal is None:
-                register(sweep, console)
+                register(sweep, console, tell_trouble)
+                if (was_settled or stage.is_all_there_is) and not troubles:
+                    note_settled(sweep)
             if ending.stopped:
                 control.end()
     except KeyboardInterrupt:  # a second signal, or one outside of Tune: whoever sends it wants no waiting

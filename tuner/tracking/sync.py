@@ -11,7 +11,6 @@ import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -81,16 +80,16 @@ def mirror_now(sweep: SweepFolder, console: Console, *, with_runs: bool = True) 
             note_settled(sweep)
 
 
-def register(sweep: SweepFolder, console: Console, tell_trouble: Callable[[str], None] | None = None) -> None:
+def register(sweep: SweepFolder, console: Console, tell_trouble: Callable[[str], None]) -> None:
     """Register the best run of a sweep in MLflow, see `tuner.tracking.registry.champion.register_champion`.
 
     Args:
         sweep: whose lock the caller holds.
         console: is told of a new champion.
-        tell_trouble: is told what could not be made; by default the console is.
+        tell_trouble: is told what could not be made.
     """
     with waiting(console, "Registering the champion in MLflow", in_logs=False):
-        register_champion(sweep, lambda text: say(console, text, "dim"), tell_trouble or partial(warn, console))
+        register_champion(sweep, lambda text: say(console, text, "dim"), tell_trouble)
 
 
 def not_presented(name: str, error: Exception) -> str:

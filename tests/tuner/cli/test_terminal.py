@@ -24,6 +24,8 @@ COMMANDS = [
     ["show", "tiny", "3", "--home", "."],
     ["replay", "tiny", "--home", ".", "--pruner", "median"],
     ["spaces", "list"],
+    ["spaces", "show", "gan"],
+    ["spaces", "show", "madry_2018"],
     ["data"],
     ["launch", "quick", "--trials", "many"],
     ["compare", "tiny", "--format", "xml"],

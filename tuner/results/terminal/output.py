@@ -56,7 +56,7 @@ def say(console: Console, text: str, style: str | None = None) -> None:
         console.print(Text("\n".join(_wrapped(line, width)), style=style or ""), soft_wrap=True, highlight=False)
 
 
-def _wrapped(line: str, width: int | None) -> list[str]:
+def _wrapped(line: str, width: int | None, hanging: str = "") -> list[str]:
     if width is None:
         return [line]
     indent = line[: len(line) - len(line.lstrip(" "))]
@@ -64,11 +64,38 @@ def _wrapped(line: str, width: int | None) -> list[str]:
         line.strip(" "),
         width,
         initial_indent=indent,
-        subsequent_indent=indent,
+        subsequent_indent=indent + hanging,
         break_long_words=False,
         break_on_hyphens=False,
     )
     return lines or [""]
+
+
+def fold_yaml(text: str, width: int) -> str:
+    """Return YAML of the same content with no line that is wider, if that is possible without cutting a word.
+
+    A comment that is too long stands above its line; what is a mistake, or would mean something else, is left as it is.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    lines: list[str] = []
+    for line in text.splitlines():
+        if len(line) <= width:
+            lines.append(line)
+            continue
+        body, _, comment = f" {line}".partition(" #")
+        indent = line[: len(line) - len(line.lstrip(" "))]
+        if comment:
+            lines += _wrapped(f"{indent}# {comment.strip()}", width, "# ")
+        if body.strip():
+            lines += _wrapped(body.rstrip()[1:], width, "    ")
+    folded = "\n".join(lines)
+    try:
+        is_same = YAML(typ="safe").load(folded) == YAML(typ="safe").load(text)
+    except YAMLError:
+        return text
+    return folded if is_same else text
 
 
 def say_all(console: Console, lines: Iterable[str], style: str | None = None) -> None:
