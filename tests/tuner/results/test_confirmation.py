@@ -300,3 +300,5 @@ def test_really_trained_runs_are_judged_on_test_images_and_mirrored(trained_swee
     assert origin["run"] == found.run
     assert origin["confirmed"]["winner"] == found.winner
     assert origin["confirmed"]["is_better_than_each_baseline"] == is_confirmed(found)
+    card = (bundle / "model_card.md").read_text()
+    assert all(f"\n- {sentence}\n" in card for sentence in confirmation_sentences(found))

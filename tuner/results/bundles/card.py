@@ -110,15 +110,7 @@ def _lines(
     yield ""
 
 
-def _confirmed(numbers: object) -> Iterator[str]:
-    if not isinstance(numbers, Mapping):
-        return
-    yield "\nOn test images, over fresh seeds (`tuner confirm`):\n"
-    yield from (f"- {name.replace('_', ' ')}: {_shown(name, value)}" for name, value in numbers.items())
-
-
-def _shown(name: str, value: object) -> str:
-    """Return a number of `Confirmation.main_numbers`: p-values as they are, shares of the images in percent."""
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.3g}" if name.startswith("p_value") else f"{100 * value:.1f} %"
+def _confirmed(found: object) -> Iterator[str]:
+    if isinstance(found, Mapping):
+        yield "\nOn test images, with fresh seeds (`tuner confirm`):\n"
+        yield from (f"- {sentence}" for sentence in found["sentences"])

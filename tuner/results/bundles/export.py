@@ -14,6 +14,7 @@ from tuner.results.bundles.record import FORMAT
 from tuner.results.bundles.space import SPACE, space_from
 from tuner.results.confirmation import is_confirmed
 from tuner.results.selection import choose_run
+from tuner.results.terminal.confirmation import confirmation_sentences
 from tuner.sweep.confirmation import Confirmation
 from tuner.sweep.runs import Record, num_images
 from tuner.sweep.snapshot import Snapshot
@@ -144,7 +145,7 @@ def _origin(snapshot: Snapshot, record: Record) -> dict[str, Any]:
 
 def _confirmed(confirmation: Confirmation) -> dict[str, Any]:
     said = {"winner": confirmation.winner, "is_better_than_each_baseline": is_confirmed(confirmation)}
-    return {**said, **confirmation.main_numbers()}
+    return {**said, **confirmation.main_numbers(), "sentences": confirmation_sentences(confirmation)}
 
 
 def num_threads(cpus: float) -> int:
