@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from search_spaces.limits import MAX_CONCURRENT, TRIALS_LIMIT
+from trainables.common.words import counted
 from tuner.cli.cluster.remote import accept_ray
 from tuner.cli.exits import exit_for, exit_for_problems
 from tuner.cli.options import (
@@ -224,7 +225,7 @@ def delete(
     with sweep.driver_lock.held():  # refuses, before it asks, while a driver is at work
         pass
     what = what_is_deleted(sweep)
-    runs = "1 run" if what.runs == 1 else f"{what.runs:,} runs"
+    runs = counted(what.runs, "run")
     if not yes:
         if not sys.stdin.isatty():
             raise UserError(f"there is no terminal to ask at: `tuner delete {sweep.name} --yes` deletes it")

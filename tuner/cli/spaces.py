@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from search_spaces.limits import MAX_CONCURRENT, TRIALS_LIMIT
+from trainables.common.words import counted
 from trainables.storage.atomic import reason_of
 from tuner.cli.options import Data, MaxConcurrent
 from tuner.cli.output import FormatOption, OutputOption, format_of, write_table
@@ -60,7 +61,8 @@ def check(space: SpaceName) -> None:
     parsed = parse_checked_space(*text_of(space))
     varying = sum(parameter.varies for parameter in parsed.parameters)
     console = Console(markup=False)
-    say(console, f"{space}: fine: {parsed.num_trials} trials of {parsed.trainable}, {varying} parameters vary")
+    parameters = f"{counted(varying, 'parameter')} {'varies' if varying == 1 else 'vary'}"
+    say(console, f"{space}: fine: {counted(parsed.num_trials, 'trial')} of {parsed.trainable}, {parameters}")
     if (rung := parsed.search.pruner.first_rung) is not None:
         say(console, f"trials are first compared at a compute of {rung:g} of {parsed.budget.compute:g}")
     say_all(console, notes_on_sampler(parsed))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.configurations import baseline_configurations, report_every
 from search_spaces.schema import MAX_TRIALS, Space
+from trainables.common.words import counted
 from trainables.data import files as data_files
 from trainables.evaluation.metrics import metric_named
 from tuner.cluster import local_ray
@@ -177,11 +178,11 @@ def plan_lines(space: Space, found: Estimate, num_gpus: int | None) -> list[str]
     """
     names = ("total_compute", "time", "target", "until")
     also = ", ".join(name for name in names if getattr(space.budget, name) is not None)
-    trials = "trials until a budget is spent" if found.trials is None else f"{found.trials:,} trials"
-    num_baselines = found.runs - (found.trials or 0)
-    lines = [f"{space.name}: {trials}, {num_baselines} baselines{f'; {also} may end it sooner' if also else ''}"]
+    trials = "trials until a budget is spent" if found.trials is None else counted(found.trials, "trial")
+    baselines = counted(found.runs - (found.trials or 0), "baseline")
+    lines = [f"{space.name}: {trials}, {baselines}{f'; {also} may end it sooner' if also else ''}"]
     lines += _compute_lines(space, found)
-    where = "this machine" if num_gpus is None else f"{num_gpus} GPU{'s' if num_gpus > 1 else ''}"
+    where = "this machine" if num_gpus is None else counted(num_gpus, "GPU")
     at_once = "" if found.at_once is None else f", {found.at_once} at once"
     if found.longest_s is None:
         how = f"`tuner data {space.dataset.name}` fetches it, or --report says what a report takes"
@@ -215,10 +216,11 @@ def estimate_lines(space: Space, found: Estimate, name: str, home: str, placemen
 
 def _lines(space: Space, found: Estimate, name: str, home: str, placement: Placement) -> Iterator[str]:
     varying = sum(parameter.varies for parameter in space.parameters)
-    trials = "trials until a budget is spent" if found.trials is None else f"{found.trials:,} trials"
+    trials = "trials until a budget is spent" if found.trials is None else counted(found.trials, "trial")
+    baselines = counted(len(space.baselines), "baseline")
     yield (
-        f"Would launch {name} in {home}: {trials} of {space.trainable} over {varying} varying settings, and "
-        f"{len(space.baselines)} baselines ({', '.join(baseline.name for baseline in space.baselines) or 'none'})"
+        f"Would launch {name} in {home}: {trials} of {space.trainable} over {counted(varying, 'varying setting')}, and "
+        f"{baselines} ({', '.join(baseline.name for baseline in space.baselines) or 'none'})"
     )
     objectives = " and ".join(metric_named(objective.metric).words for objective in space.objectives)
     yield (
@@ -233,10 +235,8 @@ def _lines(space: Space, found: Estimate, name: str, home: str, placement: Place
     if found.at_once is None:
         yield f"on: the Ray cluster of RAY_ADDRESS, {resources} per {per}"
     else:
-        yield (
-            f"on: this machine ({num_local_cpus()} processors, {num_local_gpus()} GPUs), {resources} per {per}, "
-            f"{found.at_once} at once"
-        )
+        machine = f"{counted(num_local_cpus(), 'processor')}, {counted(num_local_gpus(), 'GPU')}"
+        yield f"on: this machine ({machine}), {resources} per {per}, {found.at_once} at once"
     yield from placement.lines
     if found.longest_s is None:
         fetch = f"`tuner data {space.dataset.name}` fetches it"

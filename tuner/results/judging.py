@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from search_spaces.schema import Space
+from trainables.common.words import counted
 from tuner.search.warm_start import fits
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Record
@@ -150,7 +151,7 @@ def judgement_sentences(judgement: CurveJudgement) -> list[str]:
     """Return from which step on trials could be stopped, as sentences."""
     right = judgement.first_right
     if judgement.trials < MIN_TRIALS:
-        trials = "1 trial" if judgement.trials == 1 else f"{judgement.trials} trials"
+        trials = counted(judgement.trials, "trial")
         return [f"{trials} ran to the end; {MIN_TRIALS} are needed to tell where a rung may lie."]
     if right is None:
         return [

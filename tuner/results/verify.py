@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from trainables.common.words import counted
 from trainables.config.plugins.wheels import check_kept
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
@@ -41,9 +42,9 @@ class Verification:
     @property
     def lines(self) -> list[str]:
         """A line for each problem, and one that sums up."""
-        what = f"{self.runs} runs and {self.checkpoints} checkpoints checked"
+        what = f"{counted(self.runs, 'run')} and {counted(self.checkpoints, 'checkpoint')} checked"
         num = len(self.problems)
-        result = "nothing is damaged" if not num else "1 problem" if num == 1 else f"{num} problems"
+        result = counted(num, "problem") if num else "nothing is damaged"
         return [" ".join(problem.split()) for problem in self.problems] + [f"{self.sweep}: {result}; {what}"]
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from search_spaces.errors import SpaceError
 from trainables.common.valid_json import dump_json
+from trainables.common.words import counted
 from trainables.evaluation.metrics import GPU_SHARE, PACK, memory_warning, metric_named, saturation_warning
 from trainables.storage.sweep_store import SweepStore
 from tuner.errors import UserError
@@ -201,7 +202,7 @@ def describe_runs(summary: SweepSummary) -> str:
     if not summary.num_baselines:
         return trials
     if summary.baselines == {"complete": summary.num_baselines}:
-        return f"{trials}; {summary.num_baselines} {'baseline' if summary.num_baselines == 1 else 'baselines'}"
+        return f"{trials}; {counted(summary.num_baselines, 'baseline')}"
     return f"{trials}; {describe_counts(summary.baselines, summary.num_baselines, 'baselines')}"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from trainables.common.words import counted
 from trainables.worker.footprint import CONTEXT_MB
 from tuner.errors import UserError
 
@@ -115,7 +116,7 @@ class GpuPlan:
                 f"GPUs: {gpus}, a pack of {self.per_gpu} runs on each: {self._why()}. They take about "
                 f"{needed / 1000:.1f} GB of its memory of {self.memory_mb / 1000:.1f} GB"
             )
-        runs = "1 run" if self.per_gpu == 1 else f"{self.per_gpu} runs"
+        runs = counted(self.per_gpu, "run")
         text = f"GPUs: {gpus}, {runs} at once on each ({self.share:g} of a GPU per run): {self._why()}"
         if self.run_mb is None:
             return f"{text}. What a run takes of a GPU's memory was not measured"
