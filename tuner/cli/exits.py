@@ -13,7 +13,7 @@ from rich.console import Console
 from trainables.common.process_state import redacted_output
 from trainables.common.redaction import redact
 from tuner.errors import FAILED, MISTAKE, STOPPED, SweepError, TunerError
-from tuner.results.terminal.output import say
+from tuner.results.terminal.output import name_home, say
 from tuner.results.terminal.waiting import SilenceBreaker
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def run_command(command: Callable[[], object]) -> None:
         except Exception:
             sys.excepthook = _print_traceback  # once the streams are as they were
             raise
+        finally:
+            name_home(None)
 
 
 def _run_to_exit(command: Callable[[], object]) -> None:

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from trainables.storage.sweep_store import SweepStore
     from tuner.sweep.folder import SweepFolder
 
+
+def _name_home(ctx: typer.Context, home: str | None) -> str | None:
+    """Let the commands that are recommended to a person have the home that was typed."""
+    if not ctx.resilient_parsing:  # of a completion, which must not wait for rich
+        from tuner.results.terminal.output import name_home
+
+        name_home(home)
+    return home
+
+
 SweepName = Annotated[
     str,
     typer.Argument(
@@ -27,6 +37,7 @@ Home = Annotated[
         "--home",
         "--storage",
         metavar="FOLDER|URL",
+        callback=_name_home,
         help="Where all sweeps are: a folder, or s3://, gs:// and the like; by default TUNER_HOME, else ./sweeps.",
     ),
 ]

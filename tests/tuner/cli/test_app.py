@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import typer
 from rich.console import Console
 
 from search_spaces.configurations import assigned_space, parse_space
@@ -22,11 +23,14 @@ from trainables.networks.classifiers import small_cnn
 from trainables.training.machine import runtime
 from trainables.training.published import PUBLISHED
 from tuner import Sweep
+from tuner.cli.app import app
 from tuner.errors import UserError
 from tuner.execution.driver import Ending
 from tuner.execution.launch import LaunchOptions, new_sweep
 from tuner.execution.single import read_configuration
+from tuner.results.terminal.output import SWEEP_COMMANDS
 from tuner.search.ledger import Ledger
+from tuner.sweep.folder import SweepFolder
 from tuner.tracking.server import EXPERIMENT, connect, quiet_mlflow
 
 BAD = {
@@ -159,6 +163,21 @@ def test_a_taken_name_is_refused_with_the_way_on(run, make_sweep):
     code, output = run("launch", "digits", "--name", "tiny", "--home", ".")
     assert code == 2
     assert "`tuner resume tiny`" in output
+
+
+def test_commands_that_are_named_have_the_home_that_was_typed(run_typed, tmp_path, monkeypatch):
+    home = tmp_path / "a home"
+    train_all(Ledger(SweepFolder.create("tiny", SPACE, "tiny.yaml", home=home)))
+    for option in (f"--home={home}", f"--storage={home}"):
+        assert f"`tuner confirm tiny --home '{home}'`" in run_typed("compare", "tiny", option)[1]
+    monkeypatch.setenv("TUNER_HOME", str(home))
+    assert "`tuner confirm tiny`" in run_typed("compare", "tiny")[1]
+
+
+def test_sentences_know_which_commands_take_a_home():
+    commands = typer.main.get_command(app).commands
+    taking = {name for name in commands if any(option.name == "home_folder" for option in commands[name].params)}
+    assert taking - {"judge"} == set(SWEEP_COMMANDS)
 
 
 def test_without_a_token_nothing_is_driven_unless_that_is_typed(run, make_sweep, monkeypatch, tmp_path):

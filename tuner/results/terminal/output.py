@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from contextvars import ContextVar
 from html import escape
+from shlex import quote
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,13 @@ if TYPE_CHECKING:
     from tuner.results.terminal.columns import Table
     from tuner.results.terminal.layout import Layout
 
+_typed_home: ContextVar[str | None] = ContextVar("typed_home", default=None)
+SWEEP_COMMANDS = (
+    *("compare", "confirm", "copy", "dashboard", "delete", "draw", "evaluate", "export", "launch", "logs", "pause"),
+    *("replay", "report", "resume", "show", "status", "stop", "sync", "trials", "trust", "ui", "verify", "watch"),
+)
+"""Those that take ``--home``."""
+_SWEEP_COMMAND = re.compile(rf"(?<=`)tuner ({'|'.join(SWEEP_COMMANDS)})\b(?![^`]* --home )[^`]*(?=`)")
 _LINES = "    \n    \n ── \n    \n    \n    \n    \n    \n"
 
 
@@ -49,10 +59,26 @@ def _contents(text: str, html: str) -> dict[str, str]:
     return {"text/plain": text, "text/html": html or f"<div>{escape(text)}</div>"}
 
 
+def name_home(home: str | None) -> None:
+    """Let the commands that `say` names have ``--home`` with what was typed, until this is called again.
+
+    Args:
+        home: None if nothing was typed.
+    """
+    _typed_home.set(home)
+
+
+def _with_home(text: str) -> str:
+    home = _typed_home.get()
+    if home is None:
+        return text
+    return _SWEEP_COMMAND.sub(lambda found: f"{found[0]} --home {quote(home)}", text)
+
+
 def say(console: Console, text: str, style: str | None = None) -> None:
     """Print a sentence: its words are wrapped where a terminal ends, and never cut; elsewhere it stays one line."""
     width = console.width if console.is_terminal else None
-    for line in printable(text).split("\n"):
+    for line in _with_home(printable(text)).split("\n"):
         console.print(Text("\n".join(_wrapped(line, width)), style=style or ""), soft_wrap=True, highlight=False)
 
 
