@@ -206,11 +206,10 @@ def note_settled(sweep: SweepFolder) -> None:
     Args:
         sweep: whose lock the caller holds.
     """
-    now = _now(sweep)
-    if now is None:
-        return
     with contextlib.suppress(OSError):  # then the next `tuner sync` takes longer
-        sweep.store.write_json(sweep.folder / FILE, {**vars(now), "sweep_id": sweep.id})
+        now = _now(sweep)
+        if now is not None:
+            sweep.store.write_json(sweep.folder / FILE, {**vars(now), "sweep_id": sweep.id})
 
 
 def _now(sweep: SweepFolder) -> _Mirrored | None:

@@ -13,7 +13,7 @@ from tuner.search.ledger import Ledger
 from tuner.sweep.folder import SweepFolder
 from tuner.tracking import sync
 from tuner.tracking.server import EXPERIMENT, connect, quiet_mlflow
-from tuner.tracking.sync import FILE, is_settled
+from tuner.tracking.sync import FILE, is_settled, note_settled
 
 pytestmark = [
     pytest.mark.usefixtures("with_mlflow"),
@@ -66,6 +66,18 @@ def test_what_is_settled_does_not_go_along_with_a_copied_home(make_sweep, tmp_pa
     sync.mirror_now(sweep, Console(quiet=True))
     shutil.copytree(sweep.folder, tmp_path / "elsewhere" / "tiny")
     assert not is_settled(SweepFolder.open("tiny", home=tmp_path / "elsewhere"))
+
+
+def test_a_database_that_cannot_be_read_is_not_settled_and_ends_nothing(make_sweep, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    sweep, database = make_sweep(), tmp_path / "mlflow.db"
+    database.unlink()
+    for damage in (database.mkdir, lambda: (database.rmdir(), database.write_bytes(b"no database" * 100))):
+        damage()
+        with sweep.lock():
+            note_settled(sweep)
+            assert not (sweep.folder / FILE).exists()
+            assert not is_settled(sweep)
 
 
 def test_a_complete_sweep_says_so_before_anything_else(run, make_sweep, drawn):
