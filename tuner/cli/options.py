@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +16,16 @@ if TYPE_CHECKING:
     from trainables.storage.sweep_store import SweepStore
     from tuner.sweep.folder import SweepFolder
 
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Processes of a Ray job have it in their environment."""
+
 
 def _name_home(ctx: typer.Context, home: str | None) -> str | None:
-    """Let the commands that are recommended to a person have the home that was typed."""
-    if not ctx.resilient_parsing:  # of a completion, which must not wait for rich
+    """Let the commands that are recommended to a person have the home that was typed.
+
+    In a job it is the cluster's, which knows it: whoever reads that elsewhere types ``--cluster`` instead.
+    """
+    if not ctx.resilient_parsing and JOB_VARIABLE not in os.environ:  # a completion must not wait for rich
         from tuner.results.terminal.output import name_home
 
         name_home(home)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from search_spaces.errors import nearest
+from trainables.common.words import counted
 from trainables.evaluation.metrics import metric_named
 from tuner.errors import UserError
 from tuner.results.terminal.confirmation import confirmation_sentences
@@ -9,6 +11,8 @@ from tuner.search.confirmation import best_configurations
 from tuner.sweep.ranking import explain_no_best
 from tuner.sweep.runs import Record, State, baseline_key, num_images
 from tuner.sweep.snapshot import Snapshot
+
+_MAX_NAMES = 12  # in a message
 
 
 def choose_run(snapshot: Snapshot, key: str | None, states: tuple[State, ...] = ("complete",)) -> Record:
@@ -34,7 +38,7 @@ def choose_run(snapshot: Snapshot, key: str | None, states: tuple[State, ...] = 
             reason = explain_no_best(snapshot.records)
             raise snapshot.error(f"{sweep.name}: {reason} `tuner resume {sweep.name}` goes on, --run exports another")
         return _undamaged(snapshot, snapshot.best)
-    keys = {key, f"trial-{key:0>4}", baseline_key(key)}
+    keys = {key, f"trial-{key.removeprefix('trial-'):0>4}", baseline_key(key)}
     records = (*snapshot.records, *snapshot.confirming_records)
     for record in records:
         if record.run.key in keys:
@@ -44,8 +48,11 @@ def choose_run(snapshot: Snapshot, key: str | None, states: tuple[State, ...] = 
                     f"{record.run.key} of {sweep.name!r} is {state}; it must be {' or '.join(states)} for this"
                 )
             return _undamaged(snapshot, record)
-    existing = ", ".join(record.run.name for record in records)
-    raise snapshot.error(f"no run {key!r} in {sweep.name!r}; its runs: {existing or 'none'}")
+    names = [record.run.name for record in records]
+    listed = ", ".join(names[:_MAX_NAMES]) or "none"
+    more = f" and {counted(len(names) - _MAX_NAMES, 'other')}" if len(names) > _MAX_NAMES else ""
+    hint = nearest(key, names)
+    raise snapshot.error(f"no run {key!r} in {sweep.name!r}{f'{hint} Its' if hint else '; its'} runs: {listed}{more}")
 
 
 def choose_top(snapshot: Snapshot, number: int | None = None) -> list[Record]:

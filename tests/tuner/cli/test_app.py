@@ -24,6 +24,7 @@ from trainables.training.machine import runtime
 from trainables.training.published import PUBLISHED
 from tuner import Sweep
 from tuner.cli.app import app
+from tuner.cli.options import JOB_VARIABLE
 from tuner.errors import UserError
 from tuner.execution.driver import Ending
 from tuner.execution.launch import LaunchOptions, new_sweep
@@ -170,8 +171,21 @@ def test_commands_that_are_named_have_the_home_that_was_typed(run_typed, tmp_pat
     train_all(Ledger(SweepFolder.create("tiny", SPACE, "tiny.yaml", home=home)))
     for option in (f"--home={home}", f"--storage={home}"):
         assert f"`tuner confirm tiny --home '{home}'`" in run_typed("compare", "tiny", option)[1]
+    monkeypatch.setenv(JOB_VARIABLE, "{}")
+    assert "`tuner confirm tiny`" in run_typed("compare", "tiny", f"--home={home}")[1], "it is that of the cluster"
+    monkeypatch.delenv(JOB_VARIABLE)
     monkeypatch.setenv("TUNER_HOME", str(home))
     assert "`tuner confirm tiny`" in run_typed("compare", "tiny")[1]
+
+
+def test_a_run_that_is_not_there_is_refused_with_the_nearest_and_the_first_of_many(run, make_sweep):
+    train_all(Ledger(make_sweep(num_trials=15)))
+    assert run("show", "tiny", "trial-2", "--home", ".")[1].startswith("trial-0002 of tiny")
+    code, output = run("show", "tiny", "standrad", "--home", ".")
+    words = " ".join(output.split())
+    assert code == 2
+    assert "no run 'standrad' in 'tiny'; did you mean 'standard'? Its runs: standard, fgsm_retraining" in words
+    assert words.endswith("trial-0009 and 5 others")
 
 
 def test_sentences_know_which_commands_take_a_home():

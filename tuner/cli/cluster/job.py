@@ -22,12 +22,11 @@ import typer
 
 from trainables.common.process_state import python_command, python_environment
 from tuner.cli.exits import run_command
+from tuner.cli.options import JOB_VARIABLE
 from tuner.errors import MISTAKE, UserError
 
 if TYPE_CHECKING:
     from tuner.cluster.payload import Request
-
-_DESCRIPTION = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 def run(request: Request, arguments: list[str], tuner: Callable[..., object]) -> int:
@@ -97,7 +96,7 @@ def job(ctx: typer.Context) -> None:
 
     print(BEGIN, flush=True)
     try:
-        request = Request.decode(json.loads(os.environ[_DESCRIPTION])["metadata"][REQUEST])
+        request = Request.decode(json.loads(os.environ[JOB_VARIABLE])["metadata"][REQUEST])
         sys.exit(run(request, ctx.args, ctx.find_root().command))
     except UserError as error:
         print(f"error: {error}", file=StderrMarker(sys.stderr))

@@ -122,8 +122,8 @@ class Table:
         names = list(dict.fromkeys([*(column.heading for column in known.values()), *known, *keys]))
         close = get_close_matches(name[:MAX_SHOWN], [each.removeprefix(SETTINGS) for each in names], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
-        shown = ", ".join(key for key in names if not key.startswith(SETTINGS))
-        raise UserError(f"there is no column {name!r}{hint} There are {shown}, and every setting")
+        shown = ", ".join(column.heading for column in self.columns)
+        raise UserError(f"there is no column {name!r}{hint} There are {shown}; `--format json` names all others")
 
 
 def column_of(key: str) -> Column:
