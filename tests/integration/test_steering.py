@@ -84,8 +84,9 @@ def test_detached_watched_paused_resumed_stopped_and_resumed(command_line: Comma
         if sweep.is_running():
             subprocess.run(["kill", "-9", str(owner["pid"])], check=False)
     log = (sweep.folder / "driver.log").read_text()
-    assert "Paused: `tuner resume a` goes on" in log
-    assert "Stopped on request; `tuner resume a` goes on where it stands" in log
+    resume = f"`tuner resume a --home {command_line.home}`"  # wherever the log is read
+    assert f"Paused: {resume} goes on" in log
+    assert f"Stopped on request; {resume} goes on where it stands" in log
     assert "Traceback" not in log
     assert json.loads(command_line.run("status", "a", "--format", "json"))["state"] == "interrupted"
     assert "no driver is at work on 'a'" in command_line.run("stop", "a", code=2)
