@@ -127,11 +127,6 @@ class ConfirmStage:
         """The compute of one run: the search's other budgets do not end this stage."""
         return Budget(compute=self._sweep.space.budget.compute)
 
-    @property
-    def is_all_there_is(self) -> bool:
-        """Return that it is not: runs of the search were there before."""
-        return False
-
     def connect(self) -> MlflowWriter:
         """Connect to MLflow; the sweep's run there keeps the status that the search gave it."""
         return MlflowWriter(self._sweep)

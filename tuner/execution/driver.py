@@ -109,11 +109,6 @@ class Stage(Protocol):
         """By which the progress that is shown is measured."""
         ...
 
-    @property
-    def is_all_there_is(self) -> bool:
-        """Whether the sweep has no runs of other stages, which MLflow may lack."""
-        ...
-
     def connect(self) -> MlflowWriter:
         """Connect to MLflow; called in the mirror's thread, again after each failure."""
         ...
@@ -259,7 +254,8 @@ def drive(
                     ending = replace(ending, mirrored=_close(mirror, stage, ending, console))
             if ending.mirrored and ending.state == "completed" and ending.signal is None:
                 register(sweep, console, tell_trouble)
-                if (was_settled or stage.is_all_there_is) and not troubles:
+                # Of a sweep with two stages this one has sent its own runs alone.
+                if (was_settled or not (sweep.folder / "confirm").exists()) and not troubles:
                     note_settled(sweep)
             if ending.stopped:
                 control.end()

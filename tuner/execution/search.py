@@ -79,11 +79,6 @@ class SearchStage:
         """The budget of the space."""
         return self._sweep.space.budget
 
-    @property
-    def is_all_there_is(self) -> bool:
-        """Whether no run of the sweep was confirmed."""
-        return not (self._sweep.folder / "confirm").exists()
-
     def connect(self) -> MlflowWriter:
         """Connect to MLflow, and mark the sweep's run there as running if anything is left to train."""
         writer = MlflowWriter(self._sweep)
