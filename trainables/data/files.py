@@ -213,13 +213,20 @@ def status(name: str, folder: Path | None = None) -> DataStatus:
     problem = ""
     try:
         if given is None:
-            problem = "; ".join(problems_in(cache_folder(name), dataset).values())
+            problem = _cache_problem(dataset)
         else:
             _verify_given(dataset, given)
     except (DataError, OSError) as error:
         problem = str(error)
     num_images = dataset.num_train + dataset.num_test
     return DataStatus(name, not problem, given or cache_folder(name), num_images, dataset.digest, problem)
+
+
+def _cache_problem(dataset: CatalogDataset) -> str:
+    folder = cache_folder(dataset.name)
+    if not any((folder / name).exists() for name in dataset.sha256):
+        return f"not fetched yet: tuner data {dataset.name}"
+    return "; ".join(problems_in(folder, dataset).values())
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:

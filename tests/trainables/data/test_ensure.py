@@ -282,7 +282,10 @@ class TestStatus:
         offer(server.url)
         status = data_files.status("small")
         assert not status.present
-        assert f"{cache / TEST_LABELS} is missing" in status.problem
+        assert status.problem == "not fetched yet: tuner data small"
+        write(cache)
+        (cache / TEST_LABELS).unlink()
+        assert data_files.status("small").problem == f"{cache / TEST_LABELS} is missing"
         assert not server.fetched
 
     def test_tells_what_is_damaged_in_a_given_folder(self, offer, tmp_path):

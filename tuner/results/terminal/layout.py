@@ -17,6 +17,7 @@ GAP = 2
 """Characters between two columns."""
 ELLIPSIS = "…"
 _SHORTEST_NAME = 12
+_LONGEST_WORD = 40  # a longer one is a path or a checksum: folded if its column cannot be left out
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class _Size:
         if column.kind == "number":
             return cls(natural, natural, whole)
         if column.kind == "words":
-            return cls(max(natural, whole), max([heading, *map(_longest_word, cells)]), whole)
+            least = max([heading, *map(_longest_word, cells)])
+            return cls(max(natural, whole), least if column.rank else min(least, _LONGEST_WORD), whole)
         return cls(natural, max(heading, _least_distinct(set(cells), natural)), whole)
 
 

@@ -99,7 +99,7 @@ def datasets_table(folder: Path | None = None) -> Table:
     rows = []
     for name in data_files.names():
         state = data_files.status(name, folder)
-        verified = "yes" if state.present else state.problem or "not fetched"
+        verified = "yes" if state.present else state.problem
         values: dict[str, object] = {"dataset": name, "images": state.num_images, "verified": verified}
         rows.append(Row({**values, "where": str(state.path), "sha256": state.digest}))
     return Table("Datasets", columns, tuple(rows))

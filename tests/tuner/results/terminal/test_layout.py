@@ -40,6 +40,14 @@ def test_words_and_names_shrink_before_columns_go_by_rank():
     assert [key for key, _ in widths(shown, 3)] == ["run", "robust"]
 
 
+def test_a_path_is_folded_before_a_table_becomes_too_wide():
+    path = "/a/long/path" * 10
+    columns = (Column("run", "run", "name"), Column("where", "where", "words"))
+    shown = Table("", columns, (Row({"run": "name", "where": f"in {path}"}),))
+    assert widths(shown, 72) == [("run", 4), ("where", 72 - 4 - GAP)]
+    assert widths(shown, 30)[1] == ("where", 40)
+
+
 @given(st.lists(st.from_regex(r"[a-z]{1,4}-[0-9]{1,30}\Z"), min_size=1, max_size=8, unique=True), st.integers(1, 120))
 def test_different_names_stay_different_and_numbers_whole(names, width):
     layout = fit(COLUMNS, cells(table(*names)), width)
