@@ -17,6 +17,7 @@ from trainables.data.tensors import Dataset, Split, load_dataset
 from trainables.errors import CheckpointError
 from trainables.evaluation.accuracy import evaluating
 from trainables.evaluation.epsilon_curve import STEPS, accuracy_by_epsilon, epsilons_in
+from trainables.judging.kept_curves import keep_curve
 from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training import registry
 from trainables.training.gan import GanLoop
@@ -87,17 +88,18 @@ def load_run_dataset(settings: dict[str, Any], folder: Path | None = None, devic
 
 
 def render_examples(
-    settings: dict[str, Any], checkpoint: RunCheckpoint, dataset: Dataset, *, num_threads: int = 1
+    settings: dict[str, Any], checkpoint: RunCheckpoint, dataset: Dataset, *, num_threads: int = 1, code: str = ""
 ) -> Examples:
     """Attack example images with the networks of a run's last checkpoint.
 
-    The same checkpoint always gives the same examples.
+    The same checkpoint always gives the same examples. Accuracy by epsilon, which takes seconds, is kept in the cache.
 
     Args:
         settings: the run's complete configuration.
         checkpoint: of its last report.
         dataset: the run's dataset.
         num_threads: see `set_num_threads`.
+        code: SHA-256 of the code that attacks; without it, nothing is kept in the cache.
 
     Raises:
         CheckpointError: the checkpoint is missing, cannot be used or does not fit the settings.
@@ -115,7 +117,12 @@ def render_examples(
             perturbed["generator"] = _classify(loop, by_generator, loop.bound)
             success = success_matrix(loop.result, loop.adversary, attacked, loop.bound, seed).cpu().numpy()
         clean = _classify(loop, images, 0.0)
-    curve = accuracy_by_epsilon(loop.result, attacked, epsilons_in(norm, epsilon), STEPS, seed, norm)
+
+    def measure() -> dict[float, float]:
+        return accuracy_by_epsilon(loop.result, attacked, epsilons_in(norm, epsilon), STEPS, seed, norm)
+
+    identity = [code, settings, dataset.digest, len(attacked), dataset.train.device.type]
+    curve = keep_curve(identity, loop.result.state_dict(), measure) if code else measure()
     classes = dataset.task.classes
     return Examples(labels.tolist(), clean, perturbed, curve, len(attacked), success, classes)
 

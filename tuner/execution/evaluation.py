@@ -101,6 +101,7 @@ def evaluate_runs(
     data = Path(sweep.data) if sweep.data else None
     options = EvaluationOptions(tier, num_images, autoattack, threads, data)
     left = [record for record in records if not _is_evaluated(record, options, files)]
+    left.sort(key=lambda record: -record.metrics.get("robust", 0.0))  # the images that withstand take longest
     tell(f"{len(records) - len(left)} of {len(records)} runs are evaluated already")
     if not left:
         return

@@ -13,6 +13,7 @@ from trainables.storage.atomic import reason_of, whole_folder, write_whole
 from tuner.errors import UserError
 from tuner.results.bundles.export import num_threads
 from tuner.results.selection import choose_run
+from tuner.sweep.provenance import training_code
 from tuner.sweep.ranking import eligible, front
 from tuner.sweep.runs import SWEEP, Record, num_images
 from tuner.sweep.snapshot import Snapshot
@@ -213,6 +214,7 @@ def _render_examples(
                 snapshot.sweep.last_checkpoint(record),
                 dataset,
                 num_threads=num_threads(snapshot.space.resources.cpu),
+                code=training_code()["sha256"],
             )
         except CheckpointError as error:
             drawn.missing.append(f"images under attack and accuracy by epsilon of {record.run.key}: {error}")

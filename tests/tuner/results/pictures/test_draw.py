@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.tuner.conftest import STEPS, row
+from trainables.evaluation.epsilon_curve import accuracy_by_epsilon
+from trainables.judging import examples
 from trainables.judging.examples import load_run_dataset, render_examples
 from tuner.errors import UserError
 from tuner.results.pictures import figures as pictures
@@ -106,6 +108,24 @@ def test_a_sweep_is_drawn_with_its_best_trial_and_its_baselines(trained_sweep, t
     title, named, others = given["comparison"][0]
     assert title == "real\ndigits, epsilon 0.2, 20 validation images, 30 at the end"
     assert (len(named), len(others)) == (3, 1)
+
+
+def test_accuracy_by_epsilon_is_measured_once(trained_sweep, tmp_path, given, monkeypatch):
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    measured = []
+
+    def measure(*arguments):
+        measured.append(arguments)
+        return accuracy_by_epsilon(*arguments)
+
+    monkeypatch.setattr(examples, "accuracy_by_epsilon", measure)
+    snapshot = read_snapshot(trained_sweep, with_rows=True)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        draw_sweep(snapshot, tmp_path / name)
+    assert len(measured) == 3
+    first, second = (curves for _, curves, *_ in given["by_epsilon"])
+    assert first == second
 
 
 def test_a_sweep_alone_is_drawn_from_its_metrics(trained_sweep, tmp_path, given):
