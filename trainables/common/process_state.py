@@ -17,6 +17,11 @@ from typing import BinaryIO, TextIO
 from trainables.common.redaction import current_environment, redact
 
 
+def num_local_cpus() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def python_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module in a Python of its own, which takes no code from the current folder.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import nn
@@ -29,7 +31,13 @@ STEPS = 40
 
 
 def accuracy_by_epsilon(
-    classifier: nn.Module, split: Split, epsilons: Sequence[float], steps: int, seed: int, norm: Norm = "linf"
+    classifier: nn.Module,
+    split: Split,
+    epsilons: Sequence[float],
+    steps: int,
+    seed: int,
+    norm: Norm = "linf",
+    workers: int = 1,
 ) -> dict[float, float]:
     """Measure accuracy in [0, 1] under PGD on cross-entropy at each epsilon, up to the first where it is 0.
 
@@ -43,6 +51,7 @@ def accuracy_by_epsilon(
         steps: of PGD from a random start, together `gradient.REACH` epsilons long.
         seed: of the random starts.
         norm: of the balls.
+        workers: number of threads, each of which attacks at one epsilon with a copy of the classifier.
     """
     device = split.device
     accuracies: dict[float, float] = {}
@@ -51,18 +60,26 @@ def accuracy_by_epsilon(
         right = everything[is_right(classifier, *split.batch(everything))]
         images, labels = split.batch(right)
         at_once = split.task.images_at_once(len(split))
-        for epsilon in epsilons:
+
+        def count_right(epsilon: float) -> int:
+            attacked = classifier if workers == 1 else copy.deepcopy(classifier)
             rng = torch.Generator(device).manual_seed(seed_for(seed, "accuracy by epsilon", str(epsilon)))
             num_right = 0
             for some, their_labels in zip(images.split(at_once), labels.split(at_once), strict=True):
                 steps_now = steps if epsilon else 0
-                adversarial = pgd_survivors(
-                    classifier, some, their_labels, epsilon, steps=steps_now, rng=rng, norm=norm
-                )
-                num_right += int(is_right(classifier, adversarial, their_labels).sum())
-            accuracies[epsilon] = num_right / len(split)
-            if accuracies[epsilon] == 0:
-                break
+                adversarial = pgd_survivors(attacked, some, their_labels, epsilon, steps=steps_now, rng=rng, norm=norm)
+                num_right += int(is_right(attacked, adversarial, their_labels).sum())
+            return num_right
+
+        pool = ThreadPoolExecutor(workers)
+        try:
+            counts = map(count_right, epsilons) if workers == 1 else pool.map(count_right, epsilons)
+            for epsilon, num_right in zip(epsilons, counts, strict=False):
+                accuracies[epsilon] = num_right / len(split)
+                if num_right == 0:
+                    break
+        finally:
+            pool.shutdown(cancel_futures=True)
     return accuracies
 
 

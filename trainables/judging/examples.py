@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from trainables.attacks.gradient import fgsm
+from trainables.common.process_state import num_local_cpus
 from trainables.common.seeds import seed_for
 from trainables.config import parse
 from trainables.data.tensors import Dataset, Split, load_dataset
@@ -30,6 +31,7 @@ MAX_CLASSES = 10
 
 NUM_IMAGES = 500
 """How many validation images are behind each accuracy, at most."""
+_MAX_WORKERS = 4  # each holds what an attack needs in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ def render_examples(
         settings: the run's complete configuration.
         checkpoint: of its last report.
         dataset: the run's dataset.
-        num_threads: see `set_num_threads`.
+        num_threads: see `set_num_threads`; on a CPU, accuracy by epsilon is measured at several epsilons at once.
         code: SHA-256 of the code that attacks; without it, nothing is kept in the cache.
 
     Raises:
@@ -119,8 +121,9 @@ def render_examples(
         clean = _classify(loop, images, 0.0)
 
     def measure() -> dict[float, float]:
-        return accuracy_by_epsilon(loop.result, attacked, epsilons_in(norm, epsilon), STEPS, seed, norm)
+        return accuracy_by_epsilon(loop.result, attacked, epsilons_in(norm, epsilon), STEPS, seed, norm, workers)
 
+    workers = min(num_local_cpus(), _MAX_WORKERS) if attacked.device.type == "cpu" else 1
     identity = [code, settings, dataset.digest, len(attacked), dataset.train.device.type]
     curve = keep_curve(identity, loop.result.state_dict(), measure) if code else measure()
     classes = dataset.task.classes

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.configurations import baseline_configurations, report_every
 from search_spaces.schema import MAX_TRIALS, Space
+from trainables.common.process_state import num_local_cpus
 from trainables.common.words import counted
 from trainables.data import files as data_files
 from trainables.evaluation.metrics import metric_named
 from tuner.cluster import local_ray
 from tuner.errors import UserError
-from tuner.execution.preflight import num_local_cpus, num_local_gpus
+from tuner.execution.preflight import num_local_gpus
 from tuner.search.distributions import drawn_configurations
 from tuner.sweep.status import format_duration
 

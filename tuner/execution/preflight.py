@@ -12,6 +12,7 @@ from rich.console import Console
 from search_spaces.errors import shown
 from search_spaces.limits import DEVICE_PATTERN
 from search_spaces.schema import MAX_TRIALS, Dataset, Resources, Space
+from trainables.common.process_state import num_local_cpus
 from trainables.common.redaction import redact
 from trainables.data import files as data_files
 from trainables.storage.atomic import reason_of, write_whole
@@ -100,11 +101,6 @@ def describe_gpus(num: int) -> str:
     if not num:
         return "this machine has no GPU, only its processors (cpu)"
     return f"this machine has {', '.join(f'cuda:{number}' for number in range(num))} and its processors (cpu)"
-
-
-def num_local_cpus() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_resources(resources: Resources, gpus: GpuUse | None = None) -> None:

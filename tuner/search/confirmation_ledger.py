@@ -157,12 +157,17 @@ class ConfirmLedger:
         return self._study.get_trials(deepcopy=False)
 
     def _pending(self) -> Iterator[tuple[Configuration, int]]:
-        """Yield what has not started, baselines first in each round: results of the round before may still arrive."""
+        """Yield what has not started, round by round.
+
+        Where several configurations race, the baselines come first in each round: results of the round before may
+        still arrive. One alone waits for nothing: it comes first, since it takes longest.
+        """
+        baselines_first = len(self._plan.racing) > 1
         eliminated = race(self._sweep.space, self._plan, list(self.records.values()))
         attributes = [trial.user_attrs for trial in self._trials()]
         started = {(of_trial["configuration"], of_trial["settings"]["seed"]) for of_trial in attributes}
         for seed in self._plan.seeds:
-            for configuration in sorted(self._plan.configurations, key=lambda each: not each.is_baseline):
+            for configuration in sorted(self._plan.configurations, key=lambda each: each.is_baseline != baselines_first):
                 if (configuration.name, seed) not in started and configuration.name not in eliminated:
                     yield configuration, seed
 

@@ -60,6 +60,20 @@ def test_follows_from_its_arguments_alone(curve, trained, digits):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_threads_find_the_same_and_leave_the_model_to_itself(curve, trained, digits):
+    class Remembering(Brightness):
+        def forward(self, images):
+            self.last = images
+            return super().forward(self.last)
+
+    assert accuracy_by_epsilon(trained, digits.validation, EPSILONS, 10, seed=3, workers=3) == curve
+    model, split = Remembering(), grey_images(*range(0, 256, 5))
+    one = accuracy_by_epsilon(model, split, EPSILONS, 10, seed=0)
+    del model.last
+    assert accuracy_by_epsilon(model, split, EPSILONS, 10, seed=0, workers=3) == one
+    assert len(model.last) == len(split)  # without an attack alone
+
+
 def test_finds_what_pgd_without_a_random_start_finds_but_for_noise(curve, trained, digits):
     images, labels = digits.validation.batch(torch.arange(200))
     for epsilon in (0.02, 0.04):

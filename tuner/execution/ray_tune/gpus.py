@@ -13,12 +13,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces.schema import Resources
+from trainables.common.process_state import num_local_cpus
 from trainables.worker.context import WorkerContext
 from trainables.worker.footprint import Footprint, measure_gpu
 from tuner.cluster import local_ray
 from tuner.cluster.ray_internals import draining_nodes
 from tuner.errors import UserError
-from tuner.execution.preflight import num_local_cpus, num_local_gpus
+from tuner.execution.preflight import num_local_gpus
 from tuner.execution.ray_tune.gpu_plan import GpuMachine, GpuPlan, RunResources, plan_gpus
 from tuner.execution.ray_tune.pack_plan import describe_pack
 
