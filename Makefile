@@ -5,7 +5,7 @@ NAME := demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: demo table results-paper results-tuned test test-unit test-integration check bench docs clean
 
-demo: .venv/installed  ## Search, confirm, export: real MNIST, this machine, under five minutes on two cores
+demo: .venv/installed  ## Search, confirm, export: real MNIST, this machine, five minutes on two cores
 	$(BIN)/tuner launch quick --name $(NAME)
 	$(BIN)/tuner confirm $(NAME) --images 1000
 	$(BIN)/tuner export $(NAME)
