@@ -163,11 +163,12 @@ class ConfirmLedger:
         still arrive. One alone waits for nothing: it comes first, since it takes longest.
         """
         baselines_first = len(self._plan.racing) > 1
+        ordered = sorted(self._plan.configurations, key=lambda each: each.is_baseline != baselines_first)
         eliminated = race(self._sweep.space, self._plan, list(self.records.values()))
         attributes = [trial.user_attrs for trial in self._trials()]
         started = {(of_trial["configuration"], of_trial["settings"]["seed"]) for of_trial in attributes}
         for seed in self._plan.seeds:
-            for configuration in sorted(self._plan.configurations, key=lambda each: each.is_baseline != baselines_first):
+            for configuration in ordered:
                 if (configuration.name, seed) not in started and configuration.name not in eliminated:
                     yield configuration, seed
 

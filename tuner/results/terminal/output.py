@@ -100,13 +100,14 @@ def _wrapped(line: str, width: int | None, hanging: str = "") -> list[str]:
 def fold_yaml(text: str, width: int) -> str:
     """Return YAML of the same content with no line that is wider, if that is possible without cutting a word.
 
-    A comment that is too long stands above its line; what is a mistake, or would mean something else, is left as it is.
+    A comment that is too long stands above its line, or is wrapped together with the lines of comment that follow it;
+    what is a mistake, or would mean something else, is left as it is.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     lines: list[str] = []
-    for line in text.splitlines():
+    for line in _with_joined_comments(text.splitlines(), width):
         if len(line) <= width:
             lines.append(line)
             continue
@@ -122,6 +123,19 @@ def fold_yaml(text: str, width: int) -> str:
     except YAMLError:
         return text
     return folded if is_same else text
+
+
+def _with_joined_comments(lines: Iterable[str], width: int) -> list[str]:
+    """Return lines of YAML in which lines of nothing but comment are joined to one before them that is too long."""
+    joined: list[str] = []
+    for line in lines:
+        indent, mark, comment = line.partition("# ")
+        is_next = joined and len(joined[-1]) > width and joined[-1].startswith(f"{indent}# ")
+        if is_next and mark and not indent.strip() and comment[:1].isalnum():
+            joined[-1] += f" {comment}"
+        else:
+            joined.append(line)
+    return joined
 
 
 def say_all(console: Console, lines: Iterable[str], style: str | None = None) -> None:

@@ -20,6 +20,16 @@ def test_packaged_spaces_fit_and_mean_the_same(name, width):
     assert fold_yaml(text, 200) == text
 
 
+def test_a_paragraph_of_comment_is_wrapped_as_one():
+    text = f"# {'long ' * 8}line,\n# which goes on here.\n# - an item\na: 1\n# short\n# lines\n"
+    assert fold_yaml(text, 30).splitlines() == [
+        "# long long long long long",
+        "# long long long line, which",
+        "# goes on here.",
+        *("# - an item", "a: 1", "# short", "# lines"),
+    ]
+
+
 @pytest.mark.parametrize(
     "text",
     [
