@@ -51,9 +51,10 @@ def accuracy_by_epsilon(
         steps: of PGD from a random start, together `gradient.REACH` epsilons long.
         seed: of the random starts.
         norm: of the balls.
-        workers: number of threads, each of which attacks at one epsilon with a copy of the classifier.
+        workers: number of threads, each of which attacks at one epsilon with a copy of the classifier; one if it cannot
+            be copied.
     """
-    device = split.device
+    device, workers = split.device, workers if _can_be_copied(classifier) else 1
     accuracies: dict[float, float] = {}
     with evaluating(classifier):
         everything = torch.arange(len(split), device=device)
@@ -81,6 +82,14 @@ def accuracy_by_epsilon(
         finally:
             pool.shutdown(cancel_futures=True)
     return accuracies
+
+
+def _can_be_copied(classifier: nn.Module) -> bool:
+    try:
+        copy.deepcopy(classifier)
+    except Exception:  # a module may keep anything, such as a lock or a tensor with its history
+        return False
+    return True
 
 
 def measure_fgsm(

@@ -72,6 +72,8 @@ def test_threads_find_the_same_and_leave_the_model_to_itself(curve, trained, dig
     del model.last
     assert accuracy_by_epsilon(model, split, EPSILONS, 10, seed=0, workers=3) == one
     assert len(model.last) == len(split)  # without an attack alone
+    model.last = torch.ones(1, requires_grad=True) * 2  # torch copies no tensor with a history
+    assert accuracy_by_epsilon(model, split, EPSILONS, 10, seed=0, workers=3) == one
 
 
 def test_finds_what_pgd_without_a_random_start_finds_but_for_noise(curve, trained, digits):
