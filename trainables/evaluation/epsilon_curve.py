@@ -54,7 +54,7 @@ def accuracy_by_epsilon(
         workers: number of threads, each of which attacks at one epsilon with a copy of the classifier; one if it cannot
             be copied.
     """
-    device, workers = split.device, workers if _can_be_copied(classifier) else 1
+    device, workers = split.device, workers if workers > 1 and _can_be_copied(classifier) else 1
     accuracies: dict[float, float] = {}
     with evaluating(classifier):
         everything = torch.arange(len(split), device=device)
