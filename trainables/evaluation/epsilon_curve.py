@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import torch
 from torch import nn
@@ -61,9 +62,17 @@ def accuracy_by_epsilon(
         right = everything[is_right(classifier, *split.batch(everything))]
         images, labels = split.batch(right)
         at_once = split.task.images_at_once(len(split))
+        is_over = threading.Event()
 
         def count_right(epsilon: float) -> int:
-            attacked = classifier if workers == 1 else copy.deepcopy(classifier)
+            own = classifier if workers == 1 else copy.deepcopy(classifier)
+
+            def attacked(images: torch.Tensor) -> torch.Tensor:
+                if is_over.is_set():  # Ctrl-C waits for one pass, not for a whole attack
+                    raise CancelledError
+                logits: torch.Tensor = own(images)
+                return logits
+
             rng = torch.Generator(device).manual_seed(seed_for(seed, "accuracy by epsilon", str(epsilon)))
             num_right = 0
             for some, their_labels in zip(images.split(at_once), labels.split(at_once), strict=True):
@@ -80,6 +89,7 @@ def accuracy_by_epsilon(
                 if num_right == 0:
                     break
         finally:
+            is_over.set()
             pool.shutdown(cancel_futures=True)
     return accuracies
 

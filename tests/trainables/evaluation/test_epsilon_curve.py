@@ -76,6 +76,21 @@ def test_threads_find_the_same_and_leave_the_model_to_itself(curve, trained, dig
     assert accuracy_by_epsilon(model, split, EPSILONS, 10, seed=0, workers=3) == one
 
 
+def test_threads_end_at_once_when_one_fails():
+    calls = []
+
+    class Failing(Brightness):
+        def forward(self, images):
+            calls.append(len(images))
+            if images.max() > 0.9:
+                raise ValueError("too bright")
+            return super().forward(images)
+
+    with pytest.raises(ValueError, match="too bright"):
+        accuracy_by_epsilon(Failing(), grey_images(*[128] * 40), (0.5, 0.001), 100_000, seed=0, workers=2)
+    assert len(calls) < 10_000
+
+
 def test_finds_what_pgd_without_a_random_start_finds_but_for_noise(curve, trained, digits):
     images, labels = digits.validation.batch(torch.arange(200))
     for epsilon in (0.02, 0.04):
