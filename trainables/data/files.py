@@ -225,7 +225,7 @@ def status(name: str, folder: Path | None = None) -> DataStatus:
 def _cache_problem(dataset: CatalogDataset) -> str:
     folder = cache_folder(dataset.name)
     if not any((folder / name).exists() for name in dataset.sha256):
-        return f"not fetched yet: tuner data {dataset.name}"
+        return "not fetched"
     return "; ".join(problems_in(folder, dataset).values())
 
 

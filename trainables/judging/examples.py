@@ -18,7 +18,7 @@ from trainables.data.tensors import Dataset, Split, load_dataset
 from trainables.errors import CheckpointError
 from trainables.evaluation.accuracy import evaluating
 from trainables.evaluation.epsilon_curve import STEPS, accuracy_by_epsilon, epsilons_in
-from trainables.judging.kept_curves import keep_curve
+from trainables.judging.curve_cache import cached_curve
 from trainables.storage.checkpoint import RunCheckpoint
 from trainables.training import registry
 from trainables.training.gan import GanLoop
@@ -94,14 +94,15 @@ def render_examples(
 ) -> Examples:
     """Attack example images with the networks of a run's last checkpoint.
 
-    The same checkpoint always gives the same examples. Accuracy by epsilon, which takes seconds, is kept in the cache.
+    The same checkpoint always gives the same examples. Accuracy by epsilon, which takes seconds, is cached; on a CPU it
+    is measured at up to four epsilons at once.
 
     Args:
         settings: the run's complete configuration.
         checkpoint: of its last report.
         dataset: the run's dataset.
-        num_threads: see `set_num_threads`; on a CPU, accuracy by epsilon is measured at several epsilons at once.
-        code: SHA-256 of the code that attacks; without it, nothing is kept in the cache.
+        num_threads: see `set_num_threads`.
+        code: SHA-256 of the code that attacks; without it, nothing is cached.
 
     Raises:
         CheckpointError: the checkpoint is missing, cannot be used or does not fit the settings.
@@ -119,13 +120,13 @@ def render_examples(
             perturbed["generator"] = _classify(loop, by_generator, loop.bound)
             success = success_matrix(loop.result, loop.adversary, attacked, loop.bound, seed).cpu().numpy()
         clean = _classify(loop, images, 0.0)
+    workers = min(num_local_cpus(), _MAX_WORKERS) if attacked.device.type == "cpu" else 1
 
     def measure() -> dict[float, float]:
         return accuracy_by_epsilon(loop.result, attacked, epsilons_in(norm, epsilon), STEPS, seed, norm, workers)
 
-    workers = min(num_local_cpus(), _MAX_WORKERS) if attacked.device.type == "cpu" else 1
     identity = [code, settings, dataset.digest, len(attacked), dataset.train.device.type]
-    curve = keep_curve(identity, loop.result.state_dict(), measure) if code else measure()
+    curve = cached_curve(identity, loop.result.state_dict(), measure) if code else measure()
     classes = dataset.task.classes
     return Examples(labels.tolist(), clean, perturbed, curve, len(attacked), success, classes)
 

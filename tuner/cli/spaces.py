@@ -195,4 +195,8 @@ def data(
         raise UserError(f"no dataset named {', '.join(unknown)}; there are {', '.join(data_files.names())}")
     for name in names or []:
         preflight.ensure_data(Dataset(name=name), folder, Console(stderr=True))
-    write_table(datasets_table(folder), chosen, output, Console(markup=False), "`--format csv`")
+    table, console = datasets_table(folder), Console(markup=False)
+    write_table(table, chosen, output, console, "`--format csv`")
+    unusable = [row.values["dataset"] for row in table.rows if row.values["verified"] != "yes"]
+    if unusable and folder is None and chosen == "table" and output is None:
+        say(console, f"`tuner data {unusable[0]}` fetches that dataset; a launch fetches what it needs")

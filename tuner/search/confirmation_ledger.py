@@ -160,7 +160,7 @@ class ConfirmLedger:
         """Yield what has not started, round by round.
 
         Where several configurations race, the baselines come first in each round: results of the round before may
-        still arrive. One alone waits for nothing: it comes first, since it takes longest.
+        still arrive. One alone waits for nothing: it comes first, since it usually takes longest.
         """
         baselines_first = len(self._plan.racing) > 1
         ordered = sorted(self._plan.configurations, key=lambda each: each.is_baseline != baselines_first)

@@ -282,7 +282,7 @@ class TestStatus:
         offer(server.url)
         status = data_files.status("small")
         assert not status.present
-        assert status.problem == "not fetched yet: tuner data small"
+        assert status.problem == "not fetched"
         write(cache)
         (cache / TEST_LABELS).unlink()
         assert data_files.status("small").problem == f"{cache / TEST_LABELS} is missing"

@@ -41,13 +41,13 @@ class ReadableGroup(QuickGroup):
     """The commands of a program, whose messages about their arguments can be read in a narrow terminal, too."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read what stands before the command; an option of a command is refused with the place where it belongs."""
+        """Read what stands before the command; an option of a command is refused, and where it goes is said."""
         option = args[0].partition("=")[0] if args else ""
-        own = {name for param in self.get_params(ctx) for name in param.opts}
-        if option.startswith("-") and option not in own and not ctx.resilient_parsing:
+        is_known = any(option in param.opts for param in self.get_params(ctx))
+        if option.startswith("-") and not is_known and not ctx.resilient_parsing:
             commands = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
             if any(option in param.opts for command in commands if command for param in command.params):
-                ctx.fail(f"{option} belongs behind the command, as in `{ctx.info_name} COMMAND {option} ...`")
+                ctx.fail(f"{option} goes after the command, as in `{ctx.info_name} COMMAND {option} ...`")
         rest: list[str] = super().parse_args(ctx, args)
         return rest
 

@@ -1,4 +1,4 @@
-"""Accuracy by epsilon, kept in the cache (``TUNER_CACHE``): it takes seconds, and each report of a sweep draws it."""
+"""Accuracy by epsilon in the user's cache (``TUNER_CACHE``): measuring it takes seconds, and each report draws it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from safetensors.torch import save as dump_tensors
 
 from trainables.errors import UserError
 from trainables.storage.atomic import cache_folder, write_json
@@ -24,12 +25,12 @@ class _Curve:
     accuracy_by_epsilon: tuple[tuple[float, float], ...]
 
 
-def keep_curve(
+def cached_curve(
     identity: object, weights: Mapping[str, torch.Tensor], measure: Callable[[], dict[float, float]]
 ) -> dict[float, float]:
-    """Return a classifier's accuracy by epsilon, measured if the cache does not have it.
+    """Return a classifier's accuracy by epsilon, from the cache or else measured and added to it.
 
-    A file of the cache that is damaged is made again; a cache that cannot be written keeps nothing.
+    A damaged file of the cache is made again; where the cache cannot be written, the curve is measured each time.
 
     Args:
         identity: what the curve depends on beside the weights, as for JSON: code, settings, data.
@@ -37,9 +38,7 @@ def keep_curve(
         measure: returns the curve.
     """
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
-    for name, tensor in weights.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    digest.update(dump_tensors({name: tensor.cpu().clone() for name, tensor in weights.items()}))
     try:
         path = cache_folder(_FOLDER) / f"{digest.hexdigest()[:32]}.json"
     except UserError:

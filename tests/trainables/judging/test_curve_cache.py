@@ -2,7 +2,7 @@
 
 import torch
 
-from trainables.judging.kept_curves import keep_curve
+from trainables.judging.curve_cache import cached_curve
 
 CURVE = {0.0: 0.99, 0.05: 0.5, 0.1: 0.1 + 0.2}
 WEIGHTS = {"layer.weight": torch.ones(2, 3), "scale": torch.tensor(0.5, dtype=torch.bfloat16)}
@@ -20,7 +20,7 @@ class Measuring:
 
 
 def keep(measure, identity=("code", {"seed": 1}), weights=WEIGHTS):
-    assert keep_curve(identity, weights, measure) == CURVE
+    assert cached_curve(identity, weights, measure) == CURVE
 
 
 def test_it_is_measured_again_for_other_weights_settings_and_code_alone(tmp_path, monkeypatch):
