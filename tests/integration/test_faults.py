@@ -84,12 +84,10 @@ class FullDisk(RunTrainable):
 
 
 class Raising(RunTrainable):
-    """All trials from the second on raise."""
+    """Every trial raises: one that completed among them would begin the count anew, whenever that is."""
 
     def _start(self):
-        if self._run.key != "trial-0000":
-            raise RuntimeError("no module named attack_of_tomorrow")
-        return super()._start()
+        raise RuntimeError("no module named attack_of_tomorrow")
 
 
 def reason(sweep: SweepFolder, key: str) -> str:
