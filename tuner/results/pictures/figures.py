@@ -24,6 +24,7 @@ if "matplotlib" not in sys.modules:
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from search_spaces.schedule_preview import MOMENTS, SchedulePreview
@@ -58,7 +59,7 @@ _FURTHER = (SKY, VERMILION)  # of accuracies without a style of their own, dashe
 _COMPUTE = "compute (standard epochs)"
 _MAX_NAME, _MAX_LARGE = 12, 9  # letters of a class's name, and of a line below an image in large letters
 # The grid of examples, in inches.
-_SIDE, _GAP, _BELOW_IMAGE, _LEFT, _RIGHT, _TOP = 0.95, 0.12, 0.36, 1.25, 0.95, 0.7
+_SIDE, _GAP, _BELOW_IMAGE, _PAD, _LEFT, _RIGHT, _TOP = 0.95, 0.12, 0.36, 0.1, 1.25, 0.95, 0.7
 
 
 def comparison(title: str, named: Mapping[str, Rows], others: Sequence[Rows]) -> Figure:
@@ -189,30 +190,31 @@ def examples(title: str, seen: Examples) -> Figure:
     height += sum(_SIDE + (_BELOW_IMAGE if perturbation is None else _GAP) for _, _, perturbation in rows)
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-
-    def place(left: float, top: float, wide: float, high: float) -> Axes:
-        return figure.add_axes((left / width, 1 - (top + high) / height, wide / width, high / height))
-
+    # One canvas in inches for all images: axes for each of them take more than twice as long.
+    canvas = figure.add_axes((0, 0, 1, 1))
+    canvas.set_axis_off()
     limit = max(view.bound for view in seen.perturbed.values())
     top = _TOP
     for name, view, perturbation in rows:
+        canvas.text(_LEFT - _PAD, top + _SIDE / 2, name, ha="right", va="center", fontsize=11)
         for column in range(num_columns):
-            axes = place(_LEFT + column * (_SIDE + _GAP), top, _SIDE, _SIDE)
-            axes.set(xticks=[], yticks=[])
-            if column == 0:
-                axes.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8, fontsize=11)
+            left = _LEFT + column * (_SIDE + _GAP)
+            extent = (left, left + _SIDE, top + _SIDE, top)
             if perturbation is None:
-                axes.imshow(view.images[column], cmap="gray", vmin=0, vmax=1)
+                canvas.imshow(view.images[column], cmap="gray", vmin=0, vmax=1, aspect="auto", extent=extent)
                 named = seen.classes[view.predicted[column]] if seen.classes else str(view.predicted[column])
                 is_right = seen.labels[column] == view.predicted[column]
-                _label_prediction(axes, named, view.probabilities[column], is_right=is_right)
+                _label_prediction(canvas, left, top, named, view.probabilities[column], is_right=is_right)
             else:
                 one_channel = perturbation[column]
                 if one_channel.ndim > 2:
                     one_channel = one_channel.mean(-1)
-                drawn = axes.imshow(one_channel, cmap="RdBu_r", vmin=-limit, vmax=limit)
+                drawn = canvas.imshow(one_channel, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", extent=extent)
+                _frame(canvas, left, top, "k", 0.8)
         top += _SIDE + (_BELOW_IMAGE if perturbation is None else _GAP)
-    beside = place(width - _RIGHT + _GAP, _TOP + _SIDE + _BELOW_IMAGE, 0.14, 2 * _SIDE + _GAP)
+    canvas.set(xlim=(0, width), ylim=(height, 0))
+    left, top, high = width - _RIGHT + _GAP, _TOP + _SIDE + _BELOW_IMAGE, 2 * _SIDE + _GAP
+    beside = figure.add_axes((left / width, 1 - (top + high) / height, 0.14 / width, high / height))
     figure.colorbar(drawn, cax=beside, ticks=[-limit, 0, limit], format="%.2g", label="perturbation (pixels of [0, 1])")
     figure.suptitle(title, y=1 - 0.1 / height, va="top")
     return figure
@@ -278,13 +280,19 @@ def _cut(name: str) -> str:
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
-def _label_prediction(axes: Axes, predicted: str, probability: float, *, is_right: bool) -> None:
+def _label_prediction(
+    canvas: Axes, left: float, top: float, predicted: str, probability: float, *, is_right: bool
+) -> None:
     mark, colour = ("\N{CHECK MARK}", RIGHT) if is_right else ("\N{BALLOT X}", WRONG)
     text = f"{mark} {_cut(predicted)}  {100 * probability:.0f} %"
     size = 11 if len(text) <= _MAX_LARGE else 7
-    axes.set_xlabel(text, color=colour, fontsize=size, labelpad=2, parse_math=False)
-    for spine in axes.spines.values():
-        spine.set(color=colour, linewidth=2)
+    place = (left + _SIDE / 2, top + _SIDE + _PAD / 2)
+    canvas.text(*place, text, color=colour, fontsize=size, ha="center", va="top", parse_math=False)
+    _frame(canvas, left, top, colour, 2)
+
+
+def _frame(canvas: Axes, left: float, top: float, colour: str, width: float) -> None:
+    canvas.add_patch(Rectangle((left, top), _SIDE, _SIDE, fill=False, edgecolor=colour, linewidth=width))
 
 
 def _figure(width: float, height: float) -> Figure:
