@@ -79,7 +79,7 @@ def _table(table: CurveTable, num_workers: int, group: Sides) -> Table:
     best = best_plain(group, table.limit)
     shown = Table(
         box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=0,
         title=f"search: {table.name}, {num_workers} workers; full trials until one of the {len(table.good)} best of "
         f"{len(table.settings)} settings is trained to its end",
         caption=f"under each median its quartiles; lost: not within {table.limit} full trials, which count as "
@@ -87,8 +87,9 @@ def _table(table: CurveTable, num_workers: int, group: Sides) -> Table:
         "interval of 95 %; @: mean regret after so many full trials, 0 for the best setting, 1 for the median one",
     )
     looks = [f"@{look}" for look in LOOKS]
-    for name in ("side", "seeds", "median", "mean", "lost", "medians", "means", *looks):
-        shown.add_column(name, justify="left" if name == "side" else "right")
+    shown.add_column("side")  # the only one that is wrapped
+    for name in ("seeds", "median", "mean", "lost", "medians", "means", *looks):
+        shown.add_column(name, justify="right", no_wrap=True)
     for side, outcomes in group.items():
         needed = capped(outcomes, table.limit)
         low, median, high = np.quantile(needed, [0.25, 0.5, 0.75])
