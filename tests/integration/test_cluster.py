@@ -81,15 +81,13 @@ def num_rows(sweep: SweepFolder) -> int:
 
 
 def test_launched_followed_stopped_resumed_and_exported_from_elsewhere(laptop: CommandLine, cluster: RayCluster):
-    # The runs must outlast the command that stops them, which takes seconds to start.
-    (laptop.folder / "small.yaml").write_text(SPACE.replace("compute: 5", "compute: 20"))
+    # The runs must outlast three commands, each of which takes up to twenty seconds on a busy machine.
+    (laptop.folder / "small.yaml").write_text(SPACE.replace("compute: 5", "compute: 30"))
     output = launch(laptop, "a")
     assert "a has begun as job tuner-a;" in output
     assert f"with --cluster {cluster.address}" in output
     assert "a is there already (job tuner-a, running)" in launch(laptop, "a")
-    assert "has another sweep named 'a'" in launch(laptop, "a", "--trials", "4", code=2)
     sweep = SweepFolder.open("a", home=laptop.home)
-    assert json.loads(laptop.run("status", "a", "--format", "json"))["state"] == "running"
     wait_until(lambda: num_rows(sweep) > 2, "it reports")
 
     stopped = laptop.run("stop", "a")
@@ -99,9 +97,11 @@ def test_launched_followed_stopped_resumed_and_exported_from_elsewhere(laptop: C
 
     assert "a has begun as job tuner-a.2;" in laptop.run("resume", "a")
     assert "is being run by process" in laptop.run("resume", "a", code=2)
+    assert json.loads(laptop.run("status", "a", "--format", "json"))["state"] == "running"
     assert "3 of 3 runs" in laptop.run("logs", "a", "--follow")
     check_nothing_lost(before, {}, read_records(sweep))
     check_end(sweep, tracking_uri(laptop.home))
+    assert "has another sweep named 'a'" in launch(laptop, "a", "--trials", "4", code=2)
 
     bundle = laptop.folder / "exports" / "one"
     assert laptop.run("export", "a", "--output", str(bundle)).strip() == str(bundle)
