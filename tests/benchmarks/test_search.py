@@ -104,6 +104,17 @@ def test_every_side_searches_the_pool_and_a_seed_gives_the_same_search(side, mod
         assert outcomes[0].needed <= 12
 
 
+def test_sides_that_are_given_settings_try_the_same_of_the_best_quarter_first():
+    made = table(*np.linspace(0.1, 0.9, 24))
+    begun = []
+    for side in ("2 listed: ours", "2 listed: Tune rung 1/2"):
+        searcher = make_searcher(side, made, 3)
+        begun.append([searcher.next()[1] for _ in range(24)])
+        assert sorted(begun[-1]) == list(range(24))
+    assert begun[0][:2] == begun[1][:2]
+    assert set(begun[0][:2]) < set(range(18, 24))
+
+
 def test_samplers_are_told_the_settings_that_were_trained():
     made = table(*np.linspace(0.1, 0.9, 6))
     searcher = make_searcher("ours", made, 0)

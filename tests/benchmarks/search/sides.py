@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,7 +27,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tests.benchmarks.search.curve_model import CurveSampler, Fitted
 from tests.benchmarks.search.syne_side import SEARCHERS, SyneSide, is_installed
-from tests.benchmarks.search.tables import CurveTable, Pool
+from tests.benchmarks.search.tables import CurveTable, Pool, Settings
 from tuner.search.distributions import distribution, suggest
 from tuner.search.samplers import build_sampler
 from tuner.search.sampling.partial_trials import PartialTrialSampler
@@ -39,6 +40,9 @@ PLAIN_RUNGS = {"1/50": 1 / 50, "1/25": 1 / 25, "1/8": 1 / 8, "3/8": 3 / 8, "1/2"
 PLAIN = "Tune rung "
 SYNE = "Syne Tune "
 CURVES = "curves rung 1/2"
+NUM_LISTED = 2
+LISTED = f"{NUM_LISTED} listed: "
+"""Begins the name of a side that first tries settings of the best quarter."""
 
 
 class Searcher(Protocol):
@@ -101,13 +105,22 @@ class OptunaSide:
         table: to search.
         make_sampler: makes the sampler of a trial from its number.
         pruner: stops trials.
+        listed: settings that are tried first.
     """
 
-    def __init__(self, table: CurveTable, make_sampler: Callable[[int], BaseSampler], pruner: BasePruner) -> None:
+    def __init__(
+        self,
+        table: CurveTable,
+        make_sampler: Callable[[int], BaseSampler],
+        pruner: BasePruner,
+        listed: Sequence[Settings] = (),
+    ) -> None:
         direction = "maximize" if table.mode == "max" else "minimize"
         self._pool = Pool(table)
         self._make_sampler = make_sampler
         self.study = optuna.create_study(direction=direction, pruner=pruner)
+        for settings in listed:
+            self.study.enqueue_trial(self._pool.take(settings))
         self._trials: dict[str, optuna.Trial] = {}
 
     def next(self) -> tuple[str, int]:
@@ -142,16 +155,18 @@ class TuneSide:
     Args:
         table: to search.
         seed: of the sampler.
+        listed: settings that are tried first.
         asha: arguments of the scheduler.
     """
 
-    def __init__(self, table: CurveTable, seed: int, **asha: int) -> None:
+    def __init__(self, table: CurveTable, seed: int, listed: Sequence[Settings] = (), **asha: int) -> None:
         self._pool = Pool(table)
         space = table.space
         self._search = OptunaSearch(
             lambda trial: space.settings(partial(suggest, trial)) and None,
             METRIC,
             table.mode,
+            points_to_evaluate=[self._pool.take(settings) for settings in listed] or None,
             sampler=PoolSampler(self._pool, TPESampler(seed=seed)),  # its default
         )
         self._scheduler = ASHAScheduler(metric=METRIC, mode=table.mode, max_t=table.num_reports, **asha)
@@ -187,11 +202,19 @@ def _random(table: CurveTable, seed: int) -> Searcher:
     return OptunaSide(table, lambda number: sampler, NopPruner())
 
 
-def _tune(table: CurveTable, seed: int, share: float | None = None) -> Searcher:
+def _tune(table: CurveTable, seed: int, share: float | None = None, num_listed: int = 0) -> Searcher:
     np.random.seed(seed)
     if share is None:
         return TuneSide(table, seed)
-    return TuneSide(table, seed, grace_period=max(round(share * table.num_reports), 1), reduction_factor=FACTOR)
+    grace_period = max(round(share * table.num_reports), 1)
+    listed = _listed(table, seed, num_listed)
+    return TuneSide(table, seed, listed, grace_period=grace_period, reduction_factor=FACTOR)
+
+
+def _listed(table: CurveTable, seed: int, number: int) -> list[Settings]:
+    """Return so many settings of a table's best quarter: what somebody may know who has tuned something like it."""
+    best_first = np.argsort(-table.ends, kind="stable")[: len(table.ends) // 4].tolist()
+    return [table.settings[row] for row in Random(seed).sample(best_first, number)]
 
 
 def _hyperband(table: CurveTable, seed: int) -> Searcher:
@@ -200,20 +223,21 @@ def _hyperband(table: CurveTable, seed: int) -> Searcher:
     return OptunaSide(table, lambda number: sampler, pruner)
 
 
-def _ours(
-    table: CurveTable, seed: int, startup: int | None = None, *, by_place: bool = False, rung: int = 0
-) -> Searcher:
+def _ours(table: CurveTable, seed: int, startup: int | None = None, num_listed: int = 0) -> Searcher:
     search = table.space.search.model_copy(update={"sampler": "tpe", "seed": seed})
-    space = table.space.model_copy(update={"search": search})
+    listed = _listed(table, seed, num_listed)
+    space = table.space.model_copy(update={"search": search, "first": tuple(listed)})
     tried = TriedPoints(space)
 
     def make(number: int) -> BaseSampler:
         if startup is None:
-            return build_sampler(space, number, tried)
+            return build_sampler(space, number, tried, study=side.study)
         drawn = TPESampler(seed=(seed * 1_000_003 + number) % 2**32, n_startup_trials=startup)
         return PartialTrialSampler(drawn)
 
-    return OptunaSide(table, make, SuccessiveHalvingPruner(min_resource=table.rung, reduction_factor=FACTOR))
+    pruner = SuccessiveHalvingPruner(min_resource=table.rung, reduction_factor=FACTOR)
+    side = OptunaSide(table, make, pruner, listed)
+    return side
 
 
 def _curves(table: CurveTable, seed: int) -> Searcher:
@@ -243,6 +267,11 @@ SIDES: dict[str, Make] = {
     CURVES: _curves,
     "ours 5 startup": partial(_ours, startup=5),
     "ours 10 startup": partial(_ours, startup=10),
+    f"{LISTED}ours": partial(_ours, num_listed=NUM_LISTED),
+    **{
+        f"{LISTED}{PLAIN}{name}": partial(_tune, share=share, num_listed=NUM_LISTED)
+        for name, share in PLAIN_RUNGS.items()
+    },
 }
 """What is compared, by what it is called."""
 
