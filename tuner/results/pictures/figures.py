@@ -57,7 +57,8 @@ _AT_THE_END: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor
 _HIDDEN = "_at the end"  # a label with an underscore has no entry in a legend
 _FURTHER = (SKY, VERMILION)  # of accuracies without a style of their own, dashed
 _COMPUTE = "compute (standard epochs)"
-_MAX_NAME, _MAX_LARGE = 12, 9  # letters of a class's name, and of a line below an image in large letters
+# Letters of a class's name, and of a line below an image in large and in small letters.
+_MAX_NAME, _MAX_LARGE, _MAX_SMALL = 12, 9, 16
 # The grid of examples, in inches.
 _SIDE, _GAP, _BELOW_IMAGE, _PAD, _LEFT, _RIGHT, _TOP = 0.95, 0.12, 0.36, 0.1, 1.25, 0.95, 0.7
 
@@ -286,6 +287,8 @@ def _label_prediction(
     mark, colour = ("\N{CHECK MARK}", RIGHT) if is_right else ("\N{BALLOT X}", WRONG)
     text = f"{mark} {_cut(predicted)}  {100 * probability:.0f} %"
     size = 11 if len(text) <= _MAX_LARGE else 7
+    if len(text) > _MAX_SMALL:  # it would run into its neighbour
+        text = text.replace("  ", "\n")
     place = (left + _SIDE / 2, top + _SIDE + _PAD / 2)
     canvas.text(*place, text, color=colour, fontsize=size, ha="center", va="top", parse_math=False)
     _frame(canvas, left, top, colour, 2)

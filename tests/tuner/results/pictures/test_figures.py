@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -195,6 +197,13 @@ class TestExamples:
         frames = [to_hex(patch.get_edgecolor()).upper() for patch in canvas.patches]
         black = ["#000000"] * 3
         assert frames == [right, right, wrong, *black, *[right] * 3, *black, *[wrong] * 3]
+
+    def test_long_names_of_classes_do_not_run_into_each_other(self, seen):
+        seen = replace(seen, classes=("hummingbirds",) * 8)
+        figure = pictures.examples("", seen)
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_ha() == "center"]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes[:3]))
 
     def test_without_a_generator_there_are_three_rows(self, seen):
         del seen.perturbed["generator"]
