@@ -5,7 +5,9 @@ Optuna's samplers draw from a small space with replacement, so that a short sear
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Mapping, Sequence, Set
+from functools import partial
 from itertools import chain
 from random import Random
 from typing import Any
@@ -16,13 +18,23 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.grid import combinations
-from search_spaces.parameters import Fixed, FloatRange, IntRange, Parameter
+from search_spaces.parameters import (
+    Domain,
+    Fixed,
+    FloatRange,
+    IntRange,
+    Parameter,
+    after_steps,
+    is_number,
+    num_steps,
+    same,
+)
 from search_spaces.schema import Space
 from tuner.search.distributions import distribution
 from tuner.storage.optuna_internals import every_trial, fixed_parameters
 
-NUM_REDRAWS, NUM_RANDOM_DRAWS = 2, 30
-"""How often a point that has been tried is drawn anew: first by the sampler, then at random."""
+NUM_REDRAWS = 2
+"""How often the sampler is asked anew for a point that has been tried."""
 _MISSING = object()
 Point = frozenset[tuple[str, Any]]
 
@@ -63,13 +75,14 @@ class TriedPoints:
 class UntriedSampler(BaseSampler):
     """Wraps a sampler of a finite space: a point that has been tried is drawn again only if no other one is left.
 
-    A point that the wrapped sampler repeats is drawn anew, by it and then at random; after that every point of the
-    space is looked at, until one has not been tried.
+    The wrapped sampler is asked anew for a point that it repeats. What it repeats again is replaced by the nearest
+    point that has not been tried: that to which the fewest steps lead, each from one value of one parameter to the
+    next. Numbers are stepped through in their order; any other values are one step apart.
 
     Args:
         sampler: that proposes values.
         tried: the points that the study has tried.
-        seed: of the random draws.
+        seed: decides between points that are equally near, and draws values of parameters that a step brings into use.
     """
 
     def __init__(self, sampler: BaseSampler, tried: TriedPoints, seed: int) -> None:
@@ -78,6 +91,7 @@ class UntriedSampler(BaseSampler):
         self._random = RandomSampler(seed=seed)
         self._order = Random(seed)  # noqa: S311 - the same order every time
         self._inferred: dict[str, BaseDistribution] = {}
+        self._condition_names = {name for parameter in tried.parameters for name in parameter.conditions}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return all parameters of the space: a whole point is chosen at once.
@@ -101,12 +115,12 @@ class UntriedSampler(BaseSampler):
         """
         known = {**fixed_parameters(trial), **trial.params}
         tried = self._tried.others(every_trial(study), trial.number)
-        first: dict[str, Any] | None = None
-        for point in self._draws(study, trial, search_space, known):
-            first = point if first is None else first
-            if _point(point) not in tried:
-                return point
-        return first or {}
+        drawn = [self._draw(study, trial, search_space, known)]
+        while _point(drawn[-1]) in tried and len(drawn) <= NUM_REDRAWS:
+            drawn.append(self._draw(study, trial, search_space, known))
+        if _point(drawn[-1]) not in tried:
+            return drawn[-1]
+        return self._nearest(drawn[0], tried, known, partial(self._walk, self._random, study, trial, search_space))
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -122,30 +136,53 @@ class UntriedSampler(BaseSampler):
         """See ``BaseSampler.after_trial``."""
         self._sampler.after_trial(study, trial, state, values)
 
-    def _draws(
+    def _draw(
         self, study: Study, trial: FrozenTrial, domains: Mapping[str, BaseDistribution], known: Mapping[str, Any]
-    ) -> Iterator[dict[str, Any]]:
-        """Yield points: the wrapped sampler's, random ones, and then every one of the space."""
-        for _ in range(1 + NUM_REDRAWS):
-            drawn = self._sampler.sample_relative(study, trial, self._inferred)
-            yield self._walk({**drawn, **known}, self._sampler, study, trial, domains)
-        for _ in range(NUM_RANDOM_DRAWS):
-            yield self._walk(known, self._random, study, trial, domains)
+    ) -> dict[str, Any]:
+        """Return a point of the wrapped sampler."""
+        drawn = self._sampler.sample_relative(study, trial, self._inferred)
+        return self._walk(self._sampler, study, trial, domains, {**drawn, **known})
 
-        def values_of(parameter: Parameter) -> Iterable[Any]:
-            if parameter.name in known:
-                return (known[parameter.name],)
-            return self._values(parameter, study, trial, domains[parameter.name])
+    def _nearest(
+        self, drawn: dict[str, Any], tried: Set[Point], known: Container[str], completed: Callable[..., dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return the nearest point to one that has not been tried, or that one if there is none left.
 
-        yield from combinations(self._tried.parameters, values_of)
+        Args:
+            drawn: the point around which is looked.
+            tried: points.
+            known: names of the parameters that keep their values.
+            completed: returns the point with some values, in which those of other parameters are drawn at random.
+        """
+        steppable = [item for item in self._tried.parameters if item.varies and item.name not in known]
+        seen, queue = {_point(drawn)}, deque([drawn])
+        while queue:
+            point = queue.popleft()
+            steps = [
+                (item.name, value)
+                for item in steppable
+                if item.name in point
+                for value in _next_values(item.domain, point[item.name])
+            ]
+            self._order.shuffle(steps)
+            for name, value in steps:
+                neighbour = {**point, name: value}
+                if name in self._condition_names:
+                    neighbour = completed(neighbour)
+                if _point(neighbour) not in tried:
+                    return neighbour
+                if _point(neighbour) not in seen:
+                    seen.add(_point(neighbour))
+                    queue.append(neighbour)
+        return drawn
 
     def _walk(
         self,
-        known: Mapping[str, Any],
         sampler: BaseSampler,
         study: Study,
         trial: FrozenTrial,
         domains: Mapping[str, BaseDistribution],
+        known: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Return the point with known values; a sampler chooses those that are missing."""
 
@@ -156,16 +193,23 @@ class UntriedSampler(BaseSampler):
 
         return next(combinations(self._tried.parameters, value_of))
 
-    def _values(
-        self, parameter: Parameter, study: Study, trial: FrozenTrial, domain: BaseDistribution
-    ) -> Iterable[Any]:
-        """Return all values of a parameter, beginning with any of them; of a range of real numbers, a random one."""
-        what = parameter.domain
-        values = what.points if isinstance(what, FloatRange | IntRange) else what.values
-        if values is None:
-            return (self._random.sample_independent(study, trial, parameter.name, domain),)
-        begin = self._order.randrange(what.num_points if isinstance(what, IntRange) else len(values))
-        return chain(values[begin:], values[:begin])
+
+def _next_values(domain: Domain, value: Any) -> Sequence[Any]:
+    """Return the values of a parameter that are one step from one of them; a range of real numbers has no steps."""
+    if isinstance(domain, FloatRange):
+        if domain.step is None:
+            return ()
+        place = num_steps(domain.low, value, domain.step) or 0
+        nearby = [after_steps(domain.low, place + step, domain.step) for step in (-1, 1)]
+        return [other for other in nearby if domain.holds(other)]
+    if isinstance(domain, IntRange):
+        step = domain.step or 1
+        return [other for other in (value - step, value + step) if domain.holds(other)]
+    if all(map(is_number, domain.values)):
+        ordered = sorted(domain.values)
+        place = ordered.index(value)
+        return [*ordered[max(place - 1, 0) : place], *ordered[place + 1 : place + 2]]
+    return [other for other in domain.values if not same(other, value)]
 
 
 def is_finite(space: Space) -> bool:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from typing import Any
 
+import optuna
 import pytest
+from optuna.samplers import BaseSampler
 
+from search_spaces.configurations import parse_space
 from tests.tuner.conftest import STEPS, row, train
+from tuner.search.distributions import suggest
 from tuner.search.ledger import Ledger
 from tuner.search.repeats import group_repeats
+from tuner.search.sampling.untried import TriedPoints, UntriedSampler
 from tuner.sweep.folder import SweepFolder
 
 SAMPLERS = ["tpe", "gp", "nsga2", "random", "qmc"]
@@ -125,3 +132,75 @@ def test_repeats_have_seeds_of_their_own_and_are_pooled_where_means_are_shown(tm
     assert "mean over seeds (lowest to highest)" in printed
     assert f"mean of {len(best.records)} seeds, against standard" in printed
     assert "Few seeds" in printed
+
+
+class Always(BaseSampler):
+    """Draws the same values every time; parameters that it has no value for get their first."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+
+    def infer_relative_search_space(self, study, trial):
+        return {}
+
+    def sample_relative(self, study, trial, search_space):
+        return {}
+
+    def sample_independent(self, study, trial, param_name, param_distribution):
+        if param_name in self.values:
+            return self.values[param_name]
+        return param_distribution.choices[0]
+
+
+def drawn(parameters: str, number: int, **values: Any) -> list[dict[str, Any]]:
+    """Return what a search draws whose sampler draws the same every time."""
+    head = "name: a\ntrainable: gan\ndataset: {name: digits}\nbudget: {trials: 9, compute: 3}\n"
+    space = parse_space(f"{head}search: {{seed: 0}}\nparameters:\n{parameters}", "a.yaml")
+    study, tried = optuna.create_study(), TriedPoints(space)
+    for seed in range(number):
+        study.sampler = UntriedSampler(Always(**values), tried, seed)
+        trial = study.ask()
+        space.settings(partial(suggest, trial))
+        study.tell(trial, 0.0)
+    return [trial.params for trial in study.trials]
+
+
+def test_in_place_of_a_repeat_the_nearest_point_is_tried():
+    parameters = (
+        "  generator: {width: {int: [8, 40], step: 8}, recursions: {choice: [4, 1, 2]}}\n"
+        "  classifier: {learning_rate: {float: [0.01, 0.05], step: 0.01}}\n"
+    )
+    middle = {"generator.width": 24, "generator.recursions": 2, "classifier.learning_rate": 0.03}
+    orders = {
+        "generator.width": [8, 16, 24, 32, 40],
+        "generator.recursions": [1, 2, 4],
+        "classifier.learning_rate": [0.01, 0.02, 0.03, 0.04, 0.05],
+    }
+    points = drawn(parameters, 75, **middle)
+    assert points[0] == middle
+    away = [
+        sum(abs(order.index(point[name]) - order.index(middle[name])) for name, order in orders.items())
+        for point in points
+    ]
+    assert away == sorted(away)
+    assert away.count(1) == 6
+    assert len({frozenset(point.items()) for point in points}) == 75
+
+
+def test_a_step_to_another_branch_draws_what_is_needed_there():
+    points = drawn(CONDITIONAL, 7, **{"ratio.kind": "stepped"})
+    assert points[0] == points[6] == {"ratio.kind": "stepped"}
+    assert [len(point) for point in points[1:6]] == [2] * 5
+    assert len({frozenset(point.items()) for point in points}) == 6
+
+
+def test_in_a_large_space_few_points_are_looked_at():
+    middle = {"batch_size": 70, "generator.width": 90}
+    points = drawn("  generator: {width: {int: [1, 512]}}\n  batch_size: {int: [1, 4096]}\n", 5, **middle)
+    assert sorted(abs(point["batch_size"] - 70) + abs(point["generator.width"] - 90) for point in points) == [
+        0,
+        1,
+        1,
+        1,
+        1,
+    ]
