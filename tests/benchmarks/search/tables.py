@@ -14,11 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from search_spaces.checks.rungs import default_rung
 from search_spaces.configurations import load_space
 from search_spaces.parameters import Choice, FloatRange, Parameter
 from search_spaces.schema import Space
 from search_spaces.sections import Budget, Objective, Search
 from tests.benchmarks import curves
+from trainables.config import CONFIGURATIONS
 
 Settings = dict[str, Any]
 
@@ -52,7 +54,7 @@ class CurveTable:
         reports: what a trial reports, (rows, reports): evenly spaced, all rows equally long.
         second: another metric that it reports, to be maximised; empty if there is none.
         good: rows that a search is to find.
-        rung: number of the first report after warm-up and pretraining.
+        rung: number of the report at which a space's trials are first compared by default.
         limit: full trials after which a search is given up.
     """
 
@@ -97,7 +99,8 @@ def read_mnist() -> CurveTable:
     reports = np.array([curve.robust_accuracy for curve in recorded.values()])
     clean = np.array([curve.clean_accuracy for curve in recorded.values()])
     good = np.flatnonzero(reports[:, -1] >= reports[:, -1].max() - MARGIN)
-    return CurveTable(MNIST, space, points, reports, clean, frozenset(map(int, good)), rung=3, limit=60)
+    rung = default_rung(CONFIGURATIONS[space.trainable], space.parameters, space.budget.compute)
+    return CurveTable(MNIST, space, points, reports, clean, frozenset(map(int, good)), round(rung), limit=60)
 
 
 def read_taskset(path: Path) -> CurveTable:

@@ -35,29 +35,33 @@ def rung(content: str) -> float:
         ("standard", {}, 1),  # neither warm-up nor pretraining: the first report
         ("standard", {"report_every": 0.25}, 0.25),
         ("fgsm_retraining", {}, 1),
-        ("pgd", {}, 6),  # its own default of 0.3
+        ("pgd", {}, 10),  # its own default is a warm-up of 0.3
         ("pgd", {"attack": {"warmup": 0.0}}, 1),
         ("trades", {"attack": {"warmup": RANGE}}, 10),
-        ("pgd", {"attack": {"warmup": {"choice": [0.1, 0.42]}}}, 9),
-        ("pgd", {"attack": {"warmup": 0.42}, "report_every": 0.5}, 8.5),
+        ("pgd", {"attack": {"warmup": {"choice": [0.1, 0.62]}}}, 13),
+        ("pgd", {"attack": {"warmup": 0.62}, "report_every": 0.5}, 12.5),
+        ("pgd", {"attack": {"warmup": 0.42}, "report_every": 3.0}, 12),  # the first at or after half
         ("fgsm_random_start", {"attack": {"warmup": {**RANGE, "when": {"steps": 2}}, "steps": {"int": [1, 2]}}}, 10),
-        ("pgd", {"attack": {"warmup": {"float": [0.0, 0.1], "when": {"steps": 2}}, "steps": {"int": [1, 2]}}}, 6),
+        ("pgd", {"attack": {"warmup": {"float": [0.0, 0.1], "when": {"steps": 2}}, "steps": {"int": [1, 2]}}}, 10),
         ("gan", {}, 2),  # after a pretraining of 1 nothing robust is trained yet
         ("gan", {"pretrain": {"float": [0.0, 2.5]}}, 3),
-        ("gan", {"pretrain": 3, "generator": {"warmup": 0.1}}, 4),
+        ("gan", {"pretrain": 3, "generator": {"warmup": 0.1}}, 10),
+        ("gan", {"pretrain": 12, "generator": {"warmup": 0.1}}, 13),
         ("gan", {"pretrain": 0, "generator": {"choice": {"a": {"warmup": 0.2}, "b": {"warmup": 0.6}}}}, 12),
         ("gan", {"pretrain": 0, "generator": {"choice": {"a": {"width": 16}, "b": {"width": 8}}}}, 1),
         ("gan", {"generator": {"warmup": 1.0}}, 20),  # nothing is left to compare
-        ("pgd", {"attack": {"warmup": 0.1}, "compute": {"float": [10, 20]}}, 2),
+        ("pgd", {"attack": {"warmup": 0.1}, "compute": {"float": [10, 20]}}, 10),
     ],
 )
-def test_the_first_rung_is_the_first_report_after_warm_up_and_pretraining(trainable, parameters, expected):
+def test_the_first_rung_is_the_first_report_after_warm_up_and_pretraining_and_half_where_trials_warm_up(
+    trainable, parameters, expected
+):
     for pruner in ("successive_halving", {"hyperband": {"reduction_factor": 2}}, {"median": {"startup_trials": 3}}):
         assert rung(text(trainable, parameters, pruner=pruner)) == expected
 
 
-def test_a_warm_up_of_a_tenth_of_thirty_ends_at_three():
-    assert rung(text("pgd", {"attack": {"warmup": 0.1}}, compute=30)) == 3
+def test_a_warm_up_of_0_55_of_twenty_ends_at_eleven():
+    assert rung(text("pgd", {"attack": {"warmup": 0.55}}, compute=20)) == 11  # 0.55 * 20 is more than 11
 
 
 @pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median"])
@@ -109,6 +113,8 @@ def test_a_sweep_that_exists_keeps_its_early_rung():
 def test_no_packaged_space_compares_trials_that_still_warm_up(name):
     space = load_space(name)
     if (chosen := space.search.pruner.chosen) is not None:
-        least = {"gan": 20, "fashion": 16, "pgd": 30, "trades": 30, "fgsm_random_start": 10}.get(name, 1)
+        least = {"gan": 20, "fashion": 20, "pgd": 30, "trades": 30, "fgsm_random_start": 10, "cifar10": 100}.get(
+            name, 1
+        )
         assert chosen[1].min_resource >= least
         assert chosen[1].min_resource < space.budget.compute
