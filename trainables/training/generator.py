@@ -192,7 +192,8 @@ class Adversary:
             loss = loss - settings.diversity * diversity_term(adversarial, inputs.noise)
         if settings.saturation_penalty:
             loss = loss + settings.saturation_penalty * saturation_term(pre_activation)
-        descend(self.optimizer, loss, settings.gradient_clip)
+        if loss.requires_grad:  # it does not where no gradient passes through the classifier, as behind a threshold
+            descend(self.optimizer, loss, settings.gradient_clip)
         perturbed = adversarial.detach()[: len(images)]  # the first draw of noise, if there are two
         whole = perturbed if index is None else whole.index_copy(0, index, perturbed)
         return Update(loss.detach(), failure_probability, whole)

@@ -92,18 +92,21 @@ def test_an_attack_that_is_added_to_the_tier_rank_is_run_on_all_images_too(train
 
 
 class Rounded(nn.Module):
-    """A net that sees rounded pixels: its gradients are zero, its errors are not."""
+    """A net that sees rounded pixels: its gradients are zero, or there are none; its errors are not."""
 
-    def __init__(self, net):
+    def __init__(self, net, zero_gradients):
         super().__init__()
         self.net = net
+        self.zero_gradients = zero_gradients
 
     def forward(self, images):
-        return self.net((images * 8).round() / 8 + 0.0 * images)
+        steps = (images * 8).round() / 8
+        return self.net(steps + 0.0 * images) if self.zero_gradients else self.net(steps.detach())
 
 
-def test_a_net_without_gradients_is_found_out_by_attacks_that_need_none(verdict_on, trained):
-    metrics = verdict_on(Rounded(trained), surrogates={"original": trained})["metrics"]
+@pytest.mark.parametrize("zero_gradients", [True, False])
+def test_a_net_without_gradients_is_found_out_by_attacks_that_need_none(verdict_on, trained, zero_gradients):
+    metrics = verdict_on(Rounded(trained, zero_gradients), surrogates={"original": trained})["metrics"]
     assert metrics["fgsm"] == metrics["clean"]
     assert metrics["black_box"] < metrics["white_box"] - 0.1
     assert metrics["robust"] <= metrics["black_box"]
@@ -177,6 +180,12 @@ class TestAutoAttack:
         assert ours["metrics"]["robust"] == pytest.approx(found["accuracy"], abs=1 / 16)
         assert 0 < found["accuracy"] <= 1
         assert found["seconds"] > 0
+
+    def test_a_net_without_a_gradient_is_attacked_by_what_needs_none(self, trained, digits):
+        net = Rounded(trained, zero_gradients=False)
+        images = digits.test.head(10)
+        clean, fgsm = (evaluate(net, images, epsilon=0.1, tier="rank")[name] for name in ("clean", "fgsm"))
+        assert autoattack_accuracy(net, images, 0.1, seed=0)["accuracy"] < fgsm == clean
 
     def test_says_what_to_install(self, trained, digits, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "pyautoattack", None)
