@@ -252,7 +252,7 @@ class SuccessiveHalving(Section):
 
     Attributes:
         min_resource: compute at which trials are first compared; by default the first report after warm-up and
-            pretraining, with a warm-up not before half of the compute, here and for the other pruners, see
+            pretraining, with a warm-up not before about half of the compute, here and for the other pruners, see
             `search_spaces.checks.rungs.default_rung`.
         reduction_factor: one of so many trials goes on, and how much further the next comparison lies.
     """

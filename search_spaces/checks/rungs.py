@@ -28,9 +28,9 @@ def default_rung(config: type[BaseModel], parameters: Sequence[Parameter], compu
     """Return the compute of the first report that can judge: after the warm-up and the pretraining of every trial.
 
     A report that comes as the warm-up ends is after it; at the end of pretraining nothing robust has been trained yet,
-    so the next report is the first. Where trials warm up, half of the compute has passed as well: just after a warm-up,
-    the best trials are not among the best third of the good ones (measured: docs/results/search.md). It is at most the
-    whole compute, at which nothing is stopped.
+    so the next report is the first. Where trials warm up, it is not before the report nearest to half of the compute:
+    just after a warm-up, the best trials are not among the best third of the good ones (measured:
+    docs/results/search.md). It is at most the whole compute, at which nothing is stopped.
 
     Args:
         config: the configuration class of the trainable.
@@ -41,7 +41,7 @@ def default_rung(config: type[BaseModel], parameters: Sequence[Parameter], compu
     between = _report_every(config, parameters)
     reports = max(_reports(warmup, between), math.floor(_rounded(pretraining / between)) + 1)
     if warmup:
-        reports = max(reports, _reports(compute / 2, between))
+        reports = max(reports, math.floor(_rounded(compute / 2 / between) + 0.5))
     return min(reports * between, compute)
 
 

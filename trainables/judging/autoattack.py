@@ -29,7 +29,7 @@ class _Connected(nn.Module):
         self.classifier = classifier
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of images ``(batch, C, H, W)``, all of them finite."""
+        """Return the logits ``(batch, classes)`` of images ``(batch, C, H, W)``."""
         logits: torch.Tensor = self.classifier(images)
         return logits + 0.0 * images.flatten(1).sum(1, keepdim=True)
 

@@ -334,7 +334,7 @@ def _with_judged_rung(text: str, source: str, space: Space, sweeps: Sequence[Swe
     right, (why,) = judgement.first_right, judgement_sentences(judgement)
     by_rule = space.search.pruner.first_rung
     if right is None:
-        say(console, f"First rung: a compute of {by_rule:g}, the first report after warm-up and pretraining. {why}")
+        say(console, f"First rung: a compute of {by_rule:g}, as by default. {why}")
         return text
     rung = round(right.step * report_every(space), 9)
     say(console, f"First rung: a compute of {rung:g}; without earlier sweeps it would be {by_rule:g}. {why}")

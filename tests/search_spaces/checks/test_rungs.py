@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from search_spaces.checks.assignments import assign
 from search_spaces.configurations import load_space, parse_launched_space, parse_space
 from search_spaces.errors import SpaceError
-from search_spaces.library import names
+from search_spaces.library import names, text_of
 from search_spaces.parameters import is_number
 
 RANGE = {"float": [0.0, 0.5]}
@@ -40,7 +41,8 @@ def rung(content: str) -> float:
         ("trades", {"attack": {"warmup": RANGE}}, 10),
         ("pgd", {"attack": {"warmup": {"choice": [0.1, 0.62]}}}, 13),
         ("pgd", {"attack": {"warmup": 0.62}, "report_every": 0.5}, 12.5),
-        ("pgd", {"attack": {"warmup": 0.42}, "report_every": 3.0}, 12),  # the first at or after half
+        ("pgd", {"attack": {"warmup": 0.42}, "report_every": 3.0}, 9),  # nearest to half
+        ("pgd", {"attack": {"warmup": 0.1}, "report_every": 4.0}, 12),  # of two that are equally near the later one
         ("fgsm_random_start", {"attack": {"warmup": {**RANGE, "when": {"steps": 2}}, "steps": {"int": [1, 2]}}}, 10),
         ("pgd", {"attack": {"warmup": {"float": [0.0, 0.1], "when": {"steps": 2}}, "steps": {"int": [1, 2]}}}, 10),
         ("gan", {}, 2),  # after a pretraining of 1 nothing robust is trained yet
@@ -53,11 +55,16 @@ def rung(content: str) -> float:
         ("pgd", {"attack": {"warmup": 0.1}, "compute": {"float": [10, 20]}}, 10),
     ],
 )
-def test_the_first_rung_is_the_first_report_after_warm_up_and_pretraining_and_half_where_trials_warm_up(
+def test_the_first_rung_is_the_first_report_after_warm_up_and_pretraining_and_near_half_where_trials_warm_up(
     trainable, parameters, expected
 ):
     for pruner in ("successive_halving", {"hyperband": {"reduction_factor": 2}}, {"median": {"startup_trials": 3}}):
         assert rung(text(trainable, parameters, pruner=pruner)) == expected
+
+
+def test_a_packaged_space_may_be_given_another_compute():
+    for compute, expected in ((2.5, 1), (10, 5), (40, 20)):
+        assert rung(assign(*text_of("quick"), [f"budget.compute={compute}"])) == expected
 
 
 def test_a_warm_up_of_0_55_of_twenty_ends_at_eleven():

@@ -114,7 +114,7 @@ def warmed(folder: Path, text: str) -> tuple[SweepFolder, str]:
     return new_sweep(path, folder, Console(file=printed, width=500), options), printed.getvalue()
 
 
-@pytest.mark.parametrize(("begin", "by_rule"), [(4, 2), (1, 2)])
+@pytest.mark.parametrize(("begin", "by_rule"), [(5, 4), (1, 4)])
 def test_a_warm_start_begins_to_compare_where_past_curves_judge_rightly(tmp_path, begin, by_rule):
     train_earlier(tmp_path, begin)
     sweep, printed = warmed(tmp_path, HALVING)
@@ -129,8 +129,8 @@ def test_a_warm_start_begins_to_compare_where_past_curves_judge_rightly(tmp_path
 def test_a_warm_start_that_cannot_tell_keeps_the_rule(tmp_path):
     train_earlier(tmp_path, text=TEXT.replace("trials: 24", "trials: 5"))
     sweep, printed = warmed(tmp_path, HALVING)
-    assert "First rung: a compute of 2, the first report after warm-up and pretraining. 5 trials ran" in printed
-    assert sweep.space.search.pruner.first_rung == 2
+    assert "First rung: a compute of 4, as by default. 5 trials ran" in printed
+    assert sweep.space.search.pruner.first_rung == 4
 
 
 @pytest.mark.parametrize("pruner", ["{successive_halving: {min_resource: 3}}", "none"])

@@ -204,7 +204,7 @@ def _next_values(domain: Domain, value: Any) -> Sequence[Any]:
         return [other for other in nearby if domain.holds(other)]
     if isinstance(domain, IntRange):
         step = domain.step or 1
-        return [other for other in (value - step, value + step) if domain.holds(other)]
+        return [other for other in (int(value) - step, int(value) + step) if domain.holds(other)]
     if all(map(is_number, domain.values)):
         ordered = sorted(domain.values)
         place = ordered.index(value)
