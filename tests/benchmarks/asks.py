@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from dataclasses import replace
@@ -71,9 +72,7 @@ def _fill(ledger: Ledger, num: int) -> float:
 def _ask(sweep: SweepFolder, sampler: str) -> str:
     """Return the milliseconds of starting one more trial, with a copy of the sweep whose space has the sampler."""
     copy = Path(f"{sweep.folder}-{sampler}")
-    copy.mkdir()
-    for name in ("sweep.json", "provenance.json", "space.yaml", "study.journal"):
-        (copy / name).write_bytes((sweep.folder / name).read_bytes())
+    shutil.copytree(sweep.folder, copy)
     space = parse_space(SPACE.format(sampler=sampler), "asks.yaml")
     ledger = Ledger(replace(SweepFolder.open(copy.name, home=copy.parent), space=space))
     spent = []
@@ -81,7 +80,5 @@ def _ask(sweep: SweepFolder, sampler: str) -> str:
         started = time.perf_counter()
         ledger.next_run()
         spent.append(time.perf_counter() - started)
-    for path in copy.glob("*"):
-        path.unlink()
-    copy.rmdir()
+    shutil.rmtree(copy)
     return f"{1000 * statistics.median(spent):.0f}"
