@@ -67,7 +67,7 @@ def _seconds(advance: Callable[[], object]) -> float:
 
 
 def _ours(recipe: str, dataset: Dataset) -> Callable[[], object]:
-    settings = {"compute": 1e6, "batch_size": BATCH_SIZE, "evaluation": {"epsilon": EPSILON}, **RECIPES[recipe]}
+    settings = {"compute": 1e5, "batch_size": BATCH_SIZE, "evaluation": {"epsilon": EPSILON}, **RECIPES[recipe]}
     settings["classifier"] = {"learning_rate": 1e-3, "schedule": "constant"}
     loop = registry.build(parse(settings), dataset)
     return lambda: [loop.train_minibatch() for _ in range(MINIBATCHES)]

@@ -83,7 +83,7 @@ def _serve(asked: Connection, prepare: Callable[[str, Dataset], Callable[[], obj
 
 
 def _ours(recipe: str, dataset: Dataset) -> Callable[[], object]:
-    settings = {"trainable": recipe, "compute": 1e6, "batch_size": BATCH_SIZE, **RECIPES[recipe]}
+    settings = {"trainable": recipe, "compute": 1e5, "batch_size": BATCH_SIZE, **RECIPES[recipe]}
     return registry.build(parse(settings), dataset).train_minibatch
 
 
