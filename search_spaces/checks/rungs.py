@@ -29,8 +29,8 @@ def default_rung(config: type[BaseModel], parameters: Sequence[Parameter], compu
 
     A report that comes as the warm-up ends is after it; at the end of pretraining nothing robust has been trained yet,
     so the next report is the first. Where trials warm up, it is not before the report nearest to half of the compute:
-    just after a warm-up, the best trials are not among the best third of the good ones (measured:
-    docs/results/search.md). It is at most the whole compute, at which nothing is stopped.
+    just after a warm-up, a search that draws good settings stops the best of them (measured: docs/results/search.md).
+    It is at most the whole compute, at which nothing is stopped.
 
     Args:
         config: the configuration class of the trainable.

@@ -280,9 +280,9 @@ SIDES: dict[str, Make] = {
 
 
 def usual_sides() -> list[str]:
-    """Return what is compared by default: ours as it is, nobody with settings given, no missing package."""
-    others = ("ours ", LISTED, CURVES)
-    return [side for side in SIDES if not side.startswith(others) and not is_missing(side)]
+    """Return what is compared by default: no variants of ours, no sides with listed settings, no missing packages."""
+    left_out = ("ours ", LISTED, CURVES)
+    return [side for side in SIDES if not side.startswith(left_out) and not is_missing(side)]
 
 
 def is_missing(side: str) -> bool:
