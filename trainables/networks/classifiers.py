@@ -57,7 +57,7 @@ def small_cnn(image_shape: ImageShape, num_classes: int) -> nn.Module:
     return nn.Sequential(
         StridedConvolution(channels, 16, 4, stride=2, padding=1),
         nn.ReLU(),
-        nn.Conv2d(16, 32, 4, stride=2, padding=1),
+        StridedConvolution(16, 32, 4, stride=2, padding=1),
         nn.ReLU(),
         nn.Flatten(),
         nn.Linear(32 * (height // 4) * (width // 4), 100),

@@ -1,8 +1,9 @@
-"""A strided convolution whose input gradient is fast on a CPU when there are few input channels.
+"""A strided convolution whose input gradient is fast on a CPU.
 
 oneDNN pads the input channels to 16 to compute the gradient of the images, so with the one channel of a grey image
-15/16 of that work is thrown away. Here the gradient is computed on blocks of stride x stride pixels, which are the
-channels of a convolution of stride 1 (space to depth). Its values differ from the ordinary ones by rounding only.
+15/16 of that work is thrown away; with 16 channels it answers in a layout of its own, and torch copies the answer. Here
+the gradient is computed on blocks of stride x stride pixels, which are the channels of a convolution of stride 1 (space
+to depth). Its values differ from the ordinary ones by rounding only.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from torch import nn
 from torch.autograd import Function
 from torch.nn import functional
 
+_FEWEST_CHANNELS = 16
+"""To so many input channels oneDNN pads."""
+
+_REAL_NUMBERS = (torch.float32, torch.float64)
+"""Those of which two make a complex number."""
+
 
 class StridedConvolution(nn.Conv2d):
     """A `torch.nn.Conv2d` with the same parameters, names and output; see the module for its input gradient.
 
-    The ordinary convolution is used where the images want no gradient, on other devices than a CPU, and while torch
-    compiles or transforms (`torch.func`) the network.
+    The ordinary convolution is used where the images want no gradient, on other devices than a CPU, while torch
+    compiles or transforms (`torch.func`) the network, and for many channels of an odd size, where it is faster.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int, padding: int) -> None:
@@ -34,7 +41,8 @@ class StridedConvolution(nn.Conv2d):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Convolve images ``(batch, C, H, W)``."""
-        if not _is_fast(images):
+        is_narrow = self.in_channels < _FEWEST_CHANNELS
+        if not _is_fast(images) or not (is_narrow or _is_in_pairs(images.shape, self.stride[0])):
             return super().forward(images)
         shape = _Shape(self.stride[0], int(self.padding[0]))
         # Two steps, because a Function computes the gradients of all its inputs, whichever are asked for.
@@ -59,6 +67,10 @@ def _is_fast(images: torch.Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
     )
+
+
+def _is_in_pairs(size: torch.Size, stride: int) -> bool:
+    return stride == 2 and size[-2] % 2 == size[-1] % 2 == 0
 
 
 class _Shape(NamedTuple):
@@ -114,6 +126,8 @@ def _image_gradient(gradient: torch.Tensor, weight: torch.Tensor, size: torch.Si
     height, width = (output + kernel - 1 for output, kernel in zip(gradient.shape[-2:], blocks.shape[-2:], strict=True))
     unused = gradient.new_empty(len(gradient), blocks.shape[1], height, width)
     of_blocks, _, _ = _gradients(gradient, unused, blocks, 1, 0, [True, False, False])
+    if _is_in_pairs(size, stride) and gradient.dtype in _REAL_NUMBERS and not torch.is_grad_enabled():
+        return _pixels_of_blocks(cast(torch.Tensor, of_blocks), size, padding)
     of_padded = _depth_to_space(cast(torch.Tensor, of_blocks), stride)
     of_padded = of_padded[..., padding : padding + size[-2], padding : padding + size[-1]]
     # Rows and columns at the end that no window covers.
@@ -146,3 +160,24 @@ def _depth_to_space(blocks: torch.Tensor, stride: int) -> torch.Tensor:
     """Return what `torch.nn.functional.pixel_shuffle` returns, in half the time."""
     rows = torch.stack(blocks.unflatten(1, (-1, stride, stride)).unbind(3), -1).flatten(-2)
     return torch.stack(rows.unbind(2), 3).flatten(2, 3)
+
+
+def _pixels_of_blocks(blocks: torch.Tensor, size: torch.Size, padding: int) -> torch.Tensor:
+    """Return the images of an even size whose padded pixels are in blocks of 2 x 2.
+
+    Each pair of pixels of a row is written as one complex number, which is faster than to write them one by one.
+    """
+    batch, channels, height, width = size
+    parts = blocks.unflatten(1, (channels, 2, 2))
+    pairs = blocks.new_empty((batch, channels, height // 2, 2, width // 2), dtype=blocks.dtype.to_complex())
+
+    def pixels(row: int, column: int) -> torch.Tensor:
+        """Return every second pixel of every second row, from this one on: ``(batch, C, H / 2, W / 2)``."""
+        (down, row_in_block), (right, column_in_block) = divmod(row + padding, 2), divmod(column + padding, 2)
+        part: torch.Tensor = parts[:, :, row_in_block, column_in_block]
+        return part[..., down : down + height // 2, right : right + width // 2]
+
+    for row in (0, 1):
+        torch.complex(pixels(row, 0), pixels(row, 1), out=pairs[:, :, :, row])
+    images: torch.Tensor = torch.view_as_real(pairs).view(size)
+    return images

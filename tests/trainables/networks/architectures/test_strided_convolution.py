@@ -19,6 +19,11 @@ SHAPES = {
     "padding above the stride": ((1, 2, 4, 2, 3), (3, 1, 5, 6)),
     "stride of one": ((1, 2, 3, 1, 1), (2, 1, 5, 5)),
     "no images": ((1, 2, 4, 2, 1), (0, 1, 8, 8)),
+    "even sizes without padding": ((2, 3, 4, 2, 0), (2, 2, 8, 6)),
+    "even sizes, padding of the stride": ((2, 3, 4, 2, 2), (2, 2, 6, 8)),
+    "even sizes, padding above the stride": ((2, 3, 2, 2, 3), (2, 2, 8, 6)),
+    "second layer of small_cnn": ((16, 32, 4, 2, 1), (2, 16, 14, 14)),
+    "many channels of an odd size": ((16, 2, 4, 2, 1), (2, 16, 7, 6)),
 }
 
 
@@ -86,9 +91,10 @@ def test_gradients_are_the_derivatives():
     assert torch.autograd.gradgradcheck(convolve, inputs)
 
 
-def test_the_gradient_of_grey_images_differs_by_rounding_only():
-    fast, ordinary = pair(1, 16, 4, 2, 1, dtype=torch.float32)
-    images = random(16, 1, 28, 28, dtype=torch.float32).requires_grad_()
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (16, 14)])
+def test_the_gradient_of_the_images_differs_by_rounding_only(channels, size):
+    fast, ordinary = pair(channels, 16, 4, 2, 1, dtype=torch.float32)
+    images = random(16, channels, size, size, dtype=torch.float32).requires_grad_()
     found, expected = gradients(fast, images)[0], gradients(ordinary, images)[0]
     assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()
     assert torch.equal(found, gradients(fast, images)[0])
@@ -112,9 +118,10 @@ def test_frozen_weights_get_no_gradient():
     assert fast.weight.grad is None
 
 
-def test_under_autocast_gradients_are_those_of_the_ordinary_one():
-    fast, ordinary = pair(1, 16, 4, 2, 1, dtype=torch.float32)
-    images = random(8, 1, 28, 28, dtype=torch.float32).requires_grad_()
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (16, 14)])
+def test_under_autocast_gradients_are_those_of_the_ordinary_one(channels, size):
+    fast, ordinary = pair(channels, 16, 4, 2, 1, dtype=torch.float32)
+    images = random(8, channels, size, size, dtype=torch.float32).requires_grad_()
     results = []
     for each in (fast, ordinary):
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
