@@ -6,10 +6,13 @@ import contextlib
 import gc
 import io
 import logging
+import multiprocessing
 import os
+import signal
 import site
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -20,6 +23,24 @@ from trainables.common.redaction import current_environment, redact
 def num_local_cpus() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def end_with_parent() -> None:
+    """Let this process of `multiprocessing` end as soon as its parent has, however that ended, and at Ctrl-C.
+
+    Without it, workers whose parent is killed finish what they are at, for which nobody waits. Ctrl-C ends them without
+    a traceback.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise ValueError("this process was not started by multiprocessing")
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
 def python_command(module: str, *arguments: str) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -64,13 +67,14 @@ def exit_for_problems(problems: Sequence[str]) -> None:
 def run_command(command: Callable[[], object]) -> None:
     """Call a command; an error that is raised on purpose ends this process with its message and exit code.
 
-    No secret is in what it prints, nor in the traceback of an error that was not raised on purpose.
+    SIGTERM ends it as Ctrl-C does, so that what it has begun is tidied up. No secret is in what it prints, nor in the
+    traceback of an error that was not raised on purpose.
 
     Raises:
         SystemExit: the command has ended or failed; it holds the exit code.
     """
     silence = SilenceBreaker(sys.stderr, is_alone=sys.stdout.isatty())
-    with silence, redacted_output(silence.is_written):
+    with _exit_at_sigterm(), silence, redacted_output(silence.is_written):
         try:
             _run_to_exit(command)
         except Exception:
@@ -78,6 +82,21 @@ def run_command(command: Callable[[], object]) -> None:
             raise
         finally:
             name_home(None)
+
+
+@contextlib.contextmanager
+def _exit_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise `SystemExit`, unless it is ignored or somebody handles it."""
+    is_ours = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if is_ours:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run_to_exit(command: Callable[[], object]) -> None:

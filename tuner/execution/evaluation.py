@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.console import Console
 
-from trainables.common.process_state import environment, safe_path
+from trainables.common.process_state import end_with_parent, environment, safe_path
 from trainables.evaluation.metrics import accuracy_of
 from trainables.evaluation.tiers import BENCHMARK
 from tuner.cluster import local_ray
@@ -154,7 +153,10 @@ def _evaluate_here(
     at_once = min(workers or min(max(1, (os.cpu_count() or 1) // options.num_threads), most), len(left))
     # Not forked: torch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
-    with environment(safe_path()), ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_at_once) as pool:
+    with (
+        environment(safe_path()),
+        ProcessPoolExecutor(at_once, mp_context=context, initializer=end_with_parent) as pool,
+    ):
         jobs = {pool.submit(_evaluate, sweep, record, options): record.run.key for record in left}
         try:
             for job in as_completed(jobs):
@@ -256,11 +258,6 @@ def evaluate_sweep(
             tell=lambda text: say(console, text),
             on_progress=on_progress,
         )
-
-
-def _end_at_once() -> None:
-    """Let Ctrl-C end a worker without a traceback: what it was at is done again next time."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def complete_runs(snapshot: Snapshot) -> list[Record]:

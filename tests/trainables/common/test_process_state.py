@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from trainables.common import process_state
 from trainables.common.process_state import (
+    end_with_parent,
     environment,
     environment_kept,
     garbage_collection_paused,
@@ -173,3 +175,37 @@ def test_tuner_runs_without_any_standard_stream():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     shell = f'exec "{sys.executable}" -P -m tuner spaces list <&- >&- 2>&-'
     assert subprocess.run(["sh", "-c", shell], env=environment, check=False).returncode == 0
+
+
+WORKERS = """\
+import multiprocessing, os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from trainables.common.process_state import end_with_parent
+
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context, initializer=end_with_parent) as pool:
+        for _ in range(5):
+            pool.submit(work)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_parent(tmp_path, number):
+    script = tmp_path / "workers.py"
+    script.write_text(WORKERS)
+    parent = subprocess.Popen([sys.executable, script], env=python_environment(), stdout=subprocess.PIPE, text=True)
+    assert len({parent.stdout.readline() for _ in range(2)}) == 2
+    parent.send_signal(number)
+    assert parent.wait(60) == -number
+    # The output ends once no process has it any more; a worker that begins with what is left would write into it.
+    assert parent.communicate(timeout=60)[0] == ""
+
+
+def test_a_process_without_a_parent_cannot_end_with_it():
+    with pytest.raises(ValueError, match="not started by multiprocessing"):
+        end_with_parent()
