@@ -10,7 +10,7 @@ demo: .venv/installed  ## Search, confirm, export: real MNIST, this machine, fiv
 	$(BIN)/tuner confirm $(NAME) --images 1000
 	$(BIN)/tuner export $(NAME)
 
-table: .venv/installed  ## The README's table of defences: an hour and a half on two cores; run again, it goes on
+table: .venv/installed  ## The README's table of defences: an hour and a quarter on two cores; run again, it goes on
 	if $(BIN)/tuner status defences >/dev/null 2>&1; then $(BIN)/tuner resume defences; \
 	else $(BIN)/tuner launch defences --name defences; fi
 	$(BIN)/tuner evaluate defences --images 1000

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy  # noqa: F401 - it cannot be loaded again after `installed` has forgotten it
 import pytest
 
 from tests.support.wheels import EXAMPLE

@@ -58,7 +58,7 @@ _HIDDEN = "_at the end"  # a label with an underscore has no entry in a legend
 _FURTHER = (SKY, VERMILION)  # of accuracies without a style of their own, dashed
 _COMPUTE = "compute (standard epochs)"
 # Letters of a class's name, and of a line below an image in large and in small letters.
-_MAX_NAME, _MAX_LARGE, _MAX_SMALL = 12, 9, 16
+_MAX_NAME, _MAX_LARGE, _MAX_SMALL = 12, 10, 16
 # The grid of examples, in inches.
 _SIDE, _GAP, _BELOW_IMAGE, _PAD, _LEFT, _RIGHT, _TOP = 0.95, 0.12, 0.36, 0.1, 1.25, 0.95, 0.7
 
@@ -195,6 +195,8 @@ def examples(title: str, seen: Examples) -> Figure:
     canvas = figure.add_axes((0, 0, 1, 1))
     canvas.set_axis_off()
     limit = max(view.bound for view in seen.perturbed.values())
+    lines = [_prediction(seen, view, column) for _, view, _ in rows for column in range(num_columns)]
+    size = 11 if max(map(len, lines)) <= _MAX_LARGE else 7  # the same below all images
     top = _TOP
     for name, view, perturbation in rows:
         canvas.text(_LEFT - _PAD, top + _SIDE / 2, name, ha="right", va="center", fontsize=11)
@@ -203,9 +205,8 @@ def examples(title: str, seen: Examples) -> Figure:
             extent = (left, left + _SIDE, top + _SIDE, top)
             if perturbation is None:
                 canvas.imshow(view.images[column], cmap="gray", vmin=0, vmax=1, aspect="auto", extent=extent)
-                named = seen.classes[view.predicted[column]] if seen.classes else str(view.predicted[column])
-                is_right = seen.labels[column] == view.predicted[column]
-                _label_prediction(canvas, left, top, named, view.probabilities[column], is_right=is_right)
+                colour = RIGHT if seen.labels[column] == view.predicted[column] else WRONG
+                _label_prediction(canvas, left, top, _prediction(seen, view, column), colour, size)
             else:
                 one_channel = perturbation[column]
                 if one_channel.ndim > 2:
@@ -281,12 +282,14 @@ def _cut(name: str) -> str:
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
-def _label_prediction(
-    canvas: Axes, left: float, top: float, predicted: str, probability: float, *, is_right: bool
-) -> None:
-    mark, colour = ("\N{CHECK MARK}", RIGHT) if is_right else ("\N{BALLOT X}", WRONG)
-    text = f"{mark} {_cut(predicted)}  {100 * probability:.0f} %"
-    size = 11 if len(text) <= _MAX_LARGE else 7
+def _prediction(seen: Examples, view: ClassifiedImages, column: int) -> str:
+    predicted = view.predicted[column]
+    mark = "\N{CHECK MARK}" if seen.labels[column] == predicted else "\N{BALLOT X}"
+    name = _cut(seen.classes[predicted] if seen.classes else str(predicted))
+    return f"{mark} {name}  {100 * view.probabilities[column]:.0f} %"
+
+
+def _label_prediction(canvas: Axes, left: float, top: float, text: str, colour: str, size: float) -> None:
     if len(text) > _MAX_SMALL:  # it would run into its neighbour
         text = text.replace("  ", "\n")
     place = (left + _SIDE / 2, top + _SIDE + _PAD / 2)

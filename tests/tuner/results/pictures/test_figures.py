@@ -198,11 +198,14 @@ class TestExamples:
         black = ["#000000"] * 3
         assert frames == [right, right, wrong, *black, *[right] * 3, *black, *[wrong] * 3]
 
-    def test_long_names_of_classes_do_not_run_into_each_other(self, seen):
-        seen = replace(seen, classes=("hummingbirds",) * 8)
+    @pytest.mark.parametrize(("classes", "size"), [((), 11), (("hummingbirds", "cat") * 4, 7)])
+    def test_names_are_of_one_size_and_do_not_run_into_each_other(self, seen, classes, size):
+        seen = replace(seen, classes=classes)
         figure = pictures.examples("", seen)
         figure.draw_without_rendering()
-        boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_ha() == "center"]
+        below = [text for text in figure.axes[0].texts if text.get_ha() == "center"]
+        assert {text.get_fontsize() for text in below} == {size}
+        boxes = [text.get_window_extent() for text in below]
         assert all(left.x1 < right.x0 for left, right in pairwise(boxes[:3]))
 
     def test_without_a_generator_there_are_three_rows(self, seen):
