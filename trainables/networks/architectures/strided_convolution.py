@@ -15,18 +15,19 @@ from torch import nn
 from torch.autograd import Function
 from torch.nn import functional
 
-_FEWEST_CHANNELS = 16
-"""To so many input channels oneDNN pads."""
+_PADDED_CHANNELS = 16
+"""oneDNN pads the channels of the images to so many."""
 
-_REAL_NUMBERS = (torch.float32, torch.float64)
-"""Those of which two make a complex number."""
+_REAL_DTYPES = (torch.float32, torch.float64)
+"""Of which two numbers make a complex one."""
 
 
 class StridedConvolution(nn.Conv2d):
     """A `torch.nn.Conv2d` with the same parameters, names and output; see the module for its input gradient.
 
     The ordinary convolution is used where the images want no gradient, on other devices than a CPU, while torch
-    compiles or transforms (`torch.func`) the network, and for many channels of an odd size, where it is faster.
+    compiles or transforms (`torch.func`) the network, and for many channels of an odd size or under autocast, where it
+    is faster.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int, padding: int) -> None:
@@ -41,8 +42,9 @@ class StridedConvolution(nn.Conv2d):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Convolve images ``(batch, C, H, W)``."""
-        is_narrow = self.in_channels < _FEWEST_CHANNELS
-        if not _is_fast(images) or not (is_narrow or _is_in_pairs(images.shape, self.stride[0])):
+        is_narrow = self.in_channels < _PADDED_CHANNELS
+        in_pairs = _is_in_pairs(images.shape, self.stride[0]) and not torch.is_autocast_enabled("cpu")
+        if not _is_fast(images) or not (is_narrow or in_pairs):
             return super().forward(images)
         shape = _Shape(self.stride[0], int(self.padding[0]))
         # Two steps, because a Function computes the gradients of all its inputs, whichever are asked for.
@@ -126,7 +128,7 @@ def _image_gradient(gradient: torch.Tensor, weight: torch.Tensor, size: torch.Si
     height, width = (output + kernel - 1 for output, kernel in zip(gradient.shape[-2:], blocks.shape[-2:], strict=True))
     unused = gradient.new_empty(len(gradient), blocks.shape[1], height, width)
     of_blocks, _, _ = _gradients(gradient, unused, blocks, 1, 0, [True, False, False])
-    if _is_in_pairs(size, stride) and gradient.dtype in _REAL_NUMBERS and not torch.is_grad_enabled():
+    if _is_in_pairs(size, stride) and gradient.dtype in _REAL_DTYPES and not torch.is_grad_enabled():
         return _pixels_of_blocks(cast(torch.Tensor, of_blocks), size, padding)
     of_padded = _depth_to_space(cast(torch.Tensor, of_blocks), stride)
     of_padded = of_padded[..., padding : padding + size[-2], padding : padding + size[-1]]
