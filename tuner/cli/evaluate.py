@@ -17,7 +17,7 @@ from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import AcceptCodeChange, Data, Device, Home, is_local_path, open_home, per_channel, radius
 from tuner.cli.output import Format, FormatOption, OutputOption, format_of, write_content, write_table
 from tuner.cli.shell import completion
-from tuner.errors import UserError
+from tuner.errors import STOPPED, UserError
 from tuner.results.terminal.output import say
 
 if TYPE_CHECKING:
@@ -306,25 +306,36 @@ def _evaluate_sweep(
     """Evaluate the complete runs of a sweep that have not been evaluated so, and print all of them."""
     from tuner.execution.evaluation import evaluate_sweep, evaluations_frame
     from tuner.results.terminal import evaluation as evaluation_tables
+    from tuner.sweep.control import Control, StopRequested
     from tuner.sweep.snapshot import read_snapshot
     from tuner.tracking.sync import mirror_now
 
     console = Console(stderr=True, markup=False)
-    with sweep.lock() as study_lock:
-        evaluate_sweep(
-            sweep,
-            study_lock,
-            console,
-            num_images=images,
-            autoattack=autoattack,
-            workers=workers,
-            device=device,
-            accept_code_change=accept_code_change,
-        )
+    is_stopped = False
+    with sweep.lock("evaluate") as study_lock:
+        control = Control(sweep)
+        try:
+            evaluate_sweep(
+                sweep,
+                study_lock,
+                console,
+                control,
+                num_images=images,
+                autoattack=autoattack,
+                workers=workers,
+                device=device,
+                accept_code_change=accept_code_change,
+            )
+        except StopRequested:
+            is_stopped = True
         try:
             mirror_now(sweep, console, with_runs=False)
         except UserError as error:
             say(console, f"{error}; `tuner sync {sweep.name}` tries again", "yellow")
+        control.end()
+    if is_stopped:
+        say(console, f"Stopped on request; `tuner evaluate {sweep.name}` goes on where it stands")
+        raise typer.Exit(STOPPED)
     snapshot = read_snapshot(sweep, with_evaluations=True)
     if where[0] == "table":
         table = evaluation_tables.sweep_evaluations_table(snapshot)

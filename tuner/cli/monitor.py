@@ -118,12 +118,18 @@ def watch(
 
 
 def stop(sweep_name: SweepName, home_folder: Home = None) -> None:
-    """Ask a sweep's driver to end as soon as each run has reported; nothing is lost, and its exit code is 3."""
+    """Ask a sweep's driver to end as soon as each run has reported; nothing is lost, and its exit code is 3.
+
+    Runs that `tuner evaluate` or `tuner confirm` are evaluating are finished first.
+    """
     _request(open_sweep(sweep_name, home_folder), "stop", "ends")
 
 
 def pause(sweep_name: SweepName, home_folder: Home = None) -> None:
-    """Ask a sweep's driver to release its processors as soon as each run has reported, until `tuner resume`."""
+    """Ask a sweep's driver to release its processors as soon as each run has reported, until `tuner resume`.
+
+    Runs that `tuner evaluate` or `tuner confirm` are evaluating are finished first.
+    """
     _request(open_sweep(sweep_name, home_folder), "pause", "pauses")
 
 
@@ -221,10 +227,14 @@ def _only_running(where: SweepStore) -> str:
 
 def _request(sweep: SweepFolder, request: Request, effect: str) -> None:
     from tuner.results.terminal.output import say
-
-    text = f"{sweep.name} {effect} once each run has reported; `tuner resume {sweep.name}` goes on"
     from tuner.sweep import control
 
+    command = control.command_of_driver(sweep)
+    moment = "each run that is being evaluated is done" if command == "evaluate" else "each run has reported"
+    if command == "confirm":
+        moment += " or has been evaluated"
+    goes_on = "resume" if request == "pause" else command
+    text = f"{sweep.name} {effect} once {moment}; `tuner {goes_on} {sweep.name}` goes on"
     if not control.ask_driver(sweep, request):
         text = f"{sweep.name}'s driver has not answered: it has just begun or is about to end; see `tuner status`"
     say(console, text)

@@ -98,7 +98,7 @@ def sync(sweep_name: SweepName, home_folder: Home = None) -> None:
     sweep = open_sweep(sweep_name, home_folder)
     from tuner.tracking.sync import mirror_now
 
-    with sweep.lock():
+    with sweep.lock("sync"):
         mirror_now(sweep, console)
     say(console, f"MLflow has every run of {sweep.name}")
 

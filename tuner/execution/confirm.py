@@ -23,6 +23,7 @@ from tuner.results.confirmation import write_confirmation
 from tuner.results.terminal.waiting import counting
 from tuner.search.confirmation import make_plan
 from tuner.search.confirmation_ledger import ConfirmLedger
+from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.reader import open_files
 from tuner.sweep.runs import Record, Tier
@@ -134,7 +135,7 @@ class ConfirmStage:
     def give_up(self, reason: str) -> None:
         """Do nothing: the state of the sweep is that of its search."""
 
-    def finish(self, mirror: Observer) -> str:
+    def finish(self, mirror: Observer, control: Control) -> str:
         """Evaluate the complete runs on test images, and write ``confirm.json``."""
         options, records = self._options, list(self.queue.records.values())
         with counting(self._console, "Evaluating on test images") as on_progress:
@@ -147,6 +148,7 @@ class ConfirmStage:
                 workers=options.workers,
                 tell=self._console.print,
                 on_progress=on_progress,
+                control=control,
             )
         write_confirmation(self._sweep, self._plan, records, options.tier, self.queue.record_result)
         for record in records:

@@ -32,7 +32,7 @@ from tuner.results.terminal.live import LiveTable
 from tuner.results.terminal.output import say
 from tuner.results.terminal.waiting import waiting
 from tuner.search.open_runs import RunQueue, num_left
-from tuner.sweep.control import Control
+from tuner.sweep.control import Control, StopRequested
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.runs import Record
 from tuner.sweep.snapshot import Snapshot
@@ -117,11 +117,14 @@ class Stage(Protocol):
         """Record why the drive fails; with an empty reason, that it has just begun."""
         ...
 
-    def finish(self, mirror: Observer) -> str:
+    def finish(self, mirror: Observer, control: Control) -> str:
         """Write what follows from the runs of a complete stage, and tell the mirror which records that changes.
 
         Returns:
             Why the stage failed although it is complete, empty if it did not.
+
+        Raises:
+            StopRequested: there was more to do.
         """
         ...
 
@@ -224,7 +227,7 @@ def drive(
     ending = Ending()
     signals = GracefulSignals(f"Interrupted; `tuner {command} {sweep.name}` goes on where it stands")
     try:
-        with sweep.lock() as study_lock, environment_kept(), loggers_kept(), signals:
+        with sweep.lock(command) as study_lock, environment_kept(), loggers_kept(), signals:
             sweep.extended()
             guard = FolderGuard(sweep.folder)
             control = Control(sweep)
@@ -247,9 +250,7 @@ def drive(
                     mirror.changed(record)
                 failure = _train(sweep, stage, control, mirror, console, insecure) if has_work else ""
                 lost = _why_lost(guard)
-                if stage.queue.is_complete and not lost:
-                    failure = stage.finish(mirror) or failure
-                ending = _ending_of(stage.queue, control, signals.received, lost or failure)
+                ending = _finish(stage, mirror, control, signals, lost or failure, is_lost=bool(lost))
                 if not lost:  # MLflow's files would make its home anew
                     ending = replace(ending, mirrored=_close(mirror, stage, ending, console))
             if ending.mirrored and ending.state == "completed" and ending.signal is None:
@@ -322,6 +323,18 @@ def _goes_on_after_pause(sweep: SweepFolder, queue: StageQueue, control: Control
     if goes_on:
         console.print("Going on")
     return goes_on
+
+
+def _finish(
+    stage: Stage, mirror: Mirror, control: Control, signals: GracefulSignals, failure: str, *, is_lost: bool
+) -> Ending:
+    """Finish a complete stage, unless its folder is gone; return how the drive ends."""
+    if stage.queue.is_complete and not is_lost:
+        try:
+            failure = stage.finish(mirror, control) or failure
+        except StopRequested:
+            return Ending(stopped=True)
+    return _ending_of(stage.queue, control, signals.received, failure)
 
 
 def _ending_of(queue: StageQueue, control: Control, received: int | None, failure: str) -> Ending:

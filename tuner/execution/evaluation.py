@@ -6,10 +6,11 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from tuner.results.bundles.export import num_threads
 from tuner.results.terminal.output import say
 from tuner.results.terminal.waiting import OnProgress, counting
 from tuner.storage.recorded_files import RecordedFiles
+from tuner.sweep.control import Control, StopRequested
 from tuner.sweep.evaluations import EVALUATION_FILES, read_evaluation
 from tuner.sweep.folder import FORMAT, SweepFolder
 from tuner.sweep.identity import GpuUse
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 _MOST_ON_GPU = 4
 """How many processes evaluate on a GPU at once by default; how many are of use was not measured."""
+_LOOK_S = 0.5
+"""So often it is asked whether another run may begin."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class EvaluationOptions:
     device: str = "cpu"
 
 
-def evaluate_runs(
+def evaluate_runs(  # noqa: PLR0913 - what is evaluated, how, and who is told
     sweep: SweepFolder,
     records: Sequence[Record],
     files: RecordedFiles,
@@ -75,8 +79,11 @@ def evaluate_runs(
     device: str | None = None,
     tell: Callable[[str], object],
     on_progress: OnProgress = lambda done, total: None,
+    control: Control | None = None,
 ) -> None:
     """Evaluate runs that have not been evaluated on these test images: here, or on the cluster of ``RAY_ADDRESS``.
+
+    On a request to stop or to pause no other run begins; those that are being evaluated are finished and recorded.
 
     Args:
         sweep: whose runs are evaluated; the caller holds its lock.
@@ -90,10 +97,12 @@ def evaluate_runs(
         device: see `tuner.execution.preflight.choose_device`; by default what the sweep's runs use.
         tell: is told what has been done.
         on_progress: is told how many of the runs that were left are done.
+        control: takes requests to stop, pause and resume; without it there are none.
 
     Raises:
         UserError: a worker was killed, or the device is not there.
         CheckpointError: a run's checkpoint is gone or damaged.
+        StopRequested: it was asked for while runs were left.
     """
     sweep.provide_code()
     threads = num_threads(sweep.space.resources.cpu)
@@ -104,27 +113,51 @@ def evaluate_runs(
     tell(f"{len(records) - len(left)} of {len(records)} runs are evaluated already")
     if not left:
         return
-    on_progress(0, len(left))
-    evaluated = (
-        _evaluate_here(sweep, left, options, workers, device)
-        if local_ray.is_wanted()
-        else _evaluate_on_cluster(sweep, left, options, workers, device, tell)
-    )
+    num_done, num_left = 0, len(left)
+    on_progress(0, num_left)
     unusable: list[str] = []
-    folders = {record.run.key: record.run.folder for record in left}
-    with closing(evaluated):
-        for number, (key, outcome) in enumerate(evaluated, 1):
-            on_progress(number, len(left))
-            if isinstance(outcome, CheckpointError):
-                unusable.append(f"{key}: {outcome}")
-            else:
-                content = {"format": FORMAT, "sweep_id": sweep.id, "run": key, **outcome.results, "asked": num_images}
-                files.write_json(folders[key] / EVALUATION_FILES[tier], content)
-                where = f" on {outcome.where}" if outcome.where else ""
-                robust = 100 * outcome.results["metrics"]["robust"]
-                tell(f"{key}: {robust:.1f} % robust on test images, {outcome.seconds:.0f} s{where}")
+    while left:
+        evaluated = (
+            _evaluate_here(sweep, left, options, workers, device, control)
+            if local_ray.is_wanted()
+            else _evaluate_on_cluster(sweep, left, options, workers, device, tell, control)
+        )
+        folders = {record.run.key: record.run.folder for record in left}
+        with closing(evaluated):
+            for key, outcome in evaluated:
+                num_done += 1
+                on_progress(num_done, num_left)
+                left = [record for record in left if record.run.key != key]
+                if isinstance(outcome, CheckpointError):
+                    unusable.append(f"{key}: {outcome}")
+                else:
+                    content = {"format": FORMAT, "sweep_id": sweep.id, "run": key, **outcome.results}
+                    files.write_json(folders[key] / EVALUATION_FILES[tier], {**content, "asked": num_images})
+                    where = f" on {outcome.where}" if outcome.where else ""
+                    robust = 100 * outcome.results["metrics"]["robust"]
+                    tell(f"{key}: {robust:.1f} % robust on test images, {outcome.seconds:.0f} s{where}")
+        if left and control is not None:
+            _pause(control, sweep, tell)
     if unusable:
         raise CheckpointError("\n".join(unusable))
+
+
+def _pause(control: Control, sweep: SweepFolder, tell: Callable[[str], object]) -> None:
+    """Wait, if that was asked for, until the evaluation is to go on.
+
+    Raises:
+        StopRequested: it is to end.
+    """
+    if control.phase == "pausing":
+        tell(f"Paused: `tuner resume {sweep.name}` goes on, `tuner stop {sweep.name}` ends the driver")
+        if control.wait():
+            tell("Going on")
+            return
+    raise StopRequested
+
+
+def _may_begin(control: Control | None) -> bool:
+    return control is None or not control.is_winding_down()
 
 
 Outcomes = Generator[tuple[str, "Outcome | CheckpointError"], None, None]
@@ -145,8 +178,9 @@ def _evaluate_here(
     options: EvaluationOptions,
     workers: int | None,
     device: str | None,
+    control: Control | None,
 ) -> Outcomes:
-    """Evaluate runs in processes of this machine."""
+    """Evaluate runs in processes of this machine, until none is left or none may begin any more."""
     of_sweep = "cpu" if sweep.gpus.most == 0 else sweep.gpus.device
     options = replace(options, device=choose_device(device or of_sweep))
     most = _MOST_ON_GPU if options.device != "cpu" else len(left)
@@ -157,11 +191,16 @@ def _evaluate_here(
         environment(safe_path()),
         ProcessPoolExecutor(at_once, mp_context=context, initializer=end_with_parent) as pool,
     ):
-        jobs = {pool.submit(_evaluate, sweep, record, options): record.run.key for record in left}
+        waiting = list(reversed(left))
+        jobs: dict[Future[Outcome], str] = {}
         try:
-            for job in as_completed(jobs):
-                error = job.exception()
-                yield jobs[job], error if isinstance(error, CheckpointError) else job.result()
+            while jobs or (waiting and _may_begin(control)):
+                while waiting and len(jobs) < at_once and _may_begin(control):
+                    record = waiting.pop()
+                    jobs[pool.submit(_evaluate, sweep, record, options)] = record.run.key
+                for job in wait(jobs, timeout=_LOOK_S, return_when=FIRST_COMPLETED).done:
+                    error = job.exception()
+                    yield jobs.pop(job), error if isinstance(error, CheckpointError) else job.result()
         except BrokenProcessPool as error:
             raise UserError("a worker died, perhaps for want of memory: try again with fewer --workers") from error
         except BaseException:
@@ -178,6 +217,7 @@ def _evaluate_on_cluster(
     workers: int | None,
     device: str | None,
     tell: Callable[[str], object],
+    control: Control | None,
 ) -> Outcomes:
     """Evaluate runs as tasks of the cluster that ``RAY_ADDRESS`` names; this process only writes what they return."""
     from tuner.execution.ray_tune.evaluating import EvaluationTask, evaluate_on_cluster
@@ -204,7 +244,10 @@ def _evaluate_on_cluster(
         for record in left
     ]
     at_once = workers or placement.at_once
-    for key, evaluated in evaluate_on_cluster(tasks, placement.resources, workers=at_once, tell=tell):
+    evaluated_tasks = evaluate_on_cluster(
+        tasks, placement.resources, workers=at_once, tell=tell, may_begin=partial(_may_begin, control)
+    )
+    for key, evaluated in evaluated_tasks:
         if evaluated.problem == "checkpoint":
             yield key, CheckpointError(evaluated.reason)
             continue
@@ -217,6 +260,7 @@ def evaluate_sweep(
     sweep: SweepFolder,
     study_lock: StudyLock | None,
     console: Console,
+    control: Control,
     *,
     num_images: int | None,
     autoattack: bool = False,
@@ -230,6 +274,7 @@ def evaluate_sweep(
         sweep: the sweep; the caller holds its lock.
         study_lock: what `SweepFolder.lock` has returned.
         console: shows what has been done.
+        control: takes requests to stop, pause and resume.
         num_images: see `evaluate_runs`, like `autoattack` and `workers`.
         autoattack: likewise.
         workers: likewise.
@@ -239,6 +284,7 @@ def evaluate_sweep(
     Raises:
         UserError: no run is complete, a file is damaged, or runs are left and the code that evaluates differs.
         CheckpointError: a run's checkpoint is gone or damaged.
+        StopRequested: it was asked for while runs were left.
     """
     records = complete_runs(read_snapshot(sweep, is_locked=True))
     files = open_files(sweep, study_lock)
@@ -257,6 +303,7 @@ def evaluate_sweep(
             device=device,
             tell=lambda text: say(console, text),
             on_progress=on_progress,
+            control=control,
         )
 
 

@@ -13,6 +13,7 @@ from search_spaces.sections import Budget
 from tuner.execution.dispatcher import Observer
 from tuner.execution.driver import Ending, drive
 from tuner.search.ledger import Ledger
+from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.ranking import best_trials
 from tuner.sweep.runs import Record
@@ -90,7 +91,7 @@ class SearchStage:
         """Record the reason in the study, where `tuner status` finds it."""
         self.queue.give_up(reason)
 
-    def finish(self, mirror: Observer) -> str:
+    def finish(self, mirror: Observer, control: Control) -> str:
         """Return that every run has failed, if so."""
         return ALL_FAILED if all_failed(self.queue.records.values()) else ""
 

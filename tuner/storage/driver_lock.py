@@ -48,12 +48,14 @@ class Driver:
         host: name of its machine.
         lines: how many lines the study's journal had when the process began or, once it has ended by itself, when it
             ended. None if a database holds the study, and in files of earlier releases.
+        command: of `tuner`, with which the process goes on another time; None in files of earlier releases.
     """
 
     format: int
     pid: int
     host: str
     lines: int | None = None
+    command: str | None = None
 
 
 def read_owner(folder: Path, sweep_id: str) -> Driver | None:
@@ -146,8 +148,12 @@ class SweepLock:
             yield study_lock
 
     @contextlib.contextmanager
-    def driven(self) -> Iterator[None]:
-        """Be the driver, which ``owner.json`` names, while this is entered; the lock is held by the caller."""
+    def driven(self, command: str | None = None) -> Iterator[None]:
+        """Be the driver, which ``owner.json`` names, while this is entered; the lock is held by the caller.
+
+        Args:
+            command: see `Driver`.
+        """
         guard = FolderGuard(self.folder)
         begin = self._num_lines()
         try:
@@ -156,18 +162,18 @@ class SweepLock:
             left = 0
         if left > (begin or 0):
             _log.warning("%s", lost_lines(self.folder, begin or 0, left))
-        self._write_owner(max(begin, left) if begin is not None else None)
+        self._write_owner(max(begin, left) if begin is not None else None, command)
         try:
             yield
         finally:
             with contextlib.suppress(OSError):  # the number before this drive stays
                 guard.check()
                 if self._num_lines() != begin:
-                    self._write_owner(self._num_lines())
+                    self._write_owner(self._num_lines(), command)
 
-    def _write_owner(self, lines: int | None) -> None:
+    def _write_owner(self, lines: int | None, command: str | None) -> None:
         owner = {"format": _FORMAT, "sweep_id": self.sweep_id, "pid": os.getpid(), "host": socket.gethostname()}
-        self.store.write_json(self.folder / OWNER, {**owner, "lines": lines})
+        self.store.write_json(self.folder / OWNER, {**owner, "lines": lines, "command": command})
 
     def _num_lines(self) -> int | None:
         """Return the number of lines of the study's journal; None if a database, which counts them, holds the study."""

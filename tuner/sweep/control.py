@@ -17,10 +17,15 @@ from pydantic import BaseModel
 
 from trainables.storage.checked_json import parse_json
 from tuner.errors import UserError
+from tuner.storage.driver_lock import OWNER, read_owner
 from tuner.sweep.folder import SweepFolder
 
 Request = Literal["stop", "pause", "resume"]
 Phase = Literal["running", "pausing", "paused", "stopping", "stopped"]
+
+
+class StopRequested(Exception):  # noqa: N818 - no error: it ends what a driver does between two runs
+    """A driver was asked to stop before it had done all that it was started for."""
 
 
 class _RequestFile(BaseModel):
@@ -75,6 +80,16 @@ def read_phase(sweep: SweepFolder) -> Phase:
     if content is None:
         return "running"
     return parse_json(path, content, _PhaseFile, remedy="remove it; the next driver writes it again").phase
+
+
+def command_of_driver(sweep: SweepFolder) -> str:
+    """Return the command of `tuner` that goes on with what a sweep's driver does; ``resume`` if it names none."""
+    try:
+        sweep.store.fetch(sweep.folder / OWNER)
+        driver = read_owner(sweep.folder, sweep.id)
+    except (OSError, UserError):
+        driver = None
+    return (driver and driver.command) or "resume"
 
 
 def ask_driver(sweep: SweepFolder, request: Request) -> bool:

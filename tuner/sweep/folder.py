@@ -430,8 +430,11 @@ class SweepFolder:
             ) from error
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[StudyLock | None]:
+    def lock(self, command: str = "resume") -> Iterator[StudyLock | None]:
         """Hold the sweep's lock, which only one driver can hold.
+
+        Args:
+            command: of `tuner`, that goes on with what this driver does.
 
         Yields:
             The lock of the study's database, which `Ledger` needs to write the study; None if a file holds the study.
@@ -442,7 +445,7 @@ class SweepFolder:
         """
         with self.driver_lock.held() as study_lock:
             self.check_place()
-            with self.driver_lock.driven():
+            with self.driver_lock.driven(command):
                 yield study_lock
 
     @property

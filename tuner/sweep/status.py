@@ -246,7 +246,8 @@ def status_lines(status: SweepStatus) -> list[str]:
     if status.seconds_left is not None:
         text.append(f"about {format_duration(status.seconds_left)} left")
     if driver:
-        text.append(f"driven by process {driver.pid} on {driver.host}")
+        command = f": `tuner {driver.command} {status.name}`" if driver.command else ""
+        text.append(f"driven by process {driver.pid} on {driver.host}{command}")
     return text + [f"{key}: {warning}" for key, warning in status.warnings.items()]
 
 
@@ -255,8 +256,10 @@ def _state(snapshot: Snapshot) -> tuple[SweepState | Literal["paused"], str | No
     state, why, phase = snapshot.state, snapshot.reason, snapshot.phase
     if state == "running" and phase == "paused":
         return "paused", None
+    is_training = any(record.state == "running" for record in (*snapshot.records, *snapshot.confirming_records))
     if state == "running" and phase in ("pausing", "stopping"):
-        return state, f"{phase}: each run goes on to its next report"
+        how = "each run goes on to its next report" if is_training else "what is at work is finished first"
+        return state, f"{phase}: {how}"
     if state == "interrupted" and phase == "stopped":
         return state, "stopped on request"
     num_ended = sum(record.run.kind == "trial" and record.state != "running" for record in snapshot.records)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from unittest.mock import Mock
 
 import pytest
@@ -13,14 +15,17 @@ from rich.console import Console
 
 from tests.tuner.conftest import train_really
 from trainables.storage.checkpoint import load_newest
-from tuner.errors import UserError
+from tuner.errors import STOPPED, UserError
 from tuner.execution.confirm import ConfirmOptions, ConfirmStage
 from tuner.execution.evaluation import complete_runs, evaluate_runs, evaluations_frame
 from tuner.results.bundles.export import export_run
 from tuner.search.ledger import Ledger
+from tuner.sweep import control
+from tuner.sweep.control import Control, StopRequested
 from tuner.sweep.evaluations import read_evaluation
 from tuner.sweep.reader import open_files
 from tuner.sweep.snapshot import read_snapshot
+from tuner.sweep.status import summarize
 from tuner.tracking.server import tracking_uri
 
 # MLflow's libraries warn when they are first imported.
@@ -168,8 +173,82 @@ def test_without_the_last_checkpoint_a_run_is_not_confirmed(trained_sweep):
     assert last.with_name("00000001").is_dir()
     (last / "tensors.safetensors").write_bytes(b"half")
     with pytest.raises(UserError, match=f"{damaged.key}: .*{last}, cannot be used"):
-        stage.finish(Mock())
+        stage.finish(Mock(), Control(trained_sweep))
     assert not (trained_sweep.folder / "confirm.json").exists()
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"not within a minute: {what}"
+        time.sleep(0.02)
+
+
+def once_a_run_is_evaluated(sweep, then):
+    """Return a thread, which has begun, that does something as soon as a run has been evaluated."""
+
+    def wait_and_do():
+        wait_until(lambda: num_evaluated(sweep) > 0, "a run is evaluated")
+        then()
+
+    thread = threading.Thread(target=wait_and_do)
+    thread.start()
+    return thread
+
+
+def num_evaluated(sweep):
+    return len(list(sweep.folder.glob("*/*/final.json")))
+
+
+def test_a_stop_lets_no_other_run_begin_and_finishes_those_that_are_evaluated(trained_sweep, run, tmp_path):
+    evaluate = ("evaluate", "real", "--images", "30", "--home", str(tmp_path), "--workers", "1")
+    thread = once_a_run_is_evaluated(trained_sweep, lambda: control.ask(trained_sweep, "stop"))
+    code, said = run(*evaluate)
+    thread.join()
+    assert (code, "Stopped on request; `tuner evaluate real`" in " ".join(said.split())) == (STOPPED, True), said
+    before = num_evaluated(trained_sweep)
+    assert 0 < before < 4
+    assert said.count(" robust on test images") == before, "what had begun was finished"
+    assert control.phase_of(trained_sweep) == "stopped"
+    code, said = run(*evaluate)
+    assert (code, f"{before} of 4 runs are evaluated already" in said) == (0, True), said
+    assert num_evaluated(trained_sweep) == 4
+
+
+def test_a_pause_waits_until_it_is_resumed(trained_sweep):
+    shown, seen, complete = [], [], complete_runs(read_snapshot(trained_sweep))
+
+    def pause_and_resume():
+        control.ask(trained_sweep, "pause")
+        wait_until(lambda: control.phase_of(trained_sweep) == "paused", "it pauses")
+        seen.append((summarize(read_snapshot(trained_sweep)).state, num_evaluated(trained_sweep)))
+        control.ask(trained_sweep, "resume")
+
+    with trained_sweep.lock("evaluate") as study_lock:
+        files, taken = open_files(trained_sweep, study_lock), Control(trained_sweep)
+        thread = once_a_run_is_evaluated(trained_sweep, pause_and_resume)
+        evaluate_runs(trained_sweep, complete, files, num_images=30, workers=1, tell=shown.append, control=taken)
+        thread.join()
+    [(state, evaluated)] = seen
+    assert (state, evaluated < 4) == ("paused", True)
+    paused = shown.index("Paused: `tuner resume real` goes on, `tuner stop real` ends the driver")
+    assert shown[paused + 1] == "Going on"
+    assert len(shown) == 1 + 2 + 4
+    assert num_evaluated(trained_sweep) == 4
+
+
+def test_confirming_is_stopped_before_it_evaluates_and_goes_on(trained_sweep):
+    options = ConfirmOptions(top=1, num_seeds=2, baselines=["standard"], num_images=4, workers=1)
+    taken = Control(trained_sweep)
+    control.ask(trained_sweep, "stop")
+    wait_until(taken.is_winding_down, "the request is taken")
+    stage = ConfirmStage(trained_sweep, None, Console(quiet=True), options)
+    train_really(stage.queue)
+    with pytest.raises(StopRequested):
+        stage.finish(Mock(), taken)
+    assert not (trained_sweep.folder / "confirm.json").exists()
+    stage.finish(Mock(), Control(trained_sweep))
+    assert (trained_sweep.folder / "confirm.json").exists()
 
 
 def test_a_bundle_under_the_strongest_attacks(trained_sweep, run, tmp_path):

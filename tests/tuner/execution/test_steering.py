@@ -33,7 +33,7 @@ from pathlib import Path
 from tuner.sweep.control import Control
 from tuner.sweep.folder import SweepFolder
 sweep = SweepFolder.open("tiny", home=Path(sys.argv[1]))
-with sweep.lock():
+with sweep.lock(*sys.argv[2:]):
     control = Control(sweep)
     print("ready", flush=True)
     while not control.is_winding_down():
@@ -62,10 +62,13 @@ def at_once(monkeypatch):
 
 
 @pytest.fixture
-def driver(make_sweep):
-    """Return a process that holds a sweep's lock and takes requests as a driver does, but trains nothing."""
+def driver(make_sweep, request):
+    """Return a process that holds a sweep's lock and takes requests as a driver does, but trains nothing.
+
+    A test's parameter is the command with which it says that it goes on.
+    """
     sweep = make_sweep()
-    command = [sys.executable, "-c", HOLD, str(sweep.folder.parent)]
+    command = [sys.executable, "-c", HOLD, str(sweep.folder.parent), *getattr(request, "param", [])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         yield process
@@ -141,6 +144,23 @@ def test_whatever_is_asked_a_stop_is_never_forgotten(requests):
             assert driver.phase == "pausing"
         else:
             assert driver.phase == "running"
+
+
+@pytest.mark.parametrize(
+    ("driver", "moment"),
+    [
+        (["evaluate"], "once each run that is being evaluated is done"),
+        (["confirm"], "once each run has reported or has been evaluated"),
+    ],
+    indirect=["driver"],
+)
+def test_a_stop_names_what_it_waits_for_and_the_command_that_goes_on(run, driver, moment):
+    command = driver.args[-1]
+    assert f"driven by process {driver.pid} on " in run("status", "tiny", "--home", ".")[1]
+    assert f": `tuner {command} tiny" in run("status", "tiny", "--home", ".")[1]
+    said = " ".join(run("stop", "tiny", "--home", ".")[1].split())
+    assert moment in said
+    assert f"`tuner {command} tiny" in said
 
 
 def test_a_driver_is_paused_resumed_and_stopped_from_the_command_line(run, driver):

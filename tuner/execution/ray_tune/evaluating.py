@@ -23,7 +23,7 @@ from tuner.execution.ray_tune.capacity import await_machines, machines, num_fitt
 from tuner.execution.ray_tune.gpu_plan import RunResources
 from tuner.sweep.runs import Tier
 
-_LOOK_S = 5.0  # so often machines are counted, which may join or leave
+_LOOK_S = 2.0  # so often machines are counted, which may join or leave, and it is asked whether a task may begin
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def evaluate_on_cluster(
     *,
     workers: int | None,
     tell: Callable[[str], object],
+    may_begin: Callable[[], bool],
 ) -> Iterator[tuple[str, Evaluated]]:
     """Evaluate runs on the cluster that this process is connected to, and yield what comes of each, by its key.
 
@@ -91,6 +92,7 @@ def evaluate_on_cluster(
         resources: of one task.
         workers: how many are evaluated at once; by default as many as fit the cluster.
         tell: says to a person what is waited for.
+        may_begin: returns whether another task may begin; once none may, those that have begun are the last.
 
     Raises:
         UserError: the cluster lacks what a task asks for, or a task's worker was killed again and again.
@@ -99,12 +101,12 @@ def evaluate_on_cluster(
     waiting = [replace(task, gpu=resources.gpu) for task in reversed(tasks)]
     pending: dict[Any, EvaluationTask] = {}
     try:
-        while waiting or pending:
+        while pending or (waiting and may_begin()):
             at_once = workers or max(num_fitting(resources, machines()), 1)
-            while waiting and len(pending) < at_once:
+            while waiting and len(pending) < at_once and may_begin():
                 task = waiting.pop()
                 pending[_submit(task, resources)] = task
-            done, _ = ray.wait(list(pending), num_returns=1, timeout=_LOOK_S)
+            done = ray.wait(list(pending), num_returns=1, timeout=_LOOK_S)[0] if pending else []
             for reference in done:
                 task = pending.pop(reference)
                 evaluated = _result(reference)
