@@ -14,12 +14,13 @@ from rich.console import Console
 from search_spaces.limits import MAX_CONCURRENT, TRIALS_LIMIT
 from trainables.common.words import counted
 from trainables.storage.atomic import reason_of
+from tuner.cli.exits import exit_for_problems
 from tuner.cli.options import Data, MaxConcurrent
 from tuner.cli.output import FormatOption, OutputOption, format_of, write_table
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
 from tuner.cli.shell.usage import QuickCommand, QuickGroup
-from tuner.errors import UserError
+from tuner.errors import TunerError, UserError
 from tuner.results.terminal.output import fold_yaml, say, say_all
 from tuner.results.terminal.waiting import waiting
 
@@ -53,14 +54,29 @@ def list_spaces(output_format: FormatOption = None, output: OutputOption = None)
 
 
 @app.command(cls=QuickCommand, **page("spaces check"))
-def check(space: SpaceName) -> None:
-    """Check a search-space file; every mistake is listed at once."""
+def check(
+    spaces: Annotated[
+        list[str],
+        typer.Argument(metavar="SPACE", autocompletion=completion.spaces, help="Packaged spaces or YAML files."),
+    ],
+) -> None:
+    """Check search-space files; every mistake is listed at once."""
+    problems = []
+    for space in spaces:
+        try:
+            _check(space, Console(markup=False))
+        except TunerError as error:
+            problems.append(str(error))
+    exit_for_problems(problems)
+
+
+def _check(space: str, console: Console) -> None:
+    """Print what a space is; raise an error that lists its mistakes."""
     from search_spaces.library import text_of
     from tuner.search.sampling.checked import notes_on_sampler, parse_checked_space
 
     parsed = parse_checked_space(*text_of(space))
     varying = sum(parameter.varies for parameter in parsed.parameters)
-    console = Console(markup=False)
     parameters = f"{counted(varying, 'parameter')} {'varies' if varying == 1 else 'vary'}"
     say(console, f"{space}: fine: {counted(parsed.num_trials, 'trial')} of {parsed.trainable}, {parameters}")
     if (rung := parsed.search.pruner.first_rung) is not None:

@@ -286,6 +286,16 @@ def test_spaces_are_listed_checked_and_shown(run):
     for name in ("quick", "paper", "gan", "fgsm_retraining"):
         assert name in listed
         assert "fine" in run("spaces", "check", name)[1]
+
+
+def test_several_spaces_are_checked_at_once_and_all_their_mistakes_listed(run, tmp_path):
+    (tmp_path / "one.yaml").write_text("name: [\n")
+    (tmp_path / "two.yaml").write_text("trainable: gann\n")
+    code, said = run("spaces", "check", str(tmp_path / "one.yaml"), "quick", str(tmp_path / "two.yaml"), "pgd")
+    assert code == 2
+    assert ["quick: fine" in said, "pgd: fine" in said] == [True, True]
+    assert re.search(r"error: \S*one.yaml:\d+: not valid YAML", said)
+    assert "unknown trainable 'gann'" in said
     assert run("spaces", "show", "quick")[1].startswith("#")
 
 
