@@ -194,10 +194,13 @@ def _evaluate_here(
         waiting = list(reversed(left))
         jobs: dict[Future[Outcome], str] = {}
         try:
-            while jobs or (waiting and _may_begin(control)):
-                while waiting and len(jobs) < at_once and _may_begin(control):
+            while True:
+                may_begin = _may_begin(control)  # also while all are busy: requests are taken there
+                while may_begin and waiting and len(jobs) < at_once:
                     record = waiting.pop()
                     jobs[pool.submit(_evaluate, sweep, record, options)] = record.run.key
+                if not jobs:
+                    return
                 for job in wait(jobs, timeout=_LOOK_S, return_when=FIRST_COMPLETED).done:
                     error = job.exception()
                     yield jobs.pop(job), error if isinstance(error, CheckpointError) else job.result()

@@ -215,6 +215,31 @@ def test_a_stop_lets_no_other_run_begin_and_finishes_those_that_are_evaluated(tr
     assert num_evaluated(trained_sweep) == 4
 
 
+def test_a_stop_is_taken_while_all_workers_are_busy(trained_sweep):
+    seen, complete = [], complete_runs(read_snapshot(trained_sweep))
+
+    def stop():
+        seen.append((control.ask_driver(trained_sweep, "stop"), num_evaluated(trained_sweep)))
+
+    with trained_sweep.lock("evaluate") as study_lock:
+        files, taken = open_files(trained_sweep, study_lock), Control(trained_sweep)
+        thread = threading.Thread(target=stop)
+        on_begin = {"0 of 4 runs are evaluated already": thread.start}
+        with pytest.raises(StopRequested):
+            evaluate_runs(
+                trained_sweep,
+                complete,
+                files,
+                num_images=100,
+                workers=1,
+                tell=lambda text: on_begin.get(text, lambda: None)(),
+                control=taken,
+            )
+        thread.join()
+    assert seen == [(True, 0)], "the request is taken before the first run is done"
+    assert num_evaluated(trained_sweep) <= 1
+
+
 def test_a_pause_waits_until_it_is_resumed(trained_sweep):
     shown, seen, complete = [], [], complete_runs(read_snapshot(trained_sweep))
 

@@ -101,12 +101,15 @@ def evaluate_on_cluster(
     waiting = [replace(task, gpu=resources.gpu) for task in reversed(tasks)]
     pending: dict[Any, EvaluationTask] = {}
     try:
-        while pending or (waiting and may_begin()):
+        while True:
+            goes_on = may_begin()  # also while all are busy: requests are taken there
             at_once = workers or max(num_fitting(resources, machines()), 1)
-            while waiting and len(pending) < at_once and may_begin():
+            while goes_on and waiting and len(pending) < at_once:
                 task = waiting.pop()
                 pending[_submit(task, resources)] = task
-            done = ray.wait(list(pending), num_returns=1, timeout=_LOOK_S)[0] if pending else []
+            if not pending:
+                return
+            done, _ = ray.wait(list(pending), num_returns=1, timeout=_LOOK_S)
             for reference in done:
                 task = pending.pop(reference)
                 evaluated = _result(reference)
