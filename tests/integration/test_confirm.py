@@ -135,3 +135,13 @@ def test_paused_resumed_and_stopped_from_another_terminal(command_line: CommandL
         assert now[key][: len(before)] == before, "a row that was reported is gone or was written again"
     for run in now.values():
         assert [row["step"] for row in run] == list(range(1, len(run) + 1))
+
+    # Once all are trained, a stop ends the evaluation, too.
+    command = command_line.start("confirm", "a", "--images", "50", "--workers", "1")
+    wait_until(lambda: "runs are evaluated already" in command.output, "it evaluates")
+    assert "or has been evaluated; `tuner confirm a` goes on" in " ".join(command_line.run("stop", "a").split())
+    assert "Stopped on request; `tuner confirm a` goes on where it stands" in command.finish(3)
+    assert not (sweep.folder / "confirm.json").exists()
+    evaluated = command_line.run("confirm", "a", "--images", "50")
+    assert re.search(r"^[1-5] of 6 runs are evaluated already", evaluated, re.MULTILINE)
+    assert (sweep.folder / "confirm.json").exists()
