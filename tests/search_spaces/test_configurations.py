@@ -336,7 +336,7 @@ def test_a_packaged_space_loads_under_its_name_and_gives_valid_configurations(na
 
 def test_the_spaces_beside_the_results_are_right():
     found = sorted((Path(__file__).parents[2] / "docs/results").glob("*.yaml"))
-    assert [load_space(str(path)).name for path in found] == ["paper_readings"]
+    assert [load_space(str(path)).name for path in found] == ["paper_readings", "reuse"]
 
 
 @pytest.mark.parametrize("name", names())
