@@ -48,7 +48,7 @@ class Driver:
         host: name of its machine.
         lines: how many lines the study's journal had when the process began or, once it has ended by itself, when it
             ended. None if a database holds the study, and in files of earlier releases.
-        command: of `tuner`, with which the process goes on another time; None in files of earlier releases.
+        command: the subcommand of `tuner` that continues what the process does; None in files of earlier releases.
     """
 
     format: int

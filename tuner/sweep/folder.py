@@ -434,7 +434,7 @@ class SweepFolder:
         """Hold the sweep's lock, which only one driver can hold.
 
         Args:
-            command: of `tuner`, that goes on with what this driver does.
+            command: the subcommand of `tuner` that continues what this driver does.
 
         Yields:
             The lock of the study's database, which `Ledger` needs to write the study; None if a file holds the study.

@@ -286,6 +286,7 @@ def test_spaces_are_listed_checked_and_shown(run):
     for name in ("quick", "paper", "gan", "fgsm_retraining"):
         assert name in listed
         assert "fine" in run("spaces", "check", name)[1]
+    assert run("spaces", "show", "quick")[1].startswith("#")
 
 
 def test_several_spaces_are_checked_at_once_and_all_their_mistakes_listed(run, tmp_path):
@@ -296,7 +297,6 @@ def test_several_spaces_are_checked_at_once_and_all_their_mistakes_listed(run, t
     assert ["quick: fine" in said, "pgd: fine" in said] == [True, True]
     assert re.search(r"error: \S*one.yaml:\d+: not valid YAML", said)
     assert "unknown trainable 'gann'" in said
-    assert run("spaces", "show", "quick")[1].startswith("#")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -195,10 +195,10 @@ def examples(title: str, seen: Examples) -> Figure:
     canvas = figure.add_axes((0, 0, 1, 1))
     canvas.set_axis_off()
     limit = max(view.bound for view in seen.perturbed.values())
-    lines = [_prediction(seen, view, column) for _, view, _ in rows for column in range(num_columns)]
-    size = 11 if max(map(len, lines)) <= _MAX_LARGE else 7  # the same below all images
+    lines = [[_prediction(seen, view, column) for column in range(num_columns)] for _, view, _ in rows]
+    size = 11 if max(len(line) for row in lines for line in row) <= _MAX_LARGE else 7  # the same below all images
     top = _TOP
-    for name, view, perturbation in rows:
+    for (name, view, perturbation), below in zip(rows, lines, strict=True):
         canvas.text(_LEFT - _PAD, top + _SIDE / 2, name, ha="right", va="center", fontsize=11)
         for column in range(num_columns):
             left = _LEFT + column * (_SIDE + _GAP)
@@ -206,7 +206,7 @@ def examples(title: str, seen: Examples) -> Figure:
             if perturbation is None:
                 canvas.imshow(view.images[column], cmap="gray", vmin=0, vmax=1, aspect="auto", extent=extent)
                 colour = RIGHT if seen.labels[column] == view.predicted[column] else WRONG
-                _label_prediction(canvas, left, top, _prediction(seen, view, column), colour, size)
+                _label_prediction(canvas, left, top, below[column], colour, size)
             else:
                 one_channel = perturbation[column]
                 if one_channel.ndim > 2:
