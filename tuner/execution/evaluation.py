@@ -113,30 +113,29 @@ def evaluate_runs(  # noqa: PLR0913 - what is evaluated, how, and who is told
     tell(f"{len(records) - len(left)} of {len(records)} runs are evaluated already")
     if not left:
         return
-    num_done, num_left = 0, len(left)
-    on_progress(0, num_left)
+    on_progress(0, len(left))
     unusable: list[str] = []
-    while left:
+    waiting = {record.run.key: record for record in left}
+    while waiting:
+        now = list(waiting.values())
         evaluated = (
-            _evaluate_here(sweep, left, options, workers, device, control)
+            _evaluate_here(sweep, now, options, workers, device, control)
             if local_ray.is_wanted()
-            else _evaluate_on_cluster(sweep, left, options, workers, device, tell, control)
+            else _evaluate_on_cluster(sweep, now, options, workers, device, tell, control)
         )
-        folders = {record.run.key: record.run.folder for record in left}
         with closing(evaluated):
             for key, outcome in evaluated:
-                num_done += 1
-                on_progress(num_done, num_left)
-                left = [record for record in left if record.run.key != key]
+                folder = waiting.pop(key).run.folder
+                on_progress(len(left) - len(waiting), len(left))
                 if isinstance(outcome, CheckpointError):
                     unusable.append(f"{key}: {outcome}")
                 else:
                     content = {"format": FORMAT, "sweep_id": sweep.id, "run": key, **outcome.results}
-                    files.write_json(folders[key] / EVALUATION_FILES[tier], {**content, "asked": num_images})
+                    files.write_json(folder / EVALUATION_FILES[tier], {**content, "asked": num_images})
                     where = f" on {outcome.where}" if outcome.where else ""
                     robust = 100 * outcome.results["metrics"]["robust"]
                     tell(f"{key}: {robust:.1f} % robust on test images, {outcome.seconds:.0f} s{where}")
-        if left and control is not None:
+        if waiting and control is not None:
             _pause(control, sweep, tell)
     if unusable:
         raise CheckpointError("\n".join(unusable))
