@@ -197,3 +197,9 @@ def test_without_a_name_the_table_of_all_sweeps_opens(page, link, table):
     cells = page.run(CELLS)
     assert {one["tags.`tuner.sweep`"] for one in cells} == {"demo", "other"}
     assert "sweep" not in {one["attributes.`Run Name`"] for one in cells}
+
+
+def test_a_page_that_goes_elsewhere_while_it_is_asked_is_asked_again(page, tmp_path):
+    (tmp_path / "page.html").write_text("")
+    page.open((tmp_path / "page.html").as_uri())
+    assert page.run("location.search || new Promise(() => { location.search = '?there' })") == "?there"

@@ -17,6 +17,8 @@ from typing import Any
 CHROMIUM = shutil.which("chromium")
 DESKTOP, PHONE = (1400, 900), (390, 844)
 _PATIENCE_S = 60
+_NAVIGATED = ("Inspected target navigated or closed", "Execution context was destroyed", "Cannot find")
+"""How Chromium's errors begin if the page went to another address while it was asked."""
 _OPTIONS = (
     "--headless=new",
     "--no-sandbox",
@@ -28,6 +30,10 @@ _OPTIONS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+class RefusedError(Exception):
+    """The browser did not do what it was asked."""
 
 
 class Page:
@@ -69,10 +75,18 @@ class Page:
         self._send("Page.navigate", url=url)
 
     def run(self, script: str) -> Any:
-        """Return the value of a JavaScript expression."""
-        answer = self._send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
+        """Return the value of a JavaScript expression; if the page goes elsewhere meanwhile, of the page it goes to."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                answer = self._send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+            except RefusedError as error:
+                if not str(error).startswith(_NAVIGATED) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+                return answer["result"].get("value")
 
     def wait_for(self, script: str) -> Any:
         """Return the value of a JavaScript expression once it is true."""
@@ -121,7 +135,8 @@ class Page:
         while True:
             answer = self._read()
             if answer.get("id") == self._last_id:
-                assert "error" not in answer, (method, answer["error"])
+                if "error" in answer:
+                    raise RefusedError(answer["error"]["message"])
                 return answer["result"]
             self._note(answer)
 
