@@ -146,7 +146,7 @@ def import_of(target: str, what: str) -> Any:
 
 def explain(error: BaseException) -> str:
     """Return an error in one line."""
-    return printable(f"{type(error).__name__}: {error}".splitlines()[0])[:300]
+    return printable(f"{type(error).__name__}: {str(error).strip()}".splitlines()[0])[:300]
 
 
 def explain_value(value: object) -> str:

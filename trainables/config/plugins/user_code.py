@@ -89,6 +89,8 @@ def load(reference: CodeReference, code: Mapping[str, str]) -> Any:
     except AttributeError:
         there = ", ".join(name for name, value in vars(module).items() if callable(value) and name[0] != "_")
         raise UserError(f"{reference.where} has no {reference.name} (it has: {there[:200] or 'nothing'})") from None
+    except RAISED as error:  # the __getattr__ of a module may import
+        raise UserError(f"{reference.where}:{reference.name} cannot be imported: {explain(error)}") from error
 
 
 def _module_of(reference: CodeReference, code: Mapping[str, str]) -> types.ModuleType:

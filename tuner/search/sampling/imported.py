@@ -158,11 +158,11 @@ def _import(path: str) -> type[BaseSampler]:
     try:
         with without_current_folder(), _quiet():
             module = importlib.import_module(module_name)
+            found = getattr(module, name, None)  # may import, too: some packages load their classes when asked
     except ModuleNotFoundError as error:
         raise _ImportedError(_why_missing(module_name, error)) from None
     except (Exception, SystemExit) as error:
         raise _ImportedError(f"cannot be imported: {type(error).__name__}: {error}") from None
-    found = getattr(module, name, None)
     classes = [key for key, value in vars(module).items() if _is_sampler(value)]
     if found is None:
         raise _ImportedError(f"is not there: {module_name} has no {name}{nearest(name, classes)}")
@@ -177,7 +177,9 @@ def _is_sampler(value: object) -> bool:
 
 
 def _why_missing(module_name: str, error: ModuleNotFoundError) -> str:
-    missing = error.name or ""
+    missing = error.name
+    if missing is None:
+        return f"needs what is not installed: {' '.join(str(error).split())}"
     if not f"{module_name}.".startswith(f"{missing}."):
         return f"needs what is not installed: {missing}"
     top = Path(module_name.partition(".")[0])

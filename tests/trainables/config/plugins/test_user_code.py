@@ -89,6 +89,14 @@ class TestModules:
         with pytest.raises(UserError, match="another one than that of the sweep"):
             user_code.load(reference, {"json.decoder": "0" * 64})
 
+    def test_a_module_may_import_when_it_is_asked_for_a_name(self, tmp_path, monkeypatch):
+        code = "def __getattr__(name):\n    raise ModuleNotFoundError('\\nRun pip install more.')\n"
+        (tmp_path / "imports_later.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        digests = {"imports_later": user_code.module_digest("imports_later")}
+        with pytest.raises(UserError, match="imports_later:build cannot be imported: ModuleNotFoundError: Run pip in"):
+            user_code.load(code_reference("imports_later:build"), digests)
+
     @pytest.mark.parametrize("name", ["nothing_of_that_name", "json.nothing", "sys"])
     def test_there_is_none(self, name):
         with pytest.raises(UserError, match="there is no module"):

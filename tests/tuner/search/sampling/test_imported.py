@@ -93,8 +93,17 @@ def test_all_mistakes_are_listed_at_once():
 def test_what_a_class_needs_and_is_not_installed_is_named(tmp_path, monkeypatch):
     (tmp_path / "needs_more.py").write_text("import surely_not_installed\n")
     (tmp_path / "goes_wrong.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "lazy.py").write_text("def __getattr__(name):\n    import surely_not_installed\n")
+    (tmp_path / "told.py").write_text("def __getattr__(name):\n    raise ModuleNotFoundError('\\nRun pip\\nnow.')\n")
+    (tmp_path / "broken.py").write_text("def __getattr__(name):\n    return 1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    for module, message in (("needs_more", "needs what is not installed: surely_not_installed"), ("goes_wrong", "3")):
+    for module, message in (
+        ("needs_more", "needs what is not installed: surely_not_installed"),
+        ("goes_wrong", "3"),
+        ("lazy", "needs what is not installed: surely_not_installed"),
+        ("told", "needs what is not installed: Run pip now."),
+        ("broken", "cannot be imported: ZeroDivisionError: division by zero"),
+    ):
         with pytest.raises(SpaceError, match=message):
             parse_checked_space(text(f"{{class: '{module}:Sampler'}}"), "x.yaml")
 
