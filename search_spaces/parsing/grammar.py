@@ -299,12 +299,21 @@ def _choice(place: tuple[str, ...], values: object, wrong: list[Mistake]) -> Cho
     return Choice(tuple(values))
 
 
+def _group_objection(group: object) -> str | None:
+    """Return why something cannot be a named group of a choice, or None if it can."""
+    if not isinstance(group, dict):
+        return f"must be a mapping of settings, not {shown(group)}"
+    if group.keys() & _OPTIONS.keys():
+        return "is no group of settings; for a range that depends on another setting write {by: {setting: ...}}"
+    return None
+
+
 def _fragments(place: tuple[str, ...], groups: dict[str, Any], wrong: list[Mistake]) -> Fragments:
     settings: dict[str, Mapping[str, Any]] = {}
     inside: dict[str, tuple[Alternative, ...]] = {}
     for name, group in groups.items():
-        if not isinstance(group, dict):
-            wrong.append(Mistake(None, (*place, name), f"must be a mapping of settings, not {shown(group)}"))
+        if objection := _group_objection(group):
+            wrong.append(Mistake(None, (*place, name), objection))
             continue
         leaves = dict(islice(_leaves((), group), MAX_PARAMETERS + 1))
         if len(leaves) > MAX_PARAMETERS:

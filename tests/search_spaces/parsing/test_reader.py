@@ -107,6 +107,7 @@ BAD = [
         "setting.log: unknown key 'log' (valid: choice, prior, schedule, when)",
     ),
     (parameter("{choice: {a: 1}}"), 6, "setting.choice.a: must be a mapping of settings, not 1"),
+    (parameter("{choice: {a: {float: [0, 1]}}}"), 6, "setting.choice.a: is no group of settings; for a range"),
     (parameter("{choice: {a: {b: {int: [2, 1]}}}}"), 6, "choice.a.b: low (2) must be below high (1)"),
     (parameter("{int: [1, 2], schedule: 3}"), 6, "schedule: takes one or several of constant, linear, stepped, not 3"),
     (parameter("{int: [1, 2], schedule: []}"), 6, "schedule: takes one or several of constant, linear, stepped"),
