@@ -114,17 +114,17 @@ def launch(  # noqa: PLR0913, PLR0917  # an argument for each option
 
 def _say_what_would_run(space: str, options: LaunchOptions, home_folder: str | None) -> None:
     from tuner.execution.estimate import estimate, estimate_lines
-    from tuner.execution.launch import check_launch, resolved_space
+    from tuner.execution.launch import prepare_launch
     from tuner.execution.ray_tune.placing import preview_placement
 
     store = open_home(home_folder)
-    _, name = check_launch(space, store, options)
-    parsed, data = resolved_space(space, options, console)
+    prepared = prepare_launch(space, store, options, console)
+    parsed, data = prepared.space, prepared.data
     runs = min(options.trials or parsed.num_trials, options.max_concurrent or MAX_CONCURRENT)
     with waiting(console, "Looking for GPUs", in_logs=False):
         placement = preview_placement(parsed, options.gpu_use, runs, data)
     found = estimate(parsed, options.trials, data, options.max_concurrent, placement=placement)
-    say_all(console, estimate_lines(parsed, found, name, str(store), placement))
+    say_all(console, estimate_lines(parsed, found, prepared.name, str(store), placement))
 
 
 def resume(  # noqa: PLR0913, PLR0917  # an argument for each option

@@ -111,6 +111,29 @@ def gpu_use(gpus: int | None, device: str | None) -> GpuUse | None:
     return GpuUse(most=0 if device == "cpu" else gpus, device=device if is_cuda else None)
 
 
+@dataclass(frozen=True)
+class PreparedLaunch:
+    """A launch that nothing speaks against, before anything is written.
+
+    Attributes:
+        name: of the sweep.
+        text: of its space, with what its images and code are and with its first rung.
+        source: the path of the space's file, or what to call it in messages.
+        space: that the text is of.
+        data: folder or file of its images, if it was given.
+        code: files of code of a user's own, by name.
+        warm_start: trials of earlier sweeps that fit.
+    """
+
+    name: str
+    text: str
+    source: str
+    space: Space
+    data: Path | None
+    code: Mapping[str, bytes]
+    warm_start: Sequence[Observation]
+
+
 def new_sweep(
     space: str | Path | SpaceContent, home: Path | SweepStore, console: Console, options: LaunchOptions
 ) -> SweepFolder:
@@ -123,69 +146,62 @@ def new_sweep(
         options: how it differs from what the space says.
 
     Raises:
-        SpaceError: the space has mistakes.
         DataError: the dataset cannot be fetched or verified, or images of one's own cannot be used.
-        UserError: the name is taken or not allowed, the home or the database cannot be written, this machine lacks a
-            resource, or no earlier trial fits.
+        SpaceError: see `prepare_launch`, like UserError.
     """
-    text, source = _launched_text(space, options)
-    _, name = check_launch(space, home, options)
-    found = resolve_space(text, source, data=options.data, is_trusted=options.trust, console=console)
-    text, parsed = found.text, parse_space(found.text, source)
-    if options.study_storage is not None:
-        from tuner.storage import postgres
-
-        postgres.check(options.study_storage)
-    sweeps = [SweepFolder.open(earlier, home=home) for earlier in options.warm_start]
-    earlier = _earlier_trials(parsed, sweeps, console) if sweeps else []
-    if sweeps and not names_first_rung(text):
-        text = _with_judged_rung(text, source, parsed, sweeps, console)
-    preflight.ensure_data(parsed.dataset, found.data, console)
+    prepared = prepare_launch(space, home, options, console)
+    preflight.ensure_data(prepared.space.dataset, prepared.data, console)
     _say_if_open(SweepStore.of(home), console)
-    for note in notes_on_sampler(parsed):
+    for note in notes_on_sampler(prepared.space):
         say(console, note)
     return SweepFolder.create(
-        name,
-        text,
-        source,
+        prepared.name,
+        prepared.text,
+        prepared.source,
         home=home,
         num_trials=options.trials,
-        data=found.data,
-        code={**found.code, **make_wheels(parsed.code)},
-        warm_start=earlier,
+        data=prepared.data,
+        code={**prepared.code, **make_wheels(prepared.space.code)},
+        warm_start=prepared.warm_start,
         study_storage=options.study_storage,
         max_concurrent=options.max_concurrent,
         gpus=options.gpu_use,
     )
 
 
-def resolved_space(
-    space: str | Path | SpaceContent, options: LaunchOptions, console: Console
-) -> tuple[Space, Path | None]:
-    """Return the space that would be searched with what its images and code are, and where the images are.
+def prepare_launch(
+    space: str | Path | SpaceContent, home: Path | SweepStore, options: LaunchOptions, console: Console
+) -> PreparedLaunch:
+    """Return what would be launched, and print which earlier trials and first rung it begins with.
 
-    Raises:
-        SpaceError: see `tuner.execution.upkeep.resolving.resolve_space`, like DataError and UserError.
-    """
-    text, source = _launched_text(space, options)
-    found = resolve_space(text, source, data=options.data, is_trusted=options.trust, console=console)
-    return parse_space(found.text, source), found.data
-
-
-def check_launch(
-    space: str | Path | SpaceContent, home: Path | SweepStore, options: LaunchOptions
-) -> tuple[Space, str]:
-    """Return the space that would be searched and the name of the sweep, once neither can be refused.
+    Args:
+        space: see `new_sweep`.
+        home: likewise.
+        options: likewise.
+        console: likewise.
 
     Raises:
         SpaceError: the space has mistakes.
-        UserError: the name is taken or not allowed, the home cannot be written, or this machine lacks a resource.
+        DataError: images of one's own cannot be used.
+        UserError: the name is taken or not allowed, the home or the database cannot be written, this machine lacks a
+            resource, an earlier sweep is not there, or none of its trials fits.
     """
-    parsed = parse_checked_space(*_launched_text(space, options))
+    text, source = _launched_text(space, options)
+    parsed = parse_checked_space(text, source)
     preflight.check_resources(parsed.resources, options.gpu_use)
     name = options.name or _free_name(parsed.name, home)
     check_available(name, home, options.study_storage)
-    return parsed, name
+    if options.study_storage is not None:
+        from tuner.storage import postgres
+
+        postgres.check(options.study_storage)
+    sweeps = [SweepFolder.open(earlier, home=home) for earlier in options.warm_start]
+    found = resolve_space(text, source, data=options.data, is_trusted=options.trust, console=console)
+    text, parsed = found.text, parse_space(found.text, source)
+    earlier = _earlier_trials(parsed, sweeps, console) if sweeps else []
+    if sweeps and not names_first_rung(text):
+        text = _with_judged_rung(text, source, parsed, sweeps, console)
+    return PreparedLaunch(name, text, source, parse_space(text, source), found.data, found.code, earlier)
 
 
 def _launched_text(space: str | Path | SpaceContent, options: LaunchOptions) -> tuple[str, str]:

@@ -441,3 +441,6 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(run, tmp_path, monkeyp
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     assert "on: the Ray cluster" in run("launch", "digits", "--dry-run")[1]
     assert run("launch", "digits", "--dry-run", "--set", "budget.trials=0")[0] == 2
+    refused, message = run("launch", "digits", "--dry-run", "--warm-start", "earlier")
+    assert refused == 2
+    assert "no sweep named 'earlier'" in message
