@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import sys
 import threading
@@ -21,6 +22,10 @@ from tuner.results.terminal.waiting import SilenceBreaker
 
 if TYPE_CHECKING:
     from tuner.execution.driver import Ending
+
+_OF_A_PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+"""Errors of the operating system that another path, or other permissions, put right."""
+_MAX_SHOWN = 200
 
 
 def exit_for(ending: Ending, name: str, console: Console, how_to_go_on: str) -> None:
@@ -105,6 +110,10 @@ def _run_to_exit(command: Callable[[], object]) -> None:
     except OSError as error:  # `StorageError` among them
         from trainables.storage.atomic import is_storage_trouble
 
+        if error.errno in _OF_A_PATH and error.filename is not None:
+            path = str(error.filename)
+            _print_error(f"{path if len(path) <= _MAX_SHOWN else f'{path[:_MAX_SHOWN]}...'}: {error.strerror}")
+            sys.exit(MISTAKE)
         if not is_storage_trouble(error):
             raise
         _print_error(f"cannot be written: {error}; nothing that was reported is lost")

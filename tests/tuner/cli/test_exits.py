@@ -1,7 +1,8 @@
-"""How a command ends at SIGTERM: what it has begun is tidied up, in whichever command it comes."""
+"""How a command ends: at SIGTERM what it has begun is tidied up; a path that cannot be opened is named."""
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -56,3 +57,28 @@ def test_afterwards_the_handler_is_the_former_one():
     before = signal.getsignal(signal.SIGTERM)
     run_command(lambda: None)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("command", [["verify"], ["train"], ["reproduce"], ["status", "--home"]])
+def test_a_name_that_no_file_can_have_is_named(run, command):
+    code, output = run(*command, "x" * 300)
+    assert code == 2
+    assert "xxx...: File name too long" in output
+
+
+def test_a_path_that_may_not_be_opened_is_named(capsys):
+    def command() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/mine/a.json")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: /mine/a.json: Permission denied\n"
+
+
+def test_an_error_that_is_not_of_a_path_has_its_traceback():
+    def command() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/ours")
+
+    with pytest.raises(FileNotFoundError):
+        run_command(command)
