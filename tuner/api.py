@@ -25,7 +25,7 @@ from tuner.results.terminal.output import say
 from tuner.sweep import control
 from tuner.sweep.folder import SweepFolder
 from tuner.sweep.homes import home as home_folder
-from tuner.sweep.homes import names
+from tuner.sweep.homes import local_path, names
 from tuner.sweep.ranking import front
 from tuner.sweep.runs import Record, Tier
 from tuner.sweep.snapshot import Snapshot, read_snapshot
@@ -105,7 +105,7 @@ class Sweep:
         options = LaunchOptions(
             name=name,
             trials=trials,
-            data=_path(data),
+            data=None if data is None else Path(data),
             warm_start=warm_start,
             study_storage=study_storage,
             max_concurrent=max_concurrent,
@@ -362,7 +362,7 @@ class Sweep:
         """
         from tuner.results.bundles.export import export_run
 
-        return export_run(read_snapshot(self._sweep), _path(output), run, as_space=as_space)
+        return export_run(read_snapshot(self._sweep), _output(output), run, as_space=as_space)
 
     def export_top(
         self, number: int, *, output: Path | str | None = None, as_space: bool = False
@@ -381,7 +381,7 @@ class Sweep:
         from tuner.results.selection import choose_top
 
         snapshot = read_snapshot(self._sweep)
-        return export_several(snapshot, choose_top(snapshot, number), _path(output), as_space=as_space)
+        return export_several(snapshot, choose_top(snapshot, number), _output(output), as_space=as_space)
 
     def report(self, output: Path | str | None = None, *, images: bool = True) -> Path:
         """Write a report that explains it, one HTML file that needs no network, and return its path.
@@ -396,7 +396,7 @@ class Sweep:
         from tuner.results.report.page import write_report
 
         snapshot = read_snapshot(self._sweep, with_rows=True, with_evaluations=True)
-        return write_report(snapshot, _path(output), with_images=images)
+        return write_report(snapshot, _output(output), with_images=images)
 
     def copy(self, name: str) -> Sweep:
         """Copy it, with everything it holds, to a sweep of its own in the same home, and return that one.
@@ -436,5 +436,5 @@ def _without_advice() -> Iterator[None]:
         yield
 
 
-def _path(path: Path | str | None) -> Path | None:
-    return None if path is None else Path(path)
+def _output(path: Path | str | None) -> Path | None:
+    return None if path is None else local_path(path)

@@ -24,6 +24,7 @@ from tuner.cli.options import (
     RunDevice,
     StudyStorage,
     SweepName,
+    local_only,
     open_home,
     open_sweep,
 )
@@ -297,9 +298,9 @@ def train(
             help="Like classifier.learning_rate=0.01.",
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The bundle to write.")] = Path(
-        "exports/trained"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", callback=local_only, help="The bundle to write.")
+    ] = Path("exports/trained"),
     trust: Annotated[
         bool, typer.Option("--trust", help="Run code that the configuration names and that does not lie beside it.")
     ] = False,

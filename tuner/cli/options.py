@@ -32,6 +32,19 @@ def _name_home(ctx: typer.Context, home: str | None) -> str | None:
     return home
 
 
+def local_only(output: Path | None) -> Path | None:
+    """Return where a command writes; the callback of every ``--output``.
+
+    Raises:
+        UserError: it is a URL.
+    """
+    if output is None:
+        return None
+    from tuner.sweep.homes import local_path
+
+    return local_path(output)
+
+
 SweepName = Annotated[
     str,
     typer.Argument(

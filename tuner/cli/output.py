@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tuner.cli.options import local_only
 from tuner.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ FormatOption = Annotated[
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Write a .csv, .json, .parquet or .txt file; else it is printed."
+        "--output",
+        "-o",
+        metavar="FILE",
+        callback=local_only,
+        help="Write a .csv, .json, .parquet or .txt file; else it is printed.",
     ),
 ]
 ColumnsOption = Annotated[

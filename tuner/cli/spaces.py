@@ -15,7 +15,7 @@ from search_spaces.limits import MAX_CONCURRENT, TRIALS_LIMIT
 from trainables.common.words import counted
 from trainables.storage.atomic import reason_of
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import Data, MaxConcurrent
+from tuner.cli.options import Data, MaxConcurrent, local_only
 from tuner.cli.output import FormatOption, OutputOption, format_of, write_table
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
@@ -88,7 +88,8 @@ def _check(space: str, console: Console) -> None:
 def show(
     space: SpaceName,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Also draw its schedules into this PNG.")
+        Path | None,
+        typer.Option(metavar="FILE.png", callback=local_only, help="Also draw its schedules into this PNG."),
     ] = None,
 ) -> None:
     """Print a search-space file with examples of its schedules as comments, or a published configuration."""

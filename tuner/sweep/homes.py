@@ -44,6 +44,18 @@ def home(place: str | Path | None = None) -> SweepStore:
     return SweepStore(copy, url)
 
 
+def local_path(path: str | Path) -> Path:
+    """Return a path on this machine as it is.
+
+    Raises:
+        UserError: it is a URL: only sweeps are written there.
+    """
+    if _SLIP_OF_URL.match(f"{path}/"):
+        url = re.sub("^([^/]*:)/*", r"\1//", str(path))
+        raise UserError(f"{url} is a URL, and this is written to a path on this machine; copy it there afterwards")
+    return Path(path)
+
+
 def names(home: Path | SweepStore) -> list[str]:
     """Return the names of the sweeps in a home."""
     return SweepStore.of(home).names()

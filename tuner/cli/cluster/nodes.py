@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from search_spaces.limits import MAX_CONCURRENT
-from tuner.cli.options import Home
+from tuner.cli.options import Home, local_only
 from tuner.cli.shell import completion
 from tuner.cli.shell.help import page
 from tuner.cli.shell.usage import QuickCommand, QuickGroup
@@ -99,7 +99,8 @@ def slurm(
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The sweep's name; by default the space's.")] = None,
     home_folder: Home = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write; else it is printed.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", callback=local_only, help="File to write; else it is printed."),
     ] = None,
 ) -> None:
     """Write a job script for SLURM: head, workers and driver of a sweep, which goes on after the time limit.

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from trainables.storage.atomic import reason_of
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import Home, SweepName, open_sweep
+from tuner.cli.options import Home, SweepName, local_only, open_sweep
 from tuner.cli.output import (
     ColumnsOption,
     FormatOption,
@@ -115,7 +115,8 @@ def compare(
     output_format: FormatOption = None,
     output: OutputOption = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Also draw accuracy by compute into this PNG.")
+        Path | None,
+        typer.Option(metavar="FILE.png", callback=local_only, help="Also draw accuracy by compute into this PNG."),
     ] = None,
     home_folder: Home = None,
 ) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from search_spaces.limits import MAX_CONFIRMED
 from tuner.cli.exits import exit_for_problems
-from tuner.cli.options import Device, Home, SweepName, open_sweep
+from tuner.cli.options import Device, Home, SweepName, local_only, open_sweep
 from tuner.cli.shell import completion
 from tuner.errors import MISTAKE, UserError
 
@@ -30,7 +30,13 @@ def draw(
     run: RunName = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Folder to make; by default pictures/SWEEP-RUN."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            callback=local_only,
+            help="Folder to make; by default pictures/SWEEP-RUN.",
+        ),
     ] = None,
     device: Device = None,
     home_folder: Home = None,
@@ -80,6 +86,7 @@ def export(
             "--output",
             "-o",
             metavar="FOLDER",
+            callback=local_only,
             help="Folder to make; by default exports/SWEEP-RUN. With --top or --front the one that gets the folders.",
         ),
     ] = None,
@@ -109,7 +116,13 @@ def report(
     sweep_name: SweepName,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.html", help="File to write; by default reports/SWEEP.html."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.html",
+            callback=local_only,
+            help="File to write; by default reports/SWEEP.html.",
+        ),
     ] = None,
     images: Annotated[
         bool,
