@@ -67,7 +67,7 @@ class Sweep:
         trials: int | None = None,
         home: Path | str | None = None,
         data: Path | str | None = None,
-        warm_start: Sequence[str] = (),
+        warm_start: str | Sequence[str] = (),
         study_storage: str | None = None,
         max_concurrent: int | None = None,
         gpus: int | None = None,
@@ -84,7 +84,7 @@ class Sweep:
             trials: instead of the space's number.
             home: folder of all sweeps; by default ``TUNER_HOME``, else ``./sweeps``.
             data: folder of the dataset's files; by default they are fetched.
-            warm_start: names of earlier sweeps, whose trials the search begins with.
+            warm_start: name or names of earlier sweeps, whose trials the search begins with.
             study_storage: URL of the PostgreSQL database that holds the study; by default a file in its folder does.
             max_concurrent: how many runs may be executed at once; by default its share of the cluster.
             gpus: how many GPUs may be used, 0 for none; by default all, unless the space says otherwise.
@@ -106,7 +106,7 @@ class Sweep:
             name=name,
             trials=trials,
             data=None if data is None else Path(data),
-            warm_start=warm_start,
+            warm_start=_names(warm_start),
             study_storage=study_storage,
             max_concurrent=max_concurrent,
             gpus=gpus,
@@ -199,7 +199,7 @@ class Sweep:
         *,
         top: int | None = None,
         seeds: int | None = None,
-        baselines: Sequence[str] | None = None,
+        baselines: str | Sequence[str] | None = None,
         tier: Tier = "rank",
         images: int | None = None,
         device: str | None = None,
@@ -211,7 +211,7 @@ class Sweep:
         Args:
             top: how many configurations; by default the space's number.
             seeds: how many seeds for each; likewise.
-            baselines: names of the sweep's baselines; by default all.
+            baselines: name or names of the sweep's baselines; by default all.
             tier: of attacks that the test images are put under.
             images: only so many, from the first on; by default all.
             device: see `launch`; by default as the sweep's runs.
@@ -226,7 +226,12 @@ class Sweep:
         from tuner.sweep.confirmation import read_confirmation
 
         options = ConfirmOptions(
-            top=top, num_seeds=seeds, baselines=baselines, tier=tier, num_images=images, device=device
+            top=top,
+            num_seeds=seeds,
+            baselines=None if baselines is None else _names(baselines),
+            tier=tier,
+            num_images=images,
+            device=device,
         )
         ending = confirm(self._sweep, self._console, options, accept_code_change=accept_code_change, insecure=insecure)
         self._end(ending, "confirm()")
@@ -317,7 +322,7 @@ class Sweep:
                 found[".".join(parameter.setting)] = value
         return found
 
-    def load(self, run: str | None = None) -> Network:
+    def load(self, run: str | int | None = None) -> Network:
         """Return the trained classifier of a run in evaluation mode: images in [0, 1] to logits.
 
         Args:
@@ -330,7 +335,7 @@ class Sweep:
         from trainables.networks.bundle import read_checkpoint
         from tuner.results.selection import choose_run
 
-        record = choose_run(self._read(), run)
+        record = choose_run(self._read(), _key(run))
         self._sweep.provide_code()
         return read_checkpoint(parse(record.run.settings), self._sweep.last_checkpoint(record)).eval()
 
@@ -349,11 +354,11 @@ class Sweep:
         """Return its state, counts, best trial, cost and time left."""
         return status_of(read_snapshot(self._sweep, with_rows=True))
 
-    def export(self, run: str | None = None, *, output: Path | str | None = None, as_space: bool = False) -> Path:
+    def export(self, run: str | int | None = None, *, output: Path | str | None = None, as_space: bool = False) -> Path:
         """Write a run as a folder that stands alone, and return that folder.
 
         Args:
-            run: its key (``trial-0003``, ``3``, ``fgsm_retraining``); by default that of the best trial.
+            run: its key or number (``trial-0003``, 3, ``fgsm_retraining``); by default that of the best trial.
             output: the folder to make; by default ``exports/<sweep>-<run>`` right here.
             as_space: also write ``space.yaml``, the sweep's space, whose search begins with this run.
 
@@ -362,7 +367,7 @@ class Sweep:
         """
         from tuner.results.bundles.export import export_run
 
-        return export_run(read_snapshot(self._sweep), _output(output), run, as_space=as_space)
+        return export_run(read_snapshot(self._sweep), _output(output), _key(run), as_space=as_space)
 
     def export_top(
         self, number: int, *, output: Path | str | None = None, as_space: bool = False
@@ -434,6 +439,14 @@ def _without_advice() -> Iterator[None]:
     with loggers_kept([logger.name]):
         logger.setLevel(logging.WARNING)
         yield
+
+
+def _names(names: str | Sequence[str]) -> Sequence[str]:
+    return (names,) if isinstance(names, str) else names
+
+
+def _key(run: str | int | None) -> str | None:
+    return None if run is None else str(run)
 
 
 def _output(path: Path | str | None) -> Path | None:

@@ -30,6 +30,11 @@ def test_a_sweep_is_opened_read_and_exported(trained_sweep, tmp_path):
     bundle = sweep.export(output=tmp_path / "bundle")
     assert json.loads((bundle / "provenance.json").read_text())["run"] == sweep.best.run.key
     assert sweep.export("standard", output=tmp_path / "standard").name == "standard"
+    numbered = sweep.export(1, output=tmp_path / "numbered")
+    assert json.loads((numbered / "provenance.json").read_text())["run"] == "trial-0001"
+    assert not sweep.load(1).training
+    with pytest.raises(UserError, match=r"s3://b/x is a URL"):
+        sweep.export(output="s3://b/x")
     with pytest.raises(UserError, match="is there already"):
         sweep.export(output=tmp_path / "bundle")
 
@@ -72,6 +77,7 @@ def test_every_mistake_in_a_launch_is_a_user_error(tmp_path):
         "--study-storage must be": {"space": "digits", "study_storage": "sqlite:///nowhere"},
         "lacks|is missing|is no folder": {"space": "quick", "data": tmp_path / "none"},
         "no sweep named 'earlier'": {"space": "digits", "warm_start": ["earlier"]},
+        "no sweep named 'alone'": {"space": "digits", "warm_start": "alone"},
         "max_concurrent must be at least 1": {"space": "digits", "max_concurrent": 0},
     }
     for expected, options in mistakes.items():
