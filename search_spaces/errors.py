@@ -26,6 +26,7 @@ _WANTED = {
         ("model_type", "dict_type", "mapping_type", "model_attributes_type"), "must be a mapping of settings"
     ),
     **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    "bool_type": "must be true or false",
 }
 
 
@@ -67,6 +68,11 @@ def explain(error: ErrorDetails) -> str:
     else:
         wanted = _WANTED.get(kind) or error["msg"].replace("Input should", "must")
     return f"{wanted}, not {shown(value)}"
+
+
+def is_consequence(error: ErrorDetails) -> bool:
+    """Return whether one of pydantic's errors only follows from another: a list is empty without its wrong entries."""
+    return error["type"] == "too_short" and bool(error["input"])
 
 
 def _is_radius_in_bytes(place: Path, value: object) -> bool:

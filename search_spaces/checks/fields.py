@@ -9,7 +9,7 @@ from typing import Any, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from search_spaces.errors import Mistake, Path, explain, nearest, shown, unknown
+from search_spaces.errors import Mistake, Path, explain, is_consequence, nearest, shown, unknown
 from search_spaces.parameters import leaf_values
 from search_spaces.sections import keys_of, submodel
 from trainables.config.schedules import Schedule
@@ -23,7 +23,15 @@ SHARED_SETTINGS = {
     "trainable": "the top-level key trainable",
     "code": "the top-level key code",
 }
-_DOMAIN_KEYS = ("float", "int", "choice")
+_DOMAIN_KEYS = ("float", "int", "choice", "by")
+_DOMAINS_OF_LISTS = {
+    "float_type": "; a range is {float: [low, high]}",
+    "int_type": "; a range is {int: [low, high]}",
+    "literal_error": "; to choose among values write {choice: [...]}",
+    "bool_type": "; to choose among values write {choice: [...]}",
+    "string_type": "; to choose among values write {choice: [...]}",
+}
+"""What a list is probably meant to be where one value is expected, by pydantic's kind of error."""
 
 Keys = tuple[str, ...]
 """The keys that lead to a field of a configuration."""
@@ -111,9 +119,10 @@ def _open_mistakes(model: type[BaseModel], path: Keys, place: Path, values: Loca
 
 def _field_mistakes(model: type[BaseModel], key: str, place: Path, value: object) -> Iterator[Mistake]:
     for details in _validation_errors(model, {key: value}):
-        follows = details["type"] == "too_short" and details["input"]  # from a mistake in an entry
-        if details["loc"][:1] == (key,) and not follows:
-            yield Mistake(None, (*place, *details["loc"][1:]), explain(details))
+        if details["loc"][:1] == (key,) and not is_consequence(details):
+            is_list = place[:1] == ("parameters",) and details["loc"] == (key,) and isinstance(value, list)
+            hint = _DOMAINS_OF_LISTS.get(details["type"], "") if is_list else ""
+            yield Mistake(None, (*place, *details["loc"][1:]), explain(details) + hint)
 
 
 def model_mistakes(config: type[BaseModel], settings: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -302,7 +302,9 @@ def _choice(place: tuple[str, ...], values: object, wrong: list[Mistake]) -> Cho
 def _group_objection(group: object) -> str | None:
     """Return why something cannot be a named group of a choice, or None if it can."""
     if not isinstance(group, dict):
-        return f"must be a mapping of settings, not {shown(group)}"
+        return (
+            f"must be a mapping of settings, not {shown(group)}; to choose among values, list them: {{choice: [...]}}"
+        )
     if group.keys() & _OPTIONS.keys():
         return "is no group of settings; for a range that depends on another setting write {by: {setting: ...}}"
     return None

@@ -10,7 +10,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from search_spaces.errors import Mistake, MistakeList, Path, SpaceError, UnreadableError, explain, unknown
+from search_spaces.errors import (
+    Mistake,
+    MistakeList,
+    Path,
+    SpaceError,
+    UnreadableError,
+    explain,
+    is_consequence,
+    unknown,
+)
 from search_spaces.grid import MAX_POINTS, grid_objection, num_grid_points
 from search_spaces.limits import MAX_SEEDS
 from search_spaces.parameters import Parameter
@@ -130,7 +139,8 @@ def _read(
     try:
         space = Space.model_validate(content)
     except ValidationError as error:
-        mistakes += (_mistake(content, details) for details in error.errors(include_url=False))
+        errors = error.errors(include_url=False)
+        mistakes += (_mistake(content, details) for details in errors if not is_consequence(details))
     if check:
         mistakes += check(draft)
     return space, mistakes

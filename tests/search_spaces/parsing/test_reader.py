@@ -300,6 +300,14 @@ def test_a_mistake_in_a_setting_brings_no_others_about_it():
     assert [mistake.line for mistake in caught.value.mistakes] == [5]
 
 
+@pytest.mark.parametrize("objective", ["robust", "{metric: robust, mode: maximize}", "[3]"])
+def test_a_list_is_not_called_empty_because_its_entries_are_wrong(objective):
+    with pytest.raises(SpaceError) as caught:
+        read(HEAD + f"objective: {objective}\n", "my.yaml")
+    (mistake,) = caught.value.mistakes
+    assert "empty" not in mistake.message
+
+
 def test_every_part_of_a_file_is_read():
     space = read(
         """
