@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 60  # characters of a value or key in a message
 MAX_MISTAKES = 100  # of one file that are listed
+_MAX_MEANT = 3  # keys below that a message proposes
 _MAX_NAMES = 64  # valid names in a message; among more, none is looked for that is close to a misspelt one
 _RELATIONS = {
     "greater_than": "greater than",
@@ -48,11 +49,19 @@ def nearest(key: str, valid: Iterable[str]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
-def unknown(what: str, key: str, valid: Iterable[str]) -> str:
-    """Return a message that a key or name is unknown, with the nearest valid one and all valid ones."""
-    keys = sorted(valid)
+def unknown(what: str, key: str, valid: Iterable[str], deeper: Iterable[str] = ()) -> str:
+    """Return a message that a key or name is unknown, with the nearest valid one and all valid ones.
+
+    Args:
+        what: it should be.
+        key: that is unknown.
+        valid: what may stand there instead.
+        deeper: dotted keys that end with it: probably one of them is meant.
+    """
+    keys, meant = sorted(valid), sorted(dict.fromkeys(deeper), key=lambda name: name.count("."))[:_MAX_MEANT]
     others = f" and {len(keys) - _MAX_NAMES} more" if len(keys) > _MAX_NAMES else ""
-    return f"unknown {what} {shown(key)}{nearest(key, keys)} (valid: {', '.join(keys[:_MAX_NAMES]) or 'none'}{others})"
+    hint = f"; did you mean {' or '.join(meant)}?" if meant else nearest(key, keys)
+    return f"unknown {what} {shown(key)}{hint} (valid: {', '.join(keys[:_MAX_NAMES]) or 'none'}{others})"
 
 
 def explain(error: ErrorDetails) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -58,6 +58,15 @@ def submodel(model: type[BaseModel], key: str) -> type[BaseModel] | None:
     """Return the model of the mapping that a key of a model takes; None when the key takes a value or is unknown."""
     fields = zip(keys_of(model), model.model_fields.values(), strict=True)
     return next((_model_in(field.annotation) for name, field in fields if name == key), None)
+
+
+def deeper_keys(model: type[BaseModel], key: str, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of a model and of those in it that end with a key and have others before it."""
+    for name in keys_of(model):
+        if prefix and name == key:
+            yield f"{prefix}{name}"
+        elif inner := submodel(model, name):
+            yield from deeper_keys(inner, key, f"{prefix}{name}.")
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from search_spaces.errors import Mistake, SpaceError, unknown
 from search_spaces.parsing.yaml_document import parse
 from search_spaces.schema import Space
-from search_spaces.sections import keys_of
+from search_spaces.sections import deeper_keys, keys_of
 from trainables.config import CONFIGURATIONS
 
 _WIDTH = 10_000  # characters of a line, so that none is broken
@@ -59,7 +59,7 @@ def _put(space: CommentedMap, assignment: str) -> Mistake | None:
         return Mistake(None, (), f"takes KEY=VALUE, like generator.width=32, not {assignment!r}")
     known = _first_keys(space)
     if path[0] == "parameters" and path[1:] and path[1] not in known:
-        return Mistake(None, (), f"{name}: {unknown('key', path[1], known)}")
+        return Mistake(None, (), f"{name}: {unknown('key', path[1], known, _deeper(space, path[1]))}")
     document = parse(text)
     if document.mistakes:
         return Mistake(None, path, document.mistakes[0].message)
@@ -70,6 +70,14 @@ def _first_keys(space: CommentedMap) -> set[str]:
     """Return what a key can begin with: keys of a space, and settings of its trainable."""
     model = CONFIGURATIONS.get(str(space.get("trainable")))
     return {*keys_of(Space), *(keys_of(model) if model else space.get("parameters") or ())}
+
+
+def _deeper(space: CommentedMap, key: str) -> Iterator[str]:
+    """Yield keys below those that end with this one: of the settings, then of the space."""
+    model = CONFIGURATIONS.get(str(space.get("trainable")))
+    if model:
+        yield from deeper_keys(model, key)
+    yield from deeper_keys(Space, key)
 
 
 def _value(text: str) -> Any:

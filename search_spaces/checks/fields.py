@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from search_spaces.errors import Mistake, Path, explain, is_consequence, nearest, shown, unknown
 from search_spaces.parameters import leaf_values
-from search_spaces.sections import keys_of, submodel
+from search_spaces.sections import deeper_keys, keys_of, submodel
 from trainables.config.schedules import Schedule
 
 # Settings that all runs of a sweep share, and where a space sets them.
@@ -77,7 +77,8 @@ def value_mistakes(config: type[BaseModel], path: Keys, place: Path, values: Loc
         here = place[: len(place) - len(path) + depth]
         if key not in model.model_fields:
             valid = [*keys_of(model), *(_DOMAIN_KEYS if issubclass(model, Schedule) else ())]
-            yield Mistake(None, here, unknown("key", key, valid))
+            deeper = deeper_keys(model, key) if depth == 1 else ()
+            yield Mistake(None, here, unknown("key", key, valid, deeper))
             return
         inner = submodel(model, key)
         if depth == len(path):

@@ -104,6 +104,13 @@ BAD = [
     (parameter("generater: {width: 3}"), 5, "parameters.generater: unknown key 'generater'; did you mean 'generator'?"),
     (parameter("generator: {widht: 3}"), 5, "generator.widht: unknown key 'widht'; did you mean 'width'? (valid: body"),
     (parameter("generator: {width: 0}"), 5, "generator.width: must be greater than or equal to 1, not 0"),
+    (parameter("weight_decay: 0.1"), 5, "unknown key 'weight_decay'; did you mean classifier.weight_decay? (valid: au"),
+    (
+        parameter("width: 3"),
+        5,
+        "unknown key 'width'; did you mean classifier.width or generator.width? (valid: augment",
+    ),
+    (parameter("kind: constant"), 5, "unknown key 'kind'; did you mean ratio.kind or "),
     (parameter("generator: {width: [4, 8]}"), 5, "not [4, 8]; a range is {int: [low, high]}"),
     (parameter("classifier: {learning_rate: [0.1, 0.2]}"), 5, "not [0.1, 0.2]; a range is {float: [low, high]}"),
     (parameter("classifier: {optimizer: [adam, sgd]}"), 5, "to choose among values write {choice: [...]}"),

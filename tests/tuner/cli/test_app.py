@@ -100,6 +100,14 @@ BAD = {
     "a file of no format": (["spaces", "list", "--output", "spaces.doc"], [".csv, .json, .parquet, .txt"]),
     "two formats": (["spaces", "list", "-o", "a.csv", "--format", "json"], ["leave one of them out"]),
     "Parquet on a terminal": (["status", "--format", "parquet"], ["name a file with --output"]),
+    "a key without those before it": (
+        ["launch", "quick", "--set", "trials=4"],
+        ["'trials'; did you mean budget.trials?"],
+    ),
+    "a setting without its group": (
+        ["train", "gan", "--set", "learning_rate=1"],
+        ["did you mean classifier.learning_rate or generator.learning_rate?"],
+    ),
     "a table into an object store": (["status", "-o", "s3://b/a.csv"], ["s3://b/a.csv is a URL", "on this machine"]),
     "a bundle into an object store": (["export", "x", "-o", "gs://b"], ["gs://b is a URL"]),
     "a picture into an object store": (["spaces", "show", "quick", "--picture", "s3://b/a.png"], ["s3://b/a.png is a"]),
