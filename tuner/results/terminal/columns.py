@@ -147,12 +147,14 @@ def metric_column(metric: Metric, rank: int = 0, heading: str = "") -> Column:
 
 
 def plain(value: object) -> str:
-    """Return a value as text: numbers in a few digits."""
+    """Return a value as text: numbers in a few digits, those of five to nine digits whole."""
     if value is None or value == "":
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def percent(value: object, digits: int = 1) -> str:

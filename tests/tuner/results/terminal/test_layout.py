@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import UserError
-from tuner.results.terminal.columns import Column, Row, Table, cells
+from tuner.results.terminal.columns import Column, Row, Table, cells, plain
 from tuner.results.terminal.layout import GAP, fit, shorten
 
 COLUMNS = (
@@ -83,3 +83,18 @@ def test_sorting_puts_the_best_first_and_gaps_last():
     assert [row.values["run"] for row in shown.sorted_by("compute").rows] == ["a", "bb", "ccc", "d"]
     assert [row.values["run"] for row in shown.sorted_by("-compute").rows] == ["ccc", "bb", "a", "d"]
     assert [row.values["run"] for row in shown.sorted_by("run").rows] == ["a", "bb", "ccc", "d"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (11170.0, "11170"),
+        (0.00012345, "0.0001234"),
+        (2.5e-6, "2.5e-06"),
+        (3.0e12, "3e+12"),
+        (2766.0, "2766"),
+        (None, "-"),
+    ],
+)
+def test_numbers_have_a_few_digits_and_no_exponent_where_a_person_counts(value, text):
+    assert plain(value) == text
