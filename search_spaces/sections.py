@@ -61,7 +61,7 @@ def submodel(model: type[BaseModel], key: str) -> type[BaseModel] | None:
 
 
 def deeper_keys(model: type[BaseModel], key: str, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted keys of a model and of those in it that end with a key and have others before it."""
+    """Yield the dotted keys below a model's own whose last part is a key: ``budget.trials`` for ``trials``."""
     for name in keys_of(model):
         if prefix and name == key:
             yield f"{prefix}{name}"

@@ -113,13 +113,13 @@ def gpu_use(gpus: int | None, device: str | None) -> GpuUse | None:
 
 @dataclass(frozen=True)
 class PreparedLaunch:
-    """A launch that nothing speaks against, before anything is written.
+    """What a launch will create, after everything was checked that could refuse it and before anything is written.
 
     Attributes:
         name: of the sweep.
         text: of its space, with what its images and code are and with its first rung.
         source: the path of the space's file, or what to call it in messages.
-        space: that the text is of.
+        space: what the text says.
         data: folder or file of its images, if it was given.
         code: files of code of a user's own, by name.
         warm_start: trials of earlier sweeps that fit.
@@ -152,8 +152,6 @@ def new_sweep(
     prepared = prepare_launch(space, home, options, console)
     preflight.ensure_data(prepared.space.dataset, prepared.data, console)
     _say_if_open(SweepStore.of(home), console)
-    for note in notes_on_sampler(prepared.space):
-        say(console, note)
     return SweepFolder.create(
         prepared.name,
         prepared.text,
@@ -172,7 +170,7 @@ def new_sweep(
 def prepare_launch(
     space: str | Path | SpaceContent, home: Path | SweepStore, options: LaunchOptions, console: Console
 ) -> PreparedLaunch:
-    """Return what would be launched, and print which earlier trials and first rung it begins with.
+    """Return what would be launched, and print what is to be known of its sampler, earlier trials and first rung.
 
     Args:
         space: see `new_sweep`.
@@ -201,7 +199,10 @@ def prepare_launch(
     earlier = _earlier_trials(parsed, sweeps, console) if sweeps else []
     if sweeps and not names_first_rung(text):
         text = _with_judged_rung(text, source, parsed, sweeps, console)
-    return PreparedLaunch(name, text, source, parse_space(text, source), found.data, found.code, earlier)
+        parsed = parse_space(text, source)
+    for note in notes_on_sampler(parsed):
+        say(console, note)
+    return PreparedLaunch(name, text, source, parsed, found.data, found.code, earlier)
 
 
 def _launched_text(space: str | Path | SpaceContent, options: LaunchOptions) -> tuple[str, str]:

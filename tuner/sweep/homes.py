@@ -45,14 +45,14 @@ def home(place: str | Path | None = None) -> SweepStore:
 
 
 def local_path(path: str | Path) -> Path:
-    """Return a path on this machine as it is.
+    """Return a path on this machine, once it is no URL: what commands write beside sweeps goes to local files.
 
     Raises:
-        UserError: it is a URL: only sweeps are written there.
+        UserError: it is a URL.
     """
     if _SLIP_OF_URL.match(f"{path}/"):
         url = re.sub("^([^/]*:)/*", r"\1//", str(path))
-        raise UserError(f"{url} is a URL, and this is written to a path on this machine; copy it there afterwards")
+        raise UserError(f"{url} is a URL, and this is written on this machine: name a file or folder here")
     return Path(path)
 
 

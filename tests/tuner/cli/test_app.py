@@ -455,3 +455,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(run, tmp_path, monkeyp
     refused, message = run("launch", "digits", "--dry-run", "--warm-start", "earlier")
     assert refused == 2
     assert "no sweep named 'earlier'" in message
+    sampler = "search.sampler={class: 'optuna.samplers:BruteForceSampler'}"
+    refused, message = run("launch", "digits", "--dry-run", "--set", sampler)
+    assert refused == 2
+    assert "cannot draw from this space" in message

@@ -76,7 +76,9 @@ def test_a_path_that_may_not_be_opened_is_named(capsys):
     assert capsys.readouterr().err == "error: /mine/a.json: Permission denied\n"
 
 
-def test_an_error_that_is_not_of_a_path_has_its_traceback():
+def test_an_error_that_is_not_of_a_path_has_its_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which is replaced
+
     def command() -> None:
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/ours")
 
